@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The native module. It is built once per instruction set (NF_MODULE_NAME); neurfield/_native picks one at import.
+#include "bindings/common.h"
+#include "core/parallel.h"
+#include "core/simd.h"
+
+namespace nf {
+
+void bind_frequency(nb::module_& m);
+
+// Instruction sets of this machine among those that modules are built for, best first.
+static nb::list supported_isas() {
+  nb::list isas;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    isas.append("avx512");
+  if (avx2) isas.append("avx2");
+#endif
+  isas.append("baseline");
+  return isas;
+}
+
+}  // namespace nf
+
+NB_MODULE(NF_MODULE_NAME, m) {
+  m.def("supported_isas", &nf::supported_isas);
+  m.def("set_num_threads", &nf::set_num_threads);
+  m.def("num_threads", &nf::num_threads);
+  m.attr("simd_lanes") = nf::kLanes;
+  nf::bind_frequency(m);
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// IEEE binary16 storage type. Arithmetic is always done in float; conversion rounds to nearest even.
+#pragma once
+
+#include <cstdint>
+
+#include "core/macros.h"
+#include "core/scalar.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace nf {
+
+struct half {
+  uint16_t bits;
+};
+
+NF_HD float to_float(half h) {
+#if defined(__F16C__) && !defined(__CUDACC__)
+  return _cvtsh_ss(h.bits);
+#else
+  const uint32_t sign = uint32_t(h.bits & 0x8000u) << 16;
+  const uint32_t magnitude = h.bits & 0x7fffu;
+  if (magnitude >= 0x7c00u) return bits_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+  // The exponent is rebased by a multiplication, which also normalises subnormal halves exactly.
+  return bits_float(sign | float_bits(bits_float(magnitude << 13) * bits_float(0x77800000u)));
+#endif
+}
+
+NF_HD half to_half(float x) {
+#if defined(__F16C__) && !defined(__CUDACC__)
+  return half{static_cast<uint16_t>(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT))};
+#else
+  const uint32_t bits = float_bits(x);
+  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return half{static_cast<uint16_t>(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu))};
+  if (magnitude >= 0x477ff000u) return half{static_cast<uint16_t>(sign | 0x7c00u)};
+  if (magnitude < 0x38800000u) {  // subnormal half: adding 0.5 leaves the rounded mantissa in the low bits
+    return half{static_cast<uint16_t>(sign | (float_bits(bits_float(magnitude) + 0.5f) - 0x3f000000u))};
+  }
+  const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u) - 0x38000000u;
+  return half{static_cast<uint16_t>(sign | rounded >> 13)};
+#endif
+}
+
+NF_HD float to_float(float x) { return x; }
+NF_HD double to_float(double x) { return x; }
+
+}  // namespace nf

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Markers shared by host and device code.
+#pragma once
+
+#ifdef __CUDACC__
+#define NF_HD __host__ __device__ __forceinline__
+#else
+#define NF_HD inline __attribute__((always_inline))
+#endif
+
+#define NF_RESTRICT __restrict__

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// One SIMD vocabulary for AVX-512, AVX2+FMA, NEON and baseline x86-64. vf holds kLanes floats, vi as many int32.
+// Arithmetic, comparison and shifts are the compiler's vector extensions; only what they cannot say is wrapped here.
+// Every wrapper is lane-wise, so a loop written with it gives the same numbers at any width.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/half.h"
+#include "core/macros.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace nf {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t vu __attribute__((vector_size(kLanes * 4)));
+
+NF_HD vf load(const float* p) {
+  vf v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+NF_HD vi load(const int32_t* p) {
+  vi v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+NF_HD vu load(const uint32_t* p) {
+  vu v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+NF_HD void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+NF_HD void store(int32_t* p, vi v) { std::memcpy(p, &v, sizeof v); }
+NF_HD void store(uint32_t* p, vu v) { std::memcpy(p, &v, sizeof v); }
+
+NF_HD vf splat(float x) { return x - vf{}; }
+NF_HD vi splat(int32_t x) { return x + vi{}; }
+NF_HD vu splat(uint32_t x) { return x + vu{}; }
+
+// mask lanes are 0 or -1, as comparisons of vector extensions give them
+NF_HD vf select(vi mask, vf a, vf b) { return mask ? a : b; }
+NF_HD vi select(vi mask, vi a, vi b) { return mask ? a : b; }
+
+NF_HD vi bits(vf v) {
+  vi r;
+  std::memcpy(&r, &v, sizeof r);
+  return r;
+}
+NF_HD vf from_bits(vi v) {
+  vf r;
+  std::memcpy(&r, &v, sizeof r);
+  return r;
+}
+
+// a * b + c, one rounding where the hardware has FMA (see scalar.h for the distinction from fma)
+NF_HD vf madd(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+// always correctly rounded, as the scalar fma
+NF_HD vf fma(vf a, vf b, vf c) {
+#if defined(__AVX2__) || defined(__aarch64__)
+  return madd(a, b, c);
+#else
+  vf r;
+  for (int i = 0; i < kLanes; ++i) r[i] = fma(a[i], b[i], c[i]);
+  return r;
+#endif
+}
+
+NF_HD vf min(vf a, vf b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+NF_HD vf max(vf a, vf b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+NF_HD vi floor_to_int(vf x) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_cvttps_epi32(_mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
+#elif defined(__AVX2__)
+  return (vi)_mm256_cvttps_epi32(_mm256_floor_ps(x));
+#else
+  const vi t = __builtin_convertvector(x, vi);
+  return t + (__builtin_convertvector(t, vf) > x);
+#endif
+}
+NF_HD vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+
+NF_HD vf sqrt(vf x) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(x);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(x);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(x);
+#else
+  return _mm_sqrt_ps(x);
+#endif
+}
+
+// base[idx[i]]: 4-byte gathers
+NF_HD vf gather(const float* base, vi idx) {
+#if defined(__AVX512F__)
+  return _mm512_i32gather_ps((__m512i)idx, base, 4);
+#elif defined(__AVX2__)
+  return _mm256_i32gather_ps(base, (__m256i)idx, 4);
+#else
+  vf r;
+  for (int i = 0; i < kLanes; ++i) r[i] = base[idx[i]];
+  return r;
+#endif
+}
+NF_HD vi gather(const int32_t* base, vi idx) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_i32gather_epi32((__m512i)idx, base, 4);
+#elif defined(__AVX2__)
+  return (vi)_mm256_i32gather_epi32(base, (__m256i)idx, 4);
+#else
+  vi r;
+  for (int i = 0; i < kLanes; ++i) r[i] = base[idx[i]];
+  return r;
+#endif
+}
+
+// kLanes consecutive halves to floats and back
+NF_HD vf load(const half* p) {
+#if defined(__AVX512F__)
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__)
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  vf r;
+  for (int i = 0; i < kLanes; ++i) r[i] = to_float(p[i]);
+  return r;
+#endif
+}
+NF_HD void store(half* p, vf v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < kLanes; ++i) p[i] = to_half(v[i]);
+#endif
+}
+
+// Sum of all lanes by halving: the order is fixed for a given kLanes, and differs between widths.
+NF_HD float reduce_add(vf v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int n = kLanes / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) lanes[i] += lanes[i + n];
+  return lanes[0];
+}
+
+}  // namespace nf

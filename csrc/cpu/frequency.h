@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace nf::cpu {
+
+template <typename T>
+void frequency_forward(const T* x, T* y, int64_t n, int n_frequencies);
+template <typename T>
+void frequency_backward(const T* x, const T* dL_dy, T* dL_dx, int64_t n, int n_frequencies);
+
+}  // namespace nf::cpu

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// e^x and what is built on it, for float (scalar and SIMD alike) and double. The float version reduces
+// x = n ln2 + r, |r| <= ln2/2, and evaluates a degree-6 polynomial (Cephes expf coefficients):
+// at most 2 ulp for x in [-87.3, 88.7]; 0 below; saturates at the largest finite power above; NaN stays NaN.
+#pragma once
+
+#include <cmath>
+
+#include "core/macros.h"
+#include "core/scalar.h"
+#ifndef __CUDACC__
+#include "core/simd.h"
+#endif
+
+namespace nf {
+
+NF_HD double exponential(double x) { return ::exp(x); }
+
+#ifdef __CUDACC__
+NF_HD float exponential(float x) { return ::expf(x); }
+#else
+namespace detail {
+NF_HD float select(bool mask, float a, float b) { return mask ? a : b; }
+NF_HD vf select(vi mask, vf a, vf b) { return nf::select(mask, a, b); }
+NF_HD int32_t round_to_int(float x) { return static_cast<int32_t>(x + (x < 0 ? -0.5f : 0.5f)); }
+NF_HD vi round_to_int(vf x) { return __builtin_convertvector(x + (x < 0 ? splat(-0.5f) : splat(0.5f)), vi); }
+NF_HD float power_of_two(int32_t n) { return bits_float(static_cast<uint32_t>(n + 127) << 23); }
+NF_HD vf power_of_two(vi n) { return from_bits((n + 127) << 23); }
+NF_HD float as_float(int32_t n) { return static_cast<float>(n); }
+NF_HD vf as_float(vi n) { return to_float(n); }
+NF_HD float broadcast(float x, float) { return x; }
+NF_HD vf broadcast(float x, vf) { return splat(x); }
+}  // namespace detail
+
+template <typename V>
+NF_HD V exponential_float(V x) {
+  const auto c = [x](float v) { return detail::broadcast(v, x); };
+  const V inside = nf::min(nf::max(x, c(-87.33654f)), c(88.72283f));
+  const auto n = detail::round_to_int(inside * c(1.44269504f));
+  const V nf_ = detail::as_float(n);
+  V r = madd(nf_, c(-0.693359375f), inside);
+  r = madd(nf_, c(2.12194440e-4f), r);
+  V p = c(1.9875691500e-4f);
+  p = madd(p, r, c(1.3981999507e-3f));
+  p = madd(p, r, c(8.3334519073e-3f));
+  p = madd(p, r, c(4.1665795894e-2f));
+  p = madd(p, r, c(1.6666665459e-1f));
+  p = madd(p, r, c(5.0000001201e-1f));
+  p = madd(p, r * r, r) + c(1.0f);
+  // 2^128 is not finite: the scale is applied as two factors.
+  const auto half_n = n >> 1;
+  V y = p * detail::power_of_two(half_n) * detail::power_of_two(n - half_n);
+  y = detail::select(x < c(-87.33654f), c(0.0f), y);
+  return detail::select(x != x, x, y);
+}
+NF_HD float exponential(float x) { return exponential_float(x); }
+NF_HD vf exponential(vf x) { return exponential_float(x); }
+NF_HD vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
+#endif
+
+NF_HD float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+NF_HD double sigmoid(double x) { return 1.0 / (1.0 + exponential(-x)); }
+
+}  // namespace nf

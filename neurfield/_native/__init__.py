@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native core, chosen at import for the instruction set of this machine.
+
+One extension module is built per instruction set (``_baseline``, ``_avx2``, ``_avx512``; baseline is NEON on arm64).
+``NEURFIELD_ISA`` forces a lower one. ``isa`` and ``lib`` are what was chosen.
+"""
+
+import importlib
+import os
+from types import ModuleType
+
+from . import _baseline
+
+
+def supported_isas() -> list[str]:
+    """Instruction sets that this machine can run, best first."""
+    return list(_baseline.supported_isas())
+
+
+def _load() -> tuple[str, ModuleType]:
+    supported = supported_isas()
+    isa = os.environ.get("NEURFIELD_ISA") or supported[0]
+    if isa not in supported:
+        raise ImportError(f"NEURFIELD_ISA: expected one of {', '.join(supported)} on this machine, got {isa!r}")
+    return isa, importlib.import_module(f"{__name__}._{isa}")
+
+
+isa, lib = _load()

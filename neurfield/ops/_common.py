@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks and conversions that every operator shares, so that all of them fail with the same kind of line."""
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+
+NATIVE_FLOATS = (torch.float32, torch.float64)
+
+
+def check_tensor(
+    op: str,
+    name: str,
+    tensor: Tensor,
+    shape: tuple[int | str, ...],
+    dtypes: tuple[torch.dtype, ...] = NATIVE_FLOATS,
+    device: torch.device | None = None,
+) -> None:
+    """Raises TypeError (dtype) or ValueError (shape, device) with expected and found.
+
+    `shape` mixes exact sizes and names of free ones: `("n", 3)`.
+    """
+    expected = f"{'/'.join(str(d).removeprefix('torch.') for d in dtypes)} [{', '.join(map(str, shape))}]"
+    found = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+    message = f"{op}: {name} must be {expected}, got {found}"
+    if tensor.dtype not in dtypes:
+        raise TypeError(message)
+    fits = len(shape) == tensor.dim() and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=False)
+    )
+    if not fits:
+        raise ValueError(message)
+    if device is not None and tensor.device != device:
+        raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")
+
+
+def native_threads() -> None:
+    """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
+    lib.set_num_threads(torch.get_num_threads())

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras in one convention: OpenGL axes (x right, y up, looking down -z), camera-to-world, pixel centres at +0.5."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+# Stored per view as an index into this tuple.
+#   pinhole         no distortion
+#   opencv          radial k1 ... k4 (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) and tangential p1 p2
+#   opencv_fisheye  equidistant, theta (1 + k1 theta^2 + ... + k4 theta^8)
+CAMERA_MODELS = ("pinhole", "opencv", "opencv_fisheye")
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of views; float32 CPU tensors.
+
+    Attributes:
+        c2w: `[n, 3, 4]` camera-to-world, orthonormal rotation, OpenGL axes.
+        intrinsics: `[n, 4]` focal lengths and principal point `fl_x fl_y cx cy` in pixels, corner of the image at 0.
+        sizes: int64 `[n, 2]` width, height in pixels.
+        models: int64 `[n]` index into CAMERA_MODELS.
+        distortion: `[n, 6]` `k1 k2 k3 k4 p1 p2`, zeros for pinhole.
+        times: `[n]` in 0 ... 1, zeros for static scenes.
+    """
+
+    c2w: Tensor
+    intrinsics: Tensor
+    sizes: Tensor
+    models: Tensor
+    distortion: Tensor
+    times: Tensor
+
+    @staticmethod
+    def pinhole(c2w: Tensor, focal: float, width: int, height: int) -> "Cameras":
+        """Views `c2w [n, 3 or 4, 4]` that share a centred pinhole with `focal` in pixels."""
+        n = c2w.shape[0]
+        intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(n, 4).clone()
+        sizes = torch.tensor([width, height]).expand(n, 2).clone()
+        zeros = torch.zeros(n, dtype=torch.int64)
+        return Cameras(c2w[:, :3].float(), intrinsics, sizes, zeros, torch.zeros(n, 6), torch.zeros(n))
+
+    def __len__(self) -> int:
+        return self.c2w.shape[0]
+
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> "Cameras":
+        """Views by index, slice, list or mask; an int gives a batch of one."""
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
+        fields = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
+        return Cameras(*(getattr(self, name)[index] for name in fields))
+
+    def transformed(self, scale: float, offset: Tensor) -> "Cameras":
+        """The same cameras after the world is mapped by `x -> scale * x + offset [3]`; rotations do not change."""
+        position = self.c2w[:, :, 3:] * scale + offset.view(1, 3, 1)
+        return replace(self, c2w=torch.cat([self.c2w[:, :, :3], position], dim=2))
+
+    def resized(self, factor: float) -> "Cameras":
+        """Cameras of images scaled by `factor` (0.5 halves them); sizes are rounded down, at least one pixel."""
+        sizes = (self.sizes * factor).long().clamp_min(1)
+        ratio = (sizes / self.sizes).repeat(1, 2)
+        return replace(self, intrinsics=self.intrinsics * ratio, sizes=sizes)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a data set is once it has been read: cameras, images, splits and the map into the unit cube."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Similarity from the world of the input to unit space: `x_unit = scale * x_world + offset`.
+
+    The field lives in the box of side `aabb_scale` (a power of two, 1 ... 128) centred at 0.5 in unit space; the inner unit cube
+    holds what the cameras look at. `source` says who chose it: "given", "synthetic", "alpha", "poses".
+    """
+
+    scale: float
+    offset: tuple[float, float, float]
+    aabb_scale: int = 1
+    source: str = "given"
+
+    def to_unit(self, x: Tensor) -> Tensor:
+        return x * self.scale + torch.tensor(self.offset, dtype=x.dtype)
+
+    def to_world(self, x: Tensor) -> Tensor:
+        return (x - torch.tensor(self.offset, dtype=x.dtype)) / self.scale
+
+    @property
+    def aabb(self) -> tuple[float, float, float, float, float, float]:
+        """`(min x, y, z, max x, y, z)` of the field's box in unit space."""
+        low, high = 0.5 - self.aabb_scale / 2, 0.5 + self.aabb_scale / 2
+        return (low, low, low, high, high, high)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Posed images in memory.
+
+    Attributes:
+        name: of the data folder.
+        cameras: all views, in the world frame of the input.
+        images: one tensor per view, `[height, width, 3 or 4]`; uint8 sRGB with straight alpha, or float32 linear (EXR).
+        splits: view indices by "train", "val", "test".
+        normalization: world to unit space.
+        masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
+        paths: file of each view, for messages and file names.
+        notes: what the reader wants the user to know (missing frames, chosen splits, ...).
+    """
+
+    name: str
+    cameras: Cameras
+    images: list[Tensor]
+    splits: dict[str, list[int]]
+    normalization: Normalization
+    masks: list[Tensor | None] | None = None
+    paths: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_alpha(self) -> bool:
+        return bool(self.images) and self.images[0].shape[2] == 4
+
+    def unit_cameras(self, split: str) -> Cameras:
+        """Cameras of one split in unit space."""
+        norm = self.normalization
+        return self.cameras[self.splits[split]].transformed(norm.scale, torch.tensor(norm.offset))

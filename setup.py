@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -30,6 +30,9 @@ class CMakeBuild(build_ext):
 
 
 setup(
+    packages=[*find_packages(include=["neurfield", "neurfield.*"]), "neurfield.scenes"],
+    package_dir={"neurfield.scenes": "scenes"},
+    package_data={"neurfield.scenes": ["*.yaml", "methods/*.yaml"]},
     ext_modules=[Extension("neurfield._native._baseline", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

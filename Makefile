@@ -1,0 +1,61 @@
+# make demo: the whole thing on the project's own scene.   make test: the whole test suite.
+# Both install what they need into .venv first (make setup). PYTHON chooses the interpreter, 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.neurfield-installed
+NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
+
+.PHONY: setup demo test check test-native test-packaging test-cuda-build ci benchmark clean
+
+setup: $(STAMP)
+
+$(VENV)/.neurfield-requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "neurfield needs Python 3.11 or newer; $(PYTHON) is older: set PYTHON=python3.x" >&2; exit 2; }
+	@command -v g++ >/dev/null || command -v c++ >/dev/null \
+	  || { echo "neurfield needs a C++17 compiler: install g++" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "no venv module in $(PYTHON): install it (Debian, Ubuntu: python3-venv)" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(STAMP): $(VENV)/.neurfield-requirements $(NATIVE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/python benchmarks/demo.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+# Formatting, lint, types.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/*.cpp' 'tests/*.h')
+	$(BIN)/mypy
+
+# The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
+test-native: setup
+	$(BIN)/cmake -S tests/cpp -B build/native-tests -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	$(BIN)/cmake --build build/native-tests --parallel
+	$(BIN)/ctest --test-dir build/native-tests --output-on-failure
+
+# A wheel and an sdist built in isolation, without torch, that import and run outside this folder.
+test-packaging: setup
+	$(BIN)/python tests/packaging.py
+
+# Compiles every CUDA source for sm_90 where nvcc is found.
+test-cuda-build:
+	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
+
+ci: check test test-native test-packaging test-cuda-build
+
+benchmark: setup
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf build dist *.egg-info

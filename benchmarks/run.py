@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the operator benchmarks one after the other: `python -m benchmarks.run [NAME ...]`, default all."""
+
+import importlib
+import sys
+from pathlib import Path
+
+
+def main(names: list[str]) -> None:
+    folder = Path(__file__).parent / "ops"
+    known = sorted(path.stem.removeprefix("bench_") for path in folder.glob("bench_*.py"))
+    unknown = set(names) - set(known)
+    if unknown:
+        raise SystemExit(f"unknown benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    for name in names or known:
+        importlib.import_module(f"benchmarks.ops.bench_{name}").main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -20,6 +20,11 @@ NF_HD uint32_t random_u32(uint64_t seed, uint64_t index, uint32_t dimension) {
   return static_cast<uint32_t>(mix64(a + 0x9e3779b97f4a7c15ull * (dimension + 1)) >> 32);
 }
 
+// Seed of an independent stream per (seed, step, purpose): each consumer of random numbers has its own purpose.
+NF_HD uint64_t random_stream(uint64_t seed, uint64_t step, uint32_t purpose) {
+  return mix64(mix64(seed + 0x9e3779b97f4a7c15ull * (step + 1)) + 0xd1b54a32d192ed03ull * (purpose + 1));
+}
+
 // Uniform in [0, 1): multiples of 2^-24.
 NF_HD float random_uniform(uint64_t seed, uint64_t index, uint32_t dimension) {
   return static_cast<float>(random_u32(seed, index, dimension) >> 8) * 0x1p-24f;

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The march of one ray on a CPU: kLanes consecutive steps are tested at once, empty blocks of 8^3 cells are skipped.
+// Building block of the march operator and of the fused kernels, which take a few samples per ray and round.
+#pragma once
+
+#include "core/simd.h"
+#include "math/march.h"
+
+namespace nf::cpu {
+
+namespace detail {
+
+NF_HD vf lane_numbers() {
+  vf lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = static_cast<float>(i);
+  return lanes;
+}
+
+// One bit per lane of a mask whose lanes are 0 or -1.
+NF_HD uint32_t mask_bits(vi mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps((__m256)mask));
+#elif defined(__x86_64__)
+  return static_cast<uint32_t>(_mm_movemask_ps((__m128)mask));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(mask[i] & 1) << i;
+  return bits;
+#endif
+}
+
+// Which of the steps at distances t hold samples.
+NF_HD uint32_t occupied_steps(const OccupancyView& grid, const StepLattice& lattice, const RayMarch& ray, vf t) {
+  vf x[3];
+  for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, splat(ray.direction[axis]), splat(ray.origin[axis]));
+  vi cascade{};
+  if (grid.n_cascades > 1) cascade = cascade_of(grid, x, lattice.step_length(t));
+  const vi cell = cell_index(grid, x, cascade);
+  const vi words = gather(reinterpret_cast<const int32_t*>(grid.bitfield), cell >> 5);
+  const vi bit = words >> (cell & 31) & 1;
+  return mask_bits((bit != 0) & (t < ray.t_far));
+}
+
+}  // namespace detail
+
+// Writes the next samples of the ray, at most n, and returns how many; fewer than n means that the ray has ended.
+// Intervals are [t_starts[i], t_ends[i]). `bitfield` is read in 4-byte words.
+inline int next_samples(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, int n, float* t_starts,
+                        float* t_ends) {
+  int found = 0;
+  const vf lanes = detail::lane_numbers();
+  while (found < n) {
+    if (ray.pending) {
+      const int32_t step = ray.step - kLanes + __builtin_ctz(ray.pending);
+      t_starts[found] = lattice.distance(ray.start, static_cast<float>(step));
+      t_ends[found] = lattice.distance(ray.start, static_cast<float>(step + 1));
+      ray.pending &= ray.pending - 1;
+      ++found;
+      continue;
+    }
+    const float t = lattice.distance(ray.start, static_cast<float>(ray.step));
+    if (!(t < ray.t_far && ray.step < kMaxLatticeSteps)) break;
+    float x[3];
+    for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, ray.direction[axis], ray.origin[axis]);
+    const int32_t cascade = cascade_of(grid, x, lattice.step_length(t));
+    if (skip_empty_block(grid, lattice, ray, t, x, cascade)) continue;
+    const vf steps = splat(static_cast<float>(ray.step)) + lanes;
+    ray.pending = detail::occupied_steps(grid, lattice, ray, lattice.distance(ray.start, steps));
+    ray.step += kLanes;
+  }
+  return found;
+}
+
+}  // namespace nf::cpu

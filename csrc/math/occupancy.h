@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Occupancy grid of cascaded cubes (Mueller et al. 2022, section 5.4 and appendix E). Cascade k covers
+// [0.5 - 2^(k-1), 0.5 + 2^(k-1)]^3 with resolution^3 cells, a power of two between 8 and 256. One bit per cell in
+// Morton order (x in bit 0), 8 consecutive cells per byte; cascade k starts at bit k * resolution^3. A set bit of a
+// cascade is also set in every coarser one that covers it, so an empty coarse cell proves its finer ones empty.
+// `coarse` holds one byte per block of 8^3 cells (512 consecutive Morton codes): non-zero when any of them is set.
+// The functions are templates on float (with int32_t) or vf (with vi): scalar and SIMD march through the same formulas.
+#pragma once
+
+#include <cstdint>
+
+#include "core/macros.h"
+#include "core/scalar.h"
+#include "math/exponential.h"
+
+namespace nf {
+
+constexpr int kCoarseShift = 9;  // log2 of the cells in a coarse block
+constexpr int kCoarseWidth = 8;  // cells per axis of a coarse block
+
+namespace detail {
+NF_HD int32_t raw_bits(float x) { return static_cast<int32_t>(float_bits(x)); }
+NF_HD int32_t truncate(float x) { return static_cast<int32_t>(x); }
+NF_HD float magnitude(float x) { return bits_float(float_bits(x) & 0x7fffffffu); }
+NF_HD int32_t broadcast_int(int32_t x, float) { return x; }
+NF_HD float float_of_bits(int32_t x) { return bits_float(static_cast<uint32_t>(x)); }
+#ifndef __CUDACC__
+NF_HD vi raw_bits(vf x) { return bits(x); }
+NF_HD vi truncate(vf x) { return __builtin_convertvector(x, vi); }
+NF_HD vf magnitude(vf x) { return from_bits(bits(x) & 0x7fffffff); }
+NF_HD vi broadcast_int(int32_t x, vf) { return splat(x); }
+NF_HD vf float_of_bits(vi x) { return from_bits(x); }
+#endif
+}  // namespace detail
+
+// Inserts two zeros after each of the low 8 bits.
+template <typename I>
+NF_HD I morton_spread(I x) {
+  x = (x | x << 8) & 0x00f00f;
+  x = (x | x << 4) & 0x0c30c3;
+  return (x | x << 2) & 0x249249;
+}
+
+// Keeps every third bit and closes the gaps: the inverse of morton_spread.
+NF_HD int32_t morton_compact(int32_t x) {
+  x &= 0x249249;
+  x = (x | x >> 2) & 0x0c30c3;
+  x = (x | x >> 4) & 0x00f00f;
+  return (x | x >> 8) & 0x0000ff;
+}
+
+// Morton code of a cell with coordinates in [0, 256).
+template <typename I>
+NF_HD I morton_encode(I x, I y, I z) {
+  return morton_spread(x) | morton_spread(y) << 1 | morton_spread(z) << 2;
+}
+NF_HD void morton_decode(int32_t code, int32_t* cell) {
+  for (int axis = 0; axis < 3; ++axis) cell[axis] = morton_compact(code >> axis);
+}
+
+struct OccupancyView {
+  const uint8_t* bitfield;  // [n_cascades * resolution^3 / 8]
+  const uint8_t* coarse;    // [n_cascades * (resolution / 8)^3]
+  int32_t n_cascades;       // 1 ... 8
+  int32_t log2_resolution;  // 3 ... 8
+  NF_HD int32_t resolution() const { return int32_t(1) << log2_resolution; }
+  NF_HD int32_t cells_per_cascade() const { return int32_t(1) << 3 * log2_resolution; }
+};
+
+// The exponent e of frexp: |x| in [2^(e-1), 2^e).
+template <typename V>
+NF_HD auto frexp_exponent(V x) {
+  return (detail::raw_bits(x) >> 23) - 126;
+}
+
+// Cascade in which a sample at x with step dt is tested: the finest that covers x, and no finer than half a cell per
+// step, so that a tested cell always spans at least two steps.
+template <typename V>
+NF_HD auto cascade_of(const OccupancyView& grid, const V* x, V dt) {
+  const V half = detail::broadcast(0.5f, dt);
+  const V reach =
+      max(max(detail::magnitude(x[0] - half), detail::magnitude(x[1] - half)), detail::magnitude(x[2] - half));
+  const auto by_position = frexp_exponent(reach) + 1;
+  const auto by_step = frexp_exponent(dt * detail::broadcast(static_cast<float>(2 * grid.resolution()), dt));
+  const auto zero = detail::broadcast_int(0, dt), last = detail::broadcast_int(grid.n_cascades - 1, dt);
+  return min(max(max(by_position, by_step), zero), last);
+}
+
+// Coordinate along one axis in cells of a cascade, [0, resolution) inside; the integer part is the cell.
+template <typename V, typename I>
+NF_HD V cell_coordinate(const OccupancyView& grid, V x, I cascade) {
+  const V cells_per_unit = detail::float_of_bits((grid.log2_resolution + 127 - cascade) << 23);
+  const V half = detail::broadcast(0.5f, x);
+  return madd(x - half, cells_per_unit, detail::broadcast(0.5f * static_cast<float>(grid.resolution()), x));
+}
+
+// Index of the cell that holds x, over all cascades. Positions outside of the cascade count to its border cells.
+template <typename V, typename I>
+NF_HD I cell_index(const OccupancyView& grid, const V* x, I cascade) {
+  const V zero = detail::broadcast(0.0f, x[0]), last = detail::broadcast(grid.resolution() - 0.5f, x[0]);
+  I cell[3];
+  for (int axis = 0; axis < 3; ++axis)
+    cell[axis] = detail::truncate(min(max(cell_coordinate(grid, x[axis], cascade), zero), last));
+  return morton_encode(cell[0], cell[1], cell[2]) | cascade << 3 * grid.log2_resolution;
+}
+
+NF_HD bool is_occupied(const OccupancyView& grid, int32_t cell) { return grid.bitfield[cell >> 3] >> (cell & 7) & 1; }
+
+}  // namespace nf

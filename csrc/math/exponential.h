@@ -32,24 +32,31 @@ NF_HD float broadcast(float x, float) { return x; }
 NF_HD vf broadcast(float x, vf) { return splat(x); }
 }  // namespace detail
 
-template <typename V>
-NF_HD V exponential_float(V x) {
+// Splits e^x = 2^n (1 + q), |ln(1 + q)| <= ln2/2, and returns q; n is int32_t or vi. -87.4 <= x <= 88.8.
+template <typename V, typename N>
+NF_HD V exponential_parts(V x, N* n) {
   const auto c = [x](float v) { return detail::broadcast(v, x); };
-  const V inside = nf::min(nf::max(x, c(-87.33654f)), c(88.72283f));
-  const auto n = detail::round_to_int(inside * c(1.44269504f));
-  const V nf_ = detail::as_float(n);
-  V r = madd(nf_, c(-0.693359375f), inside);
-  r = madd(nf_, c(2.12194440e-4f), r);
+  *n = detail::round_to_int(x * c(1.44269504f));
+  const V turns = detail::as_float(*n);
+  V r = madd(turns, c(-0.693359375f), x);
+  r = madd(turns, c(2.12194440e-4f), r);
   V p = c(1.9875691500e-4f);
   p = madd(p, r, c(1.3981999507e-3f));
   p = madd(p, r, c(8.3334519073e-3f));
   p = madd(p, r, c(4.1665795894e-2f));
   p = madd(p, r, c(1.6666665459e-1f));
   p = madd(p, r, c(5.0000001201e-1f));
-  p = madd(p, r * r, r) + c(1.0f);
+  return madd(p, r * r, r);
+}
+
+template <typename V>
+NF_HD V exponential_float(V x) {
+  const auto c = [x](float v) { return detail::broadcast(v, x); };
+  decltype(detail::round_to_int(x)) n;
+  const V q = exponential_parts(nf::min(nf::max(x, c(-87.33654f)), c(88.72283f)), &n);
   // 2^128 is not finite: the scale is applied as two factors.
   const auto half_n = n >> 1;
-  V y = p * detail::power_of_two(half_n) * detail::power_of_two(n - half_n);
+  V y = (q + c(1.0f)) * detail::power_of_two(half_n) * detail::power_of_two(n - half_n);
   y = detail::select(x < c(-87.33654f), c(0.0f), y);
   return detail::select(x != x, x, y);
 }

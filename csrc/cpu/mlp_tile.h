@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products on tiles of samples, the building blocks of every CPU kernel with a small MLP inside. Rows are
+// samples, SIMD lanes are columns, and a micro-tile of accumulators stays in registers over the whole sum, so forward,
+// input gradient and weight gradient all run on row-major data without a transpose:
+//   gemm_rows   C[i, :]  = init[i, :] + sum_k A[i, k] B[k, :]    forward (B input-major) and dX (B output-major)
+//   gemm_outer  dW[o, :] += sum_i dY[i, o] X[i, :]               weight gradient
+//   gemm_dot    C[i, o]  = init[i, o] + sum_k A[i, k] W[o, k]    a few outputs (n_out <= 4), lanes run along k
+// Every output of gemm_rows and gemm_outer is one chain of madd in the order of the sum: it depends neither on the
+// position in a tile nor on how samples are cut into tiles. gemm_dot sums kLanes chains and adds them pairwise.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "core/scalar.h"
+#include "core/simd.h"
+
+namespace nf::cpu {
+
+template <typename T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kLanes * 4)));
+};
+template <typename T>
+using Vector = typename VectorOf<T>::type;  // vf, or half as many doubles
+
+template <typename T>
+constexpr int kWidth = kLanes * 4 / static_cast<int>(sizeof(T));
+
+// Rows of the last dimension are padded to this many values wherever lanes are columns (as tiny-cuda-nn pads matrices).
+constexpr int kColumnMultiple = 16;
+
+// Architectural vector registers: they set how many accumulators a micro-tile may hold.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kVectorRegisters = 32;
+#else
+constexpr int kVectorRegisters = 16;
+#endif
+constexpr int kMaxTileVectors = kVectorRegisters / 8;
+
+struct NoEpilogue {
+  template <typename V>
+  NF_HD V operator()(V v, int64_t, int64_t) const {
+    return v;
+  }
+};
+
+namespace detail {
+
+template <typename T>
+NF_HD Vector<T> load_vector(const T* p) {
+  Vector<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <typename T>
+NF_HD void store_vector(T* p, Vector<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+NF_HD vf multiply_add(float a, vf b, vf c) { return madd(splat(a), b, c); }
+NF_HD Vector<double> multiply_add(double a, Vector<double> b, Vector<double> c) { return a * b + c; }
+NF_HD vf multiply_add(vf a, vf b, vf c) { return madd(a, b, c); }
+NF_HD Vector<double> multiply_add(Vector<double> a, Vector<double> b, Vector<double> c) { return a * b + c; }
+
+// Left operand of a product: element (row, k). One of the two strides is 1 and known to the compiler.
+template <typename T>
+struct RowMajor {
+  const T* data;
+  int64_t stride;
+  NF_HD RowMajor at_row(int64_t row) const { return {data + row * stride, stride}; }
+  NF_HD void next_k() { ++data; }
+  NF_HD T operator[](int row) const { return data[row * stride]; }
+};
+template <typename T>
+struct ColumnMajor {
+  const T* data;
+  int64_t stride;
+  NF_HD ColumnMajor at_row(int64_t row) const { return {data + row, stride}; }
+  NF_HD void next_k() { data += stride; }
+  NF_HD T operator[](int row) const { return data[row]; }
+};
+
+// What a product needs besides its left operand. `init` may be null (zero); ld_init = 0 repeats one row (a bias).
+template <typename T>
+struct Product {
+  const T* b;
+  int64_t ldb;
+  int64_t n_sum;
+  const T* init;
+  int64_t ld_init;
+  T* c;
+  int64_t ldc;
+};
+
+// R x (V vectors) outputs starting at (row, column).
+template <int R, int V, typename T, typename Left, typename Epilogue>
+NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, const Epilogue& epilogue) {
+  constexpr int w = kWidth<T>;
+  Vector<T> acc[R][V];
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+    for (int v = 0; v < V; ++v)
+      acc[r][v] = p.init ? load_vector(p.init + (row + r) * p.ld_init + column + v * w) : Vector<T>{};
+  const T* b = p.b + column;
+  a = a.at_row(row);
+  for (int64_t k = 0; k < p.n_sum; ++k, b += p.ldb, a.next_k()) {
+    Vector<T> bv[V];
+#pragma GCC unroll 32
+    for (int v = 0; v < V; ++v) bv[v] = load_vector(b + v * w);
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+      for (int v = 0; v < V; ++v) acc[r][v] = multiply_add(a[r], bv[v], acc[r][v]);
+  }
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 32
+    for (int v = 0; v < V; ++v)
+      store_vector(p.c + (row + r) * p.ldc + column + v * w, epilogue(acc[r][v], row + r, column + v * w));
+}
+
+// Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many.
+template <int R, int V, typename T, typename Left, typename Epilogue>
+void column_panel(Left a, const Product<T>& p, int64_t row, int64_t n_rows, int64_t column, const Epilogue& epilogue) {
+  for (; row + R <= n_rows; row += R) micro_tile<R, V>(a, p, row, column, epilogue);
+  if constexpr (R > 1) {
+    if (row < n_rows) column_panel<R / 2, V>(a, p, row, n_rows, column, epilogue);
+  }
+}
+
+// `Accumulators` vectors per micro-tile: R = Accumulators / V, but no more than 16 rows of one vector, where the
+// broadcast loads and their addresses would limit, not the arithmetic.
+template <int Accumulators, typename T, typename Left, typename Epilogue>
+void product(Left a, const Product<T>& p, int64_t n_rows, int64_t n_columns, const Epilogue& epilogue) {
+  constexpr int w = kWidth<T>;
+  for (int64_t column = 0; column < n_columns;) {
+    const int64_t vectors = (n_columns - column) / w;
+    if (vectors >= kMaxTileVectors) {
+      column_panel<Accumulators / kMaxTileVectors, kMaxTileVectors>(a, p, 0, n_rows, column, epilogue);
+      column += kMaxTileVectors * w;
+      continue;
+    }
+    if constexpr (kMaxTileVectors == 4 && w > 4) {  // 16 columns are a multiple of kMaxTileVectors otherwise
+      if (vectors == 3) column_panel<Accumulators / 3, 3>(a, p, 0, n_rows, column, epilogue);
+      if (vectors == 2) column_panel<Accumulators / 2, 2>(a, p, 0, n_rows, column, epilogue);
+      if (vectors == 1)
+        column_panel<(Accumulators > 16 ? Accumulators / 2 : Accumulators), 1>(a, p, 0, n_rows, column, epilogue);
+      column += vectors * w;
+    }
+  }
+}
+
+// Lane l of the result: with bit S of l clear a[l] + a[l ^ S], with it set b[l] + b[l ^ S].
+template <int S, typename V, std::size_t... Lane>
+NF_HD V add_swapped(V a, V b, std::index_sequence<Lane...>) {
+  constexpr int w = sizeof...(Lane);
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, ((Lane & S) ? int(Lane) + w : int(Lane))...) +
+         __builtin_shufflevector(a, b, ((Lane & S) ? int(Lane ^ S) + w : int(Lane ^ S))...);
+#else
+  using I = decltype(a < b);
+  return __builtin_shuffle(a, b, I{((Lane & S) ? int(Lane) + w : int(Lane))...}) +
+         __builtin_shuffle(a, b, I{((Lane & S) ? int(Lane ^ S) + w : int(Lane ^ S))...});
+#endif
+}
+
+// v[0 .. W-1] -> one vector whose lane l is the sum of all lanes of v[l]; v is overwritten.
+template <int S, int W, typename V>
+NF_HD V sum_lanes(V* v) {
+  if constexpr (S == W) {
+    return v[0];
+  } else {
+#pragma GCC unroll 32
+    for (int j = 0; j < W / (2 * S); ++j) v[j] = add_swapped<S>(v[2 * j], v[2 * j + 1], std::make_index_sequence<W>{});
+    return sum_lanes<2 * S, W>(v);
+  }
+}
+
+// R rows x 4 outputs by dot products; out [max(R * 4, kWidth<T>)].
+template <int R, typename T>
+NF_HD void dot_tile(const T* a, int64_t lda, const T* w4, int64_t ldw, int64_t n_sum, T* out) {
+  constexpr int w = kWidth<T>, n_vectors = R * 4 > w ? R * 4 : w;
+  Vector<T> acc[n_vectors] = {};
+  for (int64_t k = 0; k < n_sum; k += w) {
+    Vector<T> wv[4];
+#pragma GCC unroll 4
+    for (int o = 0; o < 4; ++o) wv[o] = load_vector(w4 + o * ldw + k);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vector<T> av = load_vector(a + r * lda + k);
+#pragma GCC unroll 4
+      for (int o = 0; o < 4; ++o) acc[r * 4 + o] = multiply_add(av, wv[o], acc[r * 4 + o]);
+    }
+  }
+#pragma GCC unroll 2
+  for (int g = 0; g < n_vectors / w; ++g) store_vector(out + g * w, sum_lanes<1, w>(acc + g * w));
+}
+
+}  // namespace detail
+
+// C[i, :] = epilogue(init[i, :] + sum_k A[i, k] B[k, :]), i < n_rows. A [n_rows, n_sum] with row stride lda,
+// B [n_sum, n_columns] contiguous, C row stride ldc; n_columns is a multiple of 16, n_sum and n_rows are free.
+// `init`: null for zero, ld_init = 0 for one row (a bias) added to all. C may not overlap A. `epilogue(vector, row,
+// column)` is applied to every vector before it is stored.
+template <typename T, typename Epilogue = NoEpilogue>
+void gemm_rows(const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns, const T* init, int64_t ld_init,
+               T* c, int64_t ldc, int64_t n_rows, const Epilogue& epilogue = {}) {
+  constexpr int accumulators = kVectorRegisters * 3 / 4;
+  const detail::Product<T> p{b, n_columns, n_sum, init, ld_init, c, ldc};
+  detail::product<accumulators>(detail::RowMajor<T>{a, lda}, p, n_rows, n_columns, epilogue);
+}
+
+// dW[o, k] += sum_i dY[i, o] X[i, k]. dY [n_rows, n_out], X [n_rows, n_in], dW [n_out, n_in] contiguous; n_in is a
+// multiple of 16, n_out is free. Half the registers hold accumulators, so that tiles divide 16 outputs evenly.
+template <typename T>
+void gemm_outer(const T* dL_dy, int64_t ldy, const T* x, int64_t ldx, int64_t n_out, int64_t n_in, int64_t n_rows,
+                T* dL_dw) {
+  constexpr int accumulators = kVectorRegisters / 2;
+  const detail::Product<T> p{x, ldx, n_rows, dL_dw, n_in, dL_dw, n_in};
+  detail::product<accumulators>(detail::ColumnMajor<T>{dL_dy, ldy}, p, n_out, n_in, NoEpilogue{});
+}
+
+// packed [n_in, n_out] = transpose of w [n_out, n_in]: the input-major copy that the forward gemm_rows reads.
+template <typename T>
+void pack_input_major(const T* w, int64_t n_out, int64_t n_in, T* packed) {
+  for (int64_t o = 0; o < n_out; ++o)
+    for (int64_t k = 0; k < n_in; ++k) packed[k * n_out + o] = w[o * n_in + k];
+}
+
+// C[i, o] = init[o] + sum_k A[i, k] W[o, k] for n_out <= 4. W has at least 4 rows (those past n_out are read and
+// dropped: the padded rows of the layout serve) with row stride ldw; n_sum is a multiple of 16. `init` may be null.
+template <typename T>
+void gemm_dot(const T* a, int64_t lda, const T* w4, int64_t ldw, int64_t n_sum, int n_out, const T* init, T* c,
+              int64_t ldc, int64_t n_rows) {
+  constexpr int rows = kWidth<T> / 4 > 0 ? kWidth<T> / 4 : 1;
+  T out[rows * 4];  // at least one vector
+  const auto copy = [&](int64_t row, int n) {
+    for (int r = 0; r < n; ++r)
+      for (int o = 0; o < n_out; ++o) c[(row + r) * ldc + o] = init ? out[r * 4 + o] + init[o] : out[r * 4 + o];
+  };
+  int64_t row = 0;
+  for (; row + rows <= n_rows; row += rows) {
+    detail::dot_tile<rows>(a + row * lda, lda, w4, ldw, n_sum, out);
+    copy(row, rows);
+  }
+  for (; row < n_rows; ++row) {
+    detail::dot_tile<1>(a + row * lda, lda, w4, ldw, n_sum, out);
+    copy(row, 1);
+  }
+}
+
+}  // namespace nf::cpu

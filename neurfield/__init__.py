@@ -1,4 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""neurfield: fit neural fields to data, render, convert and export them, with and without a GPU."""
+"""neurfield: fit neural fields to data, render, convert and export them, with and without a GPU.
+
+    scene = neurfield.load_scene("data/lego")
+    run = neurfield.train(scene, max_seconds=60)
+    print(run.evaluate("test")["psnr"])
+    image = run.render(scene.cameras[0])["rgb"]
+    run.export_mesh("lego.glb")
+
+Names are imported when they are first used, so that `import neurfield` itself costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+# public name: the module that defines it
+_PUBLIC = {
+    "Cameras": "neurfield.cameras.cameras",
+    "MachineError": "neurfield.errors",
+    "RadianceField": "neurfield.fields.radiance_field",
+    "Run": "neurfield.run",
+    "Scene": "neurfield.data.scene",
+    "Trainer": "neurfield.training.trainer",
+    "UserError": "neurfield.errors",
+    "load": "neurfield.run",
+    "load_scene": "neurfield.data",
+    "train": "neurfield.run",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'neurfield' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress on a terminal: one live line with rate and remaining time; elsewhere a plain line every few seconds."""
+
+import sys
+import time
+from typing import Any
+
+_PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
+_LIVE_INTERVAL = 0.2
+
+
+class Progress:
+    """Shows `fraction` of a task and a text. Use as a context manager; `update` is cheap when nothing is due."""
+
+    def __init__(self, title: str):
+        self._title = title
+        self._live = sys.stderr.isatty()
+        self._start = time.monotonic()
+        # a plain log starts quiet: tasks of less than an interval print nothing
+        self._due = self._start + (0 if self._live else _PLAIN_INTERVAL)
+        self._bar: Any = None  # rich.progress.Progress, imported on a terminal only
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
+            self._bar = Bar(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=1.0, text="")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def update(self, fraction: float, text: str = "") -> None:
+        """Shows how far the task is (0 ... 1) and a short text, with the remaining time by linear extrapolation."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL)
+        elapsed = now - self._start
+        text += f", {duration(elapsed / fraction - elapsed)} left" if 0 < fraction < 1 else ""
+        if self._bar:
+            self._bar.update(self._task, completed=fraction, text=text)
+        else:
+            print(f"{self._title} {fraction:4.0%}  {text}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min 05 s` or `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02d} min"

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `neurfield` command: a table of commands, each in a module that is imported only when it is asked for.
+
+A command module has a frozen dataclass of options and `run(options) -> int`; the table names the class. Errors become
+one line on stderr and an exit code: 0 done, 2 wrong use or bad input, 1 a fault of the machine.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from neurfield import __version__
+from neurfield.errors import MachineError, UserError
+from neurfield.registry import nearest
+
+# name: (module, class of its options, help)
+COMMANDS = {
+    "train": ("neurfield.cli.train", "TrainOptions", "fit a field to a scene"),
+    "eval": ("neurfield.cli.eval", "EvalOptions", "measure a trained run: PSNR, SSIM"),
+    "render": ("neurfield.cli.render", "RenderOptions", "pictures and videos of a trained run"),
+    "export": ("neurfield.cli.export", "ExportOptions", "a mesh of a trained run"),
+    "data": ("neurfield.cli.data", "DataOptions", "make, download and inspect data sets"),
+    "doctor": ("neurfield.cli.doctor", "DoctorOptions", "what is installed, what is used, and a self-test"),
+}
+
+
+def usage() -> str:
+    lines = [
+        "usage: neurfield COMMAND [OPTIONS]",
+        "",
+        "Trains, measures, renders and exports neural fields.",
+        "",
+        "commands:",
+    ]
+    lines += [f"  {name:8}  {text}" for name, (_, _, text) in COMMANDS.items()]
+    return "\n".join([*lines, "", "neurfield COMMAND --help shows the options of a command.", "neurfield --version"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (default: that of the process) and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"neurfield {__version__}")
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            known = ", ".join(COMMANDS)
+            raise UserError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)} (valid: {known})")
+        return _dispatch(words[0], words[1:])
+    except (UserError, MachineError) as error:
+        return _fail(str(error), error.exit_code)
+    except MemoryError:
+        return _fail("out of memory; use a smaller method, image size or resolution", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1)
+    except BrokenPipeError:
+        # the reader of our output has left, which is no fault; the interpreter must not flush into the closed pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print("neurfield: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _dispatch(command: str, words: list[str]) -> int:
+    module_name, options_name, text = COMMANDS[command]
+    module = import_module(module_name)
+    import tyro
+
+    words = repeat_flag(words, "--set")
+    options = tyro.cli(getattr(module, options_name), prog=f"neurfield {command}", description=text, args=words)
+    return module.run(options)
+
+
+def repeat_flag(words: list[str], flag: str) -> list[str]:
+    """`--set a=1 b=2` as `--set a=1 --set b=2`, so that positionals may follow the values of a flag."""
+    out: list[str] = []
+    active = False
+    for word in words:
+        active = word == flag or (active and "=" in word and not word.startswith("-"))
+        if active and word != flag and out and out[-1] != flag:
+            out.append(flag)
+        out.append(word)
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

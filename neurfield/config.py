@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: YAML into frozen dataclasses and back, with errors that name file, line, key, value and the way out.
+
+Every component owns a frozen dataclass whose annotations are the schema: `int float bool str`, `Literal[...]`,
+`X | None`, `tuple[X, ...]`, nested dataclasses, and `Block`, a mapping that another registry reads (`otype` and its
+keys). Ranges are written as `Annotated[int, Range(1, 24)]`. Unknown and duplicate keys, wrong types and values out of
+range raise UserError.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from neurfield.errors import UserError
+from neurfield.registry import nearest
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Closed interval of allowed numbers."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"at least {self.low:g}"
+        return f"{self.low:g} ... {self.high:g}"
+
+
+class Block(dict[str, Any]):
+    """A mapping with an `otype` that an encoding or network registry reads; `where` is its place for error messages."""
+
+    where = "configuration"
+
+
+def load(cls: type[C], path: str | Path) -> C:
+    """Reads a YAML file into the frozen dataclass `cls`; keys that are absent keep their defaults.
+
+    Raises:
+        UserError: the file cannot be read, is no YAML, or does not fit `cls`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the configuration ({_reason(error)})") from None
+    return loads(cls, text, str(path))
+
+
+def loads(cls: type[C], text: str, name: str) -> C:
+    """Reads YAML text like `load`; `name` stands for the file in messages."""
+    try:
+        alias = next((token for token in yaml.scan(text) if isinstance(token, yaml.AliasToken)), None)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{name}:{line}: not valid YAML ({error.problem or error.context})") from None
+    except yaml.YAMLError:
+        raise UserError(f"{name}: not valid YAML (a character that YAML does not allow)") from None
+    if alias is not None:  # they may nest without end
+        raise UserError(
+            f"{name}:{alias.start_mark.line + 1}: aliases (*{alias.value}) are not supported, repeat the value"
+        )
+    if node is None:
+        node = yaml.MappingNode("tag:yaml.org,2002:map", [])
+    return _Reader(name).dataclass(cls, node, "")
+
+
+def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
+    """Reads plain values, as `to_dict` gives them, with the same checks."""
+    return loads(cls, yaml.safe_dump(values, sort_keys=False), name)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain dicts, lists and scalars of a configuration dataclass."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value
+
+    return plain(config)
+
+
+def dumps(config: Any) -> str:
+    """The whole configuration as YAML that `loads` reads back to an equal object."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=False, width=120)
+
+
+def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
+    """Applies `dotted.key=value` assignments (values are YAML scalars or flow lists) to a configuration.
+
+    Raises:
+        UserError: no `=`, an unknown key, or a value that does not fit.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise UserError(f"{name}: expected key=value, got {assignment!r}")
+        config = _replace(config, key.split("."), text, f"{name} {assignment}", "")
+    return config
+
+
+def _replace(config: Any, keys: Sequence[str], text: str, name: str, prefix: str) -> Any:
+    key, rest = keys[0], keys[1:]
+    path = f"{prefix}{key}"
+    if isinstance(config, dict):
+        block = Block(config)
+        block[key] = _replace(config.get(key, {}), rest, text, name, path + ".") if rest else _scalar(text, name)
+        block.where = name
+        return block
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    if key not in hints:
+        raise UserError(f"{name}: unknown key {path!r}{nearest(key, hints)} (valid: {', '.join(hints)})")
+    if rest:
+        inner = getattr(config, key)
+        if not (dataclasses.is_dataclass(inner) or isinstance(inner, dict)):
+            raise UserError(f"{name}: {path!r} is a single value, it has no key {'.'.join(rest)!r}")
+        value = _replace(inner, rest, text, name, path + ".")
+    else:
+        value = _Reader(name, with_lines=False).value(hints[key], _compose(text, name), path)
+    return dataclasses.replace(config, **{key: value})
+
+
+def _compose(text: str, name: str) -> yaml.Node:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        node = None
+    if node is None:
+        raise UserError(f"{name}: the value {text!r} is not a YAML value; quote text")
+    return node
+
+
+def _scalar(text: str, name: str) -> Any:
+    return _construct(_compose(text, name))
+
+
+def _construct(node: yaml.Node) -> Any:
+    """Plain Python value of a node; the safe loader refuses every tag that is no plain value."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else type(error).__name__
+
+
+_KINDS: dict[type[yaml.Node], str] = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns YAML nodes into values of annotated types; knows the file for messages."""
+
+    name: str
+    with_lines: bool = True
+
+    def where(self, node: yaml.Node) -> str:
+        return f"{self.name}:{node.start_mark.line + 1}" if self.with_lines and node.start_mark else self.name
+
+    def fail(self, node: yaml.Node, key: str, expected: str) -> typing.NoReturn:
+        got = repr(node.value) if isinstance(node, yaml.ScalarNode) else _KINDS[type(node)]
+        raise UserError(f"{self.where(node)}: {key}: expected {expected}, got {got}")
+
+    def items(self, node: yaml.Node, path: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+        """Keys, their nodes and values of a mapping, duplicates refused."""
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(node, path or "the file", "a mapping of keys to values")
+        seen: dict[str, yaml.Node] = {}
+        found: list[tuple[str, yaml.Node, yaml.Node]] = []
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                self.fail(key_node, path or "the file", "plain text keys")
+            key = key_node.value
+            if key in seen:
+                first = seen[key].start_mark.line + 1
+                raise UserError(
+                    f"{self.where(key_node)}: duplicate key {_join(path, key)!r}, first given in line {first}"
+                )
+            seen[key] = key_node
+            found.append((key, key_node, value_node))
+        return found
+
+    def dataclass(self, cls: type[C], node: yaml.Node, path: str) -> C:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        values = {}
+        for key, key_node, value_node in self.items(node, path):
+            if key not in hints:
+                known = f"{nearest(key, hints)} (valid: {', '.join(hints)})"
+                raise UserError(f"{self.where(key_node)}: unknown key {_join(path, key)!r}{known}")
+            values[key] = self.value(hints[key], value_node, _join(path, key))
+        missing = [
+            f.name
+            for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise UserError(f"{self.where(node)}: missing key {_join(path, missing[0])!r}")
+        return cls(**values)
+
+    def value(self, hint: Any, node: yaml.Node, path: str) -> Any:
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            return self.dataclass(hint, node, path)
+        if hint is Block:
+            return self.block(node, path)
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin is typing.Annotated:
+            return self.ranged(arguments[0], arguments[1], node, path)
+        if origin in (types.UnionType, typing.Union):
+            return self.optional(arguments, node, path)
+        if origin is typing.Literal:
+            if not isinstance(node, yaml.ScalarNode) or node.value not in arguments:
+                close = nearest(str(node.value), arguments)
+                self.fail(node, path, f"one of {', '.join(arguments)}{close}")
+            return node.value
+        if origin is tuple:
+            if not isinstance(node, yaml.SequenceNode):
+                self.fail(node, path, "a list")
+            return tuple(self.value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(node.value))
+        return self.scalar(hint, node, path)
+
+    def block(self, node: yaml.Node, path: str) -> Block:
+        block = Block()
+        for key, _, value_node in self.items(node, path):
+            nested = isinstance(value_node, yaml.MappingNode)
+            block[key] = self.block(value_node, _join(path, key)) if nested else self.plain(value_node, path)
+        block.where = f"{self.where(node)}: {path}"
+        return block
+
+    def plain(self, node: yaml.Node, path: str) -> Any:
+        try:
+            return _construct(node)
+        except yaml.YAMLError:
+            self.fail(node, path, "a plain value")
+
+    def optional(self, arguments: tuple[Any, ...], node: yaml.Node, path: str) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
+            return None
+        (inner,) = [a for a in arguments if a is not types.NoneType]
+        return self.value(inner, node, path)
+
+    def ranged(self, hint: Any, allowed: Range, node: yaml.Node, path: str) -> Any:
+        value = self.value(hint, node, path)
+        if value is not None and not allowed.low <= value <= allowed.high:
+            self.fail(node, path, str(allowed))
+        return value
+
+    def scalar(self, hint: type, node: yaml.Node, path: str) -> Any:
+        expected = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[hint]
+        if not isinstance(node, yaml.ScalarNode):
+            self.fail(node, path, expected)
+        if hint is str:
+            return node.value
+        value: Any = self.plain(node, path)
+        if hint is float and isinstance(value, str):
+            value = _float_text(value)  # YAML 1.1 takes 1e-3 for text because it has no dot
+        if hint is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not hint or value != value:  # NaN differs from itself
+            self.fail(node, path, expected)
+        return value
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _float_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run keeps its files: OUTPUT/EXPERIMENT/METHOD/TIME/{config.yaml, checkpoints/, metrics.jsonl, events...}."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from neurfield.errors import MachineError, UserError
+from neurfield.training.checkpoint import SUFFIX
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / CONFIG_FILE
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step:09d}{SUFFIX}"
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint files, oldest first. Temporary files of a killed process are none."""
+        return sorted(self.path.glob(f"checkpoints/step-*{SUFFIX}"))
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            UserError: it exists with something in it, or its place is no folder that can be written.
+        """
+        try:
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise UserError(f"{self.path}: exists already; continue it with --resume or choose another --timestamp")
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
+                raise UserError(
+                    f"{self.path}: cannot make the run folder ({reason}); choose another --output-dir"
+                ) from None
+            raise MachineError(f"{self.path}: cannot make the run folder ({reason})") from None
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the `keep` newest checkpoints, and temporary files that a killed process left."""
+        stale = [*self.checkpoints()[:-keep], *self.path.glob(f"checkpoints/.step-*{SUFFIX}.*.tmp")]
+        for path in stale:
+            path.unlink(missing_ok=True)
+
+
+def new_run(output_dir: Path, experiment: str, method: str, timestamp: str | None = None) -> RunFolder:
+    """The folder of a run that starts now; nothing is written yet."""
+    stamp = timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+    for part in (experiment, method, stamp):
+        if part in ("", ".", "..") or "/" in part or "\\" in part:
+            raise UserError(f"{part!r} cannot be a folder name; experiment, method and timestamp are single names")
+    return RunFolder(output_dir / experiment / method / stamp)
+
+
+def newest_run(output_dir: Path, experiment: str, method: str, timestamp: str | None = None) -> RunFolder:
+    """The run to be continued: the one named `timestamp`, or the newest with a checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    parent = output_dir / experiment / method
+    names = [timestamp] if timestamp else sorted((p.name for p in parent.glob("*/")), reverse=True)
+    for name in names:
+        folder = RunFolder(parent / name)
+        if folder.checkpoints():
+            return folder
+    raise UserError(f"{parent / (timestamp or '')}: no run with a checkpoint to resume; start one without --resume")
+
+
+def find_checkpoint(run: Path) -> Path:
+    """The checkpoint that RUN means: a file itself, or the newest of a run folder.
+
+    Raises:
+        UserError: nothing there, or a folder without checkpoints.
+    """
+    if run.is_file():
+        return run
+    if not run.is_dir():
+        raise UserError(f"{run}: no such run; expected a run folder or a {SUFFIX} file")
+    found = RunFolder(run).checkpoints()
+    if not found:
+        inner = sorted(run.glob(f"**/checkpoints/step-*{SUFFIX}"))
+        hint = f"; did you mean {inner[-1].parents[1]}?" if inner else ""
+        raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{hint}")
+    return found[-1]

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line's frame: help without torch, exit codes, one-line errors."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neurfield.cli.main import COMMANDS, main, repeat_flag
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name, (_, _, description) in COMMANDS.items():
+        assert name in text and description in text
+
+
+def test_help_is_quick_and_loads_no_torch():
+    code = "import sys; from neurfield.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    start = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert time.monotonic() - start < 1.0
+
+
+def test_importing_the_package_loads_no_torch():
+    code = "import sys, neurfield; dir(neurfield); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_command_is_wrong_use(capsys):
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    import neurfield
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"neurfield {neurfield.__version__}\n"
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    assert main(["trian"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("neurfield: unknown command 'trian', did you mean 'train'?") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("D --set a=1 b=2 --seed 3", "D --set a=1 --set b=2 --seed 3"),
+        ("--set a=1 D", "--set a=1 D"),
+        ("--set a=1 --set b=2 D", "--set a=1 --set b=2 D"),
+        ("D --set", "D --set"),
+        ("D x=1", "D x=1"),
+    ],
+)
+def test_set_takes_several_values_and_no_positionals(given, expected):
+    assert " ".join(repeat_flag(given.split(), "--set")) == expected

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: what is written comes back, and every wrong line is named with its place and a way out."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pytest
+
+from neurfield import config
+from neurfield.config import Block, Range
+from neurfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: Annotated[float, Range(0, 1)] = 0.5
+    kind: Literal["random", "white"] = "white"
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = "x"
+    count: Annotated[int, Range(1)] = 4
+    limit: float | None = None
+    on: bool = True
+    sizes: tuple[int, ...] = (1, 2)
+    inner: Inner = field(default_factory=Inner)
+    block: Block = field(default_factory=lambda: Block(otype="A", depth=1))
+
+
+def test_reads_nested_values_and_keeps_defaults():
+    text = "name: lego\ncount: 7\nlimit: 1e-3\nsizes: [3]\ninner: {rate: 1}\nblock: {otype: B, deep: {k: [1, 2]}}\n"
+    got = config.loads(Outer, text, "f.yaml")
+    assert (got.name, got.count, got.limit, got.on, got.sizes) == ("lego", 7, 1e-3, True, (3,))
+    assert got.inner == Inner(rate=1.0) and isinstance(got.inner.rate, float)
+    assert got.block == {"otype": "B", "deep": {"k": [1, 2]}}
+    assert got.block.where == "f.yaml:6: block"
+
+
+def test_an_empty_file_is_all_defaults():
+    assert config.loads(Outer, "", "f.yaml") == Outer()
+
+
+def test_round_trip():
+    value = config.override(Outer(), ["inner.rate=0.25", "limit=2", "block.deep=[1, 2]", "name='1'", "on=false"])
+    assert config.loads(Outer, config.dumps(value), "f.yaml") == value
+    assert config.from_dict(Outer, config.to_dict(value), "header") == value
+    assert value.name == "1" and value.block["deep"] == [1, 2] and value.on is False
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\ncuont: 3", "f.yaml:2: unknown key 'cuont', did you mean 'count'? (valid: name, count,"),
+        ("inner:\n  raet: 1", "f.yaml:2: unknown key 'inner.raet', did you mean 'rate'?"),
+        ("count: 3\nname: b\ncount: 4", "f.yaml:3: duplicate key 'count', first given in line 1"),
+        ("block: {otype: A, otype: B}", "f.yaml:1: duplicate key 'block.otype', first given in line 1"),
+        ("count: three", "f.yaml:1: count: expected an integer, got 'three'"),
+        ("count: 2.5", "f.yaml:1: count: expected an integer, got '2.5'"),
+        ("count: true", "f.yaml:1: count: expected an integer, got 'true'"),
+        ("count: 0", "f.yaml:1: count: expected at least 1, got '0'"),
+        ("inner: {rate: 1.5}", "f.yaml:1: inner.rate: expected 0 ... 1, got '1.5'"),
+        ("inner: {rate: .nan}", "f.yaml:1: inner.rate: expected a number, got '.nan'"),
+        (
+            "inner: {kind: whit}",
+            "f.yaml:1: inner.kind: expected one of random, white, did you mean 'white'?, got 'whit'",
+        ),
+        ("inner: 3", "f.yaml:1: inner: expected a mapping of keys to values, got '3'"),
+        ("on: 1", "f.yaml:1: on: expected true or false, got '1'"),
+        ("name: [a]", "f.yaml:1: name: expected text, got a list"),
+        ("sizes: 3", "f.yaml:1: sizes: expected a list, got '3'"),
+        ("sizes: [1, a]", "f.yaml:1: sizes[1]: expected an integer, got 'a'"),
+        ("- a", "f.yaml:1: the file: expected a mapping of keys to values, got a list"),
+        ("name: a\nb: [", "f.yaml:2: not valid YAML"),
+        ("name: \x00", "f.yaml: not valid YAML"),
+        ("block: &a {otype: *a}", "f.yaml:1: aliases (*a) are not supported"),
+        ("block: {otype: !!python/object/apply:os.system [ls]}", "f.yaml:1: block: expected a plain value"),
+    ],
+)
+def test_errors_name_the_place(text, message):
+    with pytest.raises(UserError) as error:
+        config.loads(Outer, text, "f.yaml")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("count", "--set: expected key=value, got 'count'"),
+        ("=3", "--set: expected key=value, got '=3'"),
+        ("cuont=3", "--set cuont=3: unknown key 'cuont', did you mean 'count'?"),
+        ("inner.raet=3", "--set inner.raet=3: unknown key 'inner.raet', did you mean 'rate'?"),
+        ("count.x=3", "--set count.x=3: 'count' is a single value, it has no key 'x'"),
+        ("count=a", "--set count=a: count: expected an integer, got 'a'"),
+        ("inner.rate=2", "--set inner.rate=2: inner.rate: expected 0 ... 1, got '2'"),
+        ("count=", "the value '' is not a YAML value"),
+    ],
+)
+def test_override_errors(assignment, message):
+    with pytest.raises(UserError) as error:
+        config.override(Outer(), [assignment])
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="cannot read the configuration"):
+        config.load(Outer, tmp_path / "none.yaml")

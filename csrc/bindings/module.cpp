@@ -7,6 +7,9 @@
 namespace nf {
 
 void bind_frequency(nb::module_& m);
+void bind_composite(nb::module_& m);
+void bind_spherical_harmonics(nb::module_& m);
+void bind_trunc_exp(nb::module_& m);
 
 // Instruction sets of this machine among those that modules are built for, best first.
 static nb::list supported_isas() {
@@ -31,4 +34,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   m.def("num_threads", &nf::num_threads);
   m.attr("simd_lanes") = nf::kLanes;
   nf::bind_frequency(m);
+  nf::bind_composite(m);
+  nf::bind_spherical_harmonics(m);
+  nf::bind_trunc_exp(m);
 }

@@ -4,6 +4,9 @@
 One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference.
 """
 
+from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
+from neurfield.ops.spherical_harmonics import spherical_harmonics
+from neurfield.ops.trunc_exp import trunc_exp
 
-__all__ = ["frequency"]
+__all__ = ["Composite", "composite", "frequency", "spherical_harmonics", "trunc_exp"]

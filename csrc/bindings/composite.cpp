@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/composite.h"
+
+#include "bindings/common.h"
+
+namespace nf {
+
+template <typename T>
+static void bind(nb::module_& m) {
+  using Values = Array<const T, 1>;
+  using Colors = Array<const T, 2>;
+  m.def(
+      "composite_forward",
+      [](Values sigmas, Colors rgbs, Values t_starts, Values t_ends, Array<const int64_t, 2> packed_info, double stop,
+         Array<T, 2> rgb, Array<T, 1> depth, Array<T, 1> acc, Array<T, 1> weights, Array<T, 1> distortion) {
+        const cpu::PackedSamples<T> samples{sigmas.data(),
+                                            rgbs.data(),
+                                            t_starts.data(),
+                                            t_ends.data(),
+                                            packed_info.data(),
+                                            int64_t(sigmas.shape(0)),
+                                            int64_t(packed_info.shape(0)),
+                                            T(stop)};
+        cpu::composite_forward<T>(samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()});
+      },
+      nb::arg("sigmas").noconvert(), nb::arg("rgbs").noconvert(), nb::arg("t_starts").noconvert(),
+      nb::arg("t_ends").noconvert(), nb::arg("packed_info").noconvert(), nb::arg("stop_trans"),
+      nb::arg("rgb").noconvert(), nb::arg("depth").noconvert(), nb::arg("acc").noconvert(),
+      nb::arg("weights").noconvert(), nb::arg("distortion").noconvert(), ReleaseGil());
+  m.def(
+      "composite_backward",
+      [](Values sigmas, Colors rgbs, Values t_starts, Values t_ends, Array<const int64_t, 2> packed_info, double stop,
+         Colors rgb, Values depth, Values acc, Values weights, Values distortion, Colors dL_drgb, Values dL_ddepth,
+         Values dL_dacc, Values dL_dweights, Values dL_ddistortion, Array<T, 1> dL_dsigmas, Array<T, 2> dL_drgbs,
+         Array<T, 1> dL_dt_starts, Array<T, 1> dL_dt_ends) {
+        const cpu::PackedSamples<T> samples{sigmas.data(),
+                                            rgbs.data(),
+                                            t_starts.data(),
+                                            t_ends.data(),
+                                            packed_info.data(),
+                                            int64_t(sigmas.shape(0)),
+                                            int64_t(packed_info.shape(0)),
+                                            T(stop)};
+        cpu::composite_backward<T>(
+            samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()},
+            {optional_data(dL_drgb), optional_data(dL_ddepth), optional_data(dL_dacc), optional_data(dL_dweights),
+             optional_data(dL_ddistortion)},
+            {dL_dsigmas.data(), dL_drgbs.data(), optional_data(dL_dt_starts), optional_data(dL_dt_ends)});
+      },
+      nb::arg("sigmas").noconvert(), nb::arg("rgbs").noconvert(), nb::arg("t_starts").noconvert(),
+      nb::arg("t_ends").noconvert(), nb::arg("packed_info").noconvert(), nb::arg("stop_trans"),
+      nb::arg("rgb").noconvert(), nb::arg("depth").noconvert(), nb::arg("acc").noconvert(),
+      nb::arg("weights").noconvert(), nb::arg("distortion").noconvert(), nb::arg("dL_drgb").noconvert().none(),
+      nb::arg("dL_ddepth").noconvert().none(), nb::arg("dL_dacc").noconvert().none(),
+      nb::arg("dL_dweights").noconvert().none(), nb::arg("dL_ddistortion").noconvert().none(),
+      nb::arg("dL_dsigmas").noconvert(), nb::arg("dL_drgbs").noconvert(), nb::arg("dL_dt_starts").noconvert().none(),
+      nb::arg("dL_dt_ends").noconvert().none(), ReleaseGil());
+}
+
+void bind_composite(nb::module_& m) {
+  bind<float>(m);
+  bind<double>(m);
+}
+
+}  // namespace nf

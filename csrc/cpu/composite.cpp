@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// A task owns a block of rays and with them their samples, so results do not depend on the number of threads.
+#include "cpu/composite.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "core/parallel.h"
+#include "math/composite.h"
+
+namespace nf::cpu {
+namespace {
+
+constexpr int64_t kRaysPerTask = 64;
+constexpr int64_t kChunk = 64;  // opacities computed ahead of the walk; most rays of a trained scene end within one
+
+struct RayRange {
+  int64_t begin, end;
+};
+
+template <typename T>
+RayRange range_of(const PackedSamples<T>& samples, int64_t ray) {
+  const int64_t start = samples.packed_info[2 * ray], count = samples.packed_info[2 * ray + 1];
+  if (start < 0 || count < 0 || start > samples.n_samples || count > samples.n_samples - start)
+    throw std::invalid_argument("composite: packed_info[" + std::to_string(ray) + "] is (start " +
+                                std::to_string(start) + ", count " + std::to_string(count) + "), outside the " +
+                                std::to_string(samples.n_samples) + " samples");
+  return {start, start + count};
+}
+
+void opacities(const PackedSamples<float>& s, int64_t begin, int64_t n, float* alphas) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const vf delta = load(s.t_ends + begin + i) - load(s.t_starts + begin + i);
+    store(alphas + i, opacity(load(s.sigmas + begin + i) * delta));
+  }
+  for (; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * (s.t_ends[begin + i] - s.t_starts[begin + i]));
+}
+void opacities(const PackedSamples<double>& s, int64_t begin, int64_t n, double* alphas) {
+  for (int64_t i = 0; i < n; ++i)
+    alphas[i] = opacity(s.sigmas[begin + i] * (s.t_ends[begin + i] - s.t_starts[begin + i]));
+}
+
+// Calls visit(sample, alpha) front to back until the ray ends or `walk`, which visit advances, is opaque.
+template <typename T, typename Walk, typename Visit>
+void walk_ray(const PackedSamples<T>& samples, RayRange range, const Walk& walk, const Visit& visit) {
+  T alphas[kChunk];
+  for (int64_t begin = range.begin; begin < range.end; begin += kChunk) {
+    const int64_t n = range.end - begin < kChunk ? range.end - begin : kChunk;
+    opacities(samples, begin, n, alphas);
+    for (int64_t i = 0; i < n; ++i) {
+      visit(begin + i, alphas[i]);
+      if (walk.is_opaque(samples.stop_trans)) return;
+    }
+  }
+}
+
+template <typename T>
+T midpoint(const PackedSamples<T>& samples, int64_t i) {
+  return T(0.5) * (samples.t_starts[i] + samples.t_ends[i]);
+}
+
+template <typename T>
+void forward_ray(const PackedSamples<T>& samples, const CompositeOutputs<T>& outputs, int64_t ray) {
+  CompositeForward<T> sum;
+  DistortionForward<T> distortion;
+  walk_ray(samples, range_of(samples, ray), sum, [&](int64_t i, T alpha) {
+    const T* c = samples.rgbs + 3 * i;
+    const T weight = sum.add(alpha, c[0], c[1], c[2], samples.t_starts[i]);
+    distortion.add(weight, midpoint(samples, i), samples.t_ends[i] - samples.t_starts[i]);
+    outputs.weights[i] = weight;
+  });
+  outputs.rgb[3 * ray] = sum.r;
+  outputs.rgb[3 * ray + 1] = sum.g;
+  outputs.rgb[3 * ray + 2] = sum.b;
+  outputs.depth[ray] = sum.depth;
+  outputs.acc[ray] = sum.acc;
+  outputs.distortion[ray] = distortion.value;
+}
+
+template <typename T>
+T value_or_zero(const T* values, int64_t i) {
+  return values ? values[i] : T(0);
+}
+
+// What DistortionBackward starts with, from the weights that the forward stored (zero behind the cut).
+template <typename T>
+DistortionBackward<T> distortion_totals(const PackedSamples<T>& samples, RayRange range, const T* weights) {
+  const T first = range.begin < range.end ? midpoint(samples, range.begin) : T(0);
+  T weight = 0, lever = 0;
+  for (int64_t i = range.begin; i < range.end; ++i) {
+    weight += weights[i];
+    lever = madd(weights[i], midpoint(samples, i) - first, lever);
+  }
+  return DistortionBackward<T>(weight, lever, first);
+}
+
+template <typename T>
+void backward_ray(const PackedSamples<T>& samples, const CompositeOutputs<const T>& outputs,
+                  const CompositeOutputs<const T>& dL, const CompositeGradients<T>& grads, int64_t ray) {
+  const RayRange range = range_of(samples, ray);
+  const T r = value_or_zero(dL.rgb, 3 * ray), g = value_or_zero(dL.rgb, 3 * ray + 1);
+  const T b = value_or_zero(dL.rgb, 3 * ray + 2), depth = value_or_zero(dL.depth, ray);
+  const T acc = value_or_zero(dL.acc, ray), distortion = value_or_zero(dL.distortion, ray);
+
+  const T* rgb = outputs.rgb + 3 * ray;
+  T total = r * rgb[0] + g * rgb[1] + b * rgb[2] + depth * outputs.depth[ray] + acc * outputs.acc[ray] +
+            T(2) * distortion * outputs.distortion[ray];
+  if (dL.weights)
+    for (int64_t i = range.begin; i < range.end; ++i) total = madd(dL.weights[i], outputs.weights[i], total);
+
+  DistortionBackward<T> spread(0, 0, 0);
+  if (dL.distortion) spread = distortion_totals(samples, range, outputs.weights);
+  CompositeBackward<T> walk(total);
+  walk_ray(samples, range, walk, [&](int64_t i, T alpha) {
+    const T* c = samples.rgbs + 3 * i;
+    const T delta = samples.t_ends[i] - samples.t_starts[i];
+    const T weight = walk.weight(alpha);
+    T d_weight = 0, d_midpoint = 0;
+    if (dL.distortion) spread.add(weight, midpoint(samples, i), delta, &d_weight, &d_midpoint);
+    const T v = r * c[0] + g * c[1] + b * c[2] + depth * samples.t_starts[i] + acc + value_or_zero(dL.weights, i) +
+                distortion * d_weight;
+    const T dL_dtau = walk.add(alpha, v);
+    grads.sigmas[i] = delta * dL_dtau;
+    grads.rgbs[3 * i] = weight * r;
+    grads.rgbs[3 * i + 1] = weight * g;
+    grads.rgbs[3 * i + 2] = weight * b;
+    if (grads.t_starts) {
+      const T dL_ddelta = samples.sigmas[i] * dL_dtau + distortion * weight * weight / T(3);
+      const T half = T(0.5) * distortion * d_midpoint;  // the midpoint moves by half of either end
+      grads.t_starts[i] = depth * weight + half - dL_ddelta;
+      grads.t_ends[i] = half + dL_ddelta;
+    }
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void composite_forward(const PackedSamples<T>& samples, const CompositeOutputs<T>& outputs) {
+  parallel_for(samples.n_rays, [&](int64_t ray) { forward_ray(samples, outputs, ray); }, kRaysPerTask);
+}
+
+template <typename T>
+void composite_backward(const PackedSamples<T>& samples, const CompositeOutputs<const T>& outputs,
+                        const CompositeOutputs<const T>& dL_doutputs, const CompositeGradients<T>& dL_dsamples) {
+  parallel_for(
+      samples.n_rays, [&](int64_t ray) { backward_ray(samples, outputs, dL_doutputs, dL_dsamples, ray); },
+      kRaysPerTask);
+}
+
+#define NF_INSTANTIATE(T)                                                                     \
+  template void composite_forward(const PackedSamples<T>&, const CompositeOutputs<T>&);       \
+  template void composite_backward(const PackedSamples<T>&, const CompositeOutputs<const T>&, \
+                                   const CompositeOutputs<const T>&, const CompositeGradients<T>&);
+NF_INSTANTIATE(float)
+NF_INSTANTIATE(double)
+
+}  // namespace nf::cpu

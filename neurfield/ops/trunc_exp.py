@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Truncated exponential, the density activation (csrc/math/trunc_exp.h)."""
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import NATIVE_FLOATS, check_tensor, native_threads
+
+
+def trunc_exp(x: Tensor) -> Tensor:
+    """`e^x` with the gradient `e^clamp(x, -15, 15)`, which neither vanishes nor overflows.
+
+    Args:
+        x: float32 or float64 of any shape; strided tensors are copied.
+
+    Returns:
+        Same shape and dtype. float32 saturates at the largest finite power and gives 0 below -87.3; NaN stays NaN.
+        Differentiable once.
+
+    Raises:
+        TypeError: wrong dtype.
+    """
+    check_tensor("trunc_exp", "x", x, tuple(x.shape), NATIVE_FLOATS)
+    return _forward(x)
+
+
+@torch.library.custom_op("neurfield::trunc_exp", mutates_args=(), device_types="cpu")
+def _forward(x: Tensor) -> Tensor:
+    native_threads()
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    lib.trunc_exp_forward(x.contiguous().view(-1), y.view(-1))
+    return y
+
+
+@_forward.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op("neurfield::trunc_exp_backward", mutates_args=(), device_types="cpu")
+def _backward(x: Tensor, grad_y: Tensor) -> Tensor:
+    native_threads()
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    lib.trunc_exp_backward(x.contiguous().view(-1), grad_y.contiguous().view(-1), grad_x.view(-1))
+    return grad_x
+
+
+@_backward.register_fake
+def _(x: Tensor, grad_y: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(inputs[0])
+
+
+def _autograd(ctx, grad_y: Tensor):
+    (x,) = ctx.saved_tensors
+    return _backward(x, grad_y)
+
+
+_forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -23,11 +23,11 @@ NF_HD double madd(double a, double b, double c) { return a * b + c; }
 #endif
 
 template <typename T>
-NF_HD T min(T a, T b) {
+constexpr NF_HD T min(T a, T b) {
   return b < a ? b : a;
 }
 template <typename T>
-NF_HD T max(T a, T b) {
+constexpr NF_HD T max(T a, T b) {
   return a < b ? b : a;
 }
 template <typename T>

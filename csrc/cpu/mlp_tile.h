@@ -96,15 +96,18 @@ struct Product {
 template <int R, int V, typename T, typename Left, typename Epilogue>
 NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, const Epilogue& epilogue) {
   constexpr int w = kWidth<T>;
-  Vector<T> acc[R][V];
+  Vector<T> acc[R][V] = {};
+  if (p.init) {
+    const T* init = p.init + row * p.ld_init + column;
 #pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r, init += p.ld_init)
 #pragma GCC unroll 32
-    for (int v = 0; v < V; ++v)
-      acc[r][v] = p.init ? load_vector(p.init + (row + r) * p.ld_init + column + v * w) : Vector<T>{};
+      for (int v = 0; v < V; ++v) acc[r][v] = load_vector(init + v * w);
+  }
   const T* b = p.b + column;
+  const int64_t n_sum = p.n_sum, ldb = p.ldb, ldc = p.ldc;
   a = a.at_row(row);
-  for (int64_t k = 0; k < p.n_sum; ++k, b += p.ldb, a.next_k()) {
+  for (int64_t k = 0; k < n_sum; ++k, b += ldb, a.next_k()) {
     Vector<T> bv[V];
 #pragma GCC unroll 32
     for (int v = 0; v < V; ++v) bv[v] = load_vector(b + v * w);
@@ -113,11 +116,11 @@ NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, 
 #pragma GCC unroll 32
       for (int v = 0; v < V; ++v) acc[r][v] = multiply_add(a[r], bv[v], acc[r][v]);
   }
+  T* c = p.c + row * ldc + column;
 #pragma GCC unroll 32
-  for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r, c += ldc)
 #pragma GCC unroll 32
-    for (int v = 0; v < V; ++v)
-      store_vector(p.c + (row + r) * p.ldc + column + v * w, epilogue(acc[r][v], row + r, column + v * w));
+    for (int v = 0; v < V; ++v) store_vector(c + v * w, epilogue(acc[r][v], row + r, column + v * w));
 }
 
 // Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many.
@@ -177,24 +180,40 @@ NF_HD V sum_lanes(V* v) {
   }
 }
 
-// R rows x 4 outputs by dot products; out [max(R * 4, kWidth<T>)].
-template <int R, typename T>
-NF_HD void dot_tile(const T* a, int64_t lda, const T* w4, int64_t ldw, int64_t n_sum, T* out) {
-  constexpr int w = kWidth<T>, n_vectors = R * 4 > w ? R * 4 : w;
+// R rows x O outputs by dot products; out [R * O], with room for whole vectors.
+template <int R, int O, typename T>
+NF_HD void dot_tile(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, T* out) {
+  constexpr int lanes = kWidth<T>, n_vectors = (R * O + lanes - 1) / lanes * lanes;
   Vector<T> acc[n_vectors] = {};
-  for (int64_t k = 0; k < n_sum; k += w) {
-    Vector<T> wv[4];
+  for (int64_t k = 0; k < n_sum; k += lanes) {
+    Vector<T> wv[O];
 #pragma GCC unroll 4
-    for (int o = 0; o < 4; ++o) wv[o] = load_vector(w4 + o * ldw + k);
+    for (int o = 0; o < O; ++o) wv[o] = load_vector(w + o * ldw + k);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const Vector<T> av = load_vector(a + r * lda + k);
 #pragma GCC unroll 4
-      for (int o = 0; o < 4; ++o) acc[r * 4 + o] = multiply_add(av, wv[o], acc[r * 4 + o]);
+      for (int o = 0; o < O; ++o) acc[r * O + o] = multiply_add(av, wv[o], acc[r * O + o]);
     }
   }
-#pragma GCC unroll 2
-  for (int g = 0; g < n_vectors / w; ++g) store_vector(out + g * w, sum_lanes<1, w>(acc + g * w));
+#pragma GCC unroll 4
+  for (int g = 0; g < n_vectors; g += lanes) store_vector(out + g, sum_lanes<1, lanes>(acc + g));
+}
+
+template <int R, int O, typename T>
+void dot_rows(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, const T* init, T* c, int64_t ldc,
+              int64_t row, int64_t n_rows) {
+  for (; row + R <= n_rows; row += R) {
+    T out[R * O + kWidth<T>];
+    dot_tile<R, O>(a + row * lda, lda, w, ldw, n_sum, out);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int o = 0; o < O; ++o) c[(row + r) * ldc + o] = init ? out[r * O + o] + init[o] : out[r * O + o];
+  }
+  if constexpr (R > 1) {
+    if (row < n_rows) dot_rows<1, O>(a, lda, w, ldw, n_sum, init, c, ldc, row, n_rows);
+  }
 }
 
 }  // namespace detail
@@ -228,26 +247,16 @@ void pack_input_major(const T* w, int64_t n_out, int64_t n_in, T* packed) {
     for (int64_t k = 0; k < n_in; ++k) packed[k * n_out + o] = w[o * n_in + k];
 }
 
-// C[i, o] = init[o] + sum_k A[i, k] W[o, k] for n_out <= 4. W has at least 4 rows (those past n_out are read and
-// dropped: the padded rows of the layout serve) with row stride ldw; n_sum is a multiple of 16. `init` may be null.
+// C[i, o] = init[o] + sum_k A[i, k] W[o, k], o < n_out <= 4. W [n_out, n_sum] with row stride ldw (output-major, as in
+// the layout of the parameters); n_sum is a multiple of 16. `init` [n_out] may be null.
 template <typename T>
-void gemm_dot(const T* a, int64_t lda, const T* w4, int64_t ldw, int64_t n_sum, int n_out, const T* init, T* c,
+void gemm_dot(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, int n_out, const T* init, T* c,
               int64_t ldc, int64_t n_rows) {
-  constexpr int rows = kWidth<T> / 4 > 0 ? kWidth<T> / 4 : 1;
-  T out[rows * 4];  // at least one vector
-  const auto copy = [&](int64_t row, int n) {
-    for (int r = 0; r < n; ++r)
-      for (int o = 0; o < n_out; ++o) c[(row + r) * ldc + o] = init ? out[r * 4 + o] + init[o] : out[r * 4 + o];
-  };
-  int64_t row = 0;
-  for (; row + rows <= n_rows; row += rows) {
-    detail::dot_tile<rows>(a + row * lda, lda, w4, ldw, n_sum, out);
-    copy(row, rows);
-  }
-  for (; row < n_rows; ++row) {
-    detail::dot_tile<1>(a + row * lda, lda, w4, ldw, n_sum, out);
-    copy(row, 1);
-  }
+  constexpr int lanes = kWidth<T>;
+  if (n_out == 1) detail::dot_rows<min(lanes, 8), 1>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
+  if (n_out == 2) detail::dot_rows<lanes / 2, 2>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
+  if (n_out == 3) detail::dot_rows<max(lanes / 3, 1), 3>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
+  if (n_out == 4) detail::dot_rows<max(lanes / 4, 1), 4>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
 }
 
 }  // namespace nf::cpu

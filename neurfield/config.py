@@ -76,8 +76,8 @@ def loads(cls: type[C], text: str, name: str) -> C:
 
 
 def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
-    """Reads plain values, as `to_dict` gives them, with the same checks."""
-    return loads(cls, yaml.safe_dump(values, sort_keys=False), name)
+    """Reads plain values, as `to_dict` gives them, with the same checks; messages start with `name`, without a line."""
+    return _Reader(name, with_lines=False).dataclass(cls, _compose(yaml.safe_dump(values, sort_keys=False), name), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,1 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn.
+
+encodings.create(3, {"otype": "SphericalHarmonics", "degree": 4})
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from neurfield.config import from_dict
+from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
+from neurfield.encodings.encoding import Encoding
+from neurfield.encodings.frequency import Frequency, FrequencyConfig
+from neurfield.encodings.identity import Identity, IdentityConfig
+from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
+from neurfield.errors import UserError
+from neurfield.registry import lookup
+
+__all__ = ["ENCODINGS", "Composite", "Encoding", "Frequency", "Identity", "SphericalHarmonics", "create"]
+
+
+class Entry(NamedTuple):
+    """The keys of a block as a frozen dataclass, and what builds the module from `n_input_dims` and those keys."""
+
+    config: type
+    build: Callable[[int, Any], Encoding]
+
+
+def create(n_input_dims: int, config: Mapping[str, Any]) -> Encoding:
+    """Builds the encoding that a block describes.
+
+    Args:
+        n_input_dims: columns of its input.
+        config: `otype` (a name in ENCODINGS) and the keys of that type; absent keys have tiny-cuda-nn's defaults.
+
+    Raises:
+        UserError: no or unknown otype, unknown key, wrong type, value out of range, unfit n_input_dims.
+    """
+    keys = dict(config)
+    otype = keys.pop("otype", None)
+    if not isinstance(otype, str):
+        raise UserError(f"encoding: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(ENCODINGS)})")
+    entry = lookup(ENCODINGS, otype, "encoding")
+    return entry.build(n_input_dims, from_dict(entry.config, keys, f"encoding {otype}"))
+
+
+ENCODINGS: dict[str, Entry] = {
+    "Identity": Entry(IdentityConfig, Identity),
+    "Frequency": Entry(FrequencyConfig, Frequency),
+    "SphericalHarmonics": Entry(SphericalHarmonicsConfig, SphericalHarmonics),
+    "Composite": Entry(CompositeConfig, lambda n, config: create_composite(n, config, create)),
+}

@@ -1,1 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Losses against a target (blocks with the names of tiny-cuda-nn) and regularisers of the density along rays.
+
+loss = losses.create({"otype": "Huber"})
+loss(prediction, target).mean() + 1e-3 * losses.REGULARIZERS["opacity_entropy"](rays).mean()
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+
+from torch import Tensor
+
+from neurfield.config import Range, from_dict
+from neurfield.errors import UserError
+from neurfield.losses import elementwise, regularizers
+from neurfield.losses.regularizers import distortion, opacity_entropy
+from neurfield.ops import Composite
+from neurfield.registry import lookup
+
+__all__ = ["LOSSES", "REGULARIZERS", "Loss", "create", "distortion", "opacity_entropy"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # prediction, target -> elementwise loss of the same shape
+
+
+@dataclass(frozen=True)
+class NoConfig:
+    """A loss without keys."""
+
+
+@dataclass(frozen=True)
+class HuberConfig:
+    alpha: Annotated[float, Range(1e-6)] = 0.1
+
+
+class Entry(NamedTuple):
+    """The keys of a block as a frozen dataclass, and the function that takes them as keyword arguments."""
+
+    config: type
+    function: Callable[..., Tensor]
+
+
+LOSSES: dict[str, Entry] = {
+    "L1": Entry(NoConfig, elementwise.l1),
+    "L2": Entry(NoConfig, elementwise.l2),
+    "Huber": Entry(HuberConfig, elementwise.huber),
+    "RelativeL1": Entry(NoConfig, elementwise.relative_l1),
+    "RelativeL2": Entry(NoConfig, elementwise.relative_l2),
+    "RelativeL2Luminance": Entry(NoConfig, elementwise.relative_l2_luminance),
+    "MAPE": Entry(NoConfig, elementwise.mape),
+    "SMAPE": Entry(NoConfig, elementwise.smape),
+}
+
+REGULARIZERS: dict[str, Callable[[Composite], Tensor]] = {
+    "distortion": regularizers.distortion,
+    "opacity_entropy": regularizers.opacity_entropy,
+}
+
+
+def create(config: Mapping[str, Any]) -> Loss:
+    """The loss that a block describes: `loss(prediction, target)` gives one value per element.
+
+    Args:
+        config: `otype` (a name in LOSSES) and the keys of that type.
+
+    Raises:
+        UserError: no or unknown otype, unknown key, wrong type, value out of range.
+    """
+    keys = dict(config)
+    otype = keys.pop("otype", None)
+    if not isinstance(otype, str):
+        raise UserError(f"loss: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(LOSSES)})")
+    entry = lookup(LOSSES, otype, "loss")
+    return partial(entry.function, **asdict(from_dict(entry.config, keys, f"loss {otype}")))

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of a prediction p against a target t, element by element, as in tiny-cuda-nn: denominators (epsilon = 0.01)
+are constants in the gradient. Every function maps two tensors of one shape to a third; the mean is the caller's.
+"""
+
+import torch
+from torch import Tensor
+
+EPSILON = 0.01
+# ITU-R BT.601, the weights of tiny-cuda-nn
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """|p - t|"""
+    return (prediction - target).abs()
+
+
+def l2(prediction: Tensor, target: Tensor) -> Tensor:
+    """(p - t)^2"""
+    return (prediction - target).square()
+
+
+def huber(prediction: Tensor, target: Tensor, alpha: float = 0.1) -> Tensor:
+    """(p - t)^2 up to |p - t| = alpha, beyond it the tangent 2 alpha |p - t| - alpha^2; comparable with L2.
+
+    instant-ngp's form: the Huber loss of threshold alpha divided by 0.5 / alpha (5 for alpha = 0.1).
+    """
+    distance = l1(prediction, target)
+    return torch.where(distance <= alpha, distance.square(), 2 * alpha * distance - alpha**2)
+
+
+def relative_l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """|p - t| / (|p| + epsilon)"""
+    return l1(prediction, target) / (prediction.detach().abs() + EPSILON)
+
+
+def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
+    """(p - t)^2 / (p^2 + epsilon): for high dynamic range"""
+    return l2(prediction, target) / (prediction.detach().square() + EPSILON)
+
+
+def relative_l2_luminance(prediction: Tensor, target: Tensor) -> Tensor:
+    """(p - t)^2 / (Y(p)^2 + epsilon) with the luminance Y; RGB `[..., 3]` only"""
+    if prediction.shape[-1:] != (3,):
+        raise ValueError(f"RelativeL2Luminance: prediction must be [..., 3], got {list(prediction.shape)}")
+    luminance = prediction.detach() @ prediction.new_tensor(LUMINANCE)
+    return l2(prediction, target) / (luminance.square() + EPSILON)[..., None]
+
+
+def mape(prediction: Tensor, target: Tensor) -> Tensor:
+    """|p - t| / (|t| + epsilon)"""
+    return l1(prediction, target) / (target.detach().abs() + EPSILON)
+
+
+def smape(prediction: Tensor, target: Tensor) -> Tensor:
+    """|p - t| / (|p| / 2 + |t| / 2 + epsilon)"""
+    half_sum = 0.5 * (prediction.detach().abs() + target.detach().abs())
+    return l1(prediction, target) / (half_sum + EPSILON)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+from torch import Tensor
+
+from neurfield.metrics._common import check_images
+
+
+def psnr(image: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio of one image, `-10 log10 mean((image - target)^2)`, in dB; infinite when equal.
+
+    Args:
+        image, target: float `[height, width, 3]`, peak value 1.
+
+    Raises:
+        ValueError: shapes that differ or are no image.
+    """
+    check_images("psnr", image, target)
+    error = (image.double() - target.double()).square().mean()
+    return float(-10 * torch.log10(error))

@@ -10,6 +10,7 @@ void bind_frequency(nb::module_& m);
 void bind_composite(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
+void bind_hash_grid(nb::module_& m);
 
 // Instruction sets of this machine among those that modules are built for, best first.
 static nb::list supported_isas() {
@@ -37,4 +38,5 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_composite(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
+  nf::bind_hash_grid(m);
 }

@@ -57,6 +57,18 @@ NF_HD vu splat(uint32_t x) { return x + vu{}; }
 NF_HD vf select(vi mask, vf a, vf b) { return mask ? a : b; }
 NF_HD vi select(vi mask, vi a, vi b) { return mask ? a : b; }
 
+NF_HD bool any(vi mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__aarch64__)
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+  return _mm_movemask_ps((__m128)mask) != 0;
+#endif
+}
+
 NF_HD vi bits(vf v) {
   vi r;
   std::memcpy(&r, &v, sizeof r);
@@ -119,6 +131,19 @@ NF_HD vi floor_to_int(vf x) {
 #else
   const vi t = __builtin_convertvector(x, vi);
   return t + (__builtin_convertvector(t, vf) > x);
+#endif
+}
+NF_HD vf floor(vf x) {
+#if defined(__AVX512F__)
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+  return _mm256_floor_ps(x);
+#elif defined(__aarch64__)
+  return vrndmq_f32(x);
+#else
+  const vi t = floor_to_int(x);
+  const vf magnitude = x < 0 ? -x : x;
+  return magnitude < splat(8388608.0f) ? __builtin_convertvector(t, vf) : x;  // from 2^23 on, all are integers
 #endif
 }
 NF_HD vf to_float(vi v) { return __builtin_convertvector(v, vf); }

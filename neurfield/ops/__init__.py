@@ -6,7 +6,8 @@ One file per operator, with the stem of its mathematics in csrc/math and of its 
 
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
+from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 
-__all__ = ["Composite", "composite", "frequency", "spherical_harmonics", "trunc_exp"]
+__all__ = ["Composite", "GridConfig", "composite", "frequency", "hash_grid", "spherical_harmonics", "trunc_exp"]

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adam (Kingma and Ba 2015) in the form of tiny-cuda-nn: g += l2_reg * w; m, v the moments of g;
+// w -= lr sqrt(1 - beta2^k) / (1 - beta1^k) * m / (sqrt(v) + epsilon). Epsilon is not scaled by the bias correction.
+// With skip_zero, a parameter whose gradient is exactly zero keeps its value, its moments and its step count k.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/macros.h"
+#include "core/scalar.h"
+#ifndef __CUDACC__
+#include "core/simd.h"
+#endif
+
+namespace nf {
+
+struct AdamConfig {
+  double learning_rate, beta1, beta2, epsilon, l2_reg;
+  bool skip_zero, zero_grad;
+};
+
+// lr sqrt(1 - beta2^k) / (1 - beta1^k), k >= 1
+inline double adam_rate(const AdamConfig& config, int64_t step) {
+  const double k = static_cast<double>(step);
+  return config.learning_rate * ::sqrt(1.0 - ::pow(config.beta2, k)) / (1.0 - ::pow(config.beta1, k));
+}
+
+namespace detail {
+NF_HD float root(float x) { return ::sqrtf(x); }
+NF_HD double root(double x) { return ::sqrt(x); }
+#ifndef __CUDACC__
+NF_HD vf root(vf x) { return sqrt(x); }
+#endif
+}  // namespace detail
+
+// The constants of one step. T is float or double; the update takes T or a vector of T.
+template <typename T>
+struct AdamUpdate {
+  T keep1, take1, keep2, take2, epsilon, l2_reg;
+  explicit AdamUpdate(const AdamConfig& c)
+      : keep1(T(c.beta1)),
+        take1(T(1.0 - c.beta1)),
+        keep2(T(c.beta2)),
+        take2(T(1.0 - c.beta2)),
+        epsilon(T(c.epsilon)),
+        l2_reg(T(c.l2_reg)) {}
+
+  // Returns the new parameter; the moments change in place. `rate` is adam_rate.
+  template <typename V>
+  NF_HD V operator()(V w, V g, V rate, V* m, V* v) const {
+    g = g + w * l2_reg;
+    *m = *m * keep1 + g * take1;
+    *v = *v * keep2 + g * g * take2;
+    return w - rate * *m / (detail::root(*v) + epsilon);
+  }
+};
+
+}  // namespace nf

@@ -6,11 +6,14 @@
 
 namespace nf {
 
-void bind_frequency(nb::module_& m);
+void bind_aabb(nb::module_& m);
 void bind_composite(nb::module_& m);
+void bind_frequency(nb::module_& m);
+void bind_hash_grid(nb::module_& m);
+void bind_march(nb::module_& m);
+void bind_occupancy(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
-void bind_hash_grid(nb::module_& m);
 
 // Instruction sets of this machine among those that modules are built for, best first.
 static nb::list supported_isas() {
@@ -34,9 +37,12 @@ NB_MODULE(NF_MODULE_NAME, m) {
   m.def("set_num_threads", &nf::set_num_threads);
   m.def("num_threads", &nf::num_threads);
   m.attr("simd_lanes") = nf::kLanes;
-  nf::bind_frequency(m);
+  nf::bind_aabb(m);
   nf::bind_composite(m);
+  nf::bind_frequency(m);
+  nf::bind_hash_grid(m);
+  nf::bind_march(m);
+  nf::bind_occupancy(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
-  nf::bind_hash_grid(m);
 }

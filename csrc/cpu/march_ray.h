@@ -31,8 +31,15 @@ NF_HD uint32_t mask_bits(vi mask) {
 #endif
 }
 
-// Which of the steps at distances t hold samples.
-NF_HD uint32_t occupied_steps(const OccupancyView& grid, const StepLattice& lattice, const RayMarch& ray, vf t) {
+// Steps of one ray that are tested together.
+struct StepBlock {
+  float t_starts[kLanes], t_ends[kLanes];
+  uint32_t occupied;  // one bit per step
+};
+
+NF_HD StepBlock test_steps(const OccupancyView& grid, const StepLattice& lattice, const RayMarch& ray, vf lanes) {
+  const vf steps = splat(static_cast<float>(ray.step)) + lanes;
+  const vf t = lattice.distance(ray.start, steps);
   vf x[3];
   for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, splat(ray.direction[axis]), splat(ray.origin[axis]));
   vi cascade{};
@@ -40,7 +47,11 @@ NF_HD uint32_t occupied_steps(const OccupancyView& grid, const StepLattice& latt
   const vi cell = cell_index(grid, x, cascade);
   const vi words = gather(reinterpret_cast<const int32_t*>(grid.bitfield), cell >> 5);
   const vi bit = words >> (cell & 31) & 1;
-  return mask_bits((bit != 0) & (t < ray.t_far));
+  StepBlock block;
+  block.occupied = mask_bits((bit != 0) & (t < ray.t_far));
+  store(block.t_starts, t);
+  store(block.t_ends, lattice.distance(ray.start, steps + 1.0f));
+  return block;
 }
 
 }  // namespace detail
@@ -51,24 +62,24 @@ inline int next_samples(const OccupancyView& grid, const StepLattice& lattice, R
                         float* t_ends) {
   int found = 0;
   const vf lanes = detail::lane_numbers();
+  for (; ray.pending && found < n; ray.pending &= ray.pending - 1, ++found) {
+    const int32_t step = ray.step - kLanes + __builtin_ctz(ray.pending);
+    t_starts[found] = lattice.distance(ray.start, static_cast<float>(step));
+    t_ends[found] = lattice.distance(ray.start, static_cast<float>(step + 1));
+  }
   while (found < n) {
-    if (ray.pending) {
-      const int32_t step = ray.step - kLanes + __builtin_ctz(ray.pending);
-      t_starts[found] = lattice.distance(ray.start, static_cast<float>(step));
-      t_ends[found] = lattice.distance(ray.start, static_cast<float>(step + 1));
-      ray.pending &= ray.pending - 1;
-      ++found;
-      continue;
-    }
     const float t = lattice.distance(ray.start, static_cast<float>(ray.step));
     if (!(t < ray.t_far && ray.step < kMaxLatticeSteps)) break;
     float x[3];
     for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, ray.direction[axis], ray.origin[axis]);
     const int32_t cascade = cascade_of(grid, x, lattice.step_length(t));
-    if (skip_empty_block(grid, lattice, ray, t, x, cascade)) continue;
-    const vf steps = splat(static_cast<float>(ray.step)) + lanes;
-    ray.pending = detail::occupied_steps(grid, lattice, ray, lattice.distance(ray.start, steps));
+    if (skip_empty_blocks(grid, lattice, ray, t, x, cascade)) continue;
+    const detail::StepBlock block = detail::test_steps(grid, lattice, ray, lanes);
     ray.step += kLanes;
+    for (ray.pending = block.occupied; ray.pending && found < n; ray.pending &= ray.pending - 1, ++found) {
+      t_starts[found] = block.t_starts[__builtin_ctz(ray.pending)];
+      t_ends[found] = block.t_ends[__builtin_ctz(ray.pending)];
+    }
   }
   return found;
 }

@@ -30,9 +30,10 @@ constexpr uint32_t kMarchStream = 1;                 // of random_stream
 
 struct StepLattice {
   float dt_min, dt_max, cone_angle;
-  float lambda;    // ln(1 + c)
-  float t_a, t_b;  // borders of the range with dt = c t
-  float n_a, n_b;  // their step counts
+  float steps_per_unit;  // 1 / dt_min
+  float lambda;          // ln(1 + c)
+  float t_a, t_b;        // borders of the range with dt = c t
+  float n_a, n_b;        // their step counts
 
   // Host side; step_scale > 0, cone_angle >= 0.
   static StepLattice make(float step_scale, float cone_angle) {
@@ -40,6 +41,7 @@ struct StepLattice {
     s.dt_min = kBaseStep * step_scale;
     s.dt_max = max(kLargestStep, s.dt_min);
     s.cone_angle = cone_angle;
+    s.steps_per_unit = 1 / s.dt_min;
     if (cone_angle <= 0) return s;
     const double lambda = std::log1p(static_cast<double>(cone_angle));
     s.lambda = static_cast<float>(lambda);
@@ -74,7 +76,9 @@ struct StepLattice {
   }
 
   // Step of a ray at distance t, as a real number.
-  NF_HD float step_of(float start, float t) const { return cone_angle > 0 ? count(t) - start : (t - start) / dt_min; }
+  NF_HD float step_of(float start, float t) const {
+    return cone_angle > 0 ? count(t) - start : (t - start) * steps_per_unit;
+  }
 
   // Length of the step at distance t by its formula; equals the lattice's but for the two steps that hold t_a or t_b.
   template <typename V>
@@ -87,6 +91,7 @@ struct StepLattice {
 // One ray on its way; what a resumed march needs.
 struct RayMarch {
   float origin[3], direction[3];
+  float inverse[3];      // 1 / direction, -inf for zero
   float start;           // of the lattice
   float t_far;           // samples have t < t_far
   int32_t step;          // next step to be tested
@@ -109,7 +114,11 @@ NF_HD RayMarch begin_march(const OccupancyView& grid, const StepLattice& lattice
   float sum = 0;
   for (int axis = 0; axis < 3; ++axis) sum += ::fabsf(origin[axis]) + ::fabsf(direction[axis]);
   if (!(sum < INFINITY && t_far < INFINITY)) t_near = 0, t_far = -INFINITY;
-  for (int axis = 0; axis < 3; ++axis) ray.origin[axis] = origin[axis], ray.direction[axis] = direction[axis];
+  for (int axis = 0; axis < 3; ++axis) {
+    ray.origin[axis] = origin[axis];
+    ray.direction[axis] = direction[axis];
+    ray.inverse[axis] = direction[axis] == 0 ? -INFINITY : 1 / direction[axis];
+  }
   ray.start = lattice.start(t_near, jitter);
   ray.t_far = t_far;
   ray.step = 0;
@@ -117,26 +126,29 @@ NF_HD RayMarch begin_march(const OccupancyView& grid, const StepLattice& lattice
 }
 
 // If the block of 8^3 cells around step `ray.step` (at distance t, position x, tested in `cascade`) is empty, moves the
-// ray to the first step that may lie outside and returns true. Climbs to coarser cascades while their block is empty.
-NF_HD bool skip_empty_block(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float t,
-                            const float* x, int32_t cascade) {
+// ray to the first step that may lie outside of the empty blocks around it and returns true. Climbs to coarser cascades
+// while their block is empty.
+NF_HD bool skip_empty_blocks(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float t,
+                             const float* x, int32_t cascade) {
   int32_t cell = cell_index(grid, x, cascade);
-  if (grid.coarse[cell >> kCoarseShift]) return false;
+  int32_t distance = grid.coarse[cell >> kCoarseShift];
+  if (distance == 0) return false;
   while (cascade + 1 < grid.n_cascades) {
     const int32_t above = cell_index(grid, x, cascade + 1);
-    if (grid.coarse[above >> kCoarseShift]) break;
+    if (grid.coarse[above >> kCoarseShift] == 0) break;
     cell = above;
+    distance = grid.coarse[above >> kCoarseShift];
     ++cascade;
   }
   int32_t corner[3];
   morton_decode(cell & (grid.cells_per_cascade() - 1) & -(1 << kCoarseShift), corner);
   const float cell_width = bits_float(static_cast<uint32_t>(127 - grid.log2_resolution + cascade) << 23);
-  const float cascade_low = 0.5f - 0.5f * static_cast<float>(1 << cascade);
   float t_exit = ray.t_far;
   for (int axis = 0; axis < 3; ++axis) {
-    const int32_t border = corner[axis] + (ray.direction[axis] > 0 ? kCoarseWidth : 0);
-    const float plane = madd(static_cast<float>(border), cell_width, cascade_low);
-    const float t_plane = t + (plane - x[axis]) / ray.direction[axis];
+    const int32_t border = ray.direction[axis] > 0 ? min(corner[axis] + distance * kCoarseWidth, grid.resolution())
+                                                   : max(corner[axis] - (distance - 1) * kCoarseWidth, 0);
+    const float cells_ahead = static_cast<float>(border) - cell_coordinate(grid, x[axis], cascade);
+    const float t_plane = madd(cells_ahead * cell_width, ray.inverse[axis], t);
     if (t_plane < t_exit) t_exit = t_plane;  // false for a direction of zero: inf or NaN
   }
   // Where the step grows past half a cell of this cascade, samples are tested in a coarser one.
@@ -144,8 +156,8 @@ NF_HD bool skip_empty_block(const OccupancyView& grid, const StepLattice& lattic
     t_exit = min(t_exit, cell_width / (2 * lattice.cone_angle));
   }
   // A sixteenth of a step covers the rounding of t_exit: a step outside is never skipped, one inside may be tested.
-  const float next = ::ceilf(lattice.step_of(ray.start, t_exit) - 0.0625f);
-  ray.step = max(ray.step + 1, static_cast<int32_t>(min(next, 1e9f)));
+  const float next = min(lattice.step_of(ray.start, t_exit) + 0.9375f, 1e9f);
+  ray.step = max(ray.step + 1, static_cast<int32_t>(next));
   return true;
 }
 
@@ -159,7 +171,7 @@ NF_HD bool next_sample(const OccupancyView& grid, const StepLattice& lattice, Ra
     float x[3];
     for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, ray.direction[axis], ray.origin[axis]);
     const int32_t cascade = cascade_of(grid, x, lattice.step_length(t));
-    if (skip_empty_block(grid, lattice, ray, t, x, cascade)) continue;
+    if (skip_empty_blocks(grid, lattice, ray, t, x, cascade)) continue;
     ++ray.step;
     if (!is_occupied(grid, cell_index(grid, x, cascade))) continue;
     *t_start = t;

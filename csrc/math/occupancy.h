@@ -3,20 +3,24 @@
 // [0.5 - 2^(k-1), 0.5 + 2^(k-1)]^3 with resolution^3 cells, a power of two between 8 and 256. One bit per cell in
 // Morton order (x in bit 0), 8 consecutive cells per byte; cascade k starts at bit k * resolution^3. A set bit of a
 // cascade is also set in every coarser one that covers it, so an empty coarse cell proves its finer ones empty.
-// `coarse` holds one byte per block of 8^3 cells (512 consecutive Morton codes): non-zero when any of them is set.
+// `coarse` holds one byte per block of 8^3 cells (512 consecutive Morton codes): 0 when any of them is set, else the
+// Chebyshev distance d in blocks to the nearest such block of the cascade, so that the cube of 2 d - 1 blocks around is
+// empty; the number of blocks per axis when there is none.
 // The functions are templates on float (with int32_t) or vf (with vi): scalar and SIMD march through the same formulas.
 #pragma once
 
 #include <cstdint>
 
 #include "core/macros.h"
+#include "core/rng.h"
 #include "core/scalar.h"
 #include "math/exponential.h"
 
 namespace nf {
 
-constexpr int kCoarseShift = 9;  // log2 of the cells in a coarse block
-constexpr int kCoarseWidth = 8;  // cells per axis of a coarse block
+constexpr int kCoarseShift = 9;           // log2 of the cells in a coarse block
+constexpr int kCoarseWidth = 8;           // cells per axis of a coarse block
+constexpr uint32_t kOccupancyStream = 2;  // of random_stream
 
 namespace detail {
 NF_HD int32_t raw_bits(float x) { return static_cast<int32_t>(float_bits(x)); }
@@ -103,6 +107,40 @@ NF_HD I cell_index(const OccupancyView& grid, const V* x, I cascade) {
     cell[axis] = detail::truncate(min(max(cell_coordinate(grid, x[axis], cascade), zero), last));
   return morton_encode(cell[0], cell[1], cell[2]) | cascade << 3 * grid.log2_resolution;
 }
+
+// Corner of a cell with the lowest coordinates, and its width, in unit space; `cell` counts over all cascades.
+NF_HD float cell_bounds(int32_t log2_resolution, int64_t cell, float* corner) {
+  const int32_t cascade = static_cast<int32_t>(cell >> 3 * log2_resolution);
+  const float side = static_cast<float>(int32_t(1) << cascade);
+  const float width = side / static_cast<float>(int32_t(1) << log2_resolution);
+  int32_t xyz[3];
+  morton_decode(static_cast<int32_t>(cell & ((int64_t(1) << 3 * log2_resolution) - 1)), xyz);
+  for (int axis = 0; axis < 3; ++axis) corner[axis] = madd(static_cast<float>(xyz[axis]), width, 0.5f - 0.5f * side);
+  return width;
+}
+
+// Sample i of n drawn from n_cells listed cells: one from each of n equal shares of the list. With n a multiple of
+// n_cells every cell comes equally often.
+struct OccupancyDraw {
+  const int32_t* cells;  // [n_cells]
+  int64_t n_cells, n;
+  int32_t log2_resolution;
+  uint64_t stream;
+  uint32_t dimension;  // 4 dimensions from here on are used
+  int64_t* drawn;      // [n]
+  float* positions;    // [n, 3]
+  NF_HD void operator()(int64_t i) const {
+    const uint64_t index = static_cast<uint64_t>(i);
+    const double share = static_cast<double>(n_cells) / static_cast<double>(n);
+    const double place = (static_cast<double>(i) + random_uniform(stream, index, dimension)) * share;
+    const int64_t cell = cells[min(static_cast<int64_t>(place), n_cells - 1)];
+    float corner[3];
+    const float width = cell_bounds(log2_resolution, cell, corner);
+    drawn[i] = cell;
+    for (uint32_t axis = 0; axis < 3; ++axis)
+      positions[3 * i + axis] = madd(random_uniform(stream, index, dimension + 1 + axis), width, corner[axis]);
+  }
+};
 
 NF_HD bool is_occupied(const OccupancyView& grid, int32_t cell) { return grid.bitfield[cell >> 3] >> (cell & 7) & 1; }
 

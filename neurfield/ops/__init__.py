@@ -4,10 +4,37 @@
 One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference.
 """
 
+from neurfield.ops.aabb import ray_aabb
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
 from neurfield.ops.hash_grid import GridConfig, hash_grid
+from neurfield.ops.march import PackedSamples, march
+from neurfield.ops.occupancy import (
+    occupancy_bits,
+    occupancy_coarse,
+    occupancy_draw,
+    occupancy_mean,
+    occupancy_select,
+    occupancy_update,
+)
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 
-__all__ = ["Composite", "GridConfig", "composite", "frequency", "hash_grid", "spherical_harmonics", "trunc_exp"]
+__all__ = [
+    "Composite",
+    "GridConfig",
+    "PackedSamples",
+    "composite",
+    "frequency",
+    "hash_grid",
+    "march",
+    "occupancy_bits",
+    "occupancy_coarse",
+    "occupancy_draw",
+    "occupancy_mean",
+    "occupancy_select",
+    "occupancy_update",
+    "ray_aabb",
+    "spherical_harmonics",
+    "trunc_exp",
+]

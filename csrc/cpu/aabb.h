@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace nf::cpu {
+
+template <typename T>
+void ray_aabb(const T* origins, const T* directions, const T* aabb, T* t_near, T* t_far, int64_t n);
+
+}  // namespace nf::cpu

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ray marching through an occupancy grid into packed samples (csrc/math/march.h)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops.occupancy import check_occupancy
+
+# First guess of the samples per ray when no capacity is given; a second march follows when it was too low.
+GUESSED_SAMPLES_PER_RAY = 64
+
+
+class PackedSamples(NamedTuple):
+    """Samples of many rays one after the other, in the order of the rays.
+
+    Attributes:
+        packed_info: int64 `[n_rays, 2]` start and count of each ray's samples.
+        ray_indices: int64 `[n_samples]`.
+        t_starts, t_ends: float32 `[n_samples]`; a sample sits at the start of its interval.
+        n_dropped: rays that found no room in the capacity and have no samples.
+    """
+
+    packed_info: Tensor
+    ray_indices: Tensor
+    t_starts: Tensor
+    t_ends: Tensor
+    n_dropped: int
+
+
+@torch.no_grad()
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    bitfield: Tensor,
+    coarse: Tensor,
+    *,
+    step_scale: float = 1.0,
+    cone_angle: float = 0.0,
+    near: float = 0.0,
+    far: float = math.inf,
+    max_samples: int = 1024,
+    capacity: int | None = None,
+    seed: int = 0,
+    step: int | None = None,
+) -> PackedSamples:
+    """Finds the steps of each ray that lie in occupied cells (Mueller et al. 2022, appendix E).
+
+    Steps begin where the ray enters the grid's box or at `near`, whichever is later, plus a jitter of [0, 1) steps, and
+    are `dt_min = step_scale * sqrt(3) / 1024` long for `cone_angle = 0`; else their length is `cone_angle * t` clamped
+    to `[dt_min, sqrt(3)]`. Skipping empty space never leaves that lattice.
+
+    Args:
+        origins, directions: float32 `[n_rays, 3]` in unit space, unit directions. Rays with components that are not
+            finite, or a direction of zero, have no samples.
+        bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
+        max_samples: per ray; further ones are cut off.
+        capacity: samples in all. Rays whose samples would end beyond it are dropped whole and counted, so the leading
+            rays are kept. None: as many as there are.
+        seed, step: name the jitter's random numbers; `step` None means no jitter.
+
+    Returns:
+        PackedSamples; not differentiable. The same for any number of threads.
+
+    Raises:
+        TypeError, ValueError: wrong dtype or shape, a setting out of range.
+    """
+    check_tensor("march", "origins", origins, ("n_rays", 3), (torch.float32,))
+    check_tensor("march", "directions", directions, (origins.shape[0], 3), (torch.float32,), origins.device)
+    check_occupancy("march", bitfield, coarse)
+    if not (step_scale > 0 and 0 <= cone_angle <= 1 and near >= 0 and max_samples >= 1):
+        raise ValueError(
+            "march: expected step_scale > 0, cone_angle in 0 ... 1, near >= 0, max_samples >= 1, "
+            f"got {step_scale}, {cone_angle}, {near}, {max_samples}"
+        )
+    if capacity is not None and capacity < 0:
+        raise ValueError(f"march: capacity must be at least 0, got {capacity}")
+
+    def attempt(room: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        jitter = step is not None
+        return _march(
+            origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, room, jitter, seed,
+            step or 0,
+        )  # fmt: skip
+
+    packed_info, ray_indices, t_starts, t_ends, counts = attempt(
+        origins.shape[0] * GUESSED_SAMPLES_PER_RAY if capacity is None else capacity
+    )
+    if capacity is None and counts[1] > 0:
+        packed_info, ray_indices, t_starts, t_ends, counts = attempt(int(counts[2]))
+    n, n_dropped = int(counts[0]), int(counts[1])
+    return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], n_dropped)
+
+
+@torch.library.custom_op("neurfield::march", mutates_args=(), device_types="cpu")
+def _march(
+    origins: Tensor,
+    directions: Tensor,
+    bitfield: Tensor,
+    coarse: Tensor,
+    step_scale: float,
+    cone_angle: float,
+    near: float,
+    far: float,
+    max_samples: int,
+    capacity: int,
+    jitter: bool,
+    seed: int,
+    step: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
+    native_threads()
+    outputs = _empty_outputs(origins, capacity)
+    lib.march(
+        origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), step_scale,
+        cone_angle, near, far, max_samples, jitter, seed, step, *outputs,
+    )  # fmt: skip
+    return outputs
+
+
+@_march.register_fake
+def _(
+    origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, capacity, jitter, seed, step
+):
+    return _empty_outputs(origins, capacity)
+
+
+def _empty_outputs(origins: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return (
+        origins.new_empty(origins.shape[0], 2, dtype=torch.int64),
+        origins.new_empty(capacity, dtype=torch.int64),
+        origins.new_empty(capacity),
+        origins.new_empty(capacity),
+        origins.new_empty(3, dtype=torch.int64),
+    )

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Occupancy grid of cascaded cubes (csrc/math/occupancy.h).
+
+Cascade `k` covers `[0.5 - 2^(k-1), 0.5 + 2^(k-1)]^3` with `resolution^3` cells in Morton order (x in bit 0).
+The density grid is float32 `[n_cascades, resolution^3]`, its bitfield uint8 `[n_cascades, resolution^3 / 8]`.
+`coarse` is uint8 `[n_cascades, (resolution / 8)^3]` and tells for each block of 8^3 cells how many blocks away the
+nearest one with a set bit is (0: it has one itself), so that rays skip empty space in few steps.
+Indices of cells count over all cascades.
+"""
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import check_tensor, native_threads
+
+RESOLUTIONS = (8, 16, 32, 64, 128, 256)
+MAX_CASCADES = 8
+
+
+def check_occupancy(op: str, bitfield: Tensor, coarse: Tensor) -> None:
+    """Raises TypeError or ValueError unless `bitfield` and `coarse` describe one grid."""
+    sizes = {r**3 // 8: (r // 8) ** 3 for r in RESOLUTIONS}
+    check_tensor(op, "bitfield", bitfield, ("n_cascades", "resolution^3 / 8"), (torch.uint8,))
+    n_cascades, n_bytes = bitfield.shape
+    if n_bytes not in sizes or not 1 <= n_cascades <= MAX_CASCADES:
+        raise ValueError(
+            f"{op}: bitfield must be [1 ... {MAX_CASCADES}, resolution^3 / 8] with resolution one of {RESOLUTIONS}, "
+            f"got {list(bitfield.shape)}"
+        )
+    check_tensor(op, "coarse", coarse, (n_cascades, sizes[n_bytes]), (torch.uint8,), bitfield.device)
+
+
+def _resolution(op: str, density_grid: Tensor) -> int:
+    check_tensor(op, "density_grid", density_grid, ("n_cascades", "resolution^3"), (torch.float32,))
+    n_cascades, n_cells = density_grid.shape
+    for resolution in RESOLUTIONS:
+        if resolution**3 == n_cells and 1 <= n_cascades <= MAX_CASCADES:
+            return resolution
+    raise ValueError(
+        f"{op}: density_grid must be [1 ... {MAX_CASCADES}, resolution^3] with resolution one of {RESOLUTIONS}, "
+        f"got {list(density_grid.shape)}"
+    )
+
+
+def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Bits of the cells with `density > threshold`; a set bit of a finer cascade is set in the coarser one, too.
+
+    Returns:
+        `bitfield`, `coarse` as described above.
+    """
+    _resolution("occupancy_bits", density_grid)
+    return _bits(density_grid, threshold)
+
+
+@torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types="cpu")
+def _bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    native_threads()
+    bitfield, coarse = _empty_bits(density_grid)
+    lib.occupancy_bits(density_grid.contiguous(), threshold, bitfield, coarse)
+    return bitfield, coarse
+
+
+@_bits.register_fake
+def _(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    return _empty_bits(density_grid)
+
+
+def _empty_bits(density_grid: Tensor) -> tuple[Tensor, Tensor]:
+    n_cascades, n_cells = density_grid.shape
+    return (
+        density_grid.new_empty(n_cascades, n_cells // 8, dtype=torch.uint8),
+        density_grid.new_empty(n_cascades, n_cells // 512, dtype=torch.uint8),
+    )
+
+
+def occupancy_coarse(bitfield: Tensor) -> Tensor:
+    """The coarse bytes that belong to a bitfield."""
+    n_cascades, n_bytes = bitfield.shape
+    coarse = bitfield.new_empty(n_cascades, n_bytes // 64)
+    check_occupancy("occupancy_coarse", bitfield, coarse)
+    native_threads()
+    lib.occupancy_coarse(bitfield.contiguous(), coarse)
+    return coarse
+
+
+def occupancy_mean(density_grid: Tensor) -> float:
+    """Mean of `max(density, 0)` over the cells of cascade 0; the same for any number of threads."""
+    _resolution("occupancy_mean", density_grid)
+    native_threads()
+    return lib.occupancy_mean(density_grid[0].contiguous())
+
+
+def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
+    """Indices over all cascades, int32 ascending, of the cells with `density > threshold`."""
+    _resolution("occupancy_select", density_grid)
+    native_threads()
+    cells = density_grid.new_empty(density_grid.numel(), dtype=torch.int32)
+    return cells[: lib.occupancy_select(density_grid.reshape(-1), threshold, cells)]
+
+
+def occupancy_draw(
+    cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draws cells out of a list, stratified, and a uniform position in each.
+
+    Sample `i` comes from the `i`-th of `n_samples` equal shares of the list: every cell is equally likely, the result
+    is in the order of the list (Morton order keeps lookups coherent), and `n_samples = len(cells)` visits each once.
+
+    Args:
+        cells: int32 `[n_cells]` over all cascades, `n_cells > 0` unless `n_samples` is 0.
+        resolution: of the grid.
+        seed, step, draw: name the random numbers; `draw` separates several draws of one step.
+
+    Returns:
+        int64 `[n_samples]` cells, float32 `[n_samples, 3]` positions in unit space.
+    """
+    check_tensor("occupancy_draw", "cells", cells, ("n_cells",), (torch.int32,))
+    if resolution not in RESOLUTIONS or n_samples < 0 or (n_samples > 0 and cells.shape[0] == 0):
+        raise ValueError(
+            f"occupancy_draw: expected a resolution of {RESOLUTIONS}, n_samples >= 0 and cells to draw from, "
+            f"got {resolution}, {n_samples} and {cells.shape[0]} cells"
+        )
+    native_threads()
+    drawn = cells.new_empty(n_samples, dtype=torch.int64)
+    positions = cells.new_empty(n_samples, 3, dtype=torch.float32)
+    lib.occupancy_draw(cells.contiguous(), resolution, seed, step, 4 * draw, drawn, positions)
+    return drawn, positions
+
+
+def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
+    """In place: `density = density < 0 ? density : max(decay * density, values of the cell's samples)`.
+
+    A decaying maximum, so that a thin structure switches its cell on at once. NaN values are ignored, infinite ones
+    count as the largest float.
+
+    Args:
+        density_grid: contiguous.
+        cells: int64 `[n]` over all cascades, in range.
+        values: float32 `[n]`.
+    """
+    _resolution("occupancy_update", density_grid)
+    check_tensor("occupancy_update", "cells", cells, ("n",), (torch.int64,), density_grid.device)
+    check_tensor("occupancy_update", "values", values, (cells.shape[0],), (torch.float32,), density_grid.device)
+    if not density_grid.is_contiguous():
+        raise ValueError("occupancy_update: density_grid is changed in place and must be contiguous")
+    if cells.numel() and not 0 <= int(cells.min()) <= int(cells.max()) < density_grid.numel():
+        raise ValueError(f"occupancy_update: cells must be in [0, {density_grid.numel()})")
+    _update(density_grid, cells, values, decay)
+
+
+@torch.library.custom_op("neurfield::occupancy_update", mutates_args=("density_grid",), device_types="cpu")
+def _update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
+    native_threads()
+    lib.occupancy_update(density_grid, cells.contiguous(), values.contiguous(), decay)
+
+
+@_update.register_fake
+def _(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
+    return None

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a scene may have density, learned while training, so that rays take samples only there.
+
+Cascades of `resolution^3` cells around the middle of unit space (Mueller et al. 2022, section 5.4), each cell with a
+decaying maximum of the optical thickness seen in it and one bit: occupied or not. The layout is that of
+neurfield.ops.occupancy.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from neurfield import ops
+from neurfield.ops.occupancy import MAX_CASCADES, RESOLUTIONS
+
+BASE_STEP = math.sqrt(3) / 1024  # the finest step of a ray; densities are stored times this
+OCCUPIED = 0.01  # optical thickness of one finest step from which a cell counts as occupied
+CLOSED = -1.0  # value of cells that stay empty for good
+DECAY = 0.95  # of the stored maximum, per update
+WARMUP_STEPS = 256  # until then all cells are drawn alike; afterwards half of the draws are in occupied ones
+EVALUATED_AT_ONCE = 1 << 18  # positions per call of the density function; bounds memory
+
+DensityFn = Callable[[Tensor], Tensor]
+
+
+class OccupancyGrid(nn.Module):
+    """Cascades `0 ... log2(aabb_scale)` of cells; buffers `density_grid bitfield coarse` are part of a checkpoint.
+
+    Every cell begins open with its bit set. Cells closed by `carve` or `close_unseen` stay empty for good.
+
+    Args:
+        aabb_scale: side of the outermost cube in unit space, a power of two in 1 ... 128.
+        resolution: cells per axis of each cascade, a power of two in 8 ... 256.
+    """
+
+    density_grid: Tensor  # float32 [n_cascades, resolution^3], Morton order
+    bitfield: Tensor  # uint8 [n_cascades, resolution^3 / 8]
+    coarse: Tensor  # uint8 [n_cascades, (resolution / 8)^3]
+
+    def __init__(self, aabb_scale: int = 1, resolution: int = 128) -> None:
+        super().__init__()
+        if aabb_scale not in [2**k for k in range(MAX_CASCADES)] or resolution not in RESOLUTIONS:
+            raise ValueError(
+                f"OccupancyGrid: aabb_scale must be a power of two in 1 ... {2 ** (MAX_CASCADES - 1)} and "
+                f"resolution one of {RESOLUTIONS}, got {aabb_scale} and {resolution}"
+            )
+        self.aabb_scale, self.resolution = aabb_scale, resolution
+        self.n_cascades = aabb_scale.bit_length()
+        self.register_buffer("density_grid", torch.zeros(self.n_cascades, resolution**3))
+        bitfield, coarse = ops.occupancy_bits(self.density_grid, CLOSED / 2)
+        self.register_buffer("bitfield", bitfield)
+        self.register_buffer("coarse", coarse)
+
+    @property
+    def cone_angle(self) -> float:
+        """Growth of the step with distance that suits the grid: none within the unit cube, else 1/256."""
+        return 0.0 if self.n_cascades == 1 else 1 / 256
+
+    @staticmethod
+    def is_due(step: int) -> bool:
+        """Whether training step `step` should update the grid: every step at first, every 16th after 256."""
+        return step % min(max(step // 16, 1), 16) == 0
+
+    @torch.no_grad()
+    def update(self, step: int, density_fn: DensityFn, seed: int = 0, share: float = 1.0) -> None:
+        """Evaluates the density in some cells, lets the others decay, and sets the bits anew.
+
+        Before step 256 as many cells are drawn as are open; afterwards a quarter of that among the open ones and a
+        quarter among the occupied ones, the position in a cell at random. Deterministic given `seed` and `step`.
+
+        Args:
+            step: of training.
+            density_fn: positions float32 `[n, 3]` in unit space -> density `[n]`; called in chunks.
+            seed: of the run.
+            share: factor on the number of cells drawn.
+        """
+        open_cells = ops.occupancy_select(self.density_grid, CLOSED / 2)
+        n_draws = math.ceil(share * len(open_cells) * (1 if step < WARMUP_STEPS else 0.25))
+        draws = [open_cells]
+        if step >= WARMUP_STEPS:
+            draws.append(ops.occupancy_select(self.density_grid, OCCUPIED))
+        drawn = [
+            ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, draw=i)
+            for i, cells in enumerate(draws)
+            if len(cells)
+        ]
+        if drawn:
+            cells, positions = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+            chunks = [density_fn(chunk).float() for chunk in positions.split(EVALUATED_AT_ONCE)]
+            ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, DECAY)
+        self._set_bits(min(OCCUPIED, ops.occupancy_mean(self.density_grid)))
+
+    def march(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        *,
+        step_scale: float = 1.0,
+        cone_angle: float | None = None,
+        near: float = 0.0,
+        max_samples: int = 1024,
+        capacity: int | None = None,
+        seed: int = 0,
+        step: int | None = None,
+    ) -> ops.PackedSamples:
+        """Samples of rays in occupied cells; arguments as in neurfield.ops.march, `cone_angle` None: the grid's own."""
+        return ops.march(
+            origins, directions, self.bitfield, self.coarse, step_scale=step_scale,
+            cone_angle=self.cone_angle if cone_angle is None else cone_angle, near=near, max_samples=max_samples,
+            capacity=capacity, seed=seed, step=step,
+        )  # fmt: skip
+
+    def occupied_fraction(self) -> float:
+        """Share of set bits among all cells."""
+        set_bits = sum(int((self.bitfield >> bit & 1).sum()) for bit in range(8))
+        return set_bits / self.density_grid.numel()
+
+    def _set_bits(self, threshold: float) -> None:
+        bitfield, coarse = ops.occupancy_bits(self.density_grid, threshold)
+        self.bitfield.copy_(bitfield)
+        self.coarse.copy_(coarse)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from torch import Tensor
+
+from neurfield.reference import occupancy as reference
+from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, OccupancyGrid
+
+
+def ball_density(x: Tensor) -> Tensor:
+    """Density 100 within 0.25 of the middle of unit space: optical thickness 0.17 per step."""
+    return 100.0 * ((x - 0.5).norm(dim=1) < 0.25)
+
+
+def cell_corners(grid: OccupancyGrid) -> Tensor:
+    """Lower corners of the cells of cascade 0, in Morton order."""
+    return reference.morton_decode(torch.arange(grid.resolution**3)) / grid.resolution
+
+
+def is_occupied(grid: OccupancyGrid) -> Tensor:
+    return (grid.bitfield[:, :, None] >> torch.arange(8) & 1).bool().flatten(1)
+
+
+def test_a_new_grid_is_open_everywhere() -> None:
+    grid = OccupancyGrid(aabb_scale=4, resolution=16)
+    assert grid.n_cascades == 3 and grid.occupied_fraction() == 1.0
+    assert (grid.coarse == 0).all()
+    with pytest.raises(ValueError, match=r"aabb_scale must be a power of two in 1 ... 128"):
+        OccupancyGrid(aabb_scale=3)
+
+
+def test_update_finds_the_ball_and_keeps_it() -> None:
+    grid = OccupancyGrid(resolution=32)
+    for step in range(20):
+        grid.update(step, ball_density)
+    radius = (cell_corners(grid) + 0.5 / 32 - 0.5).norm(dim=1)
+    half_diagonal = 0.5 * 3**0.5 / 32
+    occupied = is_occupied(grid)[0]
+    assert occupied[radius < 0.25 - half_diagonal].all()
+    assert not occupied[radius > 0.25 + half_diagonal].any()
+    for step in range(256, 512, 16):
+        grid.update(step, ball_density)
+    assert is_occupied(grid)[0][radius < 0.25 - half_diagonal].all()
+    assert grid.density_grid.max() == pytest.approx(100 * BASE_STEP)
+
+
+def test_what_vanishes_is_forgotten() -> None:
+    grid = OccupancyGrid(resolution=16)
+    grid.update(0, lambda x: torch.full((len(x),), 100.0))
+    assert grid.occupied_fraction() == 1.0
+    # 0.17 decays below 0.01 in log(17) / -log(0.95) = 55 updates; then the mean is the threshold, and all decay alike
+    for step in range(1, 60):
+        grid.update(step, ball_density)
+    radius = (cell_corners(grid) + 0.5 / 16 - 0.5).norm(dim=1)
+    assert not is_occupied(grid)[0][radius > 0.25 + 0.5 * 3**0.5 / 16].any()
+
+
+def test_closed_cells_are_neither_evaluated_nor_opened() -> None:
+    grid = OccupancyGrid(resolution=16)
+    closed = cell_corners(grid)[:, 0] < 0.5
+    grid.density_grid[0, closed] = CLOSED
+    seen = []
+
+    def density(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.full((len(x),), 50.0)
+
+    grid.update(0, density)
+    grid.update(256, density)
+    assert (torch.cat(seen)[:, 0] >= 0.5).all() and len(seen[0]) == 16**3 // 2
+    assert torch.equal(is_occupied(grid)[0], ~closed)
+    assert (grid.density_grid[0, closed] == CLOSED).all()
+
+
+def test_updates_are_deterministic_and_saved() -> None:
+    grids = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            grid = OccupancyGrid(aabb_scale=2, resolution=16)
+            for step in (0, 1, 256, 272):
+                grid.update(step, ball_density, seed=3)
+            grids.append(grid)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(grids[0].density_grid, grids[1].density_grid)
+    loaded = OccupancyGrid(aabb_scale=2, resolution=16)
+    loaded.load_state_dict(grids[0].state_dict())
+    assert torch.equal(loaded.bitfield, grids[1].bitfield) and torch.equal(loaded.coarse, grids[1].coarse)
+
+
+def test_schedule() -> None:
+    due = [step for step in range(400) if OccupancyGrid.is_due(step)]
+    assert due[:33] == list(range(33))
+    assert 33 not in due and 34 in due
+    assert [step for step in due if step >= 256] == list(range(256, 400, 16))
+
+
+def test_an_empty_field_leaves_an_empty_grid() -> None:
+    grid = OccupancyGrid(resolution=16)
+    grid.update(0, lambda x: torch.zeros(len(x)))
+    assert grid.occupied_fraction() == 0.0
+    samples = grid.march(torch.tensor([[-1.0, 0.5, 0.5]]), torch.tensor([[1.0, 0, 0]]))
+    assert samples.t_starts.shape == (0,)
+    grid.update(256, ball_density)  # open cells are still drawn
+    assert grid.occupied_fraction() > 0
+
+
+def test_march_uses_the_cone_of_the_grid() -> None:
+    ray = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[0.0, 0, 1]])
+    small, large = OccupancyGrid(resolution=16), OccupancyGrid(aabb_scale=8, resolution=16)
+    assert small.march(*ray).t_ends.diff().max() == pytest.approx(BASE_STEP, rel=1e-3)
+    dt = large.march(*ray)
+    assert (dt.t_ends - dt.t_starts)[-1] == pytest.approx(float(dt.t_starts[-1]) / 256, rel=1e-3)

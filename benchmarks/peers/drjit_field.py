@@ -79,7 +79,7 @@ def inference(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays
         latent = nn.matvec(d1, dr.maximum(nn.matvec(d0, nn.CoopVec(*features)), 0))
         hidden = dr.maximum(nn.matvec(c0, nn.CoopVec(*latent, *field.directions(direction))), 0)
         rgb = list(nn.matvec(c2, dr.maximum(nn.matvec(c1, hidden), 0)))
-        return dr.exp(list(latent)[0]), [dr.rcp(1 + dr.exp(-c)) for c in rgb]
+        return dr.exp(next(iter(latent))), [dr.rcp(1 + dr.exp(-c)) for c in rgb]
 
     @dr.freeze
     def encode(tables, position):
@@ -166,8 +166,12 @@ def training(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays:
         dr.eval(g2, g1, g_latent, g0, g_in)
 
         pairs = {
-            "d0": (g0, inputs), "d1": (g_latent, h0), "c0": (g1, [dr.detach(v) for v in mixed]), "c1": (g2, h1), "c2": (g_raw, h2),
-        }  # fmt: skip
+            "d0": (g0, inputs),
+            "d1": (g_latent, h0),
+            "c0": (g1, [dr.detach(v) for v in mixed]),
+            "c1": (g2, h1),
+            "c2": (g_raw, h2),
+        }
         for name, (gradient, activations) in pairs.items():
             dr.set_grad(optimizer[name], dr.matmul(rows(gradient), rows([dr.detach(a) for a in activations]), Bt=True))
         for level, value in enumerate(features):

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meshes in files: binary PLY, OBJ with vertex colours, GLB (glTF 2.0); the metadata of the mesh goes into each."""
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurfield.errors import MachineError
+from neurfield.geometry.mesh import Mesh
+from neurfield.registry import lookup
+
+# glTF says +y is up; the world of neurfield has +z up. The node carries this rotation (column-major) and the vertices
+# stay in the world frame: viewers show the mesh upright, and programs that undo glTF's convention (Blender) get the
+# world back.
+GLTF_FROM_WORLD = [1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1]
+FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
+
+
+def write_mesh(mesh: Mesh, path: Path) -> None:
+    """Writes a mesh in the format of the extension; the file appears complete or not at all.
+
+    Raises:
+        UserError: unknown extension.
+        MachineError: the disk refuses.
+    """
+    data = lookup(WRITERS, path.suffix.lower(), "mesh format")(mesh)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MachineError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _ply(mesh: Mesh) -> bytes:
+    columns = [("x", "<f4", "float"), ("y", "<f4", "float"), ("z", "<f4", "float")]
+    values = [mesh.vertices]
+    if mesh.normals is not None:
+        columns += [("nx", "<f4", "float"), ("ny", "<f4", "float"), ("nz", "<f4", "float")]
+        values.append(mesh.normals)
+    if mesh.colors is not None:
+        columns += [("red", "u1", "uchar"), ("green", "u1", "uchar"), ("blue", "u1", "uchar")]
+        values.append(mesh.colors)
+    vertices = np.empty(len(mesh.vertices), [(name, dtype) for name, dtype, _ in columns])
+    for (name, _, _), value in zip(columns, (v[:, i] for v in values for i in range(3)), strict=True):
+        vertices[name] = value
+    faces = np.empty(len(mesh.faces), [("n", "u1"), ("indices", "<i4", 3)])
+    faces["n"], faces["indices"] = 3, mesh.faces
+    header = [
+        "ply", "format binary_little_endian 1.0", f"comment neurfield {json.dumps(mesh.metadata)}",
+        f"element vertex {len(vertices)}", *(f"property {kind} {name}" for name, _, kind in columns),
+        f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n",
+    ]  # fmt: skip
+    return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
+
+
+def _obj(mesh: Mesh) -> bytes:
+    """Colours follow the position of a vertex, in 0 ... 1, as MeshLab and Blender read them."""
+    vertices = mesh.vertices if mesh.colors is None else np.concatenate([mesh.vertices, mesh.colors / 255], axis=1)
+    lines = [f"# neurfield {json.dumps(mesh.metadata)}\n"]
+    lines.append(_rows("v %.7g %.7g %.7g" + (" %.4g %.4g %.4g" if mesh.colors is not None else ""), vertices))
+    faces = mesh.faces + 1
+    if mesh.normals is None:
+        lines.append(_rows("f %d %d %d", faces))
+    else:
+        lines.append(_rows("vn %.5g %.5g %.5g", mesh.normals))
+        lines.append(_rows("f %d//%d %d//%d %d//%d", np.repeat(faces, 2, axis=1)))
+    return "".join(lines).encode()
+
+
+def _rows(template: str, values: NDArray) -> str:
+    return (f"{template}\n" * len(values)) % tuple(values.ravel().tolist())
+
+
+def _glb(mesh: Mesh) -> bytes:
+    """Unlit where the viewer knows how: the colours of a radiance field already contain its light."""
+    buffers: list[bytes] = []
+    views: list[dict[str, object]] = []
+    accessors: list[dict[str, object]] = []
+
+    def add(values: NDArray, component: int, kind: str, **extra: object) -> int:
+        data = values.tobytes()
+        views.append({"buffer": 0, "byteOffset": sum(map(len, buffers)), "byteLength": len(data)})
+        if component == UINT16:
+            views[-1]["byteStride"] = 8
+        buffers.append(data + b"\0" * (-len(data) % 4))
+        count = values.size if kind == "SCALAR" else len(values)
+        accessors.append(
+            {"bufferView": len(views) - 1, "componentType": component, "count": count, "type": kind, **extra}
+        )
+        return len(accessors) - 1
+
+    vertices = mesh.vertices.astype("<f4")
+    low, high = (f(vertices, axis=0).tolist() for f in (np.min, np.max))
+    attributes = {"POSITION": add(vertices, FLOAT, "VEC3", min=low, max=high)}
+    if mesh.normals is not None:
+        attributes["NORMAL"] = add(mesh.normals.astype("<f4"), FLOAT, "VEC3")
+    if mesh.colors is not None:
+        attributes["COLOR_0"] = add(_linear_colors(mesh.colors), UINT16, "VEC4", normalized=True)
+    indices = add(mesh.faces.astype("<u4"), UINT32, "SCALAR")
+    material = {
+        "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
+        "extensions": {"KHR_materials_unlit": {}},
+    }
+    primitive = {"attributes": attributes, "indices": indices, "material": 0}
+    document = json.dumps({
+        "asset": {"version": "2.0", "generator": "neurfield", "extras": mesh.metadata},
+        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": GLTF_FROM_WORLD}],
+        "meshes": [{"primitives": [primitive]}], "materials": [material], "extensionsUsed": ["KHR_materials_unlit"],
+        "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": sum(map(len, buffers))}],
+    }).encode()  # fmt: skip
+    document += b" " * (-len(document) % 4)
+    binary = b"".join(buffers)
+    total = 12 + 8 + len(document) + 8 + len(binary)
+    head = b"glTF" + struct.pack("<II", 2, total)
+    return (
+        head
+        + struct.pack("<I4s", len(document), b"JSON")
+        + document
+        + struct.pack("<I4s", len(binary), b"BIN\0")
+        + binary
+    )
+
+
+def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """sRGB bytes `[n, 3]` to the linear RGBA `[n, 4]` that glTF asks for; 16 bits keep the dark shades apart."""
+    srgb = np.arange(256) / 255
+    table = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    linear = np.full((len(colors), 4), 65535, "<u2")
+    linear[:, :3] = np.round(table * 65535).astype("<u2")[colors]
+    return linear
+
+
+WRITERS: dict[str, Callable[[Mesh], bytes]] = {".ply": _ply, ".obj": _obj, ".glb": _glb}

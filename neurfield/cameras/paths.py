@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras on the move: around the scene, between the views that were photographed, along keyframes."""
+
+import torch
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.errors import UserError
+
+WORLD_UP = (0.0, 0.0, 1.0)
+
+
+def look_at(positions: Tensor, target: Tensor, up: tuple[float, float, float] = WORLD_UP) -> Tensor:
+    """Poses `[n, 3, 4]` at `positions [n, 3]` that look at `target [3]`, upright.
+
+    A view along `up` has no unique upright pose; its right hand is then the world's x axis.
+    """
+    back = torch.nn.functional.normalize(positions - target, dim=1)
+    right = torch.linalg.cross(torch.tensor(up, dtype=back.dtype).expand_as(back), back)
+    length = right.norm(dim=1, keepdim=True)
+    x_axis = torch.tensor([1.0, 0.0, 0.0], dtype=back.dtype)
+    right = torch.where(length > 1e-6, right / length.clamp_min(1e-6), x_axis)
+    return torch.stack([right, torch.linalg.cross(back, right), back, positions], dim=2)
+
+
+def focus(cameras: Cameras) -> Tensor:
+    """The point `[3]` that is nearest to all optical axes (least squares): what the cameras look at.
+
+    Parallel axes have no such point; the mean position, a baseline ahead, stands in.
+    """
+    position, forward = cameras.c2w[:, :, 3].double(), -cameras.c2w[:, :, 2].double()
+    across = torch.eye(3, dtype=torch.float64) - forward[:, :, None] * forward[:, None, :]
+    # a little pull towards the middle keeps the system solvable
+    middle = position.mean(0)
+    spread = (position - middle).norm(dim=1).mean()
+    ahead = middle + forward.mean(0) * spread
+    pull = 1e-4 * len(cameras) * torch.eye(3, dtype=torch.float64)
+    right_side = (across @ position[:, :, None]).sum(0)[:, 0] + pull @ ahead
+    return torch.linalg.solve(across.sum(0) + pull, right_side).float()
+
+
+def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
+    """One turn of `n` views around what `cameras` look at, at their median distance, with the lens of the first.
+
+    Args:
+        cameras: training views.
+        n: number of views; the last one is a step before the first, so that a video loops.
+        elevation: degrees above the horizon; by default the median of the cameras'.
+
+    Raises:
+        UserError: n below 1, elevation outside -90 ... 90.
+    """
+    if n < 1:
+        raise UserError(f"an orbit needs at least 1 view, got {n}")
+    if elevation is not None and not -90 <= elevation <= 90:
+        raise UserError(f"elevation must be within -90 ... 90 degrees, got {elevation:g}")
+    target = focus(cameras)
+    offset = cameras.c2w[:, :, 3] - target
+    distance = offset.norm(dim=1)
+    if elevation is None:
+        sine = (offset[:, 2] / distance.clamp_min(1e-9)).median()
+        # straight above, an orbit would be a spin on the spot
+        tilt = torch.asin(sine.clamp(-0.94, 0.94))
+    else:
+        tilt = torch.deg2rad(torch.tensor(elevation))
+    start = torch.atan2(offset[0, 1], offset[0, 0])
+    angle = start + torch.arange(n) * (2 * torch.pi / n)
+    direction = torch.stack(
+        [torch.cos(tilt) * torch.cos(angle), torch.cos(tilt) * torch.sin(angle), torch.sin(tilt).expand(n)], dim=1
+    )
+    return _same_lens(cameras, look_at(target + direction * distance.median(), target))
+
+
+def interpolate(cameras: Cameras, n: int) -> Cameras:
+    """`n` views from the first to the last of `cameras`: straight in position, shortest turns in rotation."""
+    if n < 1 or len(cameras) < 2:
+        raise UserError(f"a path between views needs at least 1 frame and 2 views, got {n} and {len(cameras)}")
+    quaternions = _aligned(quaternion_from_matrix(cameras.c2w[:, :, :3]))
+    moment = torch.linspace(0, len(cameras) - 1, n)
+    low = moment.long().clamp_max(len(cameras) - 2)
+    fraction = (moment - low)[:, None]
+    rotation = matrix_from_quaternion(_slerp(quaternions[low], quaternions[low + 1], fraction))
+    position = torch.lerp(cameras.c2w[low, :, 3], cameras.c2w[low + 1, :, 3], fraction)
+    return _same_lens(cameras, torch.cat([rotation, position[:, :, None]], dim=2))
+
+
+def spline(poses: Tensor, values: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Uniform cubic B-spline through the neighbourhood of keyframes, the way instant-ngp plays a path.
+
+    Args:
+        poses: `[n_keys, 3, 4]`, at least one.
+        values: `[n_keys, n_values]` that change along (field of view, ...).
+        n: frames, from the first key to the last.
+
+    Returns:
+        poses `[n, 3, 4]` and values `[n, n_values]`. The curve is smooth and passes near the keys, not through them.
+    """
+    keys = torch.cat([_aligned(quaternion_from_matrix(poses[:, :, :3])), poses[:, :, 3], values], dim=1)
+    last = len(keys) - 1
+    moment = torch.linspace(0, last, n)
+    low = moment.long().clamp_max(max(last - 1, 0))
+    t = (moment - low)[:, None]
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    mixed = sum(w * keys[(low + i - 1).clamp(0, last)] for i, w in enumerate(weights)) / 6
+    return torch.cat([matrix_from_quaternion(mixed[:, :4]), mixed[:, 4:7, None]], dim=2), mixed[:, 7:]
+
+
+def matrix_from_quaternion(q: Tensor) -> Tensor:
+    """Rotations `[n, 3, 3]` of quaternions wxyz `[n, 4]` of any length but 0."""
+    w, x, y, z = torch.nn.functional.normalize(q, dim=1).unbind(1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def quaternion_from_matrix(m: Tensor) -> Tensor:
+    """Quaternions wxyz `[n, 4]` of rotations `[n, 3, 3]`: an eigenvector (Bar-Itzhack 2000), safe at every angle."""
+    m = m.double()
+    xx, yy, zz = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
+    xy, xz, yz = m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1]
+    wx, wy, wz = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
+    k = torch.stack([
+        xx + yy + zz, wx, wy, wz,
+        wx, xx - yy - zz, xy, xz,
+        wy, xy, yy - xx - zz, yz,
+        wz, xz, yz, zz - xx - yy,
+    ], dim=1).view(-1, 4, 4)  # fmt: skip
+    return torch.linalg.eigh(k).eigenvectors[:, :, 3].float()
+
+
+def _slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
+    cosine = (a * b).sum(1, keepdim=True).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    sine = torch.sin(angle)
+    mixed = (torch.sin((1 - fraction) * angle) * a + torch.sin(fraction * angle) * b) / sine.clamp_min(1e-6)
+    return torch.where(sine > 1e-3, mixed, torch.lerp(a, b, fraction))
+
+
+def _aligned(q: Tensor) -> Tensor:
+    """Signs chosen so that neighbours `[n, 4]` are less than half a turn apart."""
+    flips = torch.cat([torch.ones(1), torch.where((q[1:] * q[:-1]).sum(1) < 0, -1.0, 1.0)])
+    return q * flips.cumprod(0)[:, None]
+
+
+def _same_lens(cameras: Cameras, c2w: Tensor) -> Cameras:
+    """Pinholes at `c2w` with the focal length and size of the first camera."""
+    width, height = cameras.sizes[0].tolist()
+    return Cameras.pinhole(c2w, float(cameras.intrinsics[0, 0]), width, height)

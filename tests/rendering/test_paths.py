@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from neurfield.cameras import paths
+from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.path_files import NGP_OFFSET, NGP_SCALE, read_camera_path
+from neurfield.errors import UserError
+from tests.cases import uniform
+
+
+def ring(n: int = 12, target: tuple[float, float, float] = (0.3, -0.2, 0.5)) -> Cameras:
+    """Cameras at distance 3, 30 degrees above a target."""
+    angle = torch.arange(n) * 0.5
+    offset = torch.stack([angle.cos() * 0.75**0.5, angle.sin() * 0.75**0.5, torch.full((n,), 0.5)], dim=1)
+    centre = torch.tensor(target)
+    return Cameras.pinhole(paths.look_at(centre + 3 * offset, centre), 500.0, 400, 300)
+
+
+def rotations(n: int, seed: int = 0) -> torch.Tensor:
+    return paths.matrix_from_quaternion(uniform(n, 4, low=-1, seed=seed))
+
+
+def assert_rigid(c2w: torch.Tensor) -> None:
+    rotation = c2w[:, :, :3]
+    torch.testing.assert_close(rotation.mT @ rotation, torch.eye(3).expand(len(c2w), 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(len(c2w)), atol=1e-5, rtol=0)
+
+
+def test_look_at_points_at_the_target_upright() -> None:
+    positions = uniform(50, 3, low=-2, high=2)
+    c2w = paths.look_at(positions, torch.tensor([0.1, 0.2, 0.3]))
+    assert_rigid(c2w)
+    forward = torch.nn.functional.normalize(torch.tensor([0.1, 0.2, 0.3]) - positions, dim=1)
+    torch.testing.assert_close(-c2w[:, :, 2], forward)
+    assert (c2w[:, 2, 1] >= 0).all() and c2w[:, 2, 0].abs().max() < 1e-6
+    assert_rigid(paths.look_at(torch.tensor([[0.0, 0.0, 5.0]]), torch.zeros(3)))
+
+
+def test_quaternions_return_the_rotation_at_every_angle() -> None:
+    half_turns = torch.stack(
+        [torch.diag(torch.tensor(d)) for d in ([1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1], [1.0, 1, 1])]
+    )
+    m = torch.cat([rotations(200), half_turns])
+    back = paths.matrix_from_quaternion(paths.quaternion_from_matrix(m))
+    torch.testing.assert_close(back, m, atol=2e-6, rtol=0)
+
+
+def test_focus_is_where_the_axes_meet() -> None:
+    torch.testing.assert_close(paths.focus(ring()), torch.tensor([0.3, -0.2, 0.5]), atol=2e-3, rtol=0)
+    parallel = Cameras.pinhole(torch.eye(4).expand(3, 4, 4), 1.0, 2, 2)
+    assert torch.isfinite(paths.focus(parallel)).all()
+
+
+def test_orbit_keeps_distance_elevation_and_lens() -> None:
+    cameras = paths.orbit(ring(), 8)
+    target = torch.tensor([0.3, -0.2, 0.5])
+    offset = cameras.c2w[:, :, 3] - target
+    torch.testing.assert_close(offset.norm(dim=1), torch.full((8,), 3.0), atol=1e-2, rtol=0)
+    torch.testing.assert_close(offset[:, 2], torch.full((8,), 1.5), atol=1e-2, rtol=0)
+    assert cameras.sizes.tolist() == [[400, 300]] * 8 and float(cameras.intrinsics[0, 0]) == 500
+    assert_rigid(cameras.c2w)
+    steps = (offset - offset.roll(1, 0)).norm(dim=1)
+    torch.testing.assert_close(
+        steps, steps[:1].expand(8), atol=1e-4, rtol=0
+    )  # closed: the last step is as long as the others
+    assert paths.orbit(ring(), 4, elevation=0.0).c2w[:, 2, 3].sub(0.5).abs().max() < 1e-2
+
+
+def test_orbit_says_what_is_wrong() -> None:
+    with pytest.raises(UserError, match="an orbit needs at least 1 view, got 0"):
+        paths.orbit(ring(), 0)
+    with pytest.raises(UserError, match=r"elevation must be within -90 ... 90 degrees, got 91"):
+        paths.orbit(ring(), 3, elevation=91)
+
+
+def test_interpolation_passes_through_the_views() -> None:
+    cameras = ring(5)
+    moved = paths.interpolate(cameras, 17)
+    torch.testing.assert_close(moved.c2w[::4], cameras.c2w, atol=1e-5, rtol=0)
+    assert_rigid(moved.c2w)
+    middle = moved.c2w[2, :, 3]
+    torch.testing.assert_close(middle, (cameras.c2w[0, :, 3] + cameras.c2w[1, :, 3]) / 2, atol=1e-5, rtol=0)
+
+
+def test_spline_of_equal_keys_stands_still() -> None:
+    c2w = ring(1).c2w.expand(4, 3, 4)
+    poses, values = paths.spline(c2w, torch.full((4, 1), 50.0), 9)
+    torch.testing.assert_close(poses, c2w[:1].expand(9, 3, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values, torch.full((9, 1), 50.0))
+
+
+def nerfstudio(c2w: torch.Tensor) -> dict:
+    bottom = torch.tensor([[0.0, 0, 0, 1]])
+    frames = [{"camera_to_world": torch.cat([pose, bottom]).flatten().tolist(), "fov": 60, "aspect": 2} for pose in c2w]
+    return {
+        "camera_type": "perspective",
+        "render_width": 640,
+        "render_height": 320,
+        "fps": 24,
+        "seconds": 2,
+        "camera_path": frames,
+    }
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_nerfstudio_path(tmp_path: Path) -> None:
+    cameras = ring(3)
+    content = nerfstudio(cameras.c2w) | {"crop": {"crop_center": [0, 0, 0]}}
+    content["camera_path"][1]["render_time"] = 0.5
+    found = read_camera_path(write(tmp_path / "p.json", content))
+    torch.testing.assert_close(found.cameras.c2w, cameras.c2w, atol=1e-6, rtol=0)
+    focal = 160 / torch.tan(torch.deg2rad(torch.tensor(30.0)))
+    torch.testing.assert_close(found.cameras.intrinsics[0], torch.tensor([float(focal), float(focal), 320, 160]))
+    assert found.cameras.sizes[0].tolist() == [640, 320] and found.fps == 24
+    assert found.cameras.times.tolist() == [0, 0.5, 0]
+    assert found.notes == ["p.json: the crop is ignored"]
+
+
+def test_instant_ngp_path_returns_to_the_world(tmp_path: Path) -> None:
+    """Forward, as instant-ngp reads a pose: y and z of the camera turned, scaled, shifted, rows in the order y z x."""
+    c2w = ring(1).c2w[0]
+    ngp = torch.cat(
+        [c2w[:, :3] * torch.tensor([1.0, -1, -1]), c2w[:, 3:] * NGP_SCALE + torch.tensor(NGP_OFFSET)[:, None]], dim=1
+    )
+    ngp = ngp[[1, 2, 0]]
+    w, x, y, z = paths.quaternion_from_matrix(ngp[None, :, :3])[0].tolist()
+    key = {"R": [x, y, z, w], "T": ngp[:, 3].tolist(), "fov": 50.0, "aperture_size": 0.0, "scale": 1.0, "slice": 0.0}
+    found = read_camera_path(write(tmp_path / "base_cam.json", {"path": [key] * 3, "time": 0.0}), size=(320, 200))
+    assert len(found.cameras) == 60 and found.fps is None
+    torch.testing.assert_close(found.cameras.c2w[7], c2w, atol=1e-5, rtol=0)
+    focal = 100 / torch.tan(torch.deg2rad(torch.tensor(25.0)))
+    torch.testing.assert_close(found.cameras.intrinsics[0, 0], focal)
+
+
+def bad_paths() -> list[tuple[object, str]]:
+    pose = nerfstudio(ring(1).c2w)
+    skewed = nerfstudio(ring(1).c2w)
+    skewed["camera_path"][0]["camera_to_world"][0] += 0.5
+    return [
+        ([], "expected a JSON object, found list"),
+        (
+            {"frames": []},
+            r"expected a camera path with 'camera_path' \(nerfstudio\) or 'path' \(instant-ngp\), found \['frames'\]",
+        ),
+        (pose | {"camera_path": []}, "expected 1 ... 100000 frames in 'camera_path', found 0"),
+        (
+            pose | {"camera_path": [{"camera_to_world": [1, 2], "fov": 50}]},
+            r"frame 0: expected 16 finite numbers .* found \[1, 2\]",
+        ),
+        (pose | {"camera_path": [3]}, "frame 0: expected an object, found int"),
+        (pose | {"render_width": -4}, r"expected a number 1 ... 16384 for 'render_width', found -4"),
+        (pose | {"camera_type": "fisheye"}, r"camera_type 'fisheye' cannot be rendered \(valid: perspective\)"),
+        (skewed, "frame 0: 'camera_to_world' is no rigid pose"),
+        ({"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0], "fov": 50}]}, "frame 0: 'R' is not a rotation"),
+        ({"path": [{"R": [0, 0, 0, 1], "T": [0, 0, 0]}]}, "expected a number 0.1 ... 179 for 'fov', found None"),
+        (
+            {"path": [{"R": [0, 0, 0, 1], "T": [0, float("nan"), 0], "fov": 50}]},
+            "frame 0: expected 3 finite numbers for 'T'",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("case", range(len(bad_paths())))
+def test_bad_path_is_one_clear_line(case: int, tmp_path: Path) -> None:
+    content, message = bad_paths()[case]
+    with pytest.raises(UserError, match=message) as error:
+        read_camera_path(write(tmp_path / "p.json", content))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no camera path"):
+        read_camera_path(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="not a JSON file"):
+        read_camera_path(tmp_path / "broken.json")

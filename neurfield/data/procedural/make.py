@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield data make NAME`: a procedural scene as a NeRF-synthetic data folder with its ground truth.
+
+    DATA/transforms_{train,val,test}.json      camera_angle_x; frames with file_path (no extension) and transform_matrix
+    DATA/{train,val,test}/r_000.png            RGBA, straight alpha
+    DATA/ground_truth/mesh.ply                 world frame
+    DATA/ground_truth/test/r_000_depth.npy     float32 z-depth of pixel centres, world units, 0 = empty
+    DATA/ground_truth/test/r_000_normal.npy    float16, world frame, 0 = empty
+    DATA/ground_truth/scene.json               what these are, in words
+
+Pictures do not depend on the number of processes; the same version gives the same bytes.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurfield.cameras.paths import look_at
+from neurfield.data.procedural import SCENES
+from neurfield.data.procedural.lighting import Light, LightVolume
+from neurfield.data.procedural.model import Model
+from neurfield.data.procedural.truth import surface_mesh
+from neurfield.errors import MachineError, UserError
+from neurfield.geometry import write_mesh
+from neurfield.registry import lookup
+
+CAMERA_ANGLE_X = 0.6911112070083618  # of the NeRF-synthetic set: 36 mm sensor, 50 mm lens
+RADIUS = 4.35
+TARGET = (0.0, 0.0, -0.03)
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture to be made: its split, its name without extension and its pose `[3, 4]`."""
+
+    split: str
+    name: str
+    c2w: list[list[float]]
+
+
+def make(
+    name: str,
+    output: Path,
+    views: int = 60,
+    resolution: int = 400,
+    mesh_resolution: int = 288,
+    overwrite: bool = False,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> Path:
+    """Renders the scene `name` into the folder `output`, which appears complete or not at all.
+
+    Args:
+        name: key of SCENES.
+        output: folder to be made.
+        views: training views; a sixth as many for tests, a twelfth for validation, at least one of each.
+        resolution: width and height of the pictures.
+        mesh_resolution: cells of the ground-truth mesh along the longest side.
+        overwrite: replace an existing folder.
+        progress: called with the fraction done and a text.
+
+    Raises:
+        UserError: unknown name, numbers out of range, a folder that exists.
+        MachineError: the disk refuses, a process dies.
+    """
+    builder = lookup(SCENES, name, "procedural scene")
+    for option, value, low, high in (
+        ("views", views, 1, 10_000), ("resolution", resolution, 8, 4096), ("mesh resolution", mesh_resolution, 16, 1024)
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise UserError(f"{option} must be {low} ... {high}, got {value}")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists; give another --output, or --overwrite to replace it")
+    temporary = output.with_name(f".{output.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _fill(temporary, name, Model(builder()), views, resolution, mesh_resolution, progress)
+        if output.exists():
+            shutil.rmtree(output)
+        os.replace(temporary, output)
+    except OSError as error:
+        raise MachineError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return output
+
+
+def frames_of(views: int) -> list[Frame]:
+    """Training and validation views spread over the upper hemisphere, test views on a wavy turn around the scene."""
+    n_test, n_val = max(views // 6, 1), max(views // 12, 1)
+    return [
+        *_frames("train", _hemisphere(views, 0.0)),
+        *_frames("val", _hemisphere(n_val, 1.0)),
+        *_frames("test", _turn(n_test)),
+    ]
+
+
+def _hemisphere(n: int, turn: float) -> np.ndarray:
+    """Directions `[n, 3]`, evenly from 5 degrees below the horizon to 75 above it."""
+    z = np.sin(np.radians(-5)) + (np.arange(n) + 0.5) / n * (np.sin(np.radians(75)) - np.sin(np.radians(-5)))
+    angle = np.arange(n) * GOLDEN_ANGLE + turn
+    return np.stack([np.sqrt(1 - z * z) * np.cos(angle), np.sqrt(1 - z * z) * np.sin(angle), z], axis=1)
+
+
+def _turn(n: int) -> np.ndarray:
+    angle = 2 * np.pi * (np.arange(n) + 0.5) / n
+    tilt = np.radians(28 + 16 * np.sin(3 * angle))
+    return np.stack([np.cos(tilt) * np.cos(angle), np.cos(tilt) * np.sin(angle), np.sin(tilt)], axis=1)
+
+
+def _frames(split: str, directions: np.ndarray) -> list[Frame]:
+    target = torch.tensor(TARGET, dtype=torch.float64)
+    poses = look_at(target + RADIUS * torch.from_numpy(directions), target)
+    return [Frame(split, f"r_{i:03d}", pose.tolist()) for i, pose in enumerate(poses)]
+
+
+def _fill(
+    folder: Path,
+    name: str,
+    model: Model,
+    views: int,
+    resolution: int,
+    mesh_resolution: int,
+    progress: Callable[[float, str], None],
+) -> None:
+    frames = frames_of(views)
+    for split in ("train", "val", "test"):
+        (folder / split).mkdir()
+        chosen = [frame for frame in frames if frame.split == split]
+        content = {
+            "camera_angle_x": CAMERA_ANGLE_X,
+            "frames": [
+                {"file_path": f"./{split}/{frame.name}", "transform_matrix": [*frame.c2w, [0, 0, 0, 1]]}
+                for frame in chosen
+            ],
+        }
+        (folder / f"transforms_{split}.json").write_text(json.dumps(content, indent=1))
+    truth = folder / "ground_truth"
+    (truth / "test").mkdir(parents=True)
+    progress(0.02, "light")
+    volume = LightVolume.bake(model, Light())
+    np.save(folder / "light.npy", volume.values)
+    _render_all(folder, name, frames, resolution, progress, lambda: _write_truth(truth, name, model, mesh_resolution))
+    (folder / "light.npy").unlink()
+
+
+def _write_truth(truth: Path, name: str, model: Model, mesh_resolution: int) -> None:
+    write_mesh(surface_mesh(model, mesh_resolution), truth / "mesh.ply")
+    content = {
+        "scene": name,
+        "mesh": {"file": "mesh.ply", "frame": "world", "cells_along_longest_side": mesh_resolution},
+        "depth": {
+            "files": "test/*_depth.npy", "dtype": "float32", "unit": "world", "empty": 0,
+            "kind": "z-depth: along the optical axis, at pixel centres",
+        },
+        "normal": {"files": "test/*_normal.npy", "dtype": "float16", "frame": "world", "empty": 0},
+    }  # fmt: skip
+    (truth / "scene.json").write_text(json.dumps(content, indent=1))
+
+
+def _render_all(
+    folder: Path,
+    name: str,
+    frames: list[Frame],
+    resolution: int,
+    progress: Callable[[float, str], None],
+    meanwhile: Callable[[], None],
+) -> None:
+    """All pictures, shared among processes (the interpreter lock would serialise threads); `meanwhile` runs here."""
+    n_workers = min(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(frames)
+    )
+    focal = 0.5 * resolution / np.tan(0.5 * CAMERA_ANGLE_X)
+    workers = []
+    try:
+        for i in range(n_workers):
+            job = {"scene": name, "folder": str(folder.resolve()), "size": resolution, "focal": focal,
+                   "frames": [vars(frame) for frame in frames[i::n_workers]]}  # fmt: skip
+            process = subprocess.Popen(
+                [sys.executable, "-m", "neurfield.data.procedural.worker"], stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            workers.append(process)
+            process.stdin.write(json.dumps(job))
+            process.stdin.close()
+        meanwhile()
+        while any(process.poll() is None for process in workers):
+            n_done = len(list(folder.glob("*/*.png")))
+            progress(0.1 + 0.9 * n_done / len(frames), f"{n_done}/{len(frames)} pictures")
+            time.sleep(0.1)
+        for process in workers:
+            if process.returncode:
+                lines = process.stderr.read().strip().splitlines() or [f"exit code {process.returncode}"]
+                raise MachineError(f"a process that renders {name} failed: {lines[-1]}")
+    finally:
+        for process in workers:
+            process.kill()
+            process.wait()
+            process.stderr.close()

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process of `make`: reads a job from stdin and writes its pictures, and the ground truth of test views."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from neurfield.data.procedural import SCENES
+from neurfield.data.procedural.imaging import Picture
+from neurfield.data.procedural.lighting import Light, LightVolume
+from neurfield.data.procedural.model import Model
+
+
+def main() -> None:
+    job = json.load(sys.stdin)
+    folder = Path(job["folder"])
+    model = Model(SCENES[job["scene"]]())
+    picture = Picture(model, LightVolume(model, Light(), np.load(folder / "light.npy")))
+    for frame in job["frames"]:
+        view = picture.render(np.float32(frame["c2w"]), job["focal"], job["size"])
+        if frame["split"] == "test":
+            truth = folder / "ground_truth" / "test"
+            np.save(truth / f"{frame['name']}_depth.npy", view.depth)
+            np.save(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
+        Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=4)
+
+
+if __name__ == "__main__":
+    main()

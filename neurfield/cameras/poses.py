@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks and geometry of camera-to-world matrices, in float64 on the host.
+
+A pose is `[3, 4]`, columns right, up, back (OpenGL) and position. Nothing here is differentiable.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Entries of files written with six digits are off by 1e-6; a rotation that is off by more than this was not a rotation.
+ORTHONORMAL_TOLERANCE = 1e-3
+
+Array = NDArray[np.float64]
+
+
+def rigid_pose(matrix: object) -> Array:
+    """Checks a camera-to-world matrix read from a file and returns it as a rigid `[3, 4]` pose.
+
+    A uniform scale of the axes is removed (some exporters leave one in) and the rotation is replaced by the nearest
+    exact one.
+
+    Raises:
+        ValueError: what was found instead, without naming file or frame (the reader knows them).
+    """
+    try:
+        pose = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("expected a 4x4 matrix of numbers") from None
+    if pose.shape not in ((4, 4), (3, 4)):
+        raise ValueError(f"expected a 4x4 matrix, got shape {list(pose.shape)}")
+    if not np.isfinite(pose).all():
+        row, column = np.argwhere(~np.isfinite(pose))[0]
+        raise ValueError(f"the pose is not finite: {pose[row, column]} in row {row}, column {column}")
+    if pose.shape == (4, 4) and np.abs(pose[3] - [0, 0, 0, 1]).max() > ORTHONORMAL_TOLERANCE:
+        raise ValueError(f"the last row of a pose is 0 0 0 1, got {' '.join(f'{x:g}' for x in pose[3])}")
+    determinant = float(np.linalg.det(pose[:3, :3]))
+    scale = np.cbrt(determinant)
+    if abs(scale) < 1e-9:
+        raise ValueError("the pose is not rigid: its rotation is singular")
+    rotation = pose[:3, :3] / abs(scale)
+    error = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
+    if error > ORTHONORMAL_TOLERANCE:
+        raise ValueError(f"the pose is not rigid: its axes are off orthonormal by {error:.2g}")
+    if determinant < 0:
+        raise ValueError("the pose is mirrored (determinant -1): one axis points the wrong way")
+    u, _, v = np.linalg.svd(rotation)
+    return np.concatenate([u @ v, pose[:3, 3:]], axis=1)
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Where a set of cameras looks.
+
+    Attributes:
+        point: `[3]` nearest point to all view axes in the least-squares sense.
+        depths: `[n]` distance of the point along each view axis; negative behind the camera.
+        convergence: 0 when all axes are parallel (the point is then arbitrary), about `angle^2` for axes spread by
+            `angle` radians, 2/3 for directions all over the sphere.
+    """
+
+    point: Array
+    depths: Array
+    convergence: float
+
+    @property
+    def in_front(self) -> float:
+        """Share of the cameras that look towards the point and not away from it."""
+        return float((self.depths > 0).mean())
+
+
+def focus(c2w: Array) -> Focus:
+    """The point that minimises the summed squared distances to all view axes of `c2w [n, 3, 4]`, n >= 1."""
+    origins, directions = c2w[:, :, 3], -c2w[:, :, 2]
+    # Projectors onto the plane across each axis: sum P (x - o) = 0.
+    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
+    mean_across = across.mean(axis=0)
+    convergence = float(np.linalg.eigvalsh(mean_across)[0])
+    center = origins.mean(axis=0)
+    # Relative to the mean position, so that parallel axes give the nearby solution of least norm.
+    right = np.einsum("nij,nj->i", across, origins - center) / len(c2w)
+    point = center + np.linalg.pinv(mean_across, rcond=1e-9) @ right
+    depths = np.einsum("ni,ni->n", point - origins, directions)
+    return Focus(point, depths, convergence)

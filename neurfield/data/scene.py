@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.errors import UserError
 
 
 @dataclass(frozen=True)
 class Normalization:
     """Similarity from the world of the input to unit space: `x_unit = scale * x_world + offset`.
 
-    The field lives in the box of side `aabb_scale` (a power of two, 1 ... 128) centred at 0.5 in unit space; the inner unit cube
-    holds what the cameras look at. `source` says who chose it: "given", "synthetic", "alpha", "poses".
+    The field lives in the box of side `aabb_scale` (a power of two, 1 ... 128) centred at 0.5 in unit space; the inner
+    unit cube holds what the cameras look at. `source` says who chose it: "given", "synthetic", "alpha", "poses".
     """
 
     scale: float
@@ -48,6 +49,8 @@ class Scene:
         masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
         paths: file of each view, for messages and file names.
         notes: what the reader wants the user to know (missing frames, chosen splits, ...).
+        applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
+            (nerfstudio's `applied_transform`), or None.
     """
 
     name: str
@@ -58,12 +61,25 @@ class Scene:
     masks: list[Tensor | None] | None = None
     paths: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    applied_transform: Tensor | None = None
 
     @property
     def has_alpha(self) -> bool:
         return bool(self.images) and self.images[0].shape[2] == 4
 
+    def views(self, split: str) -> list[int]:
+        """View indices of one split.
+
+        Raises:
+            UserError: the scene has no views in it, with the counts of those it has.
+        """
+        found = self.splits.get(split)
+        if not found:
+            counts = ", ".join(f"{len(views)} {name}" for name, views in self.splits.items())
+            raise UserError(f"{self.name}: no views in split {split!r} (there are {counts})")
+        return found
+
     def unit_cameras(self, split: str) -> Cameras:
         """Cameras of one split in unit space."""
         norm = self.normalization
-        return self.cameras[self.splits[split]].transformed(norm.scale, torch.tensor(norm.offset))
+        return self.cameras[self.views(split)].transformed(norm.scale, torch.tensor(norm.offset))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenEXR images: linear float32, straight alpha. The OpenEXR package is imported when the first such file is met.
+
+EXR stores colours that are already multiplied by alpha; scenes hold straight alpha, so colours are divided here. A
+camera sees the display window: pixels outside of it are dropped, missing ones are empty.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurfield.errors import UserError
+
+COLOR = (("R", "G", "B"), ("Y", "Y", "Y"))
+
+
+def size_and_channels(path: Path) -> tuple[int, int, int, int]:
+    """Width, height, number of channels (3 or 4) and of pixels to decode, from the header alone."""
+    with _reading(path, header_only=True) as file:
+        header = file.header()
+        (width, height), names = _window(header["displayWindow"])[1], {c.name for c in header["channels"]}
+        data_width, data_height = _window(header["dataWindow"])[1]
+    _color_names(path, names)
+    return width, height, 4 if "A" in names else 3, max(width * height, data_width * data_height)
+
+
+def read(path: Path) -> np.ndarray:
+    """`[height, width, 3 or 4]` float32, linear, straight alpha."""
+    with _reading(path, header_only=False) as file:
+        header, channels = file.header(), file.channels()
+        origin, (width, height) = _window(header["displayWindow"])
+        data_origin, (data_width, data_height) = _window(header["dataWindow"])
+        names = _color_names(path, set(channels)) + (("A",) if "A" in channels else ())
+        pixels = np.stack([np.asarray(channels[name].pixels, dtype=np.float32) for name in names], axis=2)
+    if not np.isfinite(pixels).all():
+        raise UserError(f"{path}: {int((~np.isfinite(pixels)).sum())} values of the image are NaN or infinite")
+    if (data_origin, data_width, data_height) != (origin, width, height):
+        pixels = _placed(pixels, data_origin[0] - origin[0], data_origin[1] - origin[1], width, height)
+    if pixels.shape[2] == 4:
+        alpha = pixels[:, :, 3:]
+        np.divide(pixels[:, :, :3], alpha, out=pixels[:, :, :3], where=alpha > 0)
+        np.clip(alpha, 0, 1, out=alpha)
+    return pixels
+
+
+def _placed(pixels: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """The part of `pixels`, whose corner is at (x, y), that lies in a canvas of `width` by `height`."""
+    canvas = np.zeros((height, width, pixels.shape[2]), dtype=np.float32)
+    h, w = pixels.shape[:2]
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+    if left < right and top < bottom:
+        canvas[top:bottom, left:right] = pixels[top - y : bottom - y, left - x : right - x]
+    return canvas
+
+
+def _window(box: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Corner and size of an EXR box, whose upper bound is inclusive."""
+    low, high = (np.asarray(v, dtype=np.int64) for v in box)
+    size = high - low + 1
+    return (int(low[0]), int(low[1])), (int(size[0]), int(size[1]))
+
+
+def _color_names(path: Path, names: set[str]) -> tuple[str, ...]:
+    for wanted in COLOR:
+        if names.issuperset(wanted):
+            return wanted
+    raise UserError(f"{path}: expected the channels R G B or Y in the first part, got {' '.join(sorted(names))}")
+
+
+@contextmanager
+def _reading(path: Path, header_only: bool) -> Iterator[Any]:
+    """The opened file; the package raises RuntimeError, ValueError and others for broken ones, here they get a name."""
+    try:
+        import OpenEXR
+    except ImportError:
+        raise UserError(f"{path}: EXR images need the package OpenEXR: pip install OpenEXR") from None
+    try:
+        with OpenEXR.File(str(path), separate_channels=True, header_only=header_only) as file:
+            yield file
+    except UserError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a whole EXR image ({reason}); copy or render it again") from None

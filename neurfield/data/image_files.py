@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files: what their headers say, and their pixels.
+
+PNG, JPEG and WebP become uint8 sRGB with straight alpha, EXR becomes float32 linear.
+Headers are read first, for all files, so that wrong sizes, foreign files and decompression bombs are refused before a
+pixel is decoded. Grey and palettes become RGB(A); 16-bit PNG (sRGB encoded, as written by renderers) is rounded to 8
+bits, which is finer than what views of one scene agree to; colour profiles are not applied.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from neurfield.data import exr
+from neurfield.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+EXIF_ORIENTATION = 0x0112
+# What turns the stored pixels upright, by the orientation in EXIF.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    IndexError,
+    KeyError,
+    Image.DecompressionBombError,
+)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of an image before it is decoded.
+
+    Attributes:
+        width, height: of the stored pixels, before the EXIF orientation is applied.
+        channels: 3 or 4, as it will be decoded.
+        is_float: EXR, linear.
+        is_16_bit: will be rounded to 8.
+        orientation: of EXIF, 1 ... 8; 1 is upright.
+    """
+
+    width: int
+    height: int
+    channels: int
+    is_float: bool = False
+    is_16_bit: bool = False
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once the EXIF orientation is applied."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+    @property
+    def pixel_bytes(self) -> int:
+        return self.channels * (4 if self.is_float else 1)
+
+
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Maps over files on one thread per core, results in order; Pillow and zlib leave Python's lock while they decode.
+
+    Pillow's own size limit is lifted meanwhile: ours is checked before, per file, and can be raised by the caller. All
+    threads have ended when this returns or raises (a generator here could be collected, and joined, by its own worker).
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(function, items))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_header(path: Path, max_megapixels: float) -> ImageHeader:
+    """Size and kind of an image file, without decoding it.
+
+    Raises:
+        UserError: unreadable, no image of a known kind, or larger than `max_megapixels`.
+    """
+    if path.suffix.lower() == ".exr":
+        width, height, channels, n_pixels = exr.size_and_channels(path)
+        header = ImageHeader(width, height, channels, is_float=True)
+    else:
+        with _opened(path) as image:
+            header = ImageHeader(
+                image.width,
+                image.height,
+                4 if image.has_transparency_data else 3,
+                is_16_bit=_png_bits(path) == 16,
+                orientation=_orientation(image),
+            )
+        n_pixels = header.width * header.height
+    if min(header.width, header.height) < 1:
+        raise UserError(f"{path}: the image has no pixels ({header.width} x {header.height})")
+    if n_pixels > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: the image has {n_pixels / 1e6:.1f} megapixels ({header.width} x {header.height}), more than the "
+            f"{max_megapixels:g} allowed; raise --max-megapixels if it is meant"
+        )
+    return header
+
+
+def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.ndarray:
+    """`[height, width, 3 or 4]` uint8 or, for EXR, float32.
+
+    Args:
+        path: the file.
+        header: of `read_header`; the pixels must still have its size.
+        upright: apply the EXIF orientation.
+
+    Raises:
+        UserError: the file is truncated, broken, or no longer what its header said.
+    """
+    if header.is_float:
+        return exr.read(path)
+    with _opened(path) as image:
+        if image.size != (header.width, header.height):
+            raise UserError(f"{path}: the image changed while it was read")
+        if header.is_16_bit:
+            image = Image.fromarray(_pixels_of_16_bits(path, image))
+        mode = "RGBA" if header.channels == 4 else "RGB"
+        colors = image if image.mode == mode else image.convert(mode)
+        turned = colors.transpose(TURNS[header.orientation]) if upright and header.orientation != 1 else colors
+        return np.array(turned)
+
+
+def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
+    """`[height, width]` bool, true where any colour channel is not zero (alpha does not count).
+
+    Raises:
+        UserError: as `read_header` and `read_pixels`.
+    """
+    header = read_header(path, max_megapixels)
+    return np.asarray(read_pixels(path, header)[:, :, :3].any(axis=2))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The opened, not yet decoded file; errors inside the block are told as those of a broken image."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise UserError(
+            f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, EXR), or its head is broken"
+        ) from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image") from None
+    except BROKEN as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{path}: the image is broken or truncated ({reason}); copy or export it again") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole image to look behind the pixels
+    value = image.getexif().get(EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_bits(path: Path) -> int:
+    """Bits per channel of a PNG from its first chunk, 8 for other files."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[24] if head[:8] == PNG_SIGNATURE and len(head) == 26 else 8
+
+
+def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
+    """uint8 pixels of a 16-bit PNG, rounded: Pillow keeps 16 bits for grey only and drops the low byte of colours."""
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.uint32)
+    else:
+        import av
+
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+            has_alpha = image.mode in ("RGBA", "LA")
+            wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
+    return ((wide + 128) // 257).astype(np.uint8)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`transforms*.json` files as checked Python values: frames with rigid poses and lenses."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neurfield.cameras.poses import rigid_pose
+from neurfield.data import lens
+from neurfield.data.options import is_number
+from neurfield.data.views import Frame
+from neurfield.errors import UserError
+
+# A frame takes about 1 kB: this is room for a quarter of a million views.
+MAX_JSON_BYTES = 256 << 20
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The top level of a transforms file.
+
+    Raises:
+        UserError: unreadable, too large, no JSON, nested too deeply, or without a list of frames.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise UserError(
+                f"{path}: {path.stat().st_size >> 20} MiB are too much for a transforms file (256 MiB allowed)"
+            )
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a JSON file (its bytes are no UTF-8 text)") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    except (RecursionError, ValueError) as error:
+        raise UserError(
+            f"{path}: not usable JSON ({type(error).__name__}: nested too deeply or a number too long)"
+        ) from None
+    if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
+        raise UserError(f"{path}: not a transforms file; expected an object with a list of 'frames'")
+    return content
+
+
+def frames(content: Mapping[str, Any], path: Path) -> list[Frame]:
+    """The frames in file order.
+
+    Raises:
+        UserError: naming file, frame and what was found, for the first one that cannot be used.
+    """
+    return [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(content["frames"])]
+
+
+def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected an object with file_path and transform_matrix, got {type(entry).__name__}")
+    name = entry.get("file_path")
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{where}: file_path must be the path of an image, got {name!r}")
+    where = f"{where} ({name})"
+    if "transform_matrix" not in entry:
+        raise UserError(
+            f"{where}: no transform_matrix (poses at the start and end of a rolling shutter are not supported)"
+        )
+    try:
+        pose = rigid_pose(entry["transform_matrix"])
+    except ValueError as error:
+        raise UserError(f"{where}: transform_matrix: {error}") from None
+    time = entry.get("time", 0.0)
+    if not is_number(time) or not 0 <= time <= 1:
+        raise UserError(f"{where}: time must be a number from 0 to 1, got {time!r}")
+    mask = entry.get("mask_path")
+    if mask is not None and not isinstance(mask, str):
+        raise UserError(f"{where}: mask_path must be the path of an image, got {mask!r}")
+    return Frame(name, where, pose, lens.parse(entry, shared, where), float(time), mask)

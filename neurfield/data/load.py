@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to a Scene: recognise the format, look at the data set, decode its images in parallel.
+
+Adding a format takes one module with `detect(path) -> bool` and `read(path, options) -> Manifest`, and one line in
+FORMATS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neurfield import registry
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
+from neurfield.data import nerf_synthetic, scene_file, tiny_nerf, transforms
+from neurfield.data.image_files import in_threads, read_mask, read_pixels
+from neurfield.data.options import LoadOptions
+from neurfield.data.scene import Scene
+from neurfield.data.views import Manifest, View
+from neurfield.errors import UserError
+
+MAX_MASK_MEGAPIXELS = 64.0
+
+
+class Format(Protocol):
+    """A module that reads one kind of data set."""
+
+    def detect(self, path: Path) -> bool: ...
+
+    def read(self, path: Path, options: LoadOptions) -> Manifest: ...
+
+
+# In the order in which they are tried.
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "nerf_synthetic": nerf_synthetic,
+        "transforms": transforms,
+        "tiny_nerf": tiny_nerf,
+    }
+)
+
+
+def load_scene(path: str | Path, options: LoadOptions | None = None, **changes: Any) -> Scene:
+    """Reads a data set into memory.
+
+    Args:
+        path: a data folder, a `transforms.json`, an `.npz` archive, or a scene file (`.yaml`).
+        options: see LoadOptions.
+        **changes: single options by name, `load_scene("data/lego", splits=("train",))`.
+
+    Returns:
+        The scene with the views of `options.splits`; images as stored (uint8, or float32 for EXR), all RGB or, if any
+        image has transparent pixels, all RGBA.
+
+    Raises:
+        UserError: anything about the data that cannot be used, in one line that names the file.
+    """
+    return decode(read_manifest(path, options, **changes))
+
+
+def read_manifest(path: str | Path, options: LoadOptions | None = None, **changes: Any) -> Manifest:
+    """Looks at a data set without decoding images; arguments and errors as `load_scene`."""
+    options = replace(options or LoadOptions(), **changes)
+    path, name = Path(path), None
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if scene_file.is_scene_file(path):
+        path, name, options = scene_file.read(path, options)
+    manifest = _format(path, options).read(path, options)
+    return replace(manifest, name=name) if name else manifest
+
+
+def _format(path: Path, options: LoadOptions) -> Format:
+    if options.format is not None:
+        return registry.lookup(FORMATS, options.format, "data format")
+    for candidate in FORMATS.values():
+        if candidate.detect(path):
+            return candidate
+    raise UserError(
+        f"{path}: not a data set of a known format; expected transforms.json, transforms_train.json or "
+        f"tiny_nerf_data.npz (formats: {', '.join(FORMATS)})"
+    )
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that a data set takes in memory, known from headers.
+
+    Attributes:
+        n_views, n_pixels: after downscaling.
+        images: bytes of all images as the Scene holds them.
+        masks: bytes of all masks.
+        decoding: extra bytes while images are decoded, at the worst.
+    """
+
+    n_views: int
+    n_pixels: int
+    images: int
+    masks: int
+    decoding: int
+
+    @property
+    def peak(self) -> int:
+        """At most so many bytes at any time of loading."""
+        return self.images + self.masks + self.decoding
+
+
+def plan_memory(manifest: Manifest) -> MemoryPlan:
+    """What loading the data set will take, without decoding it."""
+    pixels = [view.intrinsics.width * view.intrinsics.height for view in manifest.views]
+    images = [view.decoded_bytes for view in manifest.views]
+    masks = [n if view.mask or view.ignore_mask else 0 for n, view in zip(pixels, manifest.views, strict=True)]
+    # Two threads at least hold a decoded image and its copy; shrinking works in float32.
+    stored = [
+        v.header.width * v.header.height * v.header.pixel_bytes * (8 if v.shrink > 1 else 2) for v in manifest.views
+    ]
+    return MemoryPlan(
+        len(pixels), sum(pixels), sum(images), sum(masks), sum(sorted(stored)[-torch.get_num_threads() :])
+    )
+
+
+def decode(manifest: Manifest) -> Scene:
+    """Decodes the images and masks of a data set, on all cores.
+
+    Raises:
+        UserError: a broken image, a mask of another size than its image, EXR mixed with other images.
+    """
+    views = manifest.views
+    if len({view.header.is_float for view in views}) > 1:
+        raise UserError(f"{manifest.name}: EXR (linear) and other (sRGB) images cannot be mixed in one data set")
+    decoded = in_threads(_image, views)
+    images = _same_channels(decoded)
+    has_masks = any(view.mask or view.ignore_mask for view in views)
+    masks = in_threads(_mask, views) if has_masks else None
+    transform = manifest.applied_transform
+    return Scene(
+        manifest.name,
+        cameras(views),
+        images,
+        {split: list(indices) for split, indices in manifest.splits.items()},
+        manifest.normalization,
+        masks,
+        [str(view.path or view.name) for view in views],
+        list(manifest.notes),
+        None if transform is None else torch.from_numpy(transform),
+    )
+
+
+def cameras(views: list[View]) -> Cameras:
+    """The views' cameras as one batch, in the world of the input."""
+    lenses = [view.intrinsics for view in views]
+    return Cameras(
+        torch.from_numpy(np.stack([view.c2w for view in views])).float(),
+        torch.tensor([[lens.fl_x, lens.fl_y, lens.cx, lens.cy] for lens in lenses], dtype=torch.float32),
+        torch.tensor([[lens.width, lens.height] for lens in lenses], dtype=torch.int64),
+        torch.tensor([CAMERA_MODELS.index(lens.model) for lens in lenses], dtype=torch.int64),
+        torch.tensor([lens.distortion for lens in lenses], dtype=torch.float32),
+        torch.tensor([view.time for view in views], dtype=torch.float32),
+    )
+
+
+def _image(view: View) -> np.ndarray:
+    pixels = view.pixels if view.path is None else read_pixels(view.path, view.header, view.upright)
+    if pixels is None:
+        raise ValueError(f"view {view.name} has neither a file nor pixels")
+    return _shrunk(pixels, view.shrink) if view.shrink > 1 else pixels
+
+
+def _shrunk(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Averages blocks of `factor` x `factor` pixels, colours weighted by alpha; what fills no block is cut off."""
+    height, width, channels = pixels.shape[0] // factor, pixels.shape[1] // factor, pixels.shape[2]
+    cut = pixels[: height * factor, : width * factor]
+    blocks = cut.reshape(height, factor, width, factor, channels).astype(np.float32)
+    if channels == 4:
+        alpha = blocks[..., 3:]
+        total = alpha.sum(axis=(1, 3))
+        color = (blocks[..., :3] * alpha).sum(axis=(1, 3)) / np.maximum(total, 1e-12)
+        mean = np.concatenate([color, total / factor**2], axis=2)
+    else:
+        mean = blocks.mean(axis=(1, 3))
+    return np.rint(mean).astype(np.uint8) if pixels.dtype == np.uint8 else mean
+
+
+def _same_channels(images: list[np.ndarray]) -> list[Tensor]:
+    """All RGBA if any image has transparent pixels, else all RGB: alpha that is full everywhere says nothing."""
+    full = 1.0 if images[0].dtype == np.float32 else 255
+    has_alpha = any(image.shape[2] == 4 and (image[:, :, 3] < full).any() for image in images)
+    result = []
+    for image in images:
+        if has_alpha and image.shape[2] == 3:
+            image = np.concatenate([image, np.full((*image.shape[:2], 1), full, image.dtype)], axis=2)
+        elif not has_alpha and image.shape[2] == 4:
+            image = np.ascontiguousarray(image[:, :, :3])
+        result.append(torch.from_numpy(image))
+    return result
+
+
+def _mask(view: View) -> Tensor | None:
+    """uint8 `[height, width]`, 1 = use, 0 = ignore; a pixel that is averaged from an ignored one is ignored."""
+    keep: np.ndarray | None = None
+    for path, means_keep in ((view.mask, True), (view.ignore_mask, False)):
+        if path is None:
+            continue
+        part = _pixels_to_keep(view, path, means_keep)
+        keep = part if keep is None else keep & part
+    return None if keep is None else torch.from_numpy(keep.astype(np.uint8))
+
+
+def _pixels_to_keep(view: View, path: Path, means_keep: bool) -> np.ndarray:
+    """The mask at the size of the image in memory; a larger one is shrunk like the image was."""
+    camera = view.intrinsics
+    lit = read_mask(path, max(MAX_MASK_MEGAPIXELS, view.header.width * view.header.height / 1e6))
+    height, width = lit.shape
+    factor = max(round(width / camera.width), 1)
+    if (width // factor, height // factor) != (camera.width, camera.height):
+        raise UserError(f"{path}: the mask has {width} x {height} pixels, its image {camera.width} x {camera.height}")
+    keep = lit if means_keep else ~lit
+    blocks = keep[: camera.height * factor, : camera.width * factor]
+    return np.asarray(blocks.reshape(camera.height, factor, camera.width, factor).all(axis=(1, 3)))

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choice of the map into unit space, `x_unit = scale * x_world + offset`, in the axes of the input.
+
+- A file's or caller's `scale`, `offset`, `aabb_scale` are taken as they are (source "given").
+- Files with `aabb_scale` alone come from instant-ngp, whose own map is scale 0.33, offset 0.5; it is taken if the
+  point that the cameras look at lands in the unit cube.
+- Blender layouts hold their object in the box [-1.5, 1.5]^3: scale 1/3, offset 0.5 (source "synthetic").
+- Otherwise (source "poses") the point nearest to all view axes goes to the centre of the unit cube, which is made as
+  wide as what a median camera sees there; the box around it is doubled until it holds all cameras and as much again
+  behind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from neurfield.cameras.poses import Array, Focus, focus
+from neurfield.data.options import MAX_AABB_SCALE, LoadOptions, check_normalization
+from neurfield.data.scene import Normalization
+
+INSTANT_NGP = (0.33, (0.5, 0.5, 0.5))
+SYNTHETIC = Normalization(1 / 3, (0.5, 0.5, 0.5), 1, "synthetic")
+
+# Axes that spread by less than about 3 degrees do not tell how far away their meeting point is.
+MIN_CONVERGENCE = 0.003
+# A wide-angle camera sees more than its subject: the cube is at least 1.67 times smaller in radius than its distance.
+MAX_TAN = 0.6
+MIN_TAN = 0.2
+# Box half side over the largest camera coordinate, from the centre.
+ROOM_BEHIND = 1.25
+# Without a point to look at nothing says how deep the scene is: a box that holds many depths.
+UNKNOWN_DEPTH_AABB_SCALE = 16
+# Assumed depth of a scene that is seen by parallel cameras, in units of the spread of their positions.
+PARALLEL_DEPTH = 8.0
+
+
+def synthetic(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
+    """The Blender default if the cameras stand around its box and look into it, else the choice of `from_poses`."""
+    point = focus(c2w).point
+    distances = np.linalg.norm(c2w[:, :, 3] - point, axis=1)
+    if np.abs(point).max() <= 1.0 and np.median(distances) > 1.5:
+        return SYNTHETIC, []
+    chosen, notes = from_poses(c2w, tan_half_fov, has_alpha)
+    return chosen, [
+        "the cameras do not look at the usual box [-1.5, 1.5]^3: normalization chosen from the poses",
+        *notes,
+    ]
+
+
+def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
+    """Automatic choice for captures.
+
+    Args:
+        c2w: `[n, 3, 4]`, n >= 1.
+        tan_half_fov: `[n, 2]` half extents of the pictures at distance one.
+        has_alpha: the images are cut out, so there is no background to make room for.
+
+    Returns:
+        The map, and notes for the user where the cameras do not tell enough.
+    """
+    seen = focus(c2w)
+    tangents = np.clip(tan_half_fov.min(axis=1), MIN_TAN, MAX_TAN)
+    if seen.convergence < MIN_CONVERGENCE:
+        return _parallel(c2w, tangents)
+    if seen.in_front < 0.5:
+        return _outward(c2w, seen)
+    half = float(np.median((seen.depths * tangents)[seen.depths > 0]))
+    reach = float(np.abs(c2w[:, :, 3] - seen.point).max()) / half  # in half sides of the unit cube
+    return _around(seen.point, half, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), []
+
+
+def apply_given(
+    chosen: Normalization, notes: list[str], c2w: Array, file: Mapping[str, Any], options: LoadOptions, where: str
+) -> tuple[Normalization, list[str]]:
+    """Replaces what the file or the caller (who wins) give; a missing offset keeps the chosen centre in the middle.
+
+    Raises:
+        UserError: values of the file that are no scale, offset or aabb_scale.
+    """
+    check_normalization(where, *(file.get(key) for key in ("scale", "offset", "aabb_scale")))
+    scale, offset, aabb_scale = (file.get(key) for key in ("scale", "offset", "aabb_scale"))
+    if scale is not None or offset is not None:
+        chosen, notes = _from_file(scale, offset, aabb_scale), []
+    elif aabb_scale is not None:
+        habit = _from_file(None, None, aabb_scale)
+        if np.abs(habit.scale * focus(c2w).point).max() <= 0.5:
+            chosen, notes = habit, []
+        else:
+            chosen = replace(chosen, aabb_scale=int(aabb_scale))
+            notes = [
+                *notes,
+                f"{where} has no scale, and that of instant-ngp would put the scene outside of the unit cube",
+            ]
+    if options.scale is not None or options.offset is not None or options.aabb_scale is not None:
+        chosen, notes = _overridden(chosen, options), []
+    return chosen, notes
+
+
+def _from_file(scale: float | None, offset: Any, aabb_scale: Any) -> Normalization:
+    offset = tuple(float(x) for x in offset) if offset is not None else INSTANT_NGP[1]
+    return Normalization(float(scale or INSTANT_NGP[0]), offset, int(aabb_scale or 1), "given")
+
+
+def _overridden(chosen: Normalization, options: LoadOptions) -> Normalization:
+    scale = options.scale or chosen.scale
+    if options.offset is not None:
+        offset = options.offset
+    else:  # the point that was in the middle stays there
+        offset = tuple(0.5 + (x - 0.5) * scale / chosen.scale for x in chosen.offset)
+    return Normalization(
+        float(scale), (offset[0], offset[1], offset[2]), options.aabb_scale or chosen.aabb_scale, "given"
+    )
+
+
+def _around(center: Array, half: float, aabb_scale: int) -> Normalization:
+    scale = 0.5 / half
+    x, y, z = (float(0.5 - scale * c) for c in center)
+    return Normalization(scale, (x, y, z), aabb_scale, "poses")
+
+
+def _parallel(c2w: Array, tangents: Array) -> tuple[Normalization, list[str]]:
+    """All cameras look the same way: the depth of the scene is a guess from how far apart they stand."""
+    positions, forward = c2w[:, :, 3], -c2w[:, :, 2].mean(axis=0)
+    depth = PARALLEL_DEPTH * _spread(positions)
+    center = positions.mean(axis=0) + depth * forward / np.linalg.norm(forward)
+    note = "the view directions are almost parallel: the depth is a guess, check it or give scale and offset"
+    return _around(center, depth * float(np.median(tangents)), UNKNOWN_DEPTH_AABB_SCALE), [note]
+
+
+def _outward(c2w: Array, seen: Focus) -> tuple[Normalization, list[str]]:
+    """The cameras look away from a common point: the walls around are assumed at four times the cameras' spread."""
+    positions = c2w[:, :, 3]
+    note = (
+        f"{round(100 * (1 - seen.in_front))} % of the cameras look outward, so the size of the scene is a guess: "
+        "check it, or give scale and offset"
+    )
+    return _around(positions.mean(axis=0), 4 * _spread(positions), UNKNOWN_DEPTH_AABB_SCALE), [note]
+
+
+def _spread(positions: Array) -> float:
+    """Root mean square distance of the positions to their mean; 1 if they are all the same."""
+    spread = float(np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    return spread if spread > 1e-6 * (1 + float(np.abs(positions).max())) else 1.0
+
+
+def _power_of_two(ratio: float) -> int:
+    """Smallest power of two of at least `ratio`, 2 ... 128."""
+    exponent = int(np.ceil(np.log2(max(ratio, 2.0))))
+    return min(2**exponent, MAX_AABB_SCALE)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller may choose when a data set is read; Python, scene files and the command line use the same names."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from neurfield.errors import UserError
+
+SPLITS = ("train", "val", "test")
+MAX_AABB_SCALE = 128
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read a data set.
+
+    Attributes:
+        splits: views of other splits are neither opened nor decoded.
+        format: name in `neurfield.data.FORMATS`; None recognises it.
+        downscale_factor: read images this many times smaller: files that are already that small (also in `images_K`
+            beside `images`) are used as they are, others are averaged over K x K pixels.
+        test_every: where the data set gives no splits, every N-th view is kept for testing; 0 trains on all.
+        max_megapixels: larger images are refused before they are decoded.
+        allow_outside: also read images outside of the data folder (absolute paths, links).
+        scale, offset, aabb_scale: override the normalization, `x_unit = scale * x_world + offset`.
+    """
+
+    splits: tuple[str, ...] = SPLITS
+    format: str | None = None
+    downscale_factor: int = 1
+    test_every: int = 8
+    max_megapixels: float = 64.0
+    allow_outside: bool = False
+    scale: float | None = None
+    offset: tuple[float, ...] | None = None
+    aabb_scale: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.splits or any(split not in SPLITS for split in self.splits):
+            raise UserError(f"splits must be some of {', '.join(SPLITS)}, got {self.splits!r}")
+        if self.downscale_factor < 1:
+            raise UserError(f"downscale_factor must be at least 1, got {self.downscale_factor}")
+        if self.test_every < 0 or self.test_every == 1:
+            raise UserError(f"test_every must be 0 or at least 2, got {self.test_every}")
+        if not self.max_megapixels > 0:
+            raise UserError(f"max_megapixels must be positive, got {self.max_megapixels}")
+        check_normalization("options", self.scale, self.offset, self.aabb_scale)
+
+    def with_defaults(self, values: dict[str, Any]) -> "LoadOptions":
+        """The same options, where those still at their default take `values` (what a scene file says)."""
+        free = {f.name: f.default for f in fields(self)}
+        return replace(self, **{key: value for key, value in values.items() if getattr(self, key) == free[key]})
+
+
+def check_normalization(where: str, scale: Any, offset: Any, aabb_scale: Any) -> None:
+    """Raises UserError unless each value is None or usable: scale > 0, three offsets, a power of two up to 128."""
+    if scale is not None and not (is_number(scale) and scale > 0):
+        raise UserError(f"{where}: scale must be a positive number, got {scale!r}")
+    if offset is not None and not (
+        isinstance(offset, list | tuple) and len(offset) == 3 and all(map(is_number, offset))
+    ):
+        raise UserError(f"{where}: offset must be three numbers, got {offset!r}")
+    if aabb_scale is not None:
+        whole = is_number(aabb_scale) and float(aabb_scale).is_integer() and 1 <= aabb_scale <= MAX_AABB_SCALE
+        if not whole or int(aabb_scale) & (int(aabb_scale) - 1):
+            raise UserError(
+                f"{where}: aabb_scale must be a power of two from 1 to {MAX_AABB_SCALE}, got {aabb_scale!r}"
+            )
+
+
+def is_number(value: Any) -> bool:
+    """A finite int or float, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

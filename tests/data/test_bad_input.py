@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data that cannot be used: one clear line that names the file, the frame and what was found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neurfield.data import load_scene
+from neurfield.errors import UserError
+from tests.data.small import HEIGHT, WIDTH, pixels, transforms, write_json
+
+
+def fails(path: Path, message: str, **options: Any) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_scene(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_that_are_no_data(tmp_path: Path) -> None:
+    fails(tmp_path / "nowhere", "nowhere: no such file or folder")
+    fails(tmp_path, "not a data set of a known format")
+    (tmp_path / "a.txt").write_text("hello")
+    fails(tmp_path / "a.txt", "not a data set of a known format")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ('{"frames": [', r"transforms\.json:1: not valid JSON"),
+        ("[]", "not a transforms file"),
+        ('{"name": "package", "version": "1.0"}', "not a transforms file; expected an object with a list of 'frames'"),
+        ('{"frames": {}}', "not a transforms file"),
+        ('{"frames": []}', "no frames, expected at least one view"),
+        ('{"frames": [3]}', "frame 0: expected an object"),
+        ('{"frames": [{"file_path": 7}]}', "frame 0: file_path must be the path of an image, got 7"),
+        ('{"frames": [{"file_path": "a.png"}]}', r"frame 0 \(a.png\): no transform_matrix"),
+        ("[" * 100_000, "not usable JSON|not valid JSON"),
+        ('{"frames": ' + "9" * 5000 + "}", "not usable JSON"),
+    ],
+)
+def test_json_that_is_no_transforms_file(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "transforms.json").write_text(text)
+    fails(tmp_path, message)
+
+
+def test_binary_json(tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_bytes(b"\xff\xfe\x00\x01")
+    fails(tmp_path, "not a JSON file")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transform_matrix": [[float("nan")] * 4] * 4}, r"frame 2 \(images/002.png\): transform_matrix: .*not finite"),
+        ({"transform_matrix": np.diag([1.0, 1.0, -1.0, 1.0]).tolist()}, "frame 2 .*mirrored"),
+        ({"transform_matrix": np.diag([1.0, 2.0, 1.0, 1.0]).tolist()}, "frame 2 .*not rigid"),
+        ({"transform_matrix": [1, 2, 3]}, "frame 2 .*4x4"),
+        ({"time": 1.5}, "frame 2 .*time must be a number from 0 to 1, got 1.5"),
+        ({"time": "noon"}, "frame 2 .*time must be a number"),
+        ({"fl_x": float("inf")}, "frame 2 .*fl_x must be a finite number, got inf"),
+        ({"fl_x": -3}, "frame 2 .*focal length in x must be positive"),
+        ({"camera_angle_x": 4.0}, "frame 2 .*focal length in x must be positive"),
+        ({"k1": "0.1"}, "frame 2 .*k1 must be a finite number, got '0.1'"),
+        ({"w": 8}, "frame 2 .*w and h must both be whole numbers"),
+        ({"w": 8.5, "h": 6}, "frame 2 .*w and h must both be whole numbers"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "camera_model 'EQUIRECTANGULAR' is not supported"),
+        ({"orthographic": True}, "orthographic is not supported"),
+        ({"k5": 0.1}, "k5 is not supported"),
+        ({"mask_path": "masks/gone.png"}, "frame 2 .*no mask at"),
+        ({"mask_path": 3}, "frame 2 .*mask_path must be the path of an image"),
+    ],
+)
+def test_frames_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = transforms(tmp_path, n=3)
+    content["frames"][2] |= change
+    write_json(tmp_path / "transforms.json", content)
+    fails(tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0}, "scale must be a positive number, got 0"),
+        ({"scale": "big"}, "scale must be a positive number"),
+        ({"offset": [1, 2]}, "offset must be three numbers"),
+        ({"aabb_scale": 3}, "aabb_scale must be a power of two from 1 to 128, got 3"),
+        ({"aabb_scale": 256}, "aabb_scale must be a power of two"),
+        ({"train_filenames": "all"}, "train_filenames must be a list"),
+        ({"train_filenames": ["x.png"]}, "no file of its train/val/test_filenames is one of its frames"),
+        ({"applied_transform": [[1, 2], [3, 4]]}, "applied_transform: expected a 4x4 matrix"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    transforms(tmp_path, n=3, **change)
+    fails(tmp_path, message)
+
+
+def test_no_focal_length(tmp_path: Path) -> None:
+    content = transforms(tmp_path, n=3)
+    del content["fl_x"], content["fl_y"]
+    write_json(tmp_path / "transforms.json", content)
+    fails(tmp_path, "no focal length; expected one of fl_x")
+
+
+def test_all_images_missing(tmp_path: Path) -> None:
+    transforms(tmp_path, n=3)
+    (tmp_path / "images").rename(tmp_path / "photos")
+    fails(tmp_path, "none of the 3 images exist; the first was looked for at .*images/000.png")
+
+
+def test_image_of_another_size_than_its_camera(tmp_path: Path) -> None:
+    transforms(tmp_path, n=3)
+    Image.fromarray(pixels(0, WIDTH + 1, HEIGHT)).save(tmp_path / "images/001.png")
+    fails(tmp_path, r"frame 1 .*image .*001\.png has 9 x 6 pixels, its camera 8 x 6; correct w and h")
+
+
+def test_exif_orientation_decides_the_size(tmp_path: Path) -> None:
+    """Upright size = camera: turned. Stored size = camera: left as stored, with a note."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    transforms(tmp_path, n=3)
+    sideways = pixels(7, HEIGHT, WIDTH)
+    Image.fromarray(sideways).save(tmp_path / "images/000.png", exif=exif)
+    stored = pixels(8)
+    Image.fromarray(stored).save(tmp_path / "images/001.png", exif=exif)
+    scene = load_scene(tmp_path)
+    np.testing.assert_array_equal(scene.images[0].numpy(), sideways[::-1].transpose(1, 0, 2))
+    np.testing.assert_array_equal(scene.images[1].numpy(), stored)
+    assert any("1 images are turned" in note for note in scene.notes)
+    assert any("orientation of 1 images is ignored" in note for note in scene.notes)
+
+
+def test_broken_image(tmp_path: Path) -> None:
+    transforms(tmp_path, n=3)
+    path = tmp_path / "images/002.png"
+    path.write_bytes(path.read_bytes()[:60])
+    fails(tmp_path, r"images/002\.png: .*(broken|truncated)")
+    path.write_bytes(b"hello")
+    fails(tmp_path, r"images/002\.png: not an image")
+
+
+def test_bomb(tmp_path: Path) -> None:
+    transforms(tmp_path, n=3)
+    fails(tmp_path, r"000\.png: the image has 0\.0 megapixels \(8 x 6\)", max_megapixels=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "/etc/hostname", "images/../../secret.png", "a\0b", "link/secret.png"]
+)
+def test_paths_that_leave_the_folder(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    content = transforms(root, n=3)
+    Image.fromarray(pixels(0)).save(tmp_path / "secret.png")
+    (root / "link").symlink_to(tmp_path)
+    content["frames"][1]["file_path"] = name
+    write_json(root / "transforms.json", content)
+    fails(root, r"frame 1 .*(leaves the data folder|expected a path)")
+    content["frames"][1]["file_path"] = "images/001.png"
+    content["frames"][1]["mask_path"] = name
+    write_json(root / "transforms.json", content)
+    fails(root, r"frame 1 .*(leaves the data folder|expected a path)")
+
+
+def test_a_link_without_suffix_cannot_leave_either(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    content = transforms(root, n=3)
+    Image.fromarray(pixels(0)).save(tmp_path / "secret.png")
+    (root / "inside.png").symlink_to(tmp_path / "secret.png")
+    content["frames"][0]["file_path"] = "inside"
+    write_json(root / "transforms.json", content)
+    fails(root, "leaves the data folder")
+    assert len(load_scene(root, allow_outside=True).images) == 3
+
+
+def test_mask_of_another_size(tmp_path: Path) -> None:
+    content = transforms(tmp_path, n=3)
+    Image.fromarray(np.zeros((5, 9), np.uint8)).save(tmp_path / "mask.png")
+    content["frames"][0]["mask_path"] = "mask.png"
+    write_json(tmp_path / "transforms.json", content)
+    fails(tmp_path, r"mask\.png: the mask has 9 x 5 pixels, its image 8 x 6")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"splits": ()}, "splits must be some of train, val, test"),
+        ({"splits": ("training",)}, "splits must be some of"),
+        ({"downscale_factor": 0}, "downscale_factor must be at least 1"),
+        ({"downscale_factor": 7}, "smaller than the downscale factor 7"),
+        ({"test_every": 1}, "test_every must be 0 or at least 2"),
+        ({"max_megapixels": 0.0}, "max_megapixels must be positive"),
+        ({"aabb_scale": 5}, "power of two"),
+        ({"format": "colmap"}, "unknown data format 'colmap'"),
+    ],
+)
+def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    transforms(tmp_path, n=3)
+    fails(tmp_path, message, **options)
+
+
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    content = transforms(tmp_path, n=3)
+    (tmp_path / "transforms.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert len(load_scene(tmp_path).images) == 3

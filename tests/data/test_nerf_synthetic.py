@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders with `transforms_{train,val,test}.json`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neurfield.data import load_scene
+from neurfield.errors import UserError
+from tests.data.small import HEIGHT, WIDTH, circle, frames, look_at, pixels, synthetic, write_images, write_json
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".PNG"])
+def test_paths_without_suffix_find_their_images(tmp_path: Path, suffix: str) -> None:
+    write_images(tmp_path, 3, "train", suffix=suffix)
+    write_json(tmp_path / "transforms_train.json", {"camera_angle_x": 0.7, "frames": frames(circle(3), "./train", "")})
+    scene = load_scene(tmp_path)
+    assert [Path(p).name for p in scene.paths] == [f"{i:03d}{suffix}" for i in range(3)]
+    if suffix != ".jpg":  # the others were written without loss
+        np.testing.assert_array_equal(scene.images[2].numpy(), pixels(2))
+
+
+def test_splits_alpha_focal_and_normalization(tmp_path: Path) -> None:
+    synthetic(tmp_path)
+    scene = load_scene(tmp_path)
+    assert scene.splits == {"train": [0, 1, 2, 3], "val": [4, 5], "test": [6, 7, 8]}
+    assert scene.has_alpha
+    np.testing.assert_array_equal(scene.images[6].numpy(), pixels(0, channels=4))
+    focal = WIDTH / 2 / np.tan(0.35)
+    assert scene.cameras.intrinsics[0].tolist() == pytest.approx([focal, focal, WIDTH / 2, HEIGHT / 2])
+    norm = scene.normalization
+    assert (norm.scale, norm.offset, norm.aabb_scale, norm.source) == (1 / 3, (0.5, 0.5, 0.5), 1, "synthetic")
+    torch.testing.assert_close(norm.to_unit(torch.tensor([-1.5, 0, 1.5])), torch.tensor([0.0, 0.5, 1.0]))
+    assert load_scene(tmp_path / "transforms_train.json").splits == scene.splits
+
+
+def test_other_splits_are_not_touched(tmp_path: Path) -> None:
+    synthetic(tmp_path)
+    (tmp_path / "test/001.png").write_bytes(b"broken")
+    (tmp_path / "transforms_val.json").write_text("{")
+    scene = load_scene(tmp_path, splits=("train",))
+    assert scene.splits == {"train": [0, 1, 2, 3]} and len(scene.images) == 4
+    with pytest.raises(UserError, match=r"test/001\.png"):
+        load_scene(tmp_path, splits=("test",))
+
+
+def test_the_map_is_the_same_for_every_split(tmp_path: Path) -> None:
+    synthetic(tmp_path)
+    assert load_scene(tmp_path, splits=("test",)).normalization == load_scene(tmp_path).normalization
+
+
+def test_cameras_elsewhere_are_normalized_from_their_poses(tmp_path: Path) -> None:
+    write_images(tmp_path, 6, "train")
+    poses = [look_at([30 + 40 * np.cos(a), 40 * np.sin(a), 9], (30, 0, 2)) for a in range(6)]
+    write_json(tmp_path / "transforms_train.json", {"camera_angle_x": 0.7, "frames": frames(poses, "./train", "")})
+    scene = load_scene(tmp_path)
+    assert scene.normalization.source == "poses"
+    unit = scene.normalization.to_unit(torch.tensor([30.0, 0.0, 2.0]))
+    torch.testing.assert_close(unit, torch.full((3,), 0.5), atol=1e-4, rtol=0)
+    assert any("do not look at the usual box" in note for note in scene.notes)
+
+
+def test_full_alpha_is_dropped_and_mixed_channels_are_unified(tmp_path: Path) -> None:
+    synthetic(tmp_path, {"train": 3}, channels=3)
+    opaque = np.concatenate([pixels(1), np.full((HEIGHT, WIDTH, 1), 255, np.uint8)], axis=2)
+    Image.fromarray(opaque).save(tmp_path / "train/001.png")
+    scene = load_scene(tmp_path)
+    assert not scene.has_alpha and all(image.shape[2] == 3 and image.is_contiguous() for image in scene.images)
+    opaque[0, 0, 3] = 254
+    Image.fromarray(opaque).save(tmp_path / "train/001.png")
+    scene = load_scene(tmp_path)
+    assert all(image.shape[2] == 4 for image in scene.images) and (scene.images[0][:, :, 3] == 255).all()
+
+
+def test_missing_splits(tmp_path: Path) -> None:
+    synthetic(tmp_path, {"train": 2})
+    assert load_scene(tmp_path).splits == {"train": [0, 1], "val": [], "test": []}
+    with pytest.raises(UserError, match=r"no views in test; there is no transforms_test\.json"):
+        load_scene(tmp_path, splits=("test",))

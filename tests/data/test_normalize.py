@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The automatic map into unit space."""
+
+import numpy as np
+import pytest
+import torch
+
+from neurfield.data import normalize
+from neurfield.data.scene import Normalization
+from tests.data.small import circle, look_at
+
+TAN = 0.4
+
+
+def choose(poses: list[np.ndarray], has_alpha: bool = False) -> tuple[Normalization, list[str]]:
+    c2w = np.stack([pose[:3] for pose in poses])
+    return normalize.from_poses(c2w, np.full((len(poses), 2), [TAN, TAN * 1.5]), has_alpha)
+
+
+@pytest.mark.parametrize("size", [1e-2, 1.0, 300.0])
+def test_what_the_cameras_see_fills_the_unit_cube(size: float) -> None:
+    target = (5 * size, -size, 2 * size)
+    angles = np.linspace(0, 6, 12)
+    poses = [
+        look_at([target[0] + 4 * size * np.cos(a), target[1] + 4 * size * np.sin(a), size], target) for a in angles
+    ]
+    norm, notes = choose(poses)
+    assert norm.source == "poses" and not notes
+    torch.testing.assert_close(norm.to_unit(torch.tensor(target)), torch.full((3,), 0.5), atol=1e-4, rtol=0)
+    distance = np.hypot(4, 1) * size
+    assert norm.scale == pytest.approx(0.5 / (distance * TAN), rel=1e-6)
+
+
+def test_the_box_holds_all_cameras() -> None:
+    poses = [*circle(12), look_at([0, 30, 1])]
+    norm, _ = choose(poses)
+    positions = torch.tensor(np.stack([pose[:3, 3] for pose in poses]))
+    low, high = norm.aabb[0], norm.aabb[3]
+    unit = norm.to_unit(positions)
+    assert (unit > low).all() and (unit < high).all()
+    assert norm.aabb_scale > choose(circle(12))[0].aabb_scale >= 2
+
+
+def test_cut_out_objects_need_no_room_behind() -> None:
+    assert choose(circle(12), has_alpha=True)[0].aabb_scale == 1
+
+
+def test_parallel_cameras_are_a_guess_and_say_so() -> None:
+    poses = []
+    for x in np.linspace(-1, 1, 5):
+        pose = np.eye(4)
+        pose[0, 3] = x
+        poses.append(pose)
+    norm, notes = choose(poses)
+    assert "almost parallel" in notes[0] and norm.aabb_scale == normalize.UNKNOWN_DEPTH_AABB_SCALE
+    center = norm.to_world(torch.full((3,), 0.5))
+    assert center[2] < -2  # in front of cameras that look along -z
+
+
+def test_outward_cameras_are_a_guess_and_say_so() -> None:
+    poses = circle(8)
+    for pose in poses:
+        pose[:, [0, 2]] *= -1
+    norm, notes = choose(poses)
+    assert "100 % of the cameras look outward" in notes[0]
+    torch.testing.assert_close(norm.to_unit(torch.tensor([0.0, 0, 1])), torch.full((3,), 0.5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("poses", [circle(1), circle(1) * 5])
+def test_one_camera_or_one_place(poses: list[np.ndarray]) -> None:
+    norm, notes = choose(poses)
+    assert np.isfinite([norm.scale, *norm.offset]).all() and norm.scale > 0 and notes
+
+
+def test_round_trip() -> None:
+    norm = Normalization(0.3, (0.1, 0.2, 0.9), 4)
+    x = torch.randn(10, 3, dtype=torch.float64)
+    torch.testing.assert_close(norm.to_world(norm.to_unit(x)), x)
+    assert norm.aabb == (-1.5, -1.5, -1.5, 2.5, 2.5, 2.5)

@@ -7,11 +7,13 @@
 namespace nf {
 
 void bind_aabb(nb::module_& m);
+void bind_camera(nb::module_& m);
 void bind_composite(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_occupancy(nb::module_& m);
+void bind_pixel(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
 
@@ -38,11 +40,13 @@ NB_MODULE(NF_MODULE_NAME, m) {
   m.def("num_threads", &nf::num_threads);
   m.attr("simd_lanes") = nf::kLanes;
   nf::bind_aabb(m);
+  nf::bind_camera(m);
   nf::bind_composite(m);
   nf::bind_frequency(m);
   nf::bind_hash_grid(m);
   nf::bind_march(m);
   nf::bind_occupancy(m);
+  nf::bind_pixel(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
 }

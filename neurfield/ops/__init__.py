@@ -5,6 +5,7 @@ One file per operator, with the stem of its mathematics in csrc/math and of its 
 """
 
 from neurfield.ops.aabb import ray_aabb
+from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
 from neurfield.ops.hash_grid import GridConfig, hash_grid
@@ -17,6 +18,7 @@ from neurfield.ops.occupancy import (
     occupancy_select,
     occupancy_update,
 )
+from neurfield.ops.pixel import SampledPixels, sample_pixels
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 
@@ -24,6 +26,8 @@ __all__ = [
     "Composite",
     "GridConfig",
     "PackedSamples",
+    "SampledPixels",
+    "camera_rays",
     "composite",
     "frequency",
     "hash_grid",
@@ -34,7 +38,9 @@ __all__ = [
     "occupancy_mean",
     "occupancy_select",
     "occupancy_update",
+    "project",
     "ray_aabb",
+    "sample_pixels",
     "spherical_harmonics",
     "trunc_exp",
 ]

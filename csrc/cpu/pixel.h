@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "math/pixel.h"
+
+namespace nf::cpu {
+
+template <typename Value>
+void sample_pixels(const SamplePixels<Value>& sample, int64_t n);
+
+}  // namespace nf::cpu

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Random pixels of many images as training rays: choose a pixel, build its ray, fetch its colour. Images are divided
+// into blocks of 8 x 8 pixels; a pixel is drawn uniformly among those of the listed blocks that lie in the image and
+// are not masked. Random numbers are counted by (seed, step, ray): the same pixels for any number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "core/macros.h"
+#include "core/rng.h"
+#include "core/scalar.h"
+#include "math/camera.h"
+
+namespace nf {
+
+constexpr int kPixelBlock = 8;          // pixels per side of a block
+constexpr uint32_t kPixelStream = 3;    // of random_stream
+constexpr uint32_t kPixelAttempts = 8;  // draws before the first valid pixel of the last block is searched for
+
+// All images one after the other, rows of pixels, channels together: grey, grey + alpha, RGB or RGBA.
+template <typename Value>
+struct PackedImages {
+  const Value* values;    // [n_pixels, n_channels], uint8 or float
+  const uint8_t* masks;   // [n_pixels] 0 = ignore, or null
+  const int64_t* starts;  // [n_views] first pixel of each image
+  const int64_t* sizes;   // [n_views, 2] width, height
+  int64_t n_views;
+  int32_t n_channels;
+};
+
+// Blocks are numbered through all images, row by row.
+struct PixelBlocks {
+  const int64_t* starts;  // [n_views] first block of each image
+  const int32_t* listed;  // [n_listed] or null: all n_listed blocks
+  int64_t n_listed;
+};
+
+NF_HD float color_value(uint8_t value) { return static_cast<float>(value) / 255.0f; }
+NF_HD float color_value(float value) { return value; }
+
+struct PixelPick {
+  int64_t view, x, y;
+};
+
+// Last view whose first block is not after `block`.
+NF_HD int64_t view_of_block(const int64_t* starts, int64_t n_views, int64_t block) {
+  int64_t low = 0, high = n_views;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (starts[middle] <= block ? low : high) = middle;
+  }
+  return low;
+}
+
+template <typename Value>
+struct SamplePixels {
+  PackedImages<Value> images;
+  PixelBlocks blocks;
+  CameraViews<float> cameras;
+  uint64_t stream;
+  float* origins;     // [n, 3]
+  float* directions;  // [n, 3]
+  float* targets;     // [n, 4] RGB and straight alpha, 0 ... 1 for uint8 images
+  int32_t* picks;     // [n, 3] view, x, y
+
+  NF_HD bool is_valid(const PixelPick& pick) const {
+    const int64_t width = images.sizes[2 * pick.view], height = images.sizes[2 * pick.view + 1];
+    if (pick.x >= width || pick.y >= height) return false;
+    return !images.masks || images.masks[images.starts[pick.view] + pick.y * width + pick.x];
+  }
+
+  // Pixel `inner` (0 ... 63) of a block.
+  NF_HD PixelPick pixel_of(int64_t block, uint32_t inner) const {
+    const int64_t view = view_of_block(blocks.starts, images.n_views, block);
+    const int64_t per_row = (images.sizes[2 * view] + kPixelBlock - 1) / kPixelBlock;
+    const int64_t local = block - blocks.starts[view];
+    return {view, local % per_row * kPixelBlock + inner % kPixelBlock,
+            local / per_row * kPixelBlock + inner / kPixelBlock};
+  }
+
+  // Rejected pixels are drawn anew, block and all, so that pixels of partly valid blocks are as likely as any other.
+  NF_HD PixelPick pick(uint64_t ray) const {
+    constexpr uint32_t kInner = kPixelBlock * kPixelBlock;
+    PixelPick pick{0, 0, 0};
+    int64_t block = 0;
+    uint32_t inner = 0;
+    for (uint32_t attempt = 0; attempt < kPixelAttempts; ++attempt) {
+      block = random_below(stream, ray, 2 * attempt, static_cast<uint32_t>(blocks.n_listed));
+      if (blocks.listed) block = blocks.listed[block];
+      inner = random_below(stream, ray, 2 * attempt + 1, kInner);
+      pick = pixel_of(block, inner);
+      if (is_valid(pick)) return pick;
+    }
+    for (uint32_t i = 1; i < kInner; ++i) {
+      pick = pixel_of(block, (inner + i) % kInner);
+      if (is_valid(pick)) return pick;
+    }
+    return pixel_of(block, 0);  // only for a block that should not have been listed
+  }
+
+  NF_HD void fetch(const PixelPick& pick, float* target) const {
+    const int64_t pixel = images.starts[pick.view] + pick.y * images.sizes[2 * pick.view] + pick.x;
+    const Value* value = images.values + pixel * images.n_channels;
+    const bool is_grey = images.n_channels < 3, has_alpha = images.n_channels % 2 == 0;
+    for (int channel = 0; channel < 3; ++channel) target[channel] = color_value(value[is_grey ? 0 : channel]);
+    target[3] = has_alpha ? color_value(value[images.n_channels - 1]) : 1.0f;
+  }
+
+  NF_HD void operator()(int64_t i) const {
+    const PixelPick chosen = pick(static_cast<uint64_t>(i));
+    camera_ray(cameras, chosen.view, static_cast<float>(chosen.x) + 0.5f, static_cast<float>(chosen.y) + 0.5f,
+               origins + 3 * i, directions + 3 * i);
+    fetch(chosen, targets + 4 * i);
+    picks[3 * i] = static_cast<int32_t>(chosen.view);
+    picks[3 * i + 1] = static_cast<int32_t>(chosen.x);
+    picks[3 * i + 2] = static_cast<int32_t>(chosen.y);
+  }
+};
+
+}  // namespace nf

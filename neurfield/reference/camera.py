@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Projection as published; rays by bisection or fixed-point iteration, which share nothing with Newton's method."""
+
+import torch
+from torch import Tensor
+
+
+def project(
+    c2w: Tensor, intrinsics: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """-> pixel_xy [n, 2] (meaningless behind the camera), depths [n]; see neurfield.ops.project."""
+    pose = c2w[view_idx]
+    local = torch.einsum("nij,ni->nj", pose[:, :, :3], points - pose[:, :, 3])
+    lens = local * torch.tensor([1.0, -1.0, -1.0], dtype=local.dtype)
+    image = distort(distortion[view_idx], models[view_idx], lens)
+    return image * intrinsics[view_idx, :2] + intrinsics[view_idx, 2:], lens[:, 2]
+
+
+def distort(distortion: Tensor, models: Tensor, lens: Tensor) -> Tensor:
+    """Lens-frame points [n, 3] -> image plane [n, 2] by each point's model."""
+    k, (p1, p2) = distortion[:, :4], distortion[:, 4:].unbind(1)
+    q = lens[:, :2] / lens[:, 2:]
+    x, y = q.unbind(1)
+    r2 = x * x + y * y
+    radial = 1 + sum(k[:, i] * r2 ** (i + 1) for i in range(4))
+    tangential = torch.stack([2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], dim=1)
+    opencv = q * radial[:, None] + tangential
+    planar = lens[:, :2].norm(dim=1)
+    theta = torch.atan2(planar, lens[:, 2])
+    theta_d = theta * (1 + sum(k[:, i] * theta ** (2 * i + 2) for i in range(4)))
+    fisheye = lens[:, :2] * (theta_d / planar.clamp_min(1e-300))[:, None]
+    return torch.where((models == 0)[:, None], q, torch.where((models == 1)[:, None], opencv, fisheye))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training rays from random pixels of posed images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neurfield import ops
+from neurfield.cameras.cameras import Cameras
+from neurfield.ops.pixel import PIXEL_BLOCK, block_counts
+
+
+class PixelSampler:
+    """Draws pixels with replacement, uniformly over all images, and returns their rays and colours.
+
+    Images are packed into one buffer once; uint8 stays uint8. Where images differ in channels they are brought to RGB
+    or, if any has alpha, RGBA.
+
+    Args:
+        images: per view uint8 or float32 `[height, width]` or `[height, width, 1 ... 4]`: grey, grey and alpha, RGB,
+            RGBA.
+        cameras: of the same views, in the frame in which rays are wanted (unit space for training).
+        masks: per view uint8 `[height, width]`, 0 = never draw the pixel, or None for a view without a mask.
+
+    Raises:
+        ValueError: images, cameras and masks do not fit together, or no pixel is left.
+    """
+
+    def __init__(
+        self, images: Sequence[Tensor], cameras: Cameras, masks: Sequence[Tensor | None] | None = None
+    ) -> None:
+        if len(images) != len(cameras) or not images:
+            raise ValueError(
+                f"PixelSampler: expected one image per camera, got {len(images)} and {len(cameras)} cameras"
+            )
+        if len({image.dtype for image in images}) > 1:
+            raise ValueError("PixelSampler: images must share one dtype, uint8 or float32")
+        found = torch.tensor([image.shape[1::-1] for image in images])
+        wrong = (found != cameras.sizes).any(dim=1).nonzero()[:, 0]
+        if len(wrong):
+            view = int(wrong[0])
+            raise ValueError(
+                f"PixelSampler: image {view} must have the size of its camera {cameras.sizes[view].tolist()}, "
+                f"got {found[view].tolist()}"
+            )
+        self.cameras = cameras
+        self.values = _pack(images)
+        self.masks = _pack_masks(masks, cameras.sizes) if masks is not None else None
+        self.blocks = _blocks_with_pixels(self.masks, cameras.sizes) if self.masks is not None else None
+        if self.blocks is not None and not len(self.blocks):
+            raise ValueError("PixelSampler: the masks leave no pixel to draw")
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of 8 x 8 pixels that are drawn from."""
+        return len(self.blocks) if self.blocks is not None else int(block_counts(self.cameras.sizes).sum())
+
+    def sample(self, n: int, step: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws `n` pixels; the same for equal `step` and `seed`, whatever the number of threads.
+
+        Returns:
+            `origins [n, 3]`, unit `directions [n, 3]`, `targets [n, 4]` RGB and straight alpha (1 where the image has
+            none), all float32.
+        """
+        drawn = ops.sample_pixels(
+            self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks
+        )
+        return drawn.origins, drawn.directions, drawn.targets
+
+
+def _pack(images: Sequence[Tensor]) -> Tensor:
+    """All pixels `[n_pixels, n_channels]`."""
+    flat = [image.reshape(image.shape[0] * image.shape[1], -1) for image in images]
+    channels = {pixels.shape[1] for pixels in flat}
+    if len(channels) > 1:
+        with_alpha = any(count % 2 == 0 for count in channels)
+        flat = [_as_color(pixels, with_alpha) for pixels in flat]
+    return torch.cat(flat)
+
+
+def _as_color(pixels: Tensor, with_alpha: bool) -> Tensor:
+    n_channels = pixels.shape[1]
+    color = pixels[:, :3] if n_channels >= 3 else pixels[:, :1].expand(-1, 3)
+    if not with_alpha:
+        return color
+    opaque = torch.full_like(pixels[:, :1], 255 if pixels.dtype == torch.uint8 else 1)
+    return torch.cat([color, pixels[:, -1:] if n_channels % 2 == 0 else opaque], dim=1)
+
+
+def _pack_masks(masks: Sequence[Tensor | None], sizes: Tensor) -> Tensor:
+    packed = []
+    for view, (mask, (width, height)) in enumerate(zip(masks, sizes.tolist(), strict=True)):
+        if mask is None:
+            mask = torch.ones(height, width, dtype=torch.uint8)
+        if mask.dtype != torch.uint8 or list(mask.shape) != [height, width]:
+            raise ValueError(
+                f"PixelSampler: mask {view} must be uint8 [{height}, {width}], "
+                f"got {str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}"
+            )
+        packed.append(mask.reshape(-1))
+    return torch.cat(packed)
+
+
+def _blocks_with_pixels(masks: Tensor, sizes: Tensor) -> Tensor:
+    """Numbers of the blocks that have a pixel which is not masked."""
+    kept, first_block, first_pixel = [], 0, 0
+    for width, height in sizes.tolist():
+        mask = masks[first_pixel : first_pixel + width * height].view(1, height, width)
+        padded = torch.nn.functional.pad(mask, (0, -width % PIXEL_BLOCK, 0, -height % PIXEL_BLOCK))
+        rows = padded.view(padded.shape[1] // PIXEL_BLOCK, PIXEL_BLOCK, -1, PIXEL_BLOCK)
+        any_pixel = rows.ne(0).any(dim=3).any(dim=1).reshape(-1)
+        kept.append(any_pixel.nonzero()[:, 0] + first_block)
+        first_block += any_pixel.numel()
+        first_pixel += width * height
+    return torch.cat(kept).to(torch.int32)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.library import opcheck
+
+from neurfield import ops
+from neurfield.cameras.cameras import Cameras
+from tests.cases import SIZES
+from tests.ops.test_camera import cameras
+
+SIZE_LIST = [[20, 11], [8, 16], [5, 3]]  # width, height: partial blocks, whole blocks, less than a block
+
+
+def views(model: str = "opencv") -> Cameras:
+    return replace(cameras(model), sizes=torch.tensor(SIZE_LIST))
+
+
+def numbered_images(n_channels: int = 4) -> Tensor:
+    """uint8 [n_pixels, n_channels] with the pixel's number in the first two channels."""
+    n = sum(w * h for w, h in SIZE_LIST)
+    number = torch.arange(n)
+    return torch.stack([number % 256, number // 256, number % 7, 255 - number % 5], dim=1)[:, :n_channels].to(
+        torch.uint8
+    )
+
+
+def pixel_numbers(picks: Tensor) -> Tensor:
+    sizes = torch.tensor(SIZE_LIST)
+    starts = sizes.prod(dim=1).cumsum(0) - sizes.prod(dim=1)
+    view, x, y = picks.long().unbind(1)
+    return starts[view] + y * sizes[view, 0] + x
+
+
+def chi_square(counts: Tensor) -> float:
+    expected = counts.sum() / len(counts)
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_rays_and_colours_belong_to_the_picked_pixel(n: int) -> None:
+    values, c = numbered_images(), views()
+    drawn = ops.sample_pixels(values, c.sizes, c, n, seed=1, step=2)
+    view, x, y = drawn.picks.long().unbind(1)
+    assert ((x >= 0) & (x < c.sizes[view, 0]) & (y >= 0) & (y < c.sizes[view, 1])).all()
+    origins, directions = ops.camera_rays(c, view, torch.stack([x, y], dim=1) + 0.5)
+    assert torch.equal(drawn.origins, origins) and torch.equal(drawn.directions, directions)
+    assert torch.equal(drawn.targets, values[pixel_numbers(drawn.picks)] / 255)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_channels(n_channels: int, dtype: torch.dtype) -> None:
+    values, c = numbered_images(4)[:, -n_channels:].to(dtype).contiguous(), views("pinhole")
+    drawn = ops.sample_pixels(values, c.sizes, c, 50, seed=1, step=2)
+    picked = values[pixel_numbers(drawn.picks)].float() / (255 if dtype == torch.uint8 else 1)
+    grey = n_channels < 3
+    assert torch.equal(drawn.targets[:, :3], picked[:, :1].expand(-1, 3) if grey else picked[:, :3])
+    assert torch.equal(drawn.targets[:, 3], picked[:, -1] if n_channels % 2 == 0 else torch.ones(50))
+
+
+def test_pixels_are_uniform_over_images_of_all_sizes() -> None:
+    c = views("pinhole")
+    n_pixels = len(numbered_images())
+    drawn = ops.sample_pixels(numbered_images(), c.sizes, c, 100 * n_pixels, seed=0, step=0)
+    counts = torch.bincount(pixel_numbers(drawn.picks), minlength=n_pixels)
+    freedom = n_pixels - 1
+    assert abs(chi_square(counts) - freedom) < 4 * math.sqrt(2 * freedom)
+
+
+def test_masked_pixels_are_never_drawn_and_the_rest_is_uniform() -> None:
+    c, values = views("pinhole"), numbered_images()
+    masks = (torch.arange(len(values)) % 3 == 0).to(torch.uint8) * 255
+    drawn = ops.sample_pixels(values, c.sizes, c, 100 * len(values), seed=0, step=0, masks=masks)
+    counts = torch.bincount(pixel_numbers(drawn.picks), minlength=len(values))
+    assert (counts[masks == 0] == 0).all()
+    valid = counts[masks > 0]
+    # after 8 rejected draws (2 of 3 pixels masked and partial blocks: 0.8^8 = 17 %) the last block decides: looser
+    assert (valid > 0).all() and valid.max() < 6 * valid.min()
+
+
+def test_a_single_valid_pixel_is_found() -> None:
+    c, values = views("pinhole"), numbered_images()
+    masks = torch.zeros(len(values), dtype=torch.uint8)
+    masks[9 * 20 + 18] = 1  # in the last, partial block of view 0
+    blocks = torch.tensor([1 * 3 + 2], dtype=torch.int32)
+    drawn = ops.sample_pixels(values, c.sizes, c, 200, seed=0, step=0, masks=masks, blocks=blocks)
+    assert (drawn.picks == torch.tensor([0, 18, 9])).all()
+
+
+def test_listed_blocks_only() -> None:
+    c = views("pinhole")  # blocks: view 0 has 3 x 2, view 1 1 x 2, view 2 1 x 1
+    blocks = torch.tensor([4, 7], dtype=torch.int32)
+    drawn = ops.sample_pixels(numbered_images(), c.sizes, c, 4000, seed=0, step=0, blocks=blocks)
+    view, x, y = drawn.picks.unbind(1)
+    first, second = view == 0, view == 1
+    assert (first | second).all()
+    assert ((x[first] >= 8) & (x[first] < 16) & (y[first] >= 8) & (y[first] < 11)).all()
+    assert (y[second] >= 8).all()
+    counts = torch.bincount(pixel_numbers(drawn.picks))
+    counts = counts[counts > 0]
+    assert len(counts) == 8 * 3 + 64 and abs(chi_square(counts) - 87) < 4 * math.sqrt(2 * 87)
+
+
+def test_deterministic_by_seed_and_step() -> None:
+    c, values = views(), numbered_images()
+    before = torch.get_num_threads()
+    draws = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            draws.append(ops.sample_pixels(values, c.sizes, c, 5000, seed=3, step=4))
+    finally:
+        torch.set_num_threads(before)
+    for draw in draws[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(draw, draws[0], strict=True))
+    for seed, step in ((3, 5), (4, 4)):
+        other = ops.sample_pixels(values, c.sizes, c, 5000, seed=seed, step=step)
+        assert (other.picks != draws[0].picks).any(dim=1).float().mean() > 0.9
+
+
+def test_opcheck() -> None:
+    c = views()
+    inputs = (numbered_images(), c.sizes, c.c2w, c.intrinsics, c.distortion, c.models, 9, 0, 0, None, None)
+    opcheck(torch.ops.neurfield.sample_pixels.default, inputs)
+
+
+def test_errors_say_expected_and_found() -> None:
+    c = views()
+    with pytest.raises(
+        ValueError, match=r"sample_pixels: values must be \[363, 1 ... 4\] for these sizes, got \[10, 3\]"
+    ):
+        ops.sample_pixels(torch.zeros(10, 3, dtype=torch.uint8), c.sizes, c, 1, 0, 0)
+    with pytest.raises(TypeError, match=r"sample_pixels: values must be uint8/float32 \[n_pixels, n_channels\]"):
+        ops.sample_pixels(torch.zeros(363, 3, dtype=torch.int32), c.sizes, c, 1, 0, 0)
+    with pytest.raises(ValueError, match=r"expected 1 ... 2147483647 blocks of pixels to draw from, got 0"):
+        nothing = torch.zeros(0, dtype=torch.int32)
+        ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, blocks=nothing)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.sampling.pixels import PixelSampler
+
+
+def test_sampler_draws_the_colours_of_its_images() -> None:
+    cameras = Cameras.pinhole(torch.eye(4).expand(2, 4, 4), 20.0, 16, 12)
+    images = [torch.full((12, 16, 3), value, dtype=torch.uint8) for value in (51, 102)]
+    origins, directions, targets = PixelSampler(images, cameras).sample(100, step=0)
+    assert origins.shape == directions.shape == (100, 3)
+    assert set(targets[:, 0].tolist()) == {torch.tensor(v / 255).item() for v in (51, 102)}
+    assert (targets[:, 3] == 1).all()
+
+
+def test_images_of_different_channels_are_brought_together() -> None:
+    cameras = Cameras.pinhole(torch.eye(4).expand(3, 4, 4), 20.0, 8, 8)
+    grey, rgb, rgba = (torch.full((8, 8, n), 10 * n, dtype=torch.uint8) for n in (1, 3, 4))
+    targets = PixelSampler([grey[:, :, 0], rgb, rgba], cameras).sample(300, step=0)[2] * 255
+    assert {tuple(row) for row in targets.round().int().tolist()} == {
+        (10, 10, 10, 255), (30, 30, 30, 255), (40, 40, 40, 40),
+    }  # fmt: skip
+
+
+def test_masks_restrict_blocks() -> None:
+    cameras = Cameras.pinhole(torch.eye(4).expand(2, 4, 4), 20.0, 20, 20)
+    image = torch.zeros(20, 20, 3, dtype=torch.uint8)
+    mask = torch.zeros(20, 20, dtype=torch.uint8)
+    mask[17:, :3] = 1
+    image[17:, :3] = 255
+    sampler = PixelSampler([image, torch.full_like(image, 255)], cameras, masks=[mask, None])
+    assert sampler.n_blocks == 1 + 9
+    assert (sampler.sample(2000, step=1)[2] == 1).all()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    cameras = Cameras.pinhole(torch.eye(4).expand(2, 4, 4), 20.0, 16, 12)
+    image = torch.zeros(12, 16, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="expected one image per camera, got 1 and 2 cameras"):
+        PixelSampler([image], cameras)
+    with pytest.raises(ValueError, match=r"image 1 must have the size of its camera \[16, 12\], got \[12, 16\]"):
+        PixelSampler([image, image.transpose(0, 1)], cameras)
+    with pytest.raises(ValueError, match=r"mask 0 must be uint8 \[12, 16\], got bool \[12, 16\]"):
+        PixelSampler([image, image], cameras, masks=[image[:, :, 0].bool(), None])
+    with pytest.raises(ValueError, match="the masks leave no pixel to draw"):
+        PixelSampler([image, image], cameras, masks=[image[:, :, 0]] * 2)

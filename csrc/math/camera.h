@@ -105,8 +105,10 @@ NF_HD double undistort_fisheye(const K* distortion, double theta_d, double toler
 
 // Direction in the lens frame that image point p comes from, not normalised.
 template <typename T>
-NF_HD void lift(int64_t model, const T* distortion, double tolerance, const T* p, T* direction) {
+NF_HD void lift(int64_t model, const T* distortion, const T* focal, const T* p, T* direction) {
   direction[0] = p[0], direction[1] = p[1], direction[2] = T(1);
+  if (model == kPinhole) return;
+  const double tolerance = kUndistortPixels / max(::fabs(double(focal[0])), ::fabs(double(focal[1])));
   if (model == kOpencv) {
     const double image[2] = {static_cast<double>(p[0]), static_cast<double>(p[1])};
     double q[2];
@@ -127,9 +129,8 @@ template <typename T>
 NF_HD void camera_ray(const CameraViews<T>& views, int64_t view, T x, T y, T* origin, T* direction) {
   const T* intrinsics = views.intrinsics + 4 * view;
   const T p[2] = {(x - intrinsics[2]) / intrinsics[0], (y - intrinsics[3]) / intrinsics[1]};
-  const double tolerance = kUndistortPixels / max(::fabs(double(intrinsics[0])), ::fabs(double(intrinsics[1])));
   T d[3];
-  lift(views.models[view], views.distortion + 6 * view, tolerance, p, d);
+  lift(views.models[view], views.distortion + 6 * view, intrinsics, p, d);
   const T scale = T(1) / ::sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
   const T local[3] = {d[0] * scale, -d[1] * scale, -d[2] * scale};
   const T* c2w = views.c2w + 12 * view;

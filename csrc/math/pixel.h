@@ -42,12 +42,13 @@ struct PixelPick {
   int64_t view, x, y;
 };
 
-// Last view whose first block is not after `block`.
+// Last view whose first block is not after `block`. Without branches: a random block would mispredict half of them.
 NF_HD int64_t view_of_block(const int64_t* starts, int64_t n_views, int64_t block) {
-  int64_t low = 0, high = n_views;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    (starts[middle] <= block ? low : high) = middle;
+  int64_t low = 0;
+  for (int64_t left = n_views; left > 1;) {
+    const int64_t half = left / 2;
+    low += starts[low + half] <= block ? half : 0;
+    left -= half;
   }
   return low;
 }
@@ -72,8 +73,9 @@ struct SamplePixels {
   // Pixel `inner` (0 ... 63) of a block.
   NF_HD PixelPick pixel_of(int64_t block, uint32_t inner) const {
     const int64_t view = view_of_block(blocks.starts, images.n_views, block);
-    const int64_t per_row = (images.sizes[2 * view] + kPixelBlock - 1) / kPixelBlock;
-    const int64_t local = block - blocks.starts[view];
+    // 32-bit division: there are fewer than 2^31 blocks
+    const uint32_t per_row = static_cast<uint32_t>((images.sizes[2 * view] + kPixelBlock - 1) / kPixelBlock);
+    const uint32_t local = static_cast<uint32_t>(block - blocks.starts[view]);
     return {view, local % per_row * kPixelBlock + inner % kPixelBlock,
             local / per_row * kPixelBlock + inner / kPixelBlock};
   }
@@ -98,23 +100,25 @@ struct SamplePixels {
     return pixel_of(block, 0);  // only for a block that should not have been listed
   }
 
-  NF_HD void fetch(const PixelPick& pick, float* target) const {
+  NF_HD const Value* values_of(const PixelPick& pick) const {
     const int64_t pixel = images.starts[pick.view] + pick.y * images.sizes[2 * pick.view] + pick.x;
-    const Value* value = images.values + pixel * images.n_channels;
-    const bool is_grey = images.n_channels < 3, has_alpha = images.n_channels % 2 == 0;
-    for (int channel = 0; channel < 3; ++channel) target[channel] = color_value(value[is_grey ? 0 : channel]);
-    target[3] = has_alpha ? color_value(value[images.n_channels - 1]) : 1.0f;
+    return images.values + pixel * images.n_channels;
   }
 
-  NF_HD void operator()(int64_t i) const {
-    const PixelPick chosen = pick(static_cast<uint64_t>(i));
+  NF_HD void write(int64_t i, const PixelPick& chosen) const {
     camera_ray(cameras, chosen.view, static_cast<float>(chosen.x) + 0.5f, static_cast<float>(chosen.y) + 0.5f,
                origins + 3 * i, directions + 3 * i);
-    fetch(chosen, targets + 4 * i);
+    const Value* value = values_of(chosen);
+    const bool is_grey = images.n_channels < 3, has_alpha = images.n_channels % 2 == 0;
+    float* target = targets + 4 * i;
+    for (int channel = 0; channel < 3; ++channel) target[channel] = color_value(value[is_grey ? 0 : channel]);
+    target[3] = has_alpha ? color_value(value[images.n_channels - 1]) : 1.0f;
     picks[3 * i] = static_cast<int32_t>(chosen.view);
     picks[3 * i + 1] = static_cast<int32_t>(chosen.x);
     picks[3 * i + 2] = static_cast<int32_t>(chosen.y);
   }
+
+  NF_HD void operator()(int64_t i) const { write(i, pick(static_cast<uint64_t>(i))); }
 };
 
 }  // namespace nf

@@ -11,12 +11,20 @@ from neurfield.config import from_dict
 from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
 from neurfield.encodings.encoding import Encoding
 from neurfield.encodings.frequency import Frequency, FrequencyConfig
+from neurfield.encodings.hash_grid import (
+    DenseGridBlock,
+    Grid,
+    GridBlock,
+    HashGridBlock,
+    TiledGridBlock,
+    create_grid,
+)
 from neurfield.encodings.identity import Identity, IdentityConfig
 from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
 from neurfield.errors import UserError
 from neurfield.registry import lookup
 
-__all__ = ["ENCODINGS", "Composite", "Encoding", "Frequency", "Identity", "SphericalHarmonics", "create"]
+__all__ = ["ENCODINGS", "Composite", "Encoding", "Frequency", "Grid", "Identity", "SphericalHarmonics", "create"]
 
 
 class Entry(NamedTuple):
@@ -48,5 +56,9 @@ ENCODINGS: dict[str, Entry] = {
     "Identity": Entry(IdentityConfig, Identity),
     "Frequency": Entry(FrequencyConfig, Frequency),
     "SphericalHarmonics": Entry(SphericalHarmonicsConfig, SphericalHarmonics),
+    "Grid": Entry(GridBlock, create_grid),
+    "HashGrid": Entry(HashGridBlock, create_grid),
+    "DenseGrid": Entry(DenseGridBlock, create_grid),
+    "TiledGrid": Entry(TiledGridBlock, create_grid),
     "Composite": Entry(CompositeConfig, lambda n, config: create_composite(n, config, create)),
 }

@@ -11,6 +11,8 @@ from torch import Tensor
 from neurfield import encodings
 from neurfield.encodings import ENCODINGS
 from neurfield.errors import UserError
+from neurfield.ops import GridConfig
+from neurfield.reference import hash_grid as grid_reference
 from neurfield.reference.frequency import frequency
 from neurfield.reference.spherical_harmonics import spherical_harmonics
 from tests.cases import uniform, unit_vectors
@@ -21,11 +23,23 @@ class Case(NamedTuple):
     block: dict[str, Any]
     n_input_dims: int
     n_output_dims: int
-    expected: Callable[[Tensor], Tensor]  # float64 input -> output
+    expected: Callable[[Tensor, Any], Tensor]  # float64 input, encoding -> output
     scale: float = 1.0  # size at which float32 rounds
     directions: bool = False  # the input is (unit vector + 1) / 2
 
 
+def grid(x: Tensor, encoding: Any) -> Tensor:
+    c = encoding.config
+    levels = grid_reference.levels(
+        c.n_input_dims, c.n_levels, c.log2_hashmap_size, c.base_resolution, c.per_level_scale, c.type
+    )
+    table = encoding.params.double().view(-1, c.n_features_per_level)
+    return grid_reference.hash_grid(x, table, levels, c.interpolation, None)
+
+
+SMALL = {"n_levels": 4, "log2_hashmap_size": 8, "base_resolution": 4, "per_level_scale": 1.5}
+# features of 1e-4 move by twice that per cell, at most 14 cells per axis, in 3 dimensions; positions round once
+GRID_SCALE = 1e-4 * 2 * 14 * 3 / 20
 NESTED = [
     {"otype": "Frequency", "n_frequencies": 3, "n_dims_to_encode": 2},
     {"otype": "SphericalHarmonics", "degree": 3, "n_dims_to_encode": 3},
@@ -34,22 +48,26 @@ NESTED = [
 IDENTITIES = [{"otype": "Identity", "scale": s, "n_dims_to_encode": 2, "dims_to_encode_begin": s - 1} for s in (1, 2)]
 
 CASES = {
-    "Identity": Case({"scale": 2.0, "offset": -1}, 4, 4, lambda x: 2 * x - 1, 2),
-    "Identity-defaults": Case({}, 2, 2, lambda x: x),
-    "Frequency": Case({"n_frequencies": 5}, 3, 30, lambda x: frequency(x, 5)),
-    "Frequency-defaults": Case({}, 1, 24, lambda x: frequency(x, 12)),
-    "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x: spherical_harmonics(2 * x - 1, 8), 60, True),
-    "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x: spherical_harmonics(2 * x - 1, 4), 20, True),
+    "Identity": Case({"scale": 2.0, "offset": -1}, 4, 4, lambda x, _: 2 * x - 1, 2),
+    "Identity-defaults": Case({}, 2, 2, lambda x, _: x),
+    "Frequency": Case({"n_frequencies": 5}, 3, 30, lambda x, _: frequency(x, 5)),
+    "Frequency-defaults": Case({}, 1, 24, lambda x, _: frequency(x, 12)),
+    "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x, _: spherical_harmonics(2 * x - 1, 8), 60, True),
+    "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x, _: spherical_harmonics(2 * x - 1, 4), 20, True),
+    "Grid": Case({**SMALL, "type": "Dense", "interpolation": "Smoothstep"}, 2, 8, grid, GRID_SCALE),
+    "HashGrid": Case(SMALL, 3, 8, grid, GRID_SCALE),
+    "DenseGrid": Case({**SMALL, "n_features_per_level": 4}, 3, 16, grid, GRID_SCALE),
+    "TiledGrid": Case({**SMALL, "n_features_per_level": 1}, 4, 4, grid, GRID_SCALE),
     "Composite": Case(
         {"nested": NESTED},
         7,
         2 * 6 + 9 + 2,
-        lambda x: torch.cat([frequency(x[:, :2], 3), spherical_harmonics(2 * x[:, 2:5] - 1, 3), x[:, 5:]], dim=1),
+        lambda x, _: torch.cat([frequency(x[:, :2], 3), spherical_harmonics(2 * x[:, 2:5] - 1, 3), x[:, 5:]], dim=1),
         20,
     ),
-    "Composite-sum": Case({"nested": IDENTITIES, "reduction": "Sum"}, 3, 2, lambda x: x[:, :2] + 2 * x[:, 1:3], 3),
+    "Composite-sum": Case({"nested": IDENTITIES, "reduction": "Sum"}, 3, 2, lambda x, _: x[:, :2] + 2 * x[:, 1:3], 3),
     "Composite-product": Case(
-        {"nested": IDENTITIES, "reduction": "Product"}, 3, 2, lambda x: x[:, :2] * 2 * x[:, 1:3], 2
+        {"nested": IDENTITIES, "reduction": "Product"}, 3, 2, lambda x, _: x[:, :2] * 2 * x[:, 1:3], 2
     ),
 }
 # 2 x - 1 rounds twice before the functions, whose slope is in `scale`; the functions' own bounds are in tests/ops
@@ -77,16 +95,20 @@ def test_shape_dtype_and_values(name: str, n: int) -> None:
     x = inputs(case, n)
     y = encoding(x)
     assert y.shape == (n, case.n_output_dims) and y.dtype == x.dtype
-    assert_close(y, case.expected(x.double()), ROUNDINGS, case.scale)
+    assert_close(y.detach(), case.expected(x.double(), encoding).detach(), ROUNDINGS, case.scale)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_gradient_reaches_the_input(name: str) -> None:
-    case, encoding = CASES[name], create(name)
+def test_gradients_reach_input_and_parameters(name: str) -> None:
+    case, encoding = CASES[name], create(name).double()
     x = inputs(case, 5).double().requires_grad_()
-    grads = [torch.autograd.grad(f(x).square().sum(), x)[0] for f in (encoding, case.expected)]
-    assert (grads[0] != 0).any(0).all()
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-9)
+    leaves = [x, *encoding.parameters()]
+    outputs = (encoding(x), case.expected(x, encoding))
+    weights = 1 + 0.1 * torch.arange(case.n_output_dims, dtype=torch.float64)
+    for actual, expected in zip(*(torch.autograd.grad((y @ weights).sum(), leaves) for y in outputs), strict=True):
+        assert (expected != 0).any()
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
+    assert (outputs[0] != 0).any(0).all()
 
 
 def test_errors_name_the_nearest_key() -> None:
@@ -139,3 +161,32 @@ def test_rest_may_be_empty() -> None:
     """Configurations of instant-ngp carry an Identity for columns that may not be there."""
     nested = [{"otype": "Frequency", "n_dims_to_encode": 2}, {"otype": "Identity"}]
     assert encodings.create(2, {"otype": "Composite", "nested": nested})(uniform(3, 2)).shape == (3, 48)
+
+
+def test_defaults_of_grids() -> None:
+    """As in tiny-cuda-nn: 16 x 2 features, 2^19 entries, 16 vertices, scale 2; a dense grid ends at 256."""
+    hashed = encodings.create(2, {"otype": "HashGrid", "n_levels": 3}).config
+    assert hashed == GridConfig(2, 3, 2, 19, 16, 2.0, "Hash", "Linear")
+    dense = encodings.create(2, {"otype": "DenseGrid", "n_levels": 3}).config
+    assert dense.type == "Dense" and dense.per_level_scale == pytest.approx(4)
+    by_features = encodings.create(2, {"otype": "Grid", "n_features": 12, "n_features_per_level": 4}).config
+    assert (by_features.n_levels, by_features.type) == (3, "Hash")
+    params = encodings.create(3, {"otype": "HashGrid", **SMALL}).params
+    assert 0.9e-4 < params.max() <= 1e-4 and -1e-4 <= params.min() < -0.9e-4
+
+
+def test_errors_of_grids() -> None:
+    wrong = {
+        r"n_levels must be in \[1, 128\], got 0": {"n_levels": 0},
+        r"n_levels: expected an integer, got '2.5'": {"n_levels": 2.5},
+        r"n_features_per_level must be 1, 2, 4 or 8, got 3": {"n_features_per_level": 3},
+        r"per_level_scale: expected at least 1, got '0.5'": {"per_level_scale": 0.5},
+        r"type: expected one of Hash": {"type": "Dense"},
+        r"n_features and n_levels say the same": {"n_features": 8, "n_levels": 4},
+        r"n_features must be a multiple of n_features_per_level = 2, got 7": {"n_features": 7},
+        r"fixed_point_pos is not supported": {"fixed_point_pos": True},
+        r"unknown key 'n_level', did you mean 'n_levels'": {"n_level": 4},
+    }
+    for message, keys in wrong.items():
+        with pytest.raises(UserError, match="encoding .*Grid: " + message):
+            encodings.create(3, {"otype": "HashGrid", **keys})

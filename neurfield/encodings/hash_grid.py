@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multi-resolution grids with learned features (Müller et al. 2022): hashed, dense and tiled."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from neurfield import ops
+from neurfield.config import Range
+from neurfield.encodings.encoding import Encoding
+from neurfield.errors import UserError
+from neurfield.ops.hash_grid import GridConfig
+
+INIT_RANGE = 1e-4
+DENSE_FINEST = 256  # resolution that a dense grid's default per_level_scale reaches
+
+
+@dataclass(frozen=True)
+class GridBlock:
+    """Keys of a `Grid` block. `n_features`, the total, may stand for n_levels; the default of per_level_scale is 2,
+    for dense grids what reaches a resolution of 256."""
+
+    type: Literal["Hash", "Dense", "Tiled"] = "Hash"
+    n_levels: int | None = None
+    n_features: int | None = None
+    n_features_per_level: int = 2
+    log2_hashmap_size: int = 19
+    base_resolution: int = 16
+    per_level_scale: Annotated[float | None, Range(1)] = None
+    interpolation: Literal["Linear", "Smoothstep", "Nearest"] = "Linear"
+    hash: Literal["CoherentPrime"] = "CoherentPrime"
+    stochastic_interpolation: bool = False
+    fixed_point_pos: bool = False
+
+
+@dataclass(frozen=True)
+class HashGridBlock(GridBlock):
+    type: Literal["Hash"] = "Hash"
+
+
+@dataclass(frozen=True)
+class DenseGridBlock(GridBlock):
+    type: Literal["Dense"] = "Dense"
+
+
+@dataclass(frozen=True)
+class TiledGridBlock(GridBlock):
+    type: Literal["Tiled"] = "Tiled"
+
+
+class Grid(Encoding):
+    """`n_levels * n_features_per_level` outputs for positions in [0, 1], see `neurfield.ops.hash_grid`.
+
+    `params` is the flat table, uniform in ±1e-4 at first (torch's generator); `config` holds the sizes.
+    """
+
+    def __init__(self, config: GridConfig) -> None:
+        super().__init__(config.n_input_dims, config.n_output_dims)
+        self.config = config
+        self.params = nn.Parameter(torch.empty(config.n_params).uniform_(-INIT_RANGE, INIT_RANGE))
+
+    def forward(self, x: Tensor, max_level: float | Tensor | None = None) -> Tensor:
+        return ops.hash_grid(x, self.params, self.config, max_level)
+
+
+def create_grid(n_input_dims: int, block: GridBlock) -> Grid:
+    """Builds the grid of a block; UserError for sizes that do not fit."""
+    for key in ("stochastic_interpolation", "fixed_point_pos"):
+        if getattr(block, key):
+            raise UserError(f"encoding Grid: {key} is not supported; leave it out")
+    try:
+        return Grid(_config(n_input_dims, block))
+    except ValueError as error:
+        raise UserError(f"encoding Grid: {str(error).removeprefix('hash_grid: ')}") from None
+
+
+def _config(n_input_dims: int, block: GridBlock) -> GridConfig:
+    n_levels = _n_levels(block)
+    scale = block.per_level_scale
+    if scale is None:
+        dense = block.type == "Dense" and n_levels > 1
+        scale = math.exp(math.log(DENSE_FINEST / block.base_resolution) / (n_levels - 1)) if dense else 2.0
+    return GridConfig(
+        n_input_dims,
+        n_levels,
+        block.n_features_per_level,
+        block.log2_hashmap_size,
+        block.base_resolution,
+        scale,
+        block.type,
+        block.interpolation,
+    )
+
+
+def _n_levels(block: GridBlock) -> int:
+    if block.n_features is None:
+        return 16 if block.n_levels is None else block.n_levels
+    if block.n_levels is not None:
+        raise ValueError("n_features and n_levels say the same; leave one out")
+    if block.n_features_per_level < 1 or block.n_features % block.n_features_per_level:
+        per_level = block.n_features_per_level
+        raise ValueError(f"n_features must be a multiple of n_features_per_level = {per_level}, got {block.n_features}")
+    return block.n_features // block.n_features_per_level

@@ -13,28 +13,26 @@ MAX_AABB_SCALE = 128
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to read a data set.
-
-    Attributes:
-        splits: views of other splits are neither opened nor decoded.
-        format: name in `neurfield.data.FORMATS`; None recognises it.
-        downscale_factor: read images this many times smaller: files that are already that small (also in `images_K`
-            beside `images`) are used as they are, others are averaged over K x K pixels.
-        test_every: where the data set gives no splits, every N-th view is kept for testing; 0 trains on all.
-        max_megapixels: larger images are refused before they are decoded.
-        allow_outside: also read images outside of the data folder (absolute paths, links).
-        scale, offset, aabb_scale: override the normalization, `x_unit = scale * x_world + offset`.
-    """
+    """How to read a data set."""
 
     splits: tuple[str, ...] = SPLITS
+    """Views of other splits are neither opened nor decoded."""
     format: str | None = None
+    """Kind of data set, a name in `neurfield.data.FORMATS`; None recognises it."""
     downscale_factor: int = 1
+    """Read images K times smaller: files of that size (also in `images_K`) as they are, others averaged."""
     test_every: int = 8
+    """Where the data set gives no splits, every N-th view is kept for testing; 0 trains on all."""
     max_megapixels: float = 64.0
+    """Larger images are refused before they are decoded."""
     allow_outside: bool = False
+    """Also read images outside of the data folder (absolute paths, links)."""
     scale: float | None = None
+    """Override the map into unit space, x_unit = scale * x_world + offset."""
     offset: tuple[float, ...] | None = None
+    """Override the offset (three numbers); without it the centre of the scene stays in the middle."""
     aabb_scale: int | None = None
+    """Override the side of the field's box in unit space, a power of two from 1 to 128."""
 
     def __post_init__(self) -> None:
         if not self.splits or any(split not in SPLITS for split in self.splits):

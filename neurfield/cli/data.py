@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield data info|make|download`: a report on a data set, the project's own scenes, public sets."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from neurfield.data.options import LoadOptions
+from neurfield.errors import MachineError, UserError
+
+if TYPE_CHECKING:
+    from neurfield.data.report import Report
+
+SEARCH_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class InfoOptions:
+    """Prints a report on a data set (views, cameras, what looks wrong) and draws its cameras."""
+
+    data: tyro.conf.Positional[Path]
+    """Data folder, transforms.json, .npz archive or scene file."""
+    output: Path | None = None
+    """Picture of the cameras; default: NAME-cameras.png in the current folder."""
+    load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
+    """How to read the data."""
+
+
+@dataclass(frozen=True)
+class MakeOptions:
+    """Renders one of the project's own scenes, with its ground truth."""
+
+    name: tyro.conf.Positional[str]
+    """Name of the scene; an unknown one lists them."""
+    output: Path | None = None
+    """Folder to be made; default: data/NAME."""
+    views: int = 60
+    """Training views; there are a sixth as many for tests and a twelfth for validation."""
+    resolution: int = 400
+    """Width and height of the pictures."""
+    mesh_resolution: int = 288
+    """Cells of the ground-truth mesh along its longest side."""
+    overwrite: bool = False
+    """Replace an existing folder."""
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """Fetches a public data set from its authors' address and unpacks it."""
+
+    name: tyro.conf.Positional[str] = ""
+    """Name of the set; without it they are listed."""
+    output: Path | None = None
+    """Folder to be made; default: data/NAME."""
+    url: str | None = None
+    """Another address of the same file: a mirror, or file:///PATH of what a browser has fetched."""
+    sha256: str | None = None
+    """Expected hash of the file."""
+    verify: bool = True
+    """--no-verify takes the file without a hash, which is then printed."""
+    max_gigabytes: float = 64.0
+    """Refuse to fetch or unpack more."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[InfoOptions, tyro.conf.subcommand("info")]
+        | Annotated[MakeOptions, tyro.conf.subcommand("make")]
+        | Annotated[DownloadOptions, tyro.conf.subcommand("download")]
+    ]
+
+
+def run(options: DataOptions) -> int:
+    command = options.command
+    if isinstance(command, InfoOptions):
+        return info(command)
+    return make(command) if isinstance(command, MakeOptions) else download(command)
+
+
+def info(options: InfoOptions) -> int:
+    from neurfield.data.camera_picture import draw
+    from neurfield.data.load import read_manifest
+    from neurfield.data.report import describe
+
+    manifest = read_manifest(options.data, options.load)
+    _print(describe(manifest))
+    output = options.output or Path(f"{manifest.name}-cameras.png")
+    if output.suffix.lower() != ".png":
+        raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draw(manifest).save(output)
+    except OSError as error:
+        raise MachineError(f"cannot write {output}: {error.strerror or error}") from None
+    print(f"picture of the cameras: {output}")
+    return 0
+
+
+def _print(report: "Report") -> None:
+    """Plain text into files and pipes, a table with colours on a terminal."""
+    if not sys.stdout.isatty():
+        print(report.text())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(title=report.title, title_justify="left", show_header=False, box=None)
+    for name, text in report.rows:
+        table.add_row(Text(name, style="dim"), Text(text))
+    console.print(table)
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="cyan"))
+    for warning in report.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def make(options: MakeOptions) -> int:
+    from neurfield.cli._console import Progress
+    from neurfield.data import procedural
+    from neurfield.data.procedural.make import make as make_scene
+    from neurfield.registry import lookup
+
+    lookup(procedural.SCENES, options.name, "procedural scene")
+    output = options.output or Path("data") / options.name
+    with Progress(f"making {options.name}") as progress:
+        make_scene(
+            options.name,
+            output,
+            views=options.views,
+            resolution=options.resolution,
+            mesh_resolution=options.mesh_resolution,
+            overwrite=options.overwrite,
+            progress=progress.update,
+        )
+    print(f"{options.name} is in {output}")
+    return 0
+
+
+def download(options: DownloadOptions) -> int:
+    from neurfield.cli._console import Progress
+    from neurfield.data.archive import extract
+    from neurfield.data.download import fetch
+    from neurfield.data.public_sets import PUBLIC_SETS
+    from neurfield.registry import lookup
+
+    if not options.name:
+        for name, public in PUBLIC_SETS.items():
+            print(f"{name:18} {public.about}\n{'':18} {public.page}")
+        return 0
+    public = lookup(PUBLIC_SETS, options.name, "public data set")
+    sha256 = options.sha256 or public.sha256
+    if sha256 is None and options.verify:
+        raise UserError(
+            f"{options.name}: its authors publish no hash; give one with --sha256, or --no-verify to take the file as "
+            f"it is (licence and description: {public.page})"
+        )
+    if sha256 is not None and (len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef")):
+        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {sha256!r}")
+    output = options.output or Path("data") / options.name
+    if output.exists():
+        raise UserError(f"{output} exists; give another --output, or remove it")
+    max_bytes = int(options.max_gigabytes * 1e9)
+    target = output / public.file if public.file else output.with_name(f"{output.name}.archive")
+    with Progress(f"fetching {options.name}") as progress:
+        found = fetch(options.url or public.url, target, sha256 if options.verify else None, max_bytes, progress.update)
+    print(f"SHA-256 {found}" + ("" if options.verify else " (not verified)"))
+    if public.file is None:
+        with Progress(f"unpacking {options.name}") as progress:
+            extract(target, output, max_bytes, progress.update)
+        target.unlink()
+    print(f"{options.name} is in {output}; licence and description: {public.page}")
+    for path in _data_sets(output, SEARCH_DEPTH):
+        print(f"  {path}")
+    return 0
+
+
+def _data_sets(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders that can be trained on, a few levels down."""
+    from neurfield.data.load import FORMATS
+
+    if any(reader.detect(folder) for reader in FORMATS.values()):
+        yield folder
+    elif depth:
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+            yield from _data_sets(inner, depth - 1)

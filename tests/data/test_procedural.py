@@ -89,7 +89,9 @@ def test_parts_stay_inside_their_boxes_and_can_be_traced(model: Model) -> None:
         slope = np.abs(part.distance(p) - part.distance(q)) / np.linalg.norm(p - q, axis=0)
         # outside, where rays are; a displaced shape jumps, safely, on a shell around it: hence a quantile
         outside = part.distance(p) > 0
-        assert np.quantile(slope[outside], 0.97) * part.step < 1.1, f"{part.surface} needs a smaller step"
+        assert np.quantile(slope[outside], 0.97, method="higher") * part.step < 1.1 if outside.any() else True, (
+            f"{part.surface} needs a smaller step"
+        )
 
 
 def test_rays_end_on_the_first_surface(model: Model) -> None:
@@ -193,7 +195,7 @@ def test_wrong_use_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         procedural.make("lighthouse", tmp_path / "x", views=0)
     with pytest.raises(UserError, match=r"resolution must be 8 ... 4096, got 5000"):
         procedural.make("lighthouse", tmp_path / "x", resolution=5000)
-    (tmp_path / "old").mkdir()
-    with pytest.raises(UserError, match="exists; give another --output, or --overwrite"):
+    (tmp_path / "old" / "pictures").mkdir(parents=True)
+    with pytest.raises(UserError, match="exists; choose another --output, or --overwrite"):
         procedural.make("lighthouse", tmp_path / "old")
     assert [p.name for p in tmp_path.iterdir()] == ["old"]

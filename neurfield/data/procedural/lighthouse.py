@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from neurfield.data.procedural import shapes, textures
-from neurfield.data.procedural.model import Group, Part, Surface
+from neurfield.data.procedural.model import Group, Part, Surface, plain
 from neurfield.data.procedural.shapes import Array
 from neurfield.data.procedural.textures import linear, mix
 
@@ -32,10 +32,6 @@ def around_tower(shape: shapes.Distance) -> shapes.Distance:
 def tower_box(radius: float, low: float, high: float) -> dict[str, tuple[float, float, float]]:
     x, y = TOWER
     return {"low": (x - radius, y - radius, low), "high": (x + radius, y + radius, high)}
-
-
-def plain(color: Array, gloss: float = 0.15, metal: float = 0.0, glow: float = 0.0):
-    return lambda p, n: Surface(color, gloss, metal, color * np.float32(glow))
 
 
 # the plinth and the sea ---------------------------------------------------------------------------------------------

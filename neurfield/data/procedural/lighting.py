@@ -137,8 +137,10 @@ def shade(surface: Surface, normals: Array, view: Array, lit: Array, light: Ligh
     exponent = 6 + 90 * gloss * gloss
     lobe = np.maximum((mirror * sun).sum(axis=0), 0) ** exponent * (exponent + 1) * np.float32(0.06) * lit[:, 0]
     sky = light.sky(mirror) * np.minimum(_ambient(lit, mirror), 1)
-    glossy = fresnel * gloss * (sky + sun_color * lobe)
-    return surface.albedo * diffuse * np.float32(1 - surface.metal) + glossy + surface.glow
+    # brushed metal: part of the light is spread like that of a matt surface, in the metal's colour
+    strength = gloss + (1 - gloss) * np.float32(surface.metal)
+    glossy = fresnel * strength * (sky + sun_color * lobe)
+    return surface.albedo * diffuse * np.float32(1 - 0.65 * surface.metal) + glossy + surface.glow
 
 
 def display(radiance: Array) -> Array:

@@ -13,7 +13,6 @@ Pictures do not depend on the number of processes; the same version gives the sa
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -30,12 +29,13 @@ from neurfield.data.procedural.lighting import Light, LightVolume
 from neurfield.data.procedural.model import Model
 from neurfield.data.procedural.truth import surface_mesh
 from neurfield.errors import MachineError, UserError
+from neurfield.files import atomic_folder, refuse_existing
 from neurfield.geometry import write_mesh
 from neurfield.registry import lookup
 
 CAMERA_ANGLE_X = 0.6911112070083618  # of the NeRF-synthetic set: 36 mm sensor, 50 mm lens
-RADIUS = 4.35
-TARGET = (0.0, 0.0, -0.03)
+RADIUS = 4.4
+TARGET = (0.0, 0.0, -0.12)
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 
@@ -78,20 +78,9 @@ def make(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UserError(f"{option} must be {low} ... {high}, got {value}")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists; give another --output, or --overwrite to replace it")
-    temporary = output.with_name(f".{output.name}.part")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        _fill(temporary, name, Model(builder()), views, resolution, mesh_resolution, progress)
-        if output.exists():
-            shutil.rmtree(output)
-        os.replace(temporary, output)
-    except OSError as error:
-        raise MachineError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    refuse_existing(output, overwrite)
+    with atomic_folder(output) as folder:
+        _fill(folder, name, Model(builder()), views, resolution, mesh_resolution, progress)
     return output
 
 

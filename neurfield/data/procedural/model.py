@@ -26,7 +26,7 @@ class Surface:
     Attributes:
         albedo: linear RGB `[3, n or 1]`.
         gloss: 0 = matt ... 1 = polished, `[n]` or one number; sets strength and width of the highlight.
-        metal: 0 or 1: metals tint the highlight and have no diffuse part.
+        metal: 0 or 1: metals tint what they mirror and have little diffuse light.
         glow: linear RGB that the surface emits, `[3, n or 1]` or one number.
     """
 
@@ -34,6 +34,13 @@ class Surface:
     gloss: Array | float = 0.15
     metal: float = 0.0
     glow: Array | float = 0.0
+
+
+def plain(
+    color: Array, gloss: float = 0.15, metal: float = 0.0, glow: float = 0.0
+) -> Callable[[Array, Array], Surface]:
+    """The same everywhere; `glow` times the colour is emitted."""
+    return lambda points, normals: Surface(color, gloss, metal, color * np.float32(glow))
 
 
 @dataclass(frozen=True)
@@ -134,9 +141,9 @@ class Model:
         """Every part that occurs, with the places where it does."""
         order = np.argsort(part_idx, kind="stable")
         ids, starts = np.unique(part_idx[order], return_index=True)
-        for idx, rows in zip(ids, np.split(order, starts[1:]), strict=True):
+        for i, idx in enumerate(ids):
             if idx >= 0:
-                yield self.parts[idx], rows
+                yield self.parts[idx], order[starts[i] : starts[i + 1] if i + 1 < len(ids) else None]
 
     def nearest(self, points: Array, reach: float) -> tuple[Array, NDArray[np.int16]]:
         """Signed distance `[n]` to the union and the part that is nearest; correct within `reach`, larger beyond."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.poses import rigid_pose
 from neurfield.errors import UserError
 
 NGP_SCALE, NGP_OFFSET = 0.33, (0.5, 0.5, 0.5)
@@ -127,13 +128,11 @@ def _ngp_pose(path: Path, i: int, key: Any, scale: float, offset: tuple[float, f
 
 def _pose(path: Path, i: int, frame: Any) -> Tensor:
     values = _numbers(path, i, _entry(path, i, frame), "camera_to_world", 16)
-    pose = torch.tensor(values).view(4, 4)[:3]
-    rotation = pose[:, :3]
-    # nerfstudio's viewer writes rotations with a few digits
-    if (rotation.T @ rotation - torch.eye(3)).abs().max() > 1e-2 or torch.linalg.det(rotation) < 0:
-        raise UserError(f"{path}: frame {i}: 'camera_to_world' is no rigid pose (its 3 x 3 part is not a rotation)")
-    u, _, v = torch.linalg.svd(rotation)
-    return torch.cat([u @ v, pose[:, 3:]], dim=1)
+    try:
+        pose = rigid_pose([values[row : row + 4] for row in range(0, 16, 4)])
+    except ValueError as error:
+        raise UserError(f"{path}: frame {i}: camera_to_world: {error}") from None
+    return torch.from_numpy(pose).float()
 
 
 def _focal(path: Path, frame: dict[str, Any], height: int) -> float:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.poses import focus
 from neurfield.errors import UserError
 
 WORLD_UP = (0.0, 0.0, 1.0)
@@ -23,22 +24,6 @@ def look_at(positions: Tensor, target: Tensor, up: tuple[float, float, float] = 
     return torch.stack([right, torch.linalg.cross(back, right), back, positions], dim=2)
 
 
-def focus(cameras: Cameras) -> Tensor:
-    """The point `[3]` that is nearest to all optical axes (least squares): what the cameras look at.
-
-    Parallel axes have no such point; the mean position, a baseline ahead, stands in.
-    """
-    position, forward = cameras.c2w[:, :, 3].double(), -cameras.c2w[:, :, 2].double()
-    across = torch.eye(3, dtype=torch.float64) - forward[:, :, None] * forward[:, None, :]
-    # a little pull towards the middle keeps the system solvable
-    middle = position.mean(0)
-    spread = (position - middle).norm(dim=1).mean()
-    ahead = middle + forward.mean(0) * spread
-    pull = 1e-4 * len(cameras) * torch.eye(3, dtype=torch.float64)
-    right_side = (across @ position[:, :, None]).sum(0)[:, 0] + pull @ ahead
-    return torch.linalg.solve(across.sum(0) + pull, right_side).float()
-
-
 def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     """One turn of `n` views around what `cameras` look at, at their median distance, with the lens of the first.
 
@@ -54,7 +39,7 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
         raise UserError(f"an orbit needs at least 1 view, got {n}")
     if elevation is not None and not -90 <= elevation <= 90:
         raise UserError(f"elevation must be within -90 ... 90 degrees, got {elevation:g}")
-    target = focus(cameras)
+    target = _target(cameras)
     offset = cameras.c2w[:, :, 3] - target
     distance = offset.norm(dim=1)
     if elevation is None:
@@ -129,6 +114,16 @@ def quaternion_from_matrix(m: Tensor) -> Tensor:
         wz, xz, yz, zz - xx - yy,
     ], dim=1).view(-1, 4, 4)  # fmt: skip
     return torch.linalg.eigh(k).eigenvectors[:, :, 3].float()
+
+
+def _target(cameras: Cameras) -> Tensor:
+    """What the cameras look at, `[3]`; ahead of parallel ones, as far as they stand apart."""
+    found = focus(cameras.c2w.double().numpy())
+    if found.convergence > 1e-4:
+        return torch.from_numpy(found.point).float()
+    position = cameras.c2w[:, :, 3]
+    middle = position.mean(0)
+    return middle - cameras.c2w[:, :, 2].mean(0) * (position - middle).norm(dim=1).mean().clamp_min(1.0)
 
 
 def _slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:

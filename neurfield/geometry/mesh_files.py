@@ -2,7 +2,6 @@
 """Meshes in files: binary PLY, OBJ with vertex colours, GLB (glTF 2.0); the metadata of the mesh goes into each."""
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neurfield.errors import MachineError
+from neurfield.files import atomic_write
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
@@ -29,14 +28,8 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
         MachineError: the disk refuses.
     """
     data = lookup(WRITERS, path.suffix.lower(), "mesh format")(mesh)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MachineError(f"cannot write {path}: {error.strerror}") from error
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def _ply(mesh: Mesh) -> bytes:

@@ -6,19 +6,18 @@ normalisation, step, counters). A write goes to a temporary file in the same fol
 so a reader sees the old file or the new one and never a part, whatever kills the process.
 """
 
-import contextlib
 import io
 import json
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import UserError
+from neurfield.files import atomic_write
 
 SCHEMA_VERSION = 1
 SUFFIX = ".safetensors"
@@ -28,39 +27,6 @@ _DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path` complete or not at all.
-
-    Raises:
-        MachineError: the disk is full or cannot be written; the old file is as it was and no temporary file is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise MachineError(
-            f"{path}: cannot write ({(error.strerror or str(error)).lower()}); nothing was changed"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` durable, where the system has folders that can be opened."""
-    with contextlib.suppress(PermissionError):  # Windows
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

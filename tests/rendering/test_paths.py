@@ -49,10 +49,11 @@ def test_quaternions_return_the_rotation_at_every_angle() -> None:
     torch.testing.assert_close(back, m, atol=2e-6, rtol=0)
 
 
-def test_focus_is_where_the_axes_meet() -> None:
-    torch.testing.assert_close(paths.focus(ring()), torch.tensor([0.3, -0.2, 0.5]), atol=2e-3, rtol=0)
+def test_orbit_of_parallel_cameras_is_finite() -> None:
     parallel = Cameras.pinhole(torch.eye(4).expand(3, 4, 4), 1.0, 2, 2)
-    assert torch.isfinite(paths.focus(parallel)).all()
+    c2w = paths.orbit(parallel, 5).c2w
+    assert torch.isfinite(c2w).all()
+    assert_rigid(c2w)
 
 
 def test_orbit_keeps_distance_elevation_and_lens() -> None:
@@ -158,7 +159,7 @@ def bad_paths() -> list[tuple[object, str]]:
         (pose | {"camera_path": [3]}, "frame 0: expected an object, found int"),
         (pose | {"render_width": -4}, r"expected a number 1 ... 16384 for 'render_width', found -4"),
         (pose | {"camera_type": "fisheye"}, r"camera_type 'fisheye' cannot be rendered \(valid: perspective\)"),
-        (skewed, "frame 0: 'camera_to_world' is no rigid pose"),
+        (skewed, "frame 0: camera_to_world: the pose is not rigid"),
         ({"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0], "fov": 50}]}, "frame 0: 'R' is not a rotation"),
         ({"path": [{"R": [0, 0, 0, 1], "T": [0, 0, 0]}]}, "expected a number 0.1 ... 179 for 'fov', found None"),
         (

@@ -105,9 +105,8 @@ def test_rays_end_on_the_first_surface(model: Model) -> None:
     assert 0.2 < hit.mean() < 1 and (t[~hit] == FAR).all()
     end = c2w[:, 3:] + directions[:, hit] * t[hit]
     for solid, rows in model.by_part(part[hit]):
-        assert (
-            np.abs(solid.distance(end[:, rows])).max() < 14 * HIT
-        )  # the tolerance of the last step, 12 HIT, and rounding
+        # found within 12 HIT at the last step, and then moved on by as much
+        assert np.abs(solid.distance(end[:, rows])).max() < 24 * HIT
     # nothing in front, looked for in 600 places along each ray
     for s in np.linspace(0.5, 0.998, 600, dtype=np.float32):
         inside = model.nearest(c2w[:, 3:] + directions[:, hit] * (t[hit] * s), 0.01)[0]

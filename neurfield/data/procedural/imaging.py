@@ -40,6 +40,7 @@ class Picture:
 
     def render(self, c2w: Array, focal: float, size: int) -> View:
         """View from `c2w [3, 4]` (OpenGL axes) with a centred pinhole of `size` x `size` pixels."""
+        focal = float(focal)  # a numpy scalar would turn all that follows into float64
         column, row = (grid.ravel() for grid in np.meshgrid(np.arange(size), np.arange(size)))
         centres = np.float32([column + 0.5, row + 0.5])
         color, part, t, normals, axial = self._sample(c2w, focal, size, centres, None)

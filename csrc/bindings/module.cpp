@@ -14,6 +14,7 @@ void bind_hash_grid(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
+void bind_fused_mlp(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
 
@@ -47,6 +48,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_march(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);
+  nf::bind_fused_mlp(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
 }

@@ -38,11 +38,13 @@ constexpr int kVectorRegisters = 16;
 #endif
 constexpr int kMaxTileVectors = kVectorRegisters / 8;
 
+// An epilogue is applied to each vector of outputs before it is stored; from(row) is the same for the rows after `row`.
 struct NoEpilogue {
   template <typename V>
   NF_HD V operator()(V v, int64_t, int64_t) const {
     return v;
   }
+  NoEpilogue from(int64_t) const { return *this; }
 };
 
 namespace detail {

@@ -8,6 +8,7 @@ from neurfield.ops.aabb import ray_aabb
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
+from neurfield.ops.fused_mlp import MLPConfig, fused_mlp
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.occupancy import (
@@ -25,11 +26,13 @@ from neurfield.ops.trunc_exp import trunc_exp
 __all__ = [
     "Composite",
     "GridConfig",
+    "MLPConfig",
     "PackedSamples",
     "SampledPixels",
     "camera_rays",
     "composite",
     "frequency",
+    "fused_mlp",
     "hash_grid",
     "march",
     "occupancy_bits",

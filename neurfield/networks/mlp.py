@@ -64,16 +64,17 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         keys = config or NetworkConfig()
-        activations = [
+        hidden, output = (
             lookup(_BY_LOWER_NAME, name.lower(), "activation") for name in (keys.activation, keys.output_activation)
-        ]
+        )
         try:
             self.config = MLPConfig(
                 n_input_dims,
                 n_output_dims,
                 keys.n_neurons,
                 keys.n_hidden_layers,
-                *activations,
+                hidden,
+                output,
                 keys.bias,
                 input_padding,
             )

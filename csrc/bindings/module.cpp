@@ -8,6 +8,7 @@ namespace nf {
 
 void bind_aabb(nb::module_& m);
 void bind_camera(nb::module_& m);
+void bind_carve(nb::module_& m);
 void bind_composite(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
@@ -42,6 +43,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   m.attr("simd_lanes") = nf::kLanes;
   nf::bind_aabb(m);
   nf::bind_camera(m);
+  nf::bind_carve(m);
   nf::bind_composite(m);
   nf::bind_frequency(m);
   nf::bind_hash_grid(m);

@@ -5,9 +5,6 @@
 
 namespace nf {
 
-// log2 of the resolution from the cells of one cascade
-static int32_t log2_resolution(size_t cells) { return __builtin_ctzll(cells) / 3; }
-
 void bind_occupancy(nb::module_& m) {
   m.def(
       "occupancy_bits",

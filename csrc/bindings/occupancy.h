@@ -6,10 +6,13 @@
 
 namespace nf {
 
+// Of a grid with this many cells per cascade.
+inline int32_t log2_resolution(size_t cells) { return __builtin_ctzll(cells) / 3; }
+
 // bitfield [n_cascades, resolution^3 / 8], coarse [n_cascades, (resolution / 8)^3]
 inline OccupancyView occupancy_view(const Array<const uint8_t, 2>& bitfield, const Array<const uint8_t, 2>& coarse) {
-  const int log2_cells = __builtin_ctzll(bitfield.shape(1)) + 3;
-  return {bitfield.data(), coarse.data(), static_cast<int32_t>(bitfield.shape(0)), log2_cells / 3};
+  return {bitfield.data(), coarse.data(), static_cast<int32_t>(bitfield.shape(0)),
+          log2_resolution(8 * bitfield.shape(1))};
 }
 
 }  // namespace nf

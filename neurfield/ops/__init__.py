@@ -6,6 +6,7 @@ One file per operator, with the stem of its mathematics in csrc/math and of its 
 
 from neurfield.ops.aabb import ray_aabb
 from neurfield.ops.camera import camera_rays, project
+from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
 from neurfield.ops.fused_mlp import MLPConfig, fused_mlp
@@ -30,6 +31,8 @@ __all__ = [
     "PackedSamples",
     "SampledPixels",
     "camera_rays",
+    "carve",
+    "close_unseen",
     "composite",
     "frequency",
     "fused_mlp",
@@ -41,6 +44,7 @@ __all__ = [
     "occupancy_mean",
     "occupancy_select",
     "occupancy_update",
+    "occupied_pixel_blocks",
     "project",
     "ray_aabb",
     "sample_pixels",

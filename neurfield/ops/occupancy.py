@@ -31,16 +31,15 @@ def check_occupancy(op: str, bitfield: Tensor, coarse: Tensor) -> None:
     check_tensor(op, "coarse", coarse, (n_cascades, sizes[n_bytes]), (torch.uint8,), bitfield.device)
 
 
-def _resolution(op: str, density_grid: Tensor) -> int:
+def check_density_grid(op: str, density_grid: Tensor) -> None:
+    """Raises TypeError or ValueError unless it is the density grid of some number of cascades."""
     check_tensor(op, "density_grid", density_grid, ("n_cascades", "resolution^3"), (torch.float32,))
     n_cascades, n_cells = density_grid.shape
-    for resolution in RESOLUTIONS:
-        if resolution**3 == n_cells and 1 <= n_cascades <= MAX_CASCADES:
-            return resolution
-    raise ValueError(
-        f"{op}: density_grid must be [1 ... {MAX_CASCADES}, resolution^3] with resolution one of {RESOLUTIONS}, "
-        f"got {list(density_grid.shape)}"
-    )
+    if n_cells not in [r**3 for r in RESOLUTIONS] or not 1 <= n_cascades <= MAX_CASCADES:
+        raise ValueError(
+            f"{op}: density_grid must be [1 ... {MAX_CASCADES}, resolution^3] with resolution one of {RESOLUTIONS}, "
+            f"got {list(density_grid.shape)}"
+        )
 
 
 def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -49,7 +48,7 @@ def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tens
     Returns:
         `bitfield`, `coarse` as described above.
     """
-    _resolution("occupancy_bits", density_grid)
+    check_density_grid("occupancy_bits", density_grid)
     return _bits(density_grid, threshold)
 
 
@@ -86,14 +85,14 @@ def occupancy_coarse(bitfield: Tensor) -> Tensor:
 
 def occupancy_mean(density_grid: Tensor) -> float:
     """Mean of `max(density, 0)` over the cells of cascade 0; the same for any number of threads."""
-    _resolution("occupancy_mean", density_grid)
+    check_density_grid("occupancy_mean", density_grid)
     native_threads()
     return lib.occupancy_mean(density_grid[0].contiguous())
 
 
 def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
     """Indices over all cascades, int32 ascending, of the cells with `density > threshold`."""
-    _resolution("occupancy_select", density_grid)
+    check_density_grid("occupancy_select", density_grid)
     native_threads()
     cells = density_grid.new_empty(density_grid.numel(), dtype=torch.int32)
     return cells[: lib.occupancy_select(density_grid.reshape(-1), threshold, cells)]
@@ -139,7 +138,7 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
         cells: int64 `[n]` over all cascades, in range.
         values: float32 `[n]`.
     """
-    _resolution("occupancy_update", density_grid)
+    check_density_grid("occupancy_update", density_grid)
     check_tensor("occupancy_update", "cells", cells, ("n",), (torch.int64,), density_grid.device)
     check_tensor("occupancy_update", "values", values, (cells.shape[0],), (torch.float32,), density_grid.device)
     if not density_grid.is_contiguous():

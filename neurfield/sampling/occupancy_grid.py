@@ -7,12 +7,13 @@ neurfield.ops.occupancy.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from neurfield import ops
+from neurfield.cameras.cameras import Cameras
 from neurfield.ops.occupancy import MAX_CASCADES, RESOLUTIONS
 
 BASE_STEP = math.sqrt(3) / 1024  # the finest step of a ray; densities are stored times this
@@ -92,6 +93,33 @@ class OccupancyGrid(nn.Module):
             ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, DECAY)
         self._set_bits(min(OCCUPIED, ops.occupancy_mean(self.density_grid)))
 
+    @torch.no_grad()
+    def carve(self, cameras: Cameras, images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> None:
+        """Closes for good the cells outside of the visual hull of the images' alpha channels.
+
+        A cell is closed when some view that sees all of it has alpha 0 in its whole footprint and one pixel around.
+        Views that see a cell only in part, pixels that are masked and images without alpha say nothing against it.
+
+        Args:
+            cameras: in unit space.
+            images: per view `[height, width, n_channels]`, uint8 or float32; alpha is the last of 2 or 4 channels.
+            masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
+        """
+        silhouettes = []
+        for view, image in enumerate(images):
+            has_alpha = image.dim() == 3 and image.shape[2] % 2 == 0
+            opaque = image[:, :, -1] != 0 if has_alpha else torch.ones(image.shape[:2], dtype=torch.bool)
+            mask = masks[view] if masks is not None else None
+            silhouettes.append((opaque if mask is None else opaque | (mask == 0)).reshape(-1))
+        ops.carve(self.density_grid, cameras, torch.cat(silhouettes).view(torch.uint8), CLOSED)
+        self._close_bits()
+
+    @torch.no_grad()
+    def close_unseen(self, cameras: Cameras) -> None:
+        """Closes for good the cells of which no camera (in unit space) sees any part."""
+        ops.close_unseen(self.density_grid, cameras, CLOSED)
+        self._close_bits()
+
     def march(
         self,
         origins: Tensor,
@@ -116,6 +144,13 @@ class OccupancyGrid(nn.Module):
         """Share of set bits among all cells."""
         set_bits = sum(int((self.bitfield >> bit & 1).sum()) for bit in range(8))
         return set_bits / self.density_grid.numel()
+
+    def _close_bits(self) -> None:
+        """Clears the bits of closed cells and leaves the others as they are."""
+        was_set = (self.bitfield[:, :, None] >> torch.arange(8, dtype=torch.uint8) & 1).view_as(self.density_grid)
+        bitfield, coarse = ops.occupancy_bits(torch.where(self.density_grid < 0, 0.0, was_set.float()), 0.5)
+        self.bitfield.copy_(bitfield)
+        self.coarse.copy_(coarse)
 
     def _set_bits(self, threshold: float) -> None:
         bitfield, coarse = ops.occupancy_bits(self.density_grid, threshold)

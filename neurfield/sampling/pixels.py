@@ -9,6 +9,7 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.ops.pixel import PIXEL_BLOCK, block_counts
+from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 
 class PixelSampler:
@@ -55,6 +56,18 @@ class PixelSampler:
     def n_blocks(self) -> int:
         """Blocks of 8 x 8 pixels that are drawn from."""
         return len(self.blocks) if self.blocks is not None else int(block_counts(self.cameras.sizes).sum())
+
+    def restrict(self, grid: OccupancyGrid) -> None:
+        """From now on draws only from blocks of 8 x 8 pixels near those whose rays meet an occupied cell of `grid`.
+
+        Rays of the others see nothing, whatever the field learns in open cells, so with a carved grid nothing is lost.
+        Does nothing when no block would be left.
+        """
+        seen = ops.occupied_pixel_blocks(self.cameras, grid.bitfield, grid.coarse)
+        if self.blocks is not None:
+            seen = seen[torch.isin(seen, self.blocks)]
+        if len(seen):
+            self.blocks = seen
 
     def sample(self, n: int, step: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Draws `n` pixels; the same for equal `step` and `seed`, whatever the number of threads.

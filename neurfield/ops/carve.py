@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cameras and silhouettes say about an occupancy grid (csrc/math/footprint.h, csrc/cpu/carve.h).
+
+Done once before training, in place, outside of any graph.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops.camera import CameraTensors, camera_rays
+from neurfield.ops.occupancy import check_density_grid, check_occupancy
+from neurfield.ops.pixel import block_counts
+
+# Silhouettes are widened by this many pixels: renderers and cameras spread a point over about one pixel each way.
+MARGIN = 1.0
+BORDER_POINTS = 33  # per side of a distorted image, from which the bounds of its field of view are taken
+BOUNDS_SLACK = 0.01  # of the field of view, for what lies between those points
+
+
+class SizedCameras(CameraTensors, Protocol):
+    @property
+    def sizes(self) -> Tensor: ...
+
+
+class _Pinhole:
+    """The lenses of cameras at the origin, looking along their own axes."""
+
+    def __init__(self, cameras: CameraTensors) -> None:
+        self.c2w = torch.eye(3, 4).repeat(cameras.c2w.shape[0], 1, 1)
+        self.intrinsics, self.distortion, self.models = cameras.intrinsics, cameras.distortion, cameras.models
+
+
+def view_bounds(cameras: SizedCameras) -> Tensor:
+    """Undistorted image plane that each view shows, exact for a pinhole, else never too small.
+
+    Returns:
+        float32 `[n_views, 4]` x_min x_max y_min y_max of X / Z and Y / Z in the lens frame (y down), infinite for a
+        fisheye.
+    """
+    focal, center = cameras.intrinsics[:, None, :2], cameras.intrinsics[:, None, 2:]
+    n_views, sizes = cameras.c2w.shape[0], cameras.sizes[:, None].to(focal.dtype)
+    corners = (torch.tensor([[[0.0, 0.0], [1.0, 1.0]]]) * sizes - center) / focal
+    bounds = corners.transpose(1, 2).reshape(n_views, 4).contiguous()
+    bounds[cameras.models == 2] = torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf])
+    bent = (cameras.models == 1).nonzero()[:, 0]
+    if len(bent):
+        u = torch.linspace(0, 1, BORDER_POINTS)
+        zero, one = torch.zeros_like(u), torch.ones_like(u)
+        border = torch.stack([torch.cat([u, u, zero, one]), torch.cat([zero, one, u, u])], dim=1)
+        pixel_xy = (border * sizes[bent]).reshape(-1, 2)
+        _, directions = camera_rays(_Pinhole(cameras), bent.repeat_interleave(len(border)), pixel_xy)
+        plane = (directions[:, :2] / -directions[:, 2:] * torch.tensor([1.0, -1.0])).view(len(bent), -1, 2)
+        low, high = plane.amin(dim=1), plane.amax(dim=1)
+        slack = BOUNDS_SLACK * (high - low)
+        bounds[bent] = torch.stack([low - slack, high + slack], dim=2).view(-1, 4)
+    return bounds
+
+
+def _native_views(op: str, cameras: SizedCameras) -> tuple[Tensor, ...]:
+    check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,))
+    n_views = cameras.c2w.shape[0]
+    check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,))
+    check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,))
+    tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_bounds(cameras), cameras.sizes)
+    return tuple(tensor.contiguous() for tensor in tensors)
+
+
+def _check_in_place(op: str, density_grid: Tensor) -> None:
+    check_density_grid(op, density_grid)
+    if not density_grid.is_contiguous():
+        raise ValueError(f"{op}: density_grid is changed in place and must be contiguous")
+
+
+@torch.no_grad()
+def carve(density_grid: Tensor, cameras: SizedCameras, opaque: Tensor, closed: float, margin: float = MARGIN) -> None:
+    """Visual hull: sets to `closed` the cells in whose footprint some view shows nothing.
+
+    A view judges a cell only when it sees all of it; the footprint is a rectangle that holds the cell's image, widened
+    by `margin` pixels. So a cell with something in it that every view shows by a non-zero pixel is never closed.
+
+    Args:
+        density_grid: float32 `[n_cascades, resolution^3]`, changed in place.
+        cameras: float32, in unit space.
+        opaque: uint8 `[n_pixels]`, the silhouettes of all views one after the other, row by row; non-zero where
+            something is or may be.
+        closed: value of closed cells.
+    """
+    _check_in_place("carve", density_grid)
+    areas = cameras.sizes.prod(dim=1)
+    check_tensor("carve", "opaque", opaque, (int(areas.sum()),), (torch.uint8,))
+    native_threads()
+    views = _native_views("carve", cameras)
+    lib.carve(*views, opaque.contiguous(), areas.cumsum(0) - areas, margin, closed, density_grid)
+
+
+@torch.no_grad()
+def close_unseen(density_grid: Tensor, cameras: SizedCameras, closed: float) -> None:
+    """Sets to `closed` the cells of which no view sees any part. In place; cameras float32 in unit space."""
+    _check_in_place("close_unseen", density_grid)
+    native_threads()
+    lib.close_unseen(*_native_views("close_unseen", cameras), closed, density_grid)
+
+
+@torch.no_grad()
+def occupied_pixel_blocks(cameras: SizedCameras, bitfield: Tensor, coarse: Tensor) -> Tensor:
+    """Numbers, int32 ascending, of the blocks of 8 x 8 pixels that may show an occupied cell, and of their neighbours.
+
+    Blocks are numbered through all views, row by row, as in neurfield.ops.sample_pixels. Every pixel whose ray meets an
+    occupied cell is in one of them.
+    """
+    check_occupancy("occupied_pixel_blocks", bitfield, coarse)
+    native_threads()
+    counts = block_counts(cameras.sizes)
+    marks = bitfield.new_empty(int(counts.sum()))
+    views = _native_views("occupied_pixel_blocks", cameras)
+    lib.mark_pixel_blocks(*views, bitfield.contiguous(), coarse.contiguous(), counts.cumsum(0) - counts, marks)
+    return marks.nonzero()[:, 0].to(torch.int32)

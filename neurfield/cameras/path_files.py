@@ -159,7 +159,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(path: Path, content: dict[str, Any], name: str, low: float, high: float) -> float:
-    value = content.get(name)
+    value: Any = content.get(name)
     if not _is_number(value) or not low <= value <= high:
         raise UserError(f"{path}: expected a number {low:g} ... {high:g} for {name!r}, found {value!r}")
     return float(value)

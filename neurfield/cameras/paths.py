@@ -86,7 +86,7 @@ def spline(poses: Tensor, values: Tensor, n: int) -> tuple[Tensor, Tensor]:
     low = moment.long().clamp_max(max(last - 1, 0))
     t = (moment - low)[:, None]
     weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
-    mixed = sum(w * keys[(low + i - 1).clamp(0, last)] for i, w in enumerate(weights)) / 6
+    mixed = torch.stack([w * keys[(low + i - 1).clamp(0, last)] for i, w in enumerate(weights)]).sum(0) / 6
     return torch.cat([matrix_from_quaternion(mixed[:, :4]), mixed[:, 4:7, None]], dim=2), mixed[:, 7:]
 
 

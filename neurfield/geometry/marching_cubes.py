@@ -58,8 +58,8 @@ def _triangle_keys(values: NDArray[np.float32], level: float, begin: int) -> NDA
     inside = values > level
     case = np.zeros(tuple(s - 1 for s in values.shape), np.uint8)
     for corner in range(8):
-        x, y, z = _bits(corner)
-        case |= inside[x : x + case.shape[0], y : y + case.shape[1], z : z + case.shape[2]].astype(np.uint8) << corner
+        at = tuple(slice(bit, bit + n) for bit, n in zip(_bits(corner), case.shape, strict=True))
+        case |= inside[at].astype(np.uint8) << corner
     cells = np.flatnonzero((case.ravel() != 0) & (case.ravel() != 255))
     case_of = case.ravel()[cells]
     x, y, z = np.unravel_index(cells, case.shape)

@@ -89,7 +89,8 @@ def face_normals(mesh: Mesh) -> NDArray[np.float32]:
         [sum(np.bincount(mesh.faces[:, i], across[:, k], len(mesh.vertices)) for i in range(3)) for k in range(3)],
         axis=1,
     )
-    return np.float32(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20))
+    unit = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
+    return unit.astype(np.float32)
 
 
 def _is_closed(faces: NDArray[np.int64], n_vertices: int) -> bool:

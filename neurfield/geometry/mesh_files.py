@@ -34,7 +34,7 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
 
 def _ply(mesh: Mesh) -> bytes:
     columns = [("x", "<f4", "float"), ("y", "<f4", "float"), ("z", "<f4", "float")]
-    values = [mesh.vertices]
+    values: list[NDArray] = [mesh.vertices]
     if mesh.normals is not None:
         columns += [("nx", "<f4", "float"), ("ny", "<f4", "float"), ("nz", "<f4", "float")]
         values.append(mesh.normals)

@@ -8,10 +8,11 @@ premultiplied alpha (a box filter); the others are uniform to within THRESHOLD, 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neurfield.data.procedural.lighting import LightVolume, display, shade
 from neurfield.data.procedural.model import Candidates, Model
-from neurfield.data.procedural.shapes import Array
+from neurfield.data.procedural.shapes import Array, f32
 
 SUBSAMPLES = 3
 THRESHOLD = 0.08
@@ -42,33 +43,33 @@ class Picture:
         """View from `c2w [3, 4]` (OpenGL axes) with a centred pinhole of `size` x `size` pixels."""
         focal = float(focal)  # a numpy scalar would turn all that follows into float64
         column, row = (grid.ravel() for grid in np.meshgrid(np.arange(size), np.arange(size)))
-        centres = np.float32([column + 0.5, row + 0.5])
+        centres = f32([column + 0.5, row + 0.5])
         color, part, t, normals, axial = self._sample(c2w, focal, size, centres, None)
         mixed = np.flatnonzero(_uneven(color, part, size))
 
-        offsets = (np.arange(SUBSAMPLES, dtype=np.float32) + np.float32(0.5)) / SUBSAMPLES - np.float32(0.5)
-        shifts = np.stack([grid.ravel() for grid in np.meshgrid(offsets, offsets)])
-        fine = (centres[:, mixed, None] + shifts[:, None, :]).reshape(2, -1)
+        offsets = (np.arange(SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5
+        shifts = f32([grid.ravel() for grid in np.meshgrid(offsets, offsets)])
+        fine = f32(centres[:, mixed, None] + shifts[:, None, :]).reshape(2, -1)
         candidates = _candidates(part.reshape(size, size), mixed, SUBSAMPLES * SUBSAMPLES)
         refined = self._sample(c2w, focal, size, fine, candidates)[0]
         color[:, mixed] = refined.reshape(4, mixed.size, -1).mean(axis=2)
 
         rgba = color.copy()
-        rgba[:3] /= np.maximum(color[3], np.float32(1e-6))
+        rgba[:3] /= np.maximum(color[3], f32(1e-6))
         return View(
-            rgba=np.uint8(np.clip(rgba * 255 + 0.5, 0, 255)).T.reshape(size, size, 4),
+            rgba=np.clip(rgba * 255 + 0.5, 0, 255).astype(np.uint8).T.reshape(size, size, 4),
             depth=np.where(part >= 0, t * axial, 0).astype(np.float32).reshape(size, size),
-            normal=np.float32(normals).T.reshape(size, size, 3),
+            normal=f32(normals).T.reshape(size, size, 3),
         )
 
     def _sample(
         self, c2w: Array, focal: float, size: int, pixels: Array, candidates: Candidates | None
-    ) -> tuple[Array, ...]:
+    ) -> tuple[Array, NDArray[np.int16], Array, Array, Array]:
         """Premultiplied sRGB and alpha `[4, n]`, part, distance, normal and cosine to the axis at pixels `[2, n]`."""
         x, y = (pixels[0] - size / 2) / focal, (size / 2 - pixels[1]) / focal
-        axial = np.float32(1 / np.sqrt(x * x + y * y + 1))
-        right, up, back, origin = (np.float32(c2w[:, i : i + 1]) for i in range(4))
-        directions = np.float32((right * x + up * y - back) * axial)
+        axial = f32(1 / np.sqrt(x * x + y * y + 1))
+        right, up, back, origin = (f32(c2w[:, i : i + 1]) for i in range(4))
+        directions = f32((right * x + up * y - back) * axial)
         if candidates is None:
             t, part = self.model.cast(origin, directions)
         else:
@@ -92,7 +93,7 @@ class Picture:
 
 def _uneven(color: Array, part: np.ndarray, size: int) -> np.ndarray:
     """Pixels `[size * size]` that differ from one of their four neighbours in part or colour."""
-    keys = np.concatenate([color.reshape(4, size, size), np.float32(part).reshape(1, size, size)])
+    keys = np.concatenate([color.reshape(4, size, size), f32(part).reshape(1, size, size)])
     uneven = np.zeros((size, size), bool)
     across = (np.abs(keys[:, 1:] - keys[:, :-1]) > THRESHOLD).any(axis=0)
     along = (np.abs(keys[:, :, 1:] - keys[:, :, :-1]) > THRESHOLD).any(axis=0)

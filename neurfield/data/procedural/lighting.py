@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurfield.data.procedural.model import Model, Surface
-from neurfield.data.procedural.shapes import Array
+from neurfield.data.procedural.shapes import Array, f32
 
 N_SKY = 40  # directions on the sphere, for the ambient cube
 N_SUN = 12  # directions in a cone, for the soft shadow
@@ -34,15 +34,15 @@ class Light:
 
     @property
     def direction(self) -> Array:
-        sun = np.float32(self.sun)[:, None]
+        sun = f32(self.sun)[:, None]
         return sun / np.sqrt((sun * sun).sum())
 
     def sky(self, directions: Array) -> Array:
         """Radiance `[3, n]` that arrives from `directions [3, n]`: what polished surfaces mirror."""
-        zenith, horizon, ground = (np.float32(c)[:, None] for c in (self.zenith, self.horizon, self.ground))
+        zenith, horizon, ground = (f32(c)[:, None] for c in (self.zenith, self.horizon, self.ground))
         up = directions[2]
         above = horizon + (zenith - horizon) * np.sqrt(np.clip(up, 0, 1))
-        below = horizon * np.float32(0.45) + (ground - horizon * np.float32(0.45)) * np.clip(-2 * up, 0, 1)
+        below = horizon * f32(0.45) + (ground - horizon * f32(0.45)) * np.clip(-2 * up, 0, 1)
         return np.where(up > 0, above, below)
 
 
@@ -51,14 +51,14 @@ def fibonacci_sphere(n: int) -> Array:
     z = 1 - (2 * np.arange(n) + 1) / n
     angle = np.arange(n) * np.pi * (3 - np.sqrt(5))
     radius = np.sqrt(1 - z * z)
-    return np.float32([radius * np.cos(angle), radius * np.sin(angle), z])
+    return f32([radius * np.cos(angle), radius * np.sin(angle), z])
 
 
 def cone_of(axis: Array, radius: float, n: int) -> Array:
     """`n` directions `[3, n]` evenly in a cone around the unit `axis [3, 1]`, half angle `radius`."""
     u, v = _tangents(axis)
-    r = np.float32(np.sqrt((np.arange(n) + 0.5) / n) * np.tan(radius))
-    angle = np.float32(np.arange(n) * np.pi * (3 - np.sqrt(5)))
+    r = f32(np.sqrt((np.arange(n) + 0.5) / n) * np.tan(radius))
+    angle = f32(np.arange(n) * np.pi * (3 - np.sqrt(5)))
     directions = axis + u * (r * np.cos(angle)) + v * (r * np.sin(angle))
     return directions / np.sqrt((directions * directions).sum(axis=0))
 
@@ -68,7 +68,7 @@ class LightVolume:
 
     def __init__(self, model: Model, light: Light, values: Array | None = None) -> None:
         self.light = light
-        self.cell = np.float32((model.high - model.low).max() / (RESOLUTION - 5))
+        self.cell = f32((model.high - model.low).max() / (RESOLUTION - 5))
         self.low = (model.low - 2 * self.cell)[:, None]
         self.shape = np.ceil((model.high - model.low) / self.cell).astype(np.int64) + 5
         self.values = np.zeros((int(self.shape.prod()), CHANNELS), np.float32) if values is None else values
@@ -106,7 +106,7 @@ class LightVolume:
         result = np.zeros((points.shape[1], CHANNELS), np.float32)
         for corner in range(8):
             bits = (corner >> 2 & 1, corner >> 1 & 1, corner & 1)
-            weight = np.float32(1)
+            weight = f32(1)
             for axis, bit in enumerate(bits):
                 weight = weight * (f[axis] if bit else 1 - f[axis])
             result += self.values[base + int(stride @ np.array(bits))] * weight
@@ -122,35 +122,33 @@ def shade(surface: Surface, normals: Array, view: Array, lit: Array, light: Ligh
         lit: `[n, CHANNELS]` from the light volume.
         light: the sun and the sky.
     """
-    sun, sun_color = light.direction, np.float32(light.sun_color)[:, None]
-    up = normals[2] * np.float32(0.5) + np.float32(0.5)
-    zenith, ground = (np.float32(c)[:, None] for c in (light.zenith, light.ground))
+    sun, sun_color = light.direction, f32(light.sun_color)[:, None]
+    up = normals[2] * f32(0.5) + f32(0.5)
+    zenith, ground = (f32(c)[:, None] for c in (light.zenith, light.ground))
     direct = sun_color * (lit[:, 0] * np.maximum((normals * sun).sum(axis=0), 0))
     diffuse = direct + (ground + (zenith - ground) * up) * _ambient(lit, normals)
 
-    cos_view = np.maximum((normals * view).sum(axis=0), np.float32(1e-3))
+    cos_view = np.maximum((normals * view).sum(axis=0), f32(1e-3))
     mirror = 2 * cos_view * normals - view
-    base = np.float32(0.04) + (surface.albedo - np.float32(0.04)) * np.float32(surface.metal)
-    gloss = np.float32(surface.gloss)
+    base = f32(0.04) + (surface.albedo - f32(0.04)) * f32(surface.metal)
+    gloss = f32(surface.gloss)
     fresnel = base + (np.maximum(gloss, base) - base) * (1 - cos_view) ** 5
     # Phong lobe, normalised; a polished surface has a lobe of about 10 degrees, which degree-4 harmonics can follow
     exponent = 6 + 90 * gloss * gloss
-    lobe = np.maximum((mirror * sun).sum(axis=0), 0) ** exponent * (exponent + 1) * np.float32(0.06) * lit[:, 0]
+    lobe = np.maximum((mirror * sun).sum(axis=0), 0) ** exponent * (exponent + 1) * f32(0.06) * lit[:, 0]
     sky = light.sky(mirror) * np.minimum(_ambient(lit, mirror), 1)
     # brushed metal: part of the light is spread like that of a matt surface, in the metal's colour
-    strength = gloss + (1 - gloss) * np.float32(surface.metal)
+    strength = gloss + (1 - gloss) * f32(surface.metal)
     glossy = fresnel * strength * (sky + sun_color * lobe)
-    return surface.albedo * diffuse * np.float32(1 - 0.65 * surface.metal) + glossy + surface.glow
+    return surface.albedo * diffuse * f32(1 - 0.65 * surface.metal) + glossy + surface.glow
 
 
 def display(radiance: Array) -> Array:
     """Linear radiance to sRGB in 0 ... 1: a soft shoulder above mid tones, then the sRGB curve."""
-    x = np.maximum(radiance, 0) * np.float32(0.82)
-    x = x * (1 + x * np.float32(0.16)) / (1 + x * np.float32(0.62))
+    x = np.maximum(radiance, 0) * f32(0.82)
+    x = x * (1 + x * f32(0.16)) / (1 + x * f32(0.62))
     x = np.clip(x, 0, 1)
-    return np.where(
-        x <= 0.0031308, x * np.float32(12.92), np.float32(1.055) * x ** np.float32(1 / 2.4) - np.float32(0.055)
-    )
+    return np.where(x <= 0.0031308, x * f32(12.92), f32(1.055) * x ** f32(1 / 2.4) - f32(0.055))
 
 
 def _ambient(lit: Array, directions: Array) -> Array:
@@ -180,25 +178,25 @@ def _visible(model: Model, direction: Array, points: Array, resolution: int) -> 
     axis = direction[:, None]
     u, v = _tangents(axis)
     centre = ((model.low + model.high) / 2)[:, None]
-    radius = np.float32(np.sqrt(((model.high - model.low) ** 2).sum()) / 2)
+    radius = f32(np.sqrt(((model.high - model.low) ** 2).sum()) / 2)
     texel = 2 * radius / resolution
-    offsets = (np.arange(resolution, dtype=np.float32) + np.float32(0.5)) * texel - radius
+    offsets = (np.arange(resolution, dtype=np.float32) + f32(0.5)) * texel - radius
     a, b = (grid.ravel() for grid in np.meshgrid(offsets, offsets, indexing="ij"))
     origins = centre + u * a + v * b + axis * (2 * radius)
     depth, _ = model.cast(origins, np.broadcast_to(-axis, origins.shape))
 
     q = points - centre
     along = 2 * radius - (q * axis).sum(axis=0)
-    x, y = (((q * w).sum(axis=0) + radius) / texel - np.float32(0.5) for w in (u, v))
+    x, y = (((q * w).sum(axis=0) + radius) / texel - f32(0.5) for w in (u, v))
     i, j = (np.clip(w.astype(np.int64), 0, resolution - 2) for w in (x, y))
     fx, fy = x - i, y - j
-    lit = [np.float32(depth[(i + k // 2) * resolution + j + k % 2] > along - texel) for k in range(4)]
+    lit = [f32(depth[(i + k // 2) * resolution + j + k % 2] > along - texel) for k in range(4)]
     low, high = lit[0] + (lit[1] - lit[0]) * fy, lit[2] + (lit[3] - lit[2]) * fy
     return low + (high - low) * fx
 
 
 def _tangents(axis: Array) -> tuple[Array, Array]:
-    helper = np.float32([[0], [0], [1]]) if abs(axis[2, 0]) < 0.9 else np.float32([[1], [0], [0]])
+    helper = f32([[0], [0], [1]]) if abs(axis[2, 0]) < 0.9 else f32([[1], [0], [0]])
     u = np.cross(helper, axis, axis=0)
     u = u / np.sqrt((u * u).sum())
     return u, np.cross(axis, u, axis=0)

@@ -11,6 +11,7 @@
 Pictures do not depend on the number of processes; the same version gives the same bytes.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -171,28 +172,27 @@ def _render_all(
     )
     focal = 0.5 * resolution / np.tan(0.5 * CAMERA_ANGLE_X)
     workers = []
-    try:
+    with contextlib.ExitStack() as stack:
         for i in range(n_workers):
             job = {"scene": name, "folder": str(folder.resolve()), "size": resolution, "focal": focal,
                    "frames": [vars(frame) for frame in frames[i::n_workers]]}  # fmt: skip
-            process = subprocess.Popen(
-                [sys.executable, "-m", "neurfield.data.procedural.worker"], stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
+            path = folder / f"job_{i}.json"
+            path.write_text(json.dumps(job))
+            log = stack.enter_context(open(folder / f"job_{i}.log", "w"))
+            command = [sys.executable, "-m", "neurfield.data.procedural.worker", str(path)]
+            process = subprocess.Popen(command, stderr=log)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
             workers.append(process)
-            process.stdin.write(json.dumps(job))
-            process.stdin.close()
         meanwhile()
         while any(process.poll() is None for process in workers):
             n_done = len(list(folder.glob("*/*.png")))
             progress(0.1 + 0.9 * n_done / len(frames), f"{n_done}/{len(frames)} pictures")
             time.sleep(0.1)
-        for process in workers:
-            if process.returncode:
-                lines = process.stderr.read().strip().splitlines() or [f"exit code {process.returncode}"]
-                raise MachineError(f"a process that renders {name} failed: {lines[-1]}")
-    finally:
-        for process in workers:
-            process.kill()
-            process.wait()
-            process.stderr.close()
+    for i, process in enumerate(workers):
+        path = folder / f"job_{i}.log"
+        if process.returncode:
+            lines = path.read_text().strip().splitlines() or [f"exit code {process.returncode}"]
+            raise MachineError(f"a process that renders {name} failed: {lines[-1]}")
+        path.unlink()
+        path.with_suffix(".json").unlink()

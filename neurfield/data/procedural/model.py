@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neurfield.data.procedural.shapes import Array, Distance
+from neurfield.data.procedural.shapes import Array, Distance, f32
 
-FAR = np.float32(1e9)
-HIT = np.float32(1e-4)  # a ray ends this close to a surface, 1/70 of a pixel of the default views
+Point = tuple[float, float, float]
+FAR = f32(1e9)
+HIT = f32(1e-4)  # a ray ends this close to a surface, 1/70 of a pixel of the default views
 MAX_STEPS = 90
 Candidates = Iterable[tuple[int, NDArray[np.intp]]]  # index of a part, and of the rays that may meet it
 
@@ -36,11 +37,17 @@ class Surface:
     glow: Array | float = 0.0
 
 
+def cube(centre: Sequence[float], reach: float) -> tuple[Point, Point]:
+    """Corners of a box that reaches `reach` from its centre in every direction."""
+    x, y, z = centre
+    return (x - reach, y - reach, z - reach), (x + reach, y + reach, z + reach)
+
+
 def plain(
     color: Array, gloss: float = 0.15, metal: float = 0.0, glow: float = 0.0
 ) -> Callable[[Array, Array], Surface]:
     """The same everywhere; `glow` times the colour is emitted."""
-    return lambda points, normals: Surface(color, gloss, metal, color * np.float32(glow))
+    return lambda points, normals: Surface(color, gloss, metal, color * f32(glow))
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Part:
     """
 
     distance: Distance
-    low: tuple[float, float, float]
-    high: tuple[float, float, float]
+    low: Point
+    high: Point
     surface: Callable[[Array, Array], Surface]
     step: float = 1.0
 
@@ -83,10 +90,10 @@ class Model:
         self.parts: list[Part] = []
         self.leaves: list[Node] = []
         self.root = self._index(root)
-        self.low, self.high = np.float32(root.low), np.float32(root.high)
+        self.low, self.high = f32(root.low), f32(root.high)
 
     def _index(self, node: Group | Part) -> "Node":
-        low, high = np.float32(node.low)[:, None], np.float32(node.high)[:, None]
+        low, high = f32(node.low)[:, None], f32(node.high)[:, None]
         if isinstance(node, Part):
             leaf = Node(low, high, (), len(self.parts))
             self.parts.append(node)
@@ -134,7 +141,7 @@ class Model:
         """Unit normals `[3, n]` at points of known parts, by differences over a tetrahedron of the given half width."""
         normals = np.zeros_like(points)
         for part, rows in self.by_part(part_idx):
-            normals[:, rows] = _gradient(part.distance, points[:, rows], np.float32(width))
+            normals[:, rows] = _gradient(part.distance, points[:, rows], f32(width))
         return normals
 
     def by_part(self, part_idx: NDArray[np.int16]) -> Iterator[tuple[Part, NDArray[np.intp]]]:
@@ -149,7 +156,7 @@ class Model:
         """Signed distance `[n]` to the union and the part that is nearest; correct within `reach`, larger beyond."""
         distance, nearest = np.full(points.shape[1], FAR), np.full(points.shape[1], -1, np.int16)
         for idx, part in enumerate(self.parts):
-            low, high = np.float32(part.low)[:, None] - reach, np.float32(part.high)[:, None] + reach
+            low, high = f32(part.low)[:, None] - reach, f32(part.high)[:, None] + reach
             rows = np.flatnonzero(((points >= low) & (points <= high)).all(axis=0))
             if rows.size:
                 d = part.distance(points[:, rows])
@@ -199,15 +206,15 @@ class _Rays:
 def _start(origins: Array, directions: Array) -> tuple[_Rays, Array, NDArray[np.int16]]:
     """Rays and their results before anything was hit; no component of a direction is left at 0."""
     n = directions.shape[1]
-    directions = np.where(np.abs(directions) < 1e-9, np.float32(1e-9), directions)
-    rays = _Rays(np.broadcast_to(origins, directions.shape), directions, 1 / directions, np.arange(n))
+    directions = np.where(np.abs(directions) < 1e-9, f32(1e-9), directions)
+    rays = _Rays(np.broadcast_to(origins, directions.shape), directions, f32(1 / directions), np.arange(n))
     return rays, np.full(n, FAR), np.full(n, -1, np.int16)
 
 
 def _trace(part: Part, rays: _Rays, start: Array, limit: Array) -> tuple[NDArray[np.intp], Array]:
     """Sphere tracing: rows of `rays` that hit the part before `limit`, and where."""
     rows, t = np.arange(start.size), start.copy()
-    o, d, step = rays.origins, rays.directions, np.float32(part.step)
+    o, d, step = rays.origins, rays.directions, f32(part.step)
     found_rows, found_t = [], []
     for i in range(MAX_STEPS):
         distance = part.distance(o + d * t)
@@ -228,7 +235,7 @@ def _trace(part: Part, rays: _Rays, start: Array, limit: Array) -> tuple[NDArray
     return np.concatenate(found_rows), np.concatenate(found_t)
 
 
-def _gradient(distance: Distance, p: Array, h: np.float32) -> Array:
-    corners = np.float32([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])[:, :, None]
+def _gradient(distance: Distance, p: Array, h: Array) -> Array:
+    corners = f32([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])[:, :, None]
     gradient = sum(corner * distance(p + corner * h) for corner in corners)
-    return gradient / np.maximum(np.sqrt((gradient * gradient).sum(axis=0)), np.float32(1e-12))
+    return gradient / np.maximum(np.sqrt((gradient * gradient).sum(axis=0)), f32(1e-12))

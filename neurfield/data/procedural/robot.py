@@ -7,11 +7,9 @@ from itertools import pairwise
 import numpy as np
 
 from neurfield.data.procedural import shapes, textures
-from neurfield.data.procedural.model import Group, Part, Surface, plain
-from neurfield.data.procedural.shapes import Array, Distance
+from neurfield.data.procedural.model import Group, Part, Point, Surface, plain
+from neurfield.data.procedural.shapes import Array, Distance, f32
 from neurfield.data.procedural.textures import linear, mix
-
-Point = tuple[float, float, float]
 
 FLOOR = -0.80
 TEAL, CREAM, RED = linear("#1f8f8a"), linear("#f3e6c8"), linear("#d2402f")
@@ -39,14 +37,14 @@ def chain(points: Sequence[Point], radius: float, surface) -> Part:
 def tiles() -> Group:
     def glaze(p: Array, n: Array) -> Surface:
         u, v = (
-            p[0] + np.float32(9.72),
-            p[1] + np.float32(9.72),
+            p[0] + f32(9.72),
+            p[1] + f32(9.72),
         )  # lines at the edges, which are 3.5 tiles from the middle
         dark = textures.checker(u, v, 0.24)
-        tone = textures.fractal(p, 6.0, 2) * np.float32(0.35) + np.float32(0.82)
+        tone = textures.fractal(p, 6.0, 2) * f32(0.35) + f32(0.82)
         color = mix(linear("#efe9dc"), linear("#2f5d86"), dark) * tone
         joint = textures.grid_lines(u, v, 0.24, 0.014)
-        return Surface(mix(color, linear("#8b8378"), joint), np.float32(0.6) - np.float32(0.5) * joint)
+        return Surface(mix(color, linear("#8b8378"), joint), f32(0.6) - f32(0.5) * joint)
 
     def frame(p: Array, n: Array) -> Surface:
         return Surface(textures.wood(p, linear("#b98350"), linear("#6a3f1f")), 0.3)
@@ -65,28 +63,28 @@ def body() -> Group:
     centre = (0.0, 0.0, -0.06)
 
     def enamel(p: Array, n: Array) -> Surface:
-        x, z = p[0], p[2] - np.float32(centre[2])
+        x, z = p[0], p[2] - f32(centre[2])
         worn = textures.fractal(p, 9.0, 3)
-        seam = textures.step(0.25, -np.abs(np.abs(z) - np.float32(0.25)) + np.float32(0.2545))
-        rivet_x = x - np.round(x / np.float32(0.08)) * np.float32(0.08)
-        rivet_z = np.abs(z) - np.float32(0.272)
-        rivet = np.float32(rivet_x * rivet_x + rivet_z * rivet_z < 0.012**2)
-        color = mix(TEAL * (np.float32(0.8) + np.float32(0.4) * worn), linear("#0d4546"), seam)
+        seam = textures.step(0.25, -np.abs(np.abs(z) - f32(0.25)) + f32(0.2545))
+        rivet_x = x - np.round(x / f32(0.08)) * f32(0.08)
+        rivet_z = np.abs(z) - f32(0.272)
+        rivet = f32(rivet_x * rivet_x + rivet_z * rivet_z < 0.012**2)
+        color = mix(TEAL * (f32(0.8) + f32(0.4) * worn), linear("#0d4546"), seam)
         return Surface(mix(color, BRASS, rivet), 0.6)
 
     def dial(p: Array, n: Array) -> Surface:
-        x, z = p[0] + np.float32(0.12), p[2] - np.float32(0.03)
+        x, z = p[0] + f32(0.12), p[2] - f32(0.03)
         r = np.sqrt(x * x + z * z)
         angle = np.arctan2(z, x)
-        ticks = textures.stripes(angle / np.float32(2 * np.pi) * 16 + np.float32(0.12), 1.0, 0.24)
+        ticks = textures.stripes(angle / f32(2 * np.pi) * 16 + f32(0.12), 1.0, 0.24)
         ring = textures.step(0.062, r) * textures.step(-0.083, -r) * ticks
-        needle = np.float32(np.abs(x * np.float32(0.8) - z * np.float32(0.6)) < 0.006) * (x + z > -0.02) * (r < 0.07)
+        needle = f32(np.abs(x * f32(0.8) - z * f32(0.6)) < 0.006) * (x + z > -0.02) * (r < 0.07)
         color = mix(linear("#fbf6e8"), RUBBER, ring)
         return Surface(mix(color, RED, np.clip(needle + (r < 0.014), 0, 1).astype(np.float32)), 0.55)
 
     def grille(p: Array, n: Array) -> Surface:
         slot = textures.stripes(p[2], 0.032, 0.45)
-        return Surface(mix(BRASS, BRASS * np.float32(0.08), slot), 0.6, 1.0)
+        return Surface(mix(BRASS, BRASS * f32(0.08), slot), 0.6, 1.0)
 
     front, brass = -0.245, plain(BRASS, 0.8, 1.0)
     lamps = [("#e23b2e", 0.06), ("#f2b632", 0.14), ("#3aa655", 0.22)]
@@ -113,25 +111,23 @@ def head() -> Group:
 
     def face(p: Array, n: Array) -> Surface:
         worn = textures.fractal(p, 8.0, 3)
-        color = CREAM * (np.float32(0.84) + np.float32(0.3) * worn)
-        cheek = textures.step(
-            0.0, np.float32(0.045) - np.hypot(np.abs(p[0]) - np.float32(0.165), p[2] - np.float32(z - 0.075))
-        )
-        cheek = cheek * np.float32(p[1] < -0.1)
-        stripe = textures.step(0.098, p[2] - np.float32(z)) * textures.step(-0.125, np.float32(z) - p[2])
+        color = CREAM * (f32(0.84) + f32(0.3) * worn)
+        cheek = textures.step(0.0, f32(0.045) - np.hypot(np.abs(p[0]) - f32(0.165), p[2] - f32(z - 0.075)))
+        cheek = cheek * f32(p[1] < -0.1)
+        stripe = textures.step(0.098, p[2] - f32(z)) * textures.step(-0.125, f32(z) - p[2])
         return Surface(mix(mix(color, linear("#e88d72"), cheek), RED, stripe), 0.5)
 
     def eye(p: Array, n: Array) -> Surface:
-        x, height = np.abs(p[0]) - np.float32(0.09), p[2] - np.float32(z + 0.02)
+        x, height = np.abs(p[0]) - f32(0.09), p[2] - f32(z + 0.02)
         r = np.hypot(x, height)
         iris = textures.step(0.024, r) * textures.step(-0.042, -r)
-        shine = np.float32(np.hypot(x + np.float32(0.012), height - np.float32(0.014)) < 0.008)
+        shine = f32(np.hypot(x + f32(0.012), height - f32(0.014)) < 0.008)
         color = mix(linear("#0e1216"), linear("#39c8e0"), iris)
         color = mix(color, linear("#ffffff"), shine)
-        return Surface(color, 0.85, 0.0, color * np.float32(0.35))
+        return Surface(color, 0.85, 0.0, color * f32(0.35))
 
     def teeth(p: Array, n: Array) -> Surface:
-        gap = textures.stripes(p[0] + np.float32(0.0125), 0.05, 0.26)
+        gap = textures.stripes(p[0] + f32(0.0125), 0.05, 0.26)
         return Surface(mix(STEEL, RUBBER, gap), 0.5)
 
     front = -0.19
@@ -169,8 +165,8 @@ def ribbed(radius: float, length: float, ribs: int) -> Distance:
 
     def distance(p: Array) -> Array:
         q = p.copy()
-        index = np.clip(np.floor(p[2] / np.float32(pitch)), 0, ribs - 1)
-        q[2] = p[2] - (index + np.float32(0.5)) * np.float32(pitch)
+        index = np.clip(np.floor(p[2] / f32(pitch)), 0, ribs - 1)
+        q[2] = p[2] - (index + f32(0.5)) * f32(pitch)
         return np.minimum(tube(p), ring(q))
 
     return distance
@@ -191,12 +187,12 @@ def legs() -> Group:
 
 
 def cut_at_floor(shape: Distance) -> Distance:
-    return lambda p: np.maximum(shape(p), np.float32(FLOOR) - p[2])
+    return lambda p: np.maximum(shape(p), f32(FLOOR) - p[2])
 
 
 def boot(p: Array, n: Array) -> Surface:
     sole = textures.step(FLOOR + 0.035, p[2])
-    return Surface(mix(RUBBER, RED * (np.float32(0.85) + np.float32(0.3) * textures.noise(p, 14.0)), sole), 0.5)
+    return Surface(mix(RUBBER, RED * (f32(0.85) + f32(0.3) * textures.noise(p, 14.0)), sole), 0.5)
 
 
 HAND = (0.60, -0.10, 0.26)
@@ -229,13 +225,13 @@ def balloon() -> Group:
     bend = [start + (end - start) * t + np.array([0.05, -0.02, 0]) * np.sin(np.pi * t) for t in np.linspace(0, 1, 9)]
 
     def rubber(p: Array, n: Array) -> Surface:
-        gore = np.arctan2(p[1] - np.float32(y), p[0] - np.float32(x)) / np.float32(2 * np.pi) * 8
+        gore = np.arctan2(p[1] - f32(y), p[0] - f32(x)) / f32(2 * np.pi) * 8
         stripe = textures.stripes(gore, 2.0, 0.5)
         return Surface(mix(linear("#f0b429"), linear("#e2562f"), stripe), 0.85)
 
     def shape(p: Array) -> Array:
         taper = p.copy()
-        taper[:2] /= np.float32(0.86) + np.float32(0.14) * np.clip((p[2] + np.float32(0.22)) * np.float32(2.6), 0, 1)
+        taper[:2] /= f32(0.86) + f32(0.14) * np.clip((p[2] + f32(0.22)) * f32(2.6), 0, 1)
         return shapes.ellipsoid(0.21, 0.21, 0.25)(taper)
 
     return Group([
@@ -250,26 +246,26 @@ def toys() -> Group:
     ball = (-0.62, -0.55, FLOOR + 0.17)
 
     def panels(p: Array, n: Array) -> Surface:
-        q = shapes.rotation(20, 35, 50) @ (p - np.float32(ball)[:, None])
-        sector = np.floor((np.arctan2(q[1], q[0]) / np.float32(2 * np.pi) + np.float32(0.5)) * 6) % 6
+        q = shapes.rotation(20, 35, 50) @ (p - f32(ball)[:, None])
+        sector = np.floor((np.arctan2(q[1], q[0]) / f32(2 * np.pi) + f32(0.5)) * 6) % 6
         palette = np.concatenate(
             [linear(c) for c in ("#e8e3d6", "#d2402f", "#e8e3d6", "#f0b429", "#e8e3d6", "#2f6fb0")], axis=1
         )
         color = palette[:, np.clip(sector, 0, 5).astype(np.int64)]
-        cap = np.float32(np.abs(q[2]) > 0.155)
+        cap = f32(np.abs(q[2]) > 0.155)
         return Surface(mix(color, linear("#e8e3d6"), cap), 0.65)
 
     def block(first: str, second: str, centre: Point, yaw: float):
         turn = shapes.rotation(yaw).T
 
         def paint(p: Array, n: Array) -> Surface:
-            q, m = turn @ (p - np.float32(centre)[:, None]), np.abs(turn @ n)
+            q, m = turn @ (p - f32(centre)[:, None]), np.abs(turn @ n)
             u = np.where(m[0] > 0.7, q[1], q[0])
             v = np.where(m[2] > 0.7, q[1], q[2])
             edge = np.maximum(np.abs(u), np.abs(v))
             border = textures.step(0.085, edge) * textures.step(-0.105, -edge)
             ring = textures.step(0.032, np.hypot(u, v)) * textures.step(-0.058, -np.hypot(u, v))
-            grain = textures.wood(q * np.float32(2.5), linear("#e2bd86"), linear("#b98a52"))
+            grain = textures.wood(q * f32(2.5), linear("#e2bd86"), linear("#b98a52"))
             return Surface(mix(mix(grain, linear(first), border), linear(second), ring), 0.3)
 
         return paint

@@ -5,7 +5,7 @@ import numpy as np
 
 from neurfield.data.procedural.lighting import display
 from neurfield.data.procedural.model import FAR, Model
-from neurfield.data.procedural.shapes import Array
+from neurfield.data.procedural.shapes import Array, f32
 from neurfield.geometry import Mesh, marching_cubes
 
 NEWTON_STEPS = 2
@@ -16,7 +16,7 @@ def surface_mesh(model: Model, resolution: int) -> Mesh:
 
     Edges between faces of a solid are bevelled over one cell; parts thinner than a cell may have holes.
     """
-    cell = np.float32((model.high - model.low).max() / resolution)
+    cell = f32((model.high - model.low).max() / resolution)
     low = model.low - 2 * cell
     shape = tuple(int(n) for n in np.ceil((model.high - model.low) / cell).astype(np.int64) + 5)
     axes = [low[i] + cell * np.arange(n, dtype=np.float32) for i, n in enumerate(shape)]
@@ -25,7 +25,7 @@ def surface_mesh(model: Model, resolution: int) -> Mesh:
         (shape[0], shape[1], shape[2]),
         0.0,
     )
-    points = np.float32(vertices).T * cell + low[:, None]
+    points = f32(vertices).T * cell + low[:, None]
     for _ in range(NEWTON_STEPS):
         distance, part = model.nearest(points, float(2 * cell))
         points = points - model.normals(points, part) * np.clip(distance, -cell / 2, cell / 2)
@@ -34,13 +34,17 @@ def surface_mesh(model: Model, resolution: int) -> Mesh:
     colors = np.zeros_like(points)
     for solid, rows in model.by_part(part):
         surface = solid.surface(points[:, rows], normals[:, rows])
-        colors[:, rows] = display(surface.albedo * np.float32(1.4))
+        colors[:, rows] = display(surface.albedo * f32(1.4))
     return Mesh(
-        points.T.astype(np.float64), faces, normals.T.copy(), np.uint8(colors.T * 255 + 0.5), {"frame": "world"}
+        points.T.astype(np.float64),
+        faces,
+        normals.T.copy(),
+        (colors.T * 255 + 0.5).astype(np.uint8),
+        {"frame": "world"},
     )
 
 
-def _distances(model: Model, x: Array, y: Array, z: Array, cell: np.float32) -> Array:
+def _distances(model: Model, x: Array, y: Array, z: Array, cell: Array) -> Array:
     """Signed distances `[nx, ny, nz]` on a grid, each part within its box and two cells around it; FAR elsewhere."""
     result = np.full((len(x), len(y), len(z)), FAR)
     for part in model.parts:

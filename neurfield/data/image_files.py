@@ -81,17 +81,21 @@ class ImageHeader:
         return self.channels * (4 if self.is_float else 1)
 
 
+def n_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Maps over files on one thread per core, results in order; Pillow and zlib leave Python's lock while they decode.
 
     Pillow's own size limit is lifted meanwhile: ours is checked before, per file, and can be raised by the caller. All
     threads have ended when this returns or raises (a generator here could be collected, and joined, by its own worker).
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(n_threads()) as pool:
             return list(pool.map(function, items))
     finally:
         Image.MAX_IMAGE_PIXELS = limit

@@ -18,7 +18,7 @@ from torch import Tensor
 from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.data import nerf_synthetic, scene_file, tiny_nerf, transforms
-from neurfield.data.image_files import in_threads, read_mask, read_pixels
+from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest, View
@@ -113,14 +113,14 @@ class MemoryPlan:
 def plan_memory(manifest: Manifest) -> MemoryPlan:
     """What loading the data set will take, without decoding it."""
     pixels = [view.intrinsics.width * view.intrinsics.height for view in manifest.views]
-    images = [view.decoded_bytes for view in manifest.views]
+    pixel_bytes = max(view.header.pixel_bytes for view in manifest.views)  # one transparent image makes all RGBA
     masks = [n if view.mask or view.ignore_mask else 0 for n, view in zip(pixels, manifest.views, strict=True)]
-    # Two threads at least hold a decoded image and its copy; shrinking works in float32.
+    # Each thread holds a decoded image and its copy; shrinking works in float32.
     stored = [
         v.header.width * v.header.height * v.header.pixel_bytes * (8 if v.shrink > 1 else 2) for v in manifest.views
     ]
     return MemoryPlan(
-        len(pixels), sum(pixels), sum(images), sum(masks), sum(sorted(stored)[-torch.get_num_threads() :])
+        len(pixels), sum(pixels), pixel_bytes * sum(pixels), sum(masks), sum(sorted(stored)[-n_threads() :])
     )
 
 
@@ -133,8 +133,7 @@ def decode(manifest: Manifest) -> Scene:
     views = manifest.views
     if len({view.header.is_float for view in views}) > 1:
         raise UserError(f"{manifest.name}: EXR (linear) and other (sRGB) images cannot be mixed in one data set")
-    decoded = in_threads(_image, views)
-    images = _same_channels(decoded)
+    images = _same_channels(in_threads(_image, views))
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None
     transform = manifest.applied_transform
@@ -190,14 +189,12 @@ def _same_channels(images: list[np.ndarray]) -> list[Tensor]:
     """All RGBA if any image has transparent pixels, else all RGB: alpha that is full everywhere says nothing."""
     full = 1.0 if images[0].dtype == np.float32 else 255
     has_alpha = any(image.shape[2] == 4 and (image[:, :, 3] < full).any() for image in images)
-    result = []
-    for image in images:
+    for i, image in enumerate(images):  # in place, so that no second copy of all images is alive
         if has_alpha and image.shape[2] == 3:
-            image = np.concatenate([image, np.full((*image.shape[:2], 1), full, image.dtype)], axis=2)
+            images[i] = np.concatenate([image, np.full((*image.shape[:2], 1), full, image.dtype)], axis=2)
         elif not has_alpha and image.shape[2] == 4:
-            image = np.ascontiguousarray(image[:, :, :3])
-        result.append(torch.from_numpy(image))
-    return result
+            images[i] = np.ascontiguousarray(image[:, :, :3])
+    return [torch.from_numpy(image) for image in images]
 
 
 def _mask(view: View) -> Tensor | None:

@@ -30,13 +30,13 @@ def resolve(root: Path, name: object, where: str, allow_outside: bool = False) -
 
 
 def find_image(root: Path, name: object, where: str, allow_outside: bool = False) -> Path | None:
-    """The existing image that `name` means, with or without its suffix; None when there is none.
+    """The existing file that `name` means, or that with the suffix of an image; None when there is none.
 
     Raises:
         UserError: as `resolve`.
     """
     exact = resolve(root, name, where, allow_outside)
-    if exact.suffix.lower() in IMAGE_SUFFIXES and exact.is_file():
+    if exact.is_file():
         return exact
     for suffix in IMAGE_SUFFIXES:
         for spelled in (suffix, suffix.upper()):

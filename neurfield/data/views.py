@@ -71,11 +71,6 @@ class View:
     mask: Path | None = None
     ignore_mask: Path | None = None
 
-    @property
-    def decoded_bytes(self) -> int:
-        """Of the image in memory, without its mask."""
-        return self.intrinsics.width * self.intrinsics.height * self.header.pixel_bytes
-
 
 @dataclass(frozen=True)
 class Manifest:

@@ -17,12 +17,11 @@ def resolve(root: Path, name: object, where: str, allow_outside: bool = False) -
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise UserError(f"{where}: expected a path, got {name!r}")
-    relative = Path(name.replace("\\", "/"))
-    path = root / relative
+    path = root / name.replace("\\", "/")
     if allow_outside:
         return path
     # Links count as leaving even if what they point at is missing: resolve() follows what exists and keeps the rest.
-    if relative.is_absolute() or not path.resolve().is_relative_to(root):
+    if not path.resolve().is_relative_to(root):
         raise UserError(
             f"{where}: the path {name!r} leaves the data folder {root}; put the file inside, or pass --allow-outside"
         )

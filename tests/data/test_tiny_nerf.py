@@ -21,7 +21,10 @@ def write(path: Path, n: int = 16, **changes: Any) -> Path:
 
 
 def test_float_images_come_back_as_the_bytes_they_were(tmp_path: Path) -> None:
-    scene = load_scene(write(tmp_path / "a.npz"))
+    images = np.stack([pixels(i) for i in range(16)]).astype(np.float64) / 255
+    off = np.random.default_rng(1).uniform(-0.4, 0.4, images.shape) / 255  # to be rounded, not cut
+    write(tmp_path / "a.npz", images=np.clip(images + off, 0, 1).astype(np.float32))
+    scene = load_scene(tmp_path / "a.npz")
     for i in (0, 15):
         np.testing.assert_array_equal(scene.images[i].numpy(), pixels(i))
     assert scene.cameras.intrinsics[0].tolist() == [10.0, 10.0, 4.0, 3.0]

@@ -180,7 +180,10 @@ def test_instant_ngp_map_is_not_forced_on_a_scene_that_lies_elsewhere(tmp_path: 
 
 
 def test_overrides_keep_the_centre(tmp_path: Path) -> None:
-    transforms(tmp_path)
+    content = transforms(tmp_path)
+    for frame in content["frames"]:
+        frame["transform_matrix"][0][3] += 7
+    write_json(tmp_path / "transforms.json", content)
     automatic = load_scene(tmp_path).normalization
     center = automatic.to_world(torch.tensor([0.5, 0.5, 0.5]))
     wider = load_scene(tmp_path, scale=automatic.scale / 2, aabb_scale=16).normalization

@@ -86,6 +86,26 @@ static void bind(nb::module_& m) {
       nb::arg("max_level").none(), nb::arg("dL_dparams").noconvert(), ReleaseGil());
 }
 
+static void bind_backward_adam(nb::module_& m) {
+  m.def(
+      "hash_grid_backward_adam",
+      [](const Layout& layout, float per_level_scale, Array<const float, 2> x, Array<const float, 2> dL_dy,
+         Array<float, 1> params, Array<float, 1> exp_avg, Array<float, 1> exp_avg_sq,
+         std::optional<Array<int16_t, 1>> steps, std::optional<Array<int16_t, 1>> copy, Array<float, 2> grad_scratch,
+         const std::array<double, 5>& rates, int64_t step) {
+        const cpu::AdamArrays<float> arrays{params.data(),       nullptr,
+                                            exp_avg.data(),      exp_avg_sq.data(),
+                                            data_or_null(steps), reinterpret_cast<half*>(data_or_null(copy))};
+        const AdamConfig adam{rates[0], rates[1], rates[2], rates[3], rates[4], true, true};
+        cpu::hash_grid_backward_adam(config_of(layout, per_level_scale), x.data(), dL_dy.data(), adam, step, arrays,
+                                     grad_scratch.data(), x.shape(0));
+      },
+      nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("dL_dy").noconvert(),
+      nb::arg("params").noconvert(), nb::arg("exp_avg").noconvert(), nb::arg("exp_avg_sq").noconvert(),
+      nb::arg("steps").noconvert().none(), nb::arg("copy").noconvert().none(), nb::arg("grad_scratch").noconvert(),
+      nb::arg("rates"), nb::arg("step"), ReleaseGil());
+}
+
 void bind_hash_grid(nb::module_& m) {
   m.def(
       "hash_grid_levels",
@@ -101,6 +121,7 @@ void bind_hash_grid(nb::module_& m) {
   bind_table<double, double>(m);
   bind<float>(m);
   bind<double>(m);
+  bind_backward_adam(m);
 }
 
 }  // namespace nf

@@ -93,12 +93,8 @@ int64_t step_vectors(const AdamUpdate<double>&, const std::vector<double>&, bool
 
 template <typename T>
 AdamArrays<T> AdamArrays<T>::from(int64_t offset) const {
-  return {params + offset,
-          grad + offset,
-          exp_avg + offset,
-          exp_avg_sq + offset,
-          steps ? steps + offset : nullptr,
-          copy ? copy + offset : nullptr};
+  const auto at = [offset](auto* array) { return array ? array + offset : nullptr; };
+  return {at(params), at(grad), at(exp_avg), at(exp_avg_sq), at(steps), at(copy)};
 }
 
 template <typename T>

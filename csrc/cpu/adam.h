@@ -20,7 +20,7 @@ struct AdamArrays {
   T* exp_avg_sq;   // second moment
   int16_t* steps;  // updates that each parameter has seen, at most 32767; null: all have seen `step` - 1
   half* copy;      // receives the masters rounded to half
-  AdamArrays from(int64_t offset) const;
+  AdamArrays from(int64_t offset) const;  // the same arrays from an element on
 };
 
 template <typename T>

@@ -2,6 +2,7 @@
 #include "cpu/hash_grid.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "core/parallel.h"
 #include "cpu/hash_grid_dispatch.h"
@@ -10,57 +11,137 @@
 namespace nf::cpu {
 namespace {
 
-constexpr int64_t kChunk = 2048;
+constexpr int64_t kBatch = 1 << 17;  // samples that pass through all levels together: 16 MB of 32 features
+constexpr int64_t kChunk = 4096;     // samples of one task
 
-// The axes of kChunk positions as separate arrays, on the stack.
+// Positions [n, D] as one array per axis.
 template <int D>
 struct Axes {
-  float values[D][kChunk];
+  std::unique_ptr<float[]> values;
   const float* x[D];
-  Axes(const float* positions, int64_t n) {
-    for (int d = 0; d < D; ++d) {
-      x[d] = values[d];
-      for (int64_t i = 0; i < n; ++i) values[d][i] = positions[i * D + d];
-    }
+
+  Axes(const float* positions, int64_t n) : values(new float[D * n + 1]) {
+    for (int d = 0; d < D; ++d) x[d] = &values[d * n];
+    parallel_ranges(n, kChunk, [&](int64_t begin, int64_t end) {
+      for (int d = 0; d < D; ++d)
+        for (int64_t i = begin; i < end; ++i) values[d * n + i] = positions[i * D + d];
+    });
   }
 };
 
+// [n_levels][n][F] to [n][n_levels][F], or back.
+template <int F, bool kToSamples>
+void reorder(const float* source, float* target, int n_levels, int64_t n) {
+  parallel_ranges(n, 256, [&](int64_t begin, int64_t end) {
+    for (int l = 0; l < n_levels; ++l)
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t by_level = (l * n + i) * F, by_sample = (i * n_levels + l) * F;
+        std::memcpy(target + (kToSamples ? by_sample : by_level), source + (kToSamples ? by_level : by_sample),
+                    F * sizeof(float));
+      }
+  });
+}
+
+// Zeroes the rows of the levels that max_level hides; values [n, n_levels, F].
 template <typename T>
-void hide(T* y, int64_t stride, int n_features, int64_t begin, int64_t n, MaxLevel max_level, int level_idx,
-          int n_levels) {
+void hide(T* values, const GridConfig& config, MaxLevel max_level, int64_t n) {
   if (!max_level.values) return;
-  for (int64_t i = 0; i < n; ++i)
-    if (max_level.hides(level_idx, n_levels, begin + i)) std::fill_n(y + i * stride, n_features, T(0));
+  const int F = config.n_features_per_level;
+  parallel_for(n, [&](int64_t i) {
+    for (int l = 0; l < config.n_levels; ++l)
+      if (max_level.hides(l, config.n_levels, i)) std::fill_n(values + (i * config.n_levels + l) * F, F, T(0));
+  });
 }
 
+// Reads one share of a table from end to end: it comes into cache at the speed of a stream, not of random misses.
+template <typename P>
+void warm(const P* table, int64_t n, int64_t share, int64_t n_shares) {
+  const char* bytes = reinterpret_cast<const char*>(table);
+  const int64_t size = n * static_cast<int64_t>(sizeof(P));
+  for (int64_t b = size * share / n_shares; b < size * (share + 1) / n_shares; b += 64)
+    static_cast<void>(*static_cast<const volatile char*>(bytes + b));
+}
+
+// Levels one after the other for all samples, each by all threads: one table at a time is in cache.
 template <typename P, int D, int F>
-void forward_chunk(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const P* params,
-                   float* y, int64_t n) {
+void forward(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const P* params, float* y,
+             int64_t n) {
   const Axes<D> axes(x, n);
-  for (size_t l = 0; l < levels.size(); ++l)
-    encode_level<P, D, F>(levels[l], config.interpolation, params + levels[l].offset * F, axes.x, n, y + l * F,
-                          int64_t(levels.size()) * F);
+  std::unique_ptr<float[]> by_level(new float[config.n_levels * n * F]);
+  const int64_t n_chunks = (n + kChunk - 1) / kChunk;
+  const int64_t n_shares = std::min<int64_t>(num_threads(), n_chunks);
+  parallel_tasks(config.n_levels * n_chunks, [&](int64_t task, int) {
+    const int64_t l = task / n_chunks, chunk = task % n_chunks, begin = chunk * kChunk;
+    const GridLevel& level = levels[l];
+    const P* table = params + level.offset * F;
+    const bool most_is_read = n << D > int64_t(level.n_entries) / 4;
+    if (chunk < n_shares && most_is_read) warm(table, int64_t(level.n_entries) * F, chunk, n_shares);
+    const float* chunk_x[D];
+    for (int d = 0; d < D; ++d) chunk_x[d] = axes.x[d] + begin;
+    encode_level<P, D, F>(level, config.interpolation, table, chunk_x, std::min(kChunk, n - begin),
+                          &by_level[(l * n + begin) * F], F);
+  });
+  reorder<F, true>(by_level.get(), y, config.n_levels, n);
 }
 template <typename P, int D, int F>
-void forward_chunk(const GridConfig& config, const std::vector<GridLevel>& levels, const double* x, const P* params,
-                   double* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    for (size_t l = 0; l < levels.size(); ++l)
+void forward(const GridConfig& config, const std::vector<GridLevel>& levels, const double* x, const P* params,
+             double* y, int64_t n) {
+  parallel_for(n, [&](int64_t i) {
+    for (int l = 0; l < config.n_levels; ++l)
       grid_forward<double, D, F>(levels[l], config.interpolation, params + levels[l].offset * F, x + i * D,
-                                 y + (i * levels.size() + l) * F);
+                                 y + (i * config.n_levels + l) * F);
+  });
 }
 
+// Calls use(level_idx, thread_idx) for all levels, the costly fine ones first.
+template <typename Use>
+void for_levels(const GridConfig& config, const Use& use) {
+  parallel_tasks(config.n_levels,
+                 [&](int64_t task, int thread_idx) { use(config.n_levels - 1 - static_cast<int>(task), thread_idx); });
+}
+
+// Gradients of the features [n, n_levels, F] with hidden levels zeroed, as one block [n, F] per level.
 template <int D, int F>
-void scatter_chunk(const GridLevel& level, Interpolation interpolation, const float* x, const float* dL_dy, float* grad,
-                   int64_t n) {
-  const Axes<D> axes(x, n);
-  scatter_level<D, F>(level, interpolation, axes.x, n, dL_dy, F, grad);
+struct LevelGradients {
+  Axes<D> axes;
+  std::unique_ptr<float[]> by_level;
+  int64_t n;
+
+  LevelGradients(const GridConfig& config, const float* x, const float* dL_dy, MaxLevel max_level, int64_t n)
+      : axes(x, n), by_level(new float[config.n_levels * n * F + 1]), n(n) {
+    reorder<F, false>(dL_dy, by_level.get(), config.n_levels, n);
+    if (!max_level.values) return;
+    parallel_for(n, [&](int64_t i) {
+      for (int l = 0; l < config.n_levels; ++l)
+        if (max_level.hides(l, config.n_levels, i)) std::fill_n(&by_level[(l * n + i) * F], F, 0.0f);
+    });
+  }
+  void scatter(const GridConfig& config, const GridLevel& level, int l, float* grad) const {
+    scatter_level<D, F>(level, config.interpolation, axes.x, n, &by_level[l * n * F], F, grad);
+  }
+};
+
+template <int D, int F>
+void backward(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const float* dL_dy,
+              MaxLevel max_level, float* dL_dparams, int64_t n) {
+  const LevelGradients<D, F> gradients(config, x, dL_dy, max_level, n);
+  for_levels(config, [&](int l, int) {
+    float* grad = dL_dparams + levels[l].offset * F;
+    std::fill_n(grad, int64_t(levels[l].n_entries) * F, 0.0f);
+    gradients.scatter(config, levels[l], l, grad);
+  });
 }
 template <int D, int F>
-void scatter_chunk(const GridLevel& level, Interpolation interpolation, const double* x, const double* dL_dy,
-                   double* grad, int64_t n) {
-  for (int64_t i = 0; i < n; ++i)
-    grid_backward_table<double, D, F>(level, interpolation, x + i * D, dL_dy + i * F, grad);
+void backward(const GridConfig& config, const std::vector<GridLevel>& levels, const double* x, const double* dL_dy,
+              MaxLevel max_level, double* dL_dparams, int64_t n) {
+  for_levels(config, [&](int l, int) {
+    double* grad = dL_dparams + levels[l].offset * F;
+    std::fill_n(grad, int64_t(levels[l].n_entries) * F, 0.0);
+    for (int64_t i = 0; i < n; ++i)
+      if (!max_level.hides(l, config.n_levels, i))
+        grid_backward_table<double, D, F>(levels[l], config.interpolation, x + i * D,
+                                          dL_dy + (i * config.n_levels + l) * F, grad);
+  });
 }
 
 }  // namespace
@@ -79,34 +160,33 @@ template <typename T, typename P>
 void hash_grid_forward(const GridConfig& config, const T* x, const P* params, MaxLevel max_level, T* y, int64_t n) {
   const std::vector<GridLevel> levels = hash_grid_levels(config);
   dispatch_grid(config, [&](auto D, auto F) {
-    const int64_t width = int64_t(config.n_levels) * F;
-    parallel_ranges(n, kChunk, [&](int64_t begin, int64_t end) {
-      T* rows = y + begin * width;
-      forward_chunk<P, D, F>(config, levels, x + begin * D, params, rows, end - begin);
-      for (int l = 0; l < config.n_levels; ++l)
-        hide(rows + l * F, width, F, begin, end - begin, max_level, l, config.n_levels);
-    });
+    const int64_t width = config.n_levels * F;
+    for (int64_t begin = 0; begin < n; begin += kBatch)
+      forward<P, D, F>(config, levels, x + begin * D, params, y + begin * width, std::min(kBatch, n - begin));
   });
+  hide(y, config, max_level, n);
 }
 
 template <typename T>
 void hash_grid_backward_params(const GridConfig& config, const T* x, const T* dL_dy, MaxLevel max_level, T* dL_dparams,
                                int64_t n) {
   const std::vector<GridLevel> levels = hash_grid_levels(config);
+  dispatch_grid(config, [&](auto D, auto F) { backward<D, F>(config, levels, x, dL_dy, max_level, dL_dparams, n); });
+}
+
+void hash_grid_backward_adam(const GridConfig& config, const float* x, const float* dL_dy, const AdamConfig& adam,
+                             int64_t step, const AdamArrays<float>& arrays, float* grad_scratch, int64_t n) {
+  const std::vector<GridLevel> levels = hash_grid_levels(config);
+  int64_t largest = 0;
+  for (const GridLevel& level : levels) largest = std::max<int64_t>(largest, level.n_entries);
+  const AdamStep<float> run(adam, step, arrays.steps != nullptr);
   dispatch_grid(config, [&](auto D, auto F) {
-    const int64_t width = int64_t(config.n_levels) * F;
-    parallel_tasks(config.n_levels, [&](int64_t task, int) {
-      const int l = config.n_levels - 1 - static_cast<int>(task);  // the costly fine levels first
-      const GridLevel& level = levels[l];
-      T* grad = dL_dparams + level.offset * F;
-      std::fill_n(grad, int64_t(level.n_entries) * F, T(0));
-      T rows[kChunk * F];
-      for (int64_t begin = 0; begin < n; begin += kChunk) {
-        const int64_t count = std::min(kChunk, n - begin);
-        for (int64_t i = 0; i < count; ++i) std::copy_n(dL_dy + (begin + i) * width + l * F, int(F), rows + i * F);
-        hide(rows, F, F, begin, count, max_level, l, config.n_levels);
-        scatter_chunk<D, F>(level, config.interpolation, x + begin * D, rows, grad, count);
-      }
+    const LevelGradients<D, F> gradients(config, x, dL_dy, MaxLevel{}, n);
+    for_levels(config, [&](int l, int thread_idx) {
+      AdamArrays<float> level = arrays.from(levels[l].offset * F);
+      level.grad = grad_scratch + thread_idx * largest * F;
+      gradients.scatter(config, levels[l], l, level.grad);
+      run(level, int64_t(levels[l].n_entries) * F);
     });
   });
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grid encoding of a run of samples in one level, in SIMD: building blocks of the operator and of the fused
-// kernels. Positions come as one array per axis. Call level by level with 300 to 20 000 samples: a level's table (2 MB
-// at T = 2^19, F = 2, fp16) then stays in cache, which samples-first order loses (2 to 3 times slower). Cells and
+// kernels. Positions come as one array per axis. Blocks of 64 samples pass through two stages: indices with prefetches
+// one block ahead, then interpolation or scatter; without the prefetch, levels beyond L2 are 2 to 5 times slower. Work
+// level by level with at least 300 samples a call; the more, the longer a level's table stays in cache. Cells and
 // indices equal those of math/hash_grid.h bit for bit; interpolation rounds as nested lerps.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/gather.h"
 #include "core/simd.h"
@@ -16,27 +19,42 @@ namespace nf::cpu {
 
 namespace detail {
 
-// kLanes samples in one level. `upper[i]` is the interpolation weight of the upper vertex on axis i.
-template <int D>
-struct CellVector {
-  vu products[D];
-  vf upper[D];
+constexpr int64_t kPrefetchBytes = 256 * 1024;  // tables below stay in L2, where prefetching only costs
 
-  NF_HD CellVector(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t i) {
-    for (int d = 0; d < D; ++d) {
-      const vf position = fma(splat(level.scale), load(x[d] + i), splat(0.5f));
-      const vf lower = floor(position);
-      products[d] = (vu)floor_to_int(position) * level.factors[d];
-      const vf f = position - lower;
-      upper[d] = interpolation == Interpolation::kLinear       ? f
-                 : interpolation == Interpolation::kSmoothstep ? smoothstep(f)
-                                                               : f - f;
+NF_HD vf smoothstep(vf f) { return f * f * (3.0f - 2.0f * f); }
+
+// Where up to kSize samples lie in a level.
+template <int D>
+struct GridBlock {
+  static constexpr int kSize = 64;
+  uint32_t indices[1 << D][kSize];  // of the corners
+  float upper[D][kSize];            // interpolation weight of the upper vertex on each axis
+
+  // `x` holds whole vectors. Rows of `row_bytes` at `rows` are prefetched when that is not null.
+  template <bool kHashed>
+  NF_HD void prepare(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t begin, int n,
+                     const char* rows, int64_t row_bytes) {
+    const int n_corners = interpolation == Interpolation::kNearest ? 1 : 1 << D;
+    for (int j = 0; j < n; j += kLanes) {
+      vu products[D];
+      for (int d = 0; d < D; ++d) {
+        const vf position = fma(splat(level.scale), load(x[d] + begin + j), splat(0.5f));
+        const vf f = position - floor(position);
+        products[d] = (vu)floor_to_int(position) * level.factors[d];
+        store(upper[d] + j, interpolation == Interpolation::kLinear       ? f
+                            : interpolation == Interpolation::kSmoothstep ? smoothstep(f)
+                                                                          : f - f);  // 0, or NaN where x is not finite
+      }
+      for (int k = 0; k < n_corners; ++k) {
+        store(indices[k] + j, index<kHashed>(level, products, k));
+        if (rows)
+          for (int l = 0; l < kLanes; ++l) __builtin_prefetch(rows + indices[k][j + l] * row_bytes);
+      }
     }
   }
-  NF_HD static vf smoothstep(vf f) { return f * f * (3.0f - 2.0f * f); }
 
   template <bool kHashed>
-  NF_HD vu index(const GridLevel& level, int corner) const {
+  NF_HD static vu index(const GridLevel& level, const vu (&products)[D], int corner) {
     vu index{};
     for (int d = 0; d < D; ++d) {
       const vu product = corner >> d & 1 ? products[d] + level.factors[d] : products[d];
@@ -49,106 +67,111 @@ struct CellVector {
   }
 };
 
+// Calls use(block, begin, n) for all samples in order, each block prepared while the one before is used.
+template <bool kHashed, int D, typename Use>
+NF_HD void for_blocks(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t n,
+                      const void* table, int64_t row_bytes, const Use& use) {
+  constexpr int kSize = GridBlock<D>::kSize;
+  const bool prefetch = level.n_entries * row_bytes > kPrefetchBytes;
+  const char* rows = prefetch ? static_cast<const char*>(table) : nullptr;
+  GridBlock<D> blocks[2];
+  const auto prepare = [&](int64_t begin) {
+    GridBlock<D>& block = blocks[begin / kSize % 2];
+    if (n - begin >= kSize) {
+      block.template prepare<kHashed>(level, interpolation, x, begin, kSize, rows, row_bytes);
+      return;
+    }
+    float padded[D][kSize] = {};
+    const float* tail[D];
+    for (int d = 0; d < D; ++d) {
+      std::copy_n(x[d] + begin, n - begin, padded[d]);
+      tail[d] = padded[d];
+    }
+    block.template prepare<kHashed>(level, interpolation, tail, 0, static_cast<int>(n - begin), rows, row_bytes);
+  };
+  if (n > 0) prepare(0);
+  for (int64_t begin = 0; begin < n; begin += kSize) {
+    if (begin + kSize < n) prepare(begin + kSize);
+    use(blocks[begin / kSize % 2], begin, static_cast<int>(std::min<int64_t>(kSize, n - begin)));
+  }
+}
+
 // Features of `corner` and of all corners above it on the axes below kAxes, interpolated along those axes. Depth
 // first, so that few vectors are alive. lo + w (hi - lo) reproduces constants exactly.
-template <int kAxes, bool kHashed, typename P, int D, int F>
-NF_HD void interpolate(const GridLevel& level, const P* table, const CellVector<D>& cell, const vf (&upper)[D][F],
-                       int corner, vf (&out)[F]) {
+template <int kAxes, typename P, int D, int F>
+NF_HD void interpolate(const P* table, const GridBlock<D>& block, int j, const vf (&upper)[D][F], int corner,
+                       vf (&out)[F]) {
   if constexpr (kAxes == 0) {
-    gather_rows<P, F>(table, cell.template index<kHashed>(level, corner), out);
+    gather_rows<P, F>(table, load(block.indices[corner] + j), out);
   } else {
     vf hi[F];
-    interpolate<kAxes - 1, kHashed>(level, table, cell, upper, corner, out);
-    interpolate<kAxes - 1, kHashed>(level, table, cell, upper, corner | 1 << (kAxes - 1), hi);
+    interpolate<kAxes - 1>(table, block, j, upper, corner, out);
+    interpolate<kAxes - 1>(table, block, j, upper, corner | 1 << (kAxes - 1), hi);
     for (int v = 0; v < F; ++v) out[v] = madd(upper[kAxes - 1][v], hi[v] - out[v], out[v]);
   }
 }
 
-template <bool kHashed, typename P, int D, int F>
-NF_HD void encode_vector(const GridLevel& level, Interpolation interpolation, const P* table, const float* const* x,
-                         int64_t i, vf (&out)[F]) {
-  const CellVector<D> cell(level, interpolation, x, i);
-  if (interpolation == Interpolation::kNearest) {
-    gather_rows<P, F>(table, cell.template index<kHashed>(level, 0), out);
-    for (int d = 0; d < D; ++d) {
-      vf zero_or_nan[F];
-      spread<F>(cell.upper[d], zero_or_nan);
-      for (int v = 0; v < F; ++v) out[v] += zero_or_nan[v];
-    }
-    return;
-  }
+template <typename P, int D, int F>
+NF_HD void encode_vector(Interpolation interpolation, const P* table, const GridBlock<D>& block, int j, vf (&out)[F]) {
   vf upper[D][F];
-  for (int d = 0; d < D; ++d) spread<F>(cell.upper[d], upper[d]);
-  interpolate<D, kHashed>(level, table, cell, upper, 0, out);
+  for (int d = 0; d < D; ++d) spread<F>(load(block.upper[d] + j), upper[d]);
+  if (interpolation != Interpolation::kNearest) return interpolate<D>(table, block, j, upper, 0, out);
+  gather_rows<P, F>(table, load(block.indices[0] + j), out);
+  for (int d = 0; d < D; ++d)
+    for (int v = 0; v < F; ++v) out[v] += upper[d][v];
 }
 
 template <int F>
 NF_HD void store_rows(const vf (&rows)[F], int n_rows, float* out, int64_t out_stride) {
+  if (out_stride == F && n_rows == kLanes) {
+    for (int v = 0; v < F; ++v) store(out + v * kLanes, rows[v]);
+    return;
+  }
   float buffer[kLanes * F];
   for (int v = 0; v < F; ++v) store(buffer + v * kLanes, rows[v]);
   for (int l = 0; l < n_rows; ++l) std::memcpy(out + l * out_stride, buffer + l * F, F * sizeof(float));
 }
 
-// The last samples of a run, padded with zeros to a whole vector.
-template <int D>
-struct Tail {
-  float values[D][kLanes] = {};
-  const float* x[D];
-  Tail(const float* const* source, int64_t begin, int64_t n) {
-    for (int d = 0; d < D; ++d) {
-      std::memcpy(values[d], source[d] + begin, (n - begin) * sizeof(float));
-      x[d] = values[d];
-    }
-  }
+template <int F>
+struct Row {  // F floats that are added as one
+  typedef float Values __attribute__((vector_size(F * sizeof(float))));
+};
+template <>
+struct Row<1> {
+  typedef float Values;
 };
 
-template <bool kHashed, typename P, int D, int F>
-void encode_run(const GridLevel& level, Interpolation interpolation, const P* table, const float* const* x, int64_t n,
-                float* out, int64_t out_stride) {
-  vf rows[F];
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    encode_vector<kHashed, P, D, F>(level, interpolation, table, x, i, rows);
-    store_rows<F>(rows, kLanes, out + i * out_stride, out_stride);
-  }
-  if (i == n) return;
-  const Tail<D> tail(x, i, n);
-  encode_vector<kHashed, P, D, F>(level, interpolation, table, tail.x, 0, rows);
-  store_rows<F>(rows, static_cast<int>(n - i), out + i * out_stride, out_stride);
-}
-
-template <bool kHashed, int D, int F>
-NF_HD void scatter_vector(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t i,
-                          int n_rows, const float* dL_dy, int64_t dL_dy_stride, float* grad) {
-  const CellVector<D> cell(level, interpolation, x, i);
+template <int D, int F>
+NF_HD void scatter_vector(Interpolation interpolation, const GridBlock<D>& block, int j, int n_rows, const float* dL_dy,
+                          int64_t dL_dy_stride, float* grad) {
+  using Values = typename Row<F>::Values;
   const int n_corners = interpolation == Interpolation::kNearest ? 1 : 1 << D;
-  uint32_t indices[1 << D][kLanes];
   float weights[1 << D][kLanes];
   for (int k = 0; k < n_corners; ++k) {
-    store(indices[k], cell.template index<kHashed>(level, k));
     vf w = splat(1.0f);
-    for (int d = 0; d < D; ++d) w *= k >> d & 1 ? cell.upper[d] : 1.0f - cell.upper[d];
+    for (int d = 0; d < D; ++d) {
+      const vf upper = load(block.upper[d] + j);
+      w *= k >> d & 1 ? upper : 1.0f - upper;
+    }
     store(weights[k], w);
   }
   for (int l = 0; l < n_rows; ++l) {
-    const float* g = dL_dy + l * dL_dy_stride;
+    Values g;
+    std::memcpy(&g, dL_dy + l * dL_dy_stride, sizeof g);
     for (int k = 0; k < n_corners; ++k) {
-      float* entry = grad + int64_t(indices[k][l]) * F;
-      for (int f = 0; f < F; ++f) entry[f] += weights[k][l] * g[f];
+      float* entry = grad + int64_t(block.indices[k][j + l]) * F;
+      Values sum;
+      std::memcpy(&sum, entry, sizeof sum);
+      sum += weights[k][l] * g;
+      std::memcpy(entry, &sum, sizeof sum);
     }
   }
 }
 
-template <bool kHashed, int D, int F>
-void scatter_run(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t n,
-                 const float* dL_dy, int64_t dL_dy_stride, float* grad) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    scatter_vector<kHashed, D, F>(level, interpolation, x, i, kLanes, dL_dy + i * dL_dy_stride, dL_dy_stride, grad);
-  if (i == n) return;
-  const Tail<D> tail(x, i, n);
-  scatter_vector<kHashed, D, F>(level, interpolation, tail.x, 0, static_cast<int>(n - i), dL_dy + i * dL_dy_stride,
-                                dL_dy_stride, grad);
+// Calls run(std::true_type) for hashed levels and run(std::false_type) for others.
+template <typename Run>
+NF_HD void with_hashed(const GridLevel& level, const Run& run) {
+  level.hashed ? run(std::true_type()) : run(std::false_type());
 }
 
 }  // namespace detail
@@ -158,10 +181,16 @@ void scatter_run(const GridLevel& level, Interpolation interpolation, const floa
 template <typename P, int D, int F>
 void encode_level(const GridLevel& level, Interpolation interpolation, const P* table, const float* const* x, int64_t n,
                   float* out, int64_t out_stride) {
-  if (level.hashed)
-    detail::encode_run<true, P, D, F>(level, interpolation, table, x, n, out, out_stride);
-  else
-    detail::encode_run<false, P, D, F>(level, interpolation, table, x, n, out, out_stride);
+  const auto use = [&](const detail::GridBlock<D>& block, int64_t begin, int n_block) {
+    for (int j = 0; j < n_block; j += kLanes) {
+      vf rows[F];
+      detail::encode_vector<P, D, F>(interpolation, table, block, j, rows);
+      detail::store_rows<F>(rows, std::min(kLanes, n_block - j), out + (begin + j) * out_stride, out_stride);
+    }
+  };
+  detail::with_hashed(level, [&](auto hashed) {
+    detail::for_blocks<hashed.value, D>(level, interpolation, x, n, table, F * sizeof(P), use);
+  });
 }
 
 // grad[corner][f] += weight * dL_dy[i * dL_dy_stride + f] for all corners of all samples, in the order of samples.
@@ -169,10 +198,14 @@ void encode_level(const GridLevel& level, Interpolation interpolation, const P* 
 template <int D, int F>
 void scatter_level(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t n,
                    const float* dL_dy, int64_t dL_dy_stride, float* grad) {
-  if (level.hashed)
-    detail::scatter_run<true, D, F>(level, interpolation, x, n, dL_dy, dL_dy_stride, grad);
-  else
-    detail::scatter_run<false, D, F>(level, interpolation, x, n, dL_dy, dL_dy_stride, grad);
+  const auto use = [&](const detail::GridBlock<D>& block, int64_t begin, int n_block) {
+    for (int j = 0; j < n_block; j += kLanes)
+      detail::scatter_vector<D, F>(interpolation, block, j, std::min(kLanes, n_block - j),
+                                   dL_dy + (begin + j) * dL_dy_stride, dL_dy_stride, grad);
+  };
+  detail::with_hashed(level, [&](auto hashed) {
+    detail::for_blocks<hashed.value, D>(level, interpolation, x, n, grad, F * sizeof(float), use);
+  });
 }
 
 }  // namespace nf::cpu

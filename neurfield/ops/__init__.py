@@ -5,6 +5,7 @@ One file per operator, with the stem of its mathematics in csrc/math and of its 
 """
 
 from neurfield.ops.aabb import ray_aabb
+from neurfield.ops.adam import adam_step, hash_grid_adam_step
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
@@ -30,6 +31,7 @@ __all__ = [
     "MLPConfig",
     "PackedSamples",
     "SampledPixels",
+    "adam_step",
     "camera_rays",
     "carve",
     "close_unseen",
@@ -37,6 +39,7 @@ __all__ = [
     "frequency",
     "fused_mlp",
     "hash_grid",
+    "hash_grid_adam_step",
     "march",
     "occupancy_bits",
     "occupancy_coarse",

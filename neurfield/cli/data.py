@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from neurfield.data.options import LoadOptions
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import UserError
+from neurfield.files import atomic_path
 
 if TYPE_CHECKING:
     from neurfield.data.report import Report
@@ -92,11 +93,9 @@ def info(options: InfoOptions) -> int:
     output = options.output or Path(f"{manifest.name}-cameras.png")
     if output.suffix.lower() != ".png":
         raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
-    try:
+    with atomic_path(output) as temporary:
         output.parent.mkdir(parents=True, exist_ok=True)
-        draw(manifest).save(output)
-    except OSError as error:
-        raise MachineError(f"cannot write {output}: {error.strerror or error}") from None
+        draw(manifest).save(temporary)
     print(f"picture of the cameras: {output}")
     return 0
 

@@ -171,7 +171,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         (["info", "nowhere"], 2, "neurfield: nowhere: no such file or folder"),
         (["info", "cup", "--output", "a.gif"], 2, "expected a name that ends in .png"),
         (["info", "cup", "--aabb-scale", "3"], 2, "power of two"),
-        (["info", "cup", "--output", "/proc/a.png"], 1, "cannot write /proc/a.png"),
+        (["info", "cup", "--output", "/proc/a.png"], 1, "/proc/a.png: cannot write"),
         (["make", "lighthous"], 2, "unknown procedural scene 'lighthous', did you mean 'lighthouse'?"),
     ],
 )

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "bindings/common.h"
+#include "cpu/fma_peak.h"
 
 namespace nf {
 
@@ -63,6 +64,7 @@ void bind_fused_mlp(nb::module_& m) {
       },
       nb::arg("shape"), nb::arg("n"),
       "Values that forward keeps for backward, and values of scratch of forward and backward.");
+  m.def("measure_fma_peak", &cpu::measure_fma_peak, nb::arg("seconds"), ReleaseGil());
   bind<float>(m);
   bind<double>(m);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The native module. It is built once per instruction set (NF_MODULE_NAME); neurfield/_native picks one at import.
 #include "bindings/common.h"
+#include "core/buffer_pool.h"
 #include "core/parallel.h"
 #include "core/simd.h"
 
@@ -35,12 +36,20 @@ static nb::list supported_isas() {
   return isas;
 }
 
+// A tensor of bytes whose memory goes back to the pool with its storage.
+static nb::ndarray<nb::pytorch, uint8_t, nb::ndim<1>> pooled_bytes(size_t n) {
+  void* data = acquire_buffer(n);
+  return {data, {n}, nb::capsule(data, [](void* p) noexcept { release_buffer(p); })};
+}
+
 }  // namespace nf
 
 NB_MODULE(NF_MODULE_NAME, m) {
   m.def("supported_isas", &nf::supported_isas);
   m.def("set_num_threads", &nf::set_num_threads);
   m.def("num_threads", &nf::num_threads);
+  m.def("pooled_bytes", &nf::pooled_bytes, nf::nb::arg("n"));
+  m.def("idle_buffer_bytes", &nf::idle_buffer_bytes);
   m.attr("simd_lanes") = nf::kLanes;
   nf::bind_aabb(m);
   nf::bind_camera(m);

@@ -2,13 +2,11 @@
 #include "cpu/fused_mlp.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 
 #include "core/parallel.h"
 #include "cpu/activation.h"
 #include "cpu/mlp_tile.h"
+#include "cpu/tile_memory.h"
 
 namespace nf::cpu {
 namespace {
@@ -34,60 +32,17 @@ Layer layer_of(const MlpShape& shape, int64_t l) {
   return layer;
 }
 
-// Brings the data of the next tile into the second cache, a few lines at a time between the arithmetic of this tile:
-// read when they are needed, they would stall it (a third of the time at 2^17 samples).
-class NextTile {
- public:
-  // What the next tile reads: `rows` rows of `width` values.
-  template <typename T>
-  void add(const T* data, int64_t rows, int64_t width) {
-    if (rows <= 0) return;
-    const char* begin = reinterpret_cast<const char*>(data);
-    ranges_[n_ranges_++] = {begin, begin + rows * width * static_cast<int64_t>(sizeof(T))};
-  }
-  void step(int n_lines) {
-    for (int i = 0; i < n_lines && current_ < n_ranges_; ++i) {
-      Range& range = ranges_[current_];
-      __builtin_prefetch(range.cursor, 0, 2);
-      range.cursor += 64;
-      if (range.cursor >= range.end) ++current_;
-    }
-  }
-
- private:
-  struct Range {
-    const char* cursor;
-    const char* end;
-  };
-  Range ranges_[3];
-  int n_ranges_ = 0, current_ = 0;
-};
-
 // gemm_rows in chunks of rows (a multiple of every micro-tile), with prefetches in between.
 constexpr int64_t kChunkRows = 24;
-constexpr int kPrefetchLines = 96;
+constexpr int64_t kChunks = kTileRows / kChunkRows;
 template <typename T, typename Epilogue>
 void gemm_rows_prefetching(NextTile* next, const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns,
                            const T* bias, T* c, int64_t rows, const Epilogue& epilogue) {
   for (int64_t row = 0; row < rows; row += kChunkRows) {
     gemm_rows(a + row * lda, lda, b, n_sum, n_columns, bias, 0, c + row * n_columns, n_columns,
               std::min(kChunkRows, rows - row), epilogue.from(row));
-    next->step(kPrefetchLines);
+    next->step();
   }
-}
-
-// Past the caches: activations are read again only after all other tiles.
-template <typename T>
-NF_HD void stream(T* p, Vector<T> v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(reinterpret_cast<float*>(p), (__m512)v);
-#elif defined(__AVX2__)
-  _mm256_stream_ps(reinterpret_cast<float*>(p), (__m256)v);
-#elif defined(__x86_64__)
-  _mm_stream_ps(reinterpret_cast<float*>(p), (__m128)v);
-#else
-  detail::store_vector(p, v);
-#endif
 }
 
 // Keeps what is stored also in `saved` [rows, ld].
@@ -116,7 +71,7 @@ struct TileBuffers {
   explicit TileBuffers(const MlpShape& shape) {
     const int64_t widest = std::max({shape.n_neurons, shape.padded_inputs(), shape.padded_outputs()});
     const int64_t one = kTileRows * widest;
-    thread_local Memory memory;
+    thread_local ThreadMemory memory;
     T* data = memory.at_least<T>(5 * one);
     input = data;
     a = data + one;
@@ -124,24 +79,6 @@ struct TileBuffers {
     output = data + 3 * one;
     stored = data + 4 * one;
   }
-
- private:
-  struct Memory {
-    void* data = nullptr;
-    size_t bytes = 0;
-    template <typename U>
-    U* at_least(int64_t n) {
-      const size_t wanted = round_up(n * static_cast<int64_t>(sizeof(U)), 64);
-      if (wanted > bytes) {
-        std::free(data);
-        data = std::aligned_alloc(64, wanted);
-        bytes = data ? wanted : 0;
-        if (!data) throw std::bad_alloc();
-      }
-      return static_cast<U*>(data);
-    }
-    ~Memory() { std::free(data); }
-  };
 };
 
 template <typename T>
@@ -221,8 +158,7 @@ class Mlp {
     if (shape_.activation == Activation::kReLU) return product_saving(ReluEpilogue{}, saved);
     product_saving(NoEpilogue{}, saved && stores_input(shape_.activation));
     apply_activation(shape_.activation, out, out, rows * layer.n_out);
-    if (saved && !stores_input(shape_.activation))
-      for (int64_t i = 0; i < rows * layer.n_out; i += kWidth<T>) stream(saved + i, detail::load_vector(out + i));
+    if (saved && !stores_input(shape_.activation)) stream_copy(out, rows * layer.n_out, saved);
   }
 
   void output_layer(const T* h, int64_t rows, T* y, T* stored, const TileBuffers<T>& tile) const {
@@ -276,10 +212,12 @@ class Mlp {
     };
     if (l == 0) {
       const int64_t n_in = shape_.n_input_dims;
-      T* out = n_in == layer.n_in ? dL_dx : next;
-      product(out, NoEpilogue{});
-      if (out != dL_dx)
-        for (int64_t i = 0; i < rows; ++i) std::copy_n(out + i * layer.n_in, n_in, dL_dx + i * n_in);
+      product(next, NoEpilogue{});
+      if (n_in == layer.n_in) {
+        stream_copy(next, rows * n_in, dL_dx);
+      } else {
+        for (int64_t i = 0; i < rows; ++i) std::copy_n(next + i * layer.n_in, n_in, dL_dx + i * n_in);
+      }
     } else if (shape_.activation == Activation::kReLU) {
       product(next, ReluGradientEpilogue<T>{stored, layer.n_in});
     } else {
@@ -330,16 +268,17 @@ template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch) {
   Mlp<T> mlp(shape, params);
   mlp.pack(scratch);
-  constexpr int64_t tiles_per_task = 4;
+  constexpr int64_t tiles_per_task = 8;
   parallel_ranges(n_tiles_of(n), tiles_per_task, [&](int64_t begin, int64_t end) {
     const TileBuffers<T> tile(shape);
     for_tiles(begin, end, n, [&](int64_t i, int64_t rows) {
-      NextTile next;
+      NextTile next(shape.n_hidden_layers * kChunks);
       const int64_t following = std::min(kTileRows, n - i - rows);
       next.add(x + (i + rows) * shape.n_input_dims, following, shape.n_input_dims);
       mlp.forward_tile(x + i * shape.n_input_dims, rows, y + i * shape.n_output_dims,
                        saved ? saved + i * shape.saved_per_sample() : nullptr, tile, next);
     });
+    finish_streams();
   });
 }
 
@@ -353,7 +292,7 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
     if (slot_gradient) std::fill_n(slot_gradient, n_params, T(0));
     const TileBuffers<T> tile(shape);
     for_tiles(slot * n_tiles / n_slots, (slot + 1) * n_tiles / n_slots, n, [&](int64_t i, int64_t rows) {
-      NextTile next;
+      NextTile next((shape.n_hidden_layers + (dL_dx ? 1 : 0)) * kChunks);
       const int64_t following = std::min(kTileRows, n - i - rows), j = i + rows;
       next.add(dL_dy + j * shape.n_output_dims, following, shape.n_output_dims);
       next.add(saved + j * shape.saved_per_sample(), following, shape.saved_per_sample());
@@ -362,6 +301,7 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
                         dL_dy + i * shape.n_output_dims, rows, dL_dx ? dL_dx + i * shape.n_input_dims : nullptr,
                         slot_gradient, tile, next);
     });
+    finish_streams();
   });
   if (!dL_dparams) return;
   if (n == 0)

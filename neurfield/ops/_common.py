@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks and conversions that every operator shares, so that all of them fail with the same kind of line."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,17 @@ def check_tensor(
         raise ValueError(message)
     if device is not None and tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")
+
+
+POOLED_BYTES = 1 << 20
+
+
+def empty(like: Tensor, *shape: int) -> Tensor:
+    """`like.new_empty(*shape)`; large CPU memory is the native pool's, which is not faulted in at every call."""
+    n_bytes = math.prod(shape) * like.element_size()
+    if n_bytes < POOLED_BYTES or like.device.type != "cpu":
+        return like.new_empty(*shape)
+    return lib.pooled_bytes(n_bytes).view(like.dtype).view(*shape)
 
 
 def native_threads() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, empty, native_threads
 
 # in the order of nf::Activation; the torch form is differentiated for second derivatives
 _TORCH_ACTIVATIONS = {
@@ -148,9 +148,9 @@ def _forward(
     shape = _shape(
         x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
     )
-    y = x.new_empty(x.shape[0], n_output_dims)
+    y = empty(x, x.shape[0], n_output_dims)
     n_saved, n_scratch, _ = lib.fused_mlp_sizes(shape, x.shape[0])
-    saved, scratch = x.new_empty(n_saved if keep else 0), x.new_empty(n_scratch)
+    saved, scratch = empty(x, n_saved if keep else 0), x.new_empty(n_scratch)
     lib.fused_mlp_forward(shape, x.contiguous(), params.contiguous(), y, saved, scratch)
     return y, saved
 
@@ -173,11 +173,9 @@ def _backward(
     shape = _shape(
         x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
     )
-    grad_x, grad_params = (
-        x.new_empty(x.shape if needs_x else (0, x.shape[1])),
-        x.new_empty(params.numel() * needs_params),
-    )
-    scratch = x.new_empty(lib.fused_mlp_sizes(shape, x.shape[0])[2] if needs_params else 0)
+    grad_x = empty(x, x.shape[0] if needs_x else 0, x.shape[1])
+    grad_params = x.new_empty(params.numel() * needs_params)
+    scratch = empty(x, lib.fused_mlp_sizes(shape, x.shape[0])[2] if needs_params else 0)
     x, params, grad_y = x.contiguous(), params.contiguous(), grad_y.contiguous()
     lib.fused_mlp_backward(shape, x, params, y, saved, grad_y, grad_x, grad_params, scratch, needs_x, needs_params)
     return grad_x, grad_params

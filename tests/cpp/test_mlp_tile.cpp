@@ -1,64 +1,109 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tile products against plain loops in double, on buffers that end exactly where the last element does.
+// Tile products against plain loops in double, at every shape around the micro-tiles, in memory that ends where the
+// data ends (the sanitizers see a stray access); the pool of large buffers.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <vector>
 
 #include "check.h"
+#include "core/buffer_pool.h"
+#include "core/rng.h"
+#include "cpu/activation.h"
 #include "cpu/mlp_tile.h"
 
 using namespace nf;
+using namespace nf::cpu;
 
-// Each output is one chain of n_sum roundings of terms below 1, plus the rounding of the result.
-static bool close(double actual, double expected, int64_t n_sum) {
-  return std::fabs(actual - expected) <= (2.0 * n_sum + 2) * 0x1p-24 * std::fmax(1.0, std::fabs(expected) + n_sum);
+template <typename T>
+static std::vector<T> values(int64_t n, uint64_t seed) {
+  std::vector<T> v(n);
+  for (int64_t i = 0; i < n; ++i) v[i] = random_uniform(seed, i, 0) - 0.5f;
+  return v;
 }
 
-static void test_products(int64_t n_rows, int64_t n_in, int64_t n_out) {
-  const int64_t lda = n_in + 3, ldc = n_out + 5;
-  const auto a = test::uniform(n_rows ? (n_rows - 1) * lda + n_in : 0, -1, 1, 1);
-  const auto b = test::uniform(n_in * n_out, -1, 1, 2);
-  const auto init = test::uniform(n_out, -1, 1, 3);
-  std::vector<float> c(n_rows ? (n_rows - 1) * ldc + n_out : 0);
-  cpu::gemm_rows(a.data(), lda, b.data(), n_in, n_out, init.data(), 0, c.data(), ldc, n_rows);
-  for (int64_t i = 0; i < n_rows; ++i)
-    for (int64_t o = 0; o < n_out; ++o) {
-      double sum = init[o];
-      for (int64_t k = 0; k < n_in; ++k) sum += double(a[i * lda + k]) * b[k * n_out + o];
-      CHECK(close(c[i * ldc + o], sum, n_in));
+// One rounding per term of a sum whose partial sums stay below n_terms / 4 + 1.
+template <typename T>
+static double bound(int64_t n_terms) {
+  return (n_terms + 1) * (n_terms / 4.0 + 1) * (sizeof(T) == 4 ? 0x1p-24 : 0x1p-53);
+}
+
+template <typename T>
+static void test_products(int64_t rows, int64_t n_sum, int64_t columns) {
+  const int64_t lda = n_sum + 3, ldc = columns + 5;
+  const auto a = values<T>(rows * lda, 1), b = values<T>(n_sum * columns, 2), bias = values<T>(columns, 3);
+  std::vector<T> c(rows * ldc);
+  gemm_rows(a.data(), lda, b.data(), n_sum, columns, bias.data(), 0, c.data(), ldc, rows);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j) {
+      double sum = bias[j];
+      for (int64_t k = 0; k < n_sum; ++k) sum += double(a[i * lda + k]) * b[k * columns + j];
+      CHECK(std::fabs(sum - c[i * ldc + j]) <= bound<T>(n_sum));
     }
 
-  // dW [m, n_out] of rows with m = n_in upstream values each
-  std::vector<float> dw(n_in * n_out, 0.5f);
-  cpu::gemm_outer(a.data(), lda, c.data(), ldc, n_in, n_out, n_rows, dw.data());
-  for (int64_t o = 0; o < n_in; ++o)
-    for (int64_t k = 0; k < n_out; ++k) {
-      double sum = 0.5, magnitude = 1;
-      for (int64_t i = 0; i < n_rows; ++i) {
-        sum += double(a[i * lda + o]) * c[i * ldc + k];
-        magnitude += std::fabs(double(a[i * lda + o]) * c[i * ldc + k]);
+  const auto x = values<T>(rows * ldc, 4);
+  auto dw = values<T>(n_sum * columns, 5);
+  const auto before = dw;
+  gemm_outer(a.data(), lda, x.data(), ldc, n_sum, columns, rows, dw.data());
+  for (int64_t o = 0; o < n_sum; ++o)
+    for (int64_t j = 0; j < columns; ++j) {
+      double sum = before[o * columns + j];
+      for (int64_t i = 0; i < rows; ++i) sum += double(a[i * lda + o]) * x[i * ldc + j];
+      CHECK(std::fabs(sum - dw[o * columns + j]) <= bound<T>(rows));
+    }
+
+  for (int n_out = 1; n_out <= 4; ++n_out) {
+    const auto w = values<T>(n_out * columns, 6);
+    std::vector<T> y(rows * n_out);
+    gemm_dot(x.data(), ldc, w.data(), columns, columns, n_out, bias.data(), y.data(), n_out, rows);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int o = 0; o < n_out; ++o) {
+        double sum = bias[o];
+        for (int64_t k = 0; k < columns; ++k) sum += double(x[i * ldc + k]) * w[o * columns + k];
+        CHECK(std::fabs(sum - y[i * n_out + o]) <= bound<T>(columns));
       }
-      CHECK(std::fabs(dw[o * n_out + k] - sum) <= (2.0 * n_rows + 2) * 0x1p-24 * magnitude);
-    }
+  }
 }
 
-static void test_dot(int64_t n_rows, int64_t n_in, int n_out) {
-  const auto a = test::uniform(n_rows * n_in, -1, 1, 4), w = test::uniform(n_out * n_in, -1, 1, 5);
-  const auto init = test::uniform(n_out, -1, 1, 6);
-  std::vector<float> c(n_rows * n_out);
-  cpu::gemm_dot(a.data(), n_in, w.data(), n_in, n_in, n_out, init.data(), c.data(), n_out, n_rows);
-  for (int64_t i = 0; i < n_rows; ++i)
-    for (int o = 0; o < n_out; ++o) {
-      double sum = init[o];
-      for (int64_t k = 0; k < n_in; ++k) sum += double(a[i * n_in + k]) * w[o * n_in + k];
-      CHECK(close(c[i * n_out + o], sum, n_in));
-    }
+// Rows that go through a vector or through the scalar tail get the same number.
+static void test_activation_tails() {
+  const auto z = values<float>(40, 7);
+  for (int kind = 0; kind <= static_cast<int>(Activation::kTanh); ++kind) {
+    std::vector<float> whole(40), one(40);
+    apply_activation(static_cast<Activation>(kind), z.data(), whole.data(), 40);
+    for (int i = 0; i < 40; ++i) apply_activation(static_cast<Activation>(kind), &z[i], &one[i], 1);
+    CHECK(whole == one);
+  }
+}
+
+static void test_buffer_pool() {
+  const size_t size = size_t(5) << 20;
+  auto* first = static_cast<unsigned char*>(acquire_buffer(size));
+  CHECK(reinterpret_cast<uintptr_t>(first) % 64 == 0);
+  std::fill_n(first, size, 7);
+  void* second = acquire_buffer(size);
+  CHECK(second != first);
+  release_buffer(first);
+  CHECK(idle_buffer_bytes() >= size);
+  CHECK(acquire_buffer(size - 1000) == first);  // reused
+  release_buffer(first);
+  void* large = acquire_buffer(8 * size);  // an idle buffer that is too small is left alone
+  CHECK(large != first);
+  void* small = acquire_buffer(1);  // and so is one that is much too large
+  CHECK(small != first);
+  for (void* buffer : {second, large, small}) release_buffer(buffer);
+  release_buffer(acquire_buffer(kMaxIdleBytes + 1));
+  CHECK(idle_buffer_bytes() <= kMaxIdleBytes);
 }
 
 int main() {
-  for (int64_t n_rows : {0, 1, 5, 6, 7, 13, 97})
-    for (int64_t n_in : {1, 3, 16, 33, 64})
-      for (int64_t n_out : {16, 32, 48, 64, 80, 128}) test_products(n_rows, n_in, n_out);
-  for (int64_t n_rows : {0, 1, 2, 7, 8, 9, 33})
-    for (int64_t n_in : {16, 64, 128})
-      for (int n_out : {1, 2, 3, 4}) test_dot(n_rows, n_in, n_out);
+  for (int64_t rows : {1, 2, 5, 6, 7, 12, 23, 24, 25, 97})
+    for (int64_t n_sum : {1, 3, 16, 17})
+      for (int64_t columns : {16, 32, 48, 64, 80, 128}) {
+        test_products<float>(rows, n_sum, columns);
+        test_products<double>(rows, n_sum, columns);
+      }
+  test_activation_tails();
+  test_buffer_pool();
   return test::finish("mlp_tile");
 }

@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.library import opcheck
 
 from neurfield import ops
+from neurfield._native import lib
 from neurfield.ops import MLPConfig
 from neurfield.ops.fused_mlp import ACTIVATIONS
 from neurfield.reference import fused_mlp as reference
@@ -220,6 +221,18 @@ def test_eikonal_gradient_matches_reference() -> None:
         grads.append((x.grad, params.grad))
     for got, want in zip(*grads, strict=True):
         assert relative_norm(got, want) <= 1e-5  # methods: fp32 against fp64, 1e-5 relative
+
+
+def test_large_outputs_do_not_share_memory_until_they_are_gone() -> None:
+    config = MLPConfig(16, 16, 16, 1)
+    params, x = parameters(config), uniform(40000, 16)
+    first = ops.fused_mlp(x, params, config)
+    kept = first.clone()
+    second = ops.fused_mlp(2 * x, params, config)
+    assert torch.equal(first, kept) and not torch.equal(first, second)
+    idle = lib.idle_buffer_bytes()
+    del first
+    assert lib.idle_buffer_bytes() > idle
 
 
 def test_only_the_gradient_that_is_asked_for() -> None:

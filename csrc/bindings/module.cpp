@@ -20,6 +20,7 @@ void bind_fused_mlp(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
 void bind_adam(nb::module_& m);
+void bind_fused_radiance(nb::module_& m);
 
 // Instruction sets of this machine among those that modules are built for, best first.
 static nb::list supported_isas() {
@@ -64,4 +65,5 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
   nf::bind_adam(m);
+  nf::bind_fused_radiance(m);
 }

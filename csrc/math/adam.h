@@ -27,10 +27,10 @@ inline double adam_rate(const AdamConfig& config, int64_t step) {
 }
 
 namespace detail {
-NF_HD float root(float x) { return ::sqrtf(x); }
-NF_HD double root(double x) { return ::sqrt(x); }
+NF_HD float adam_root(float x) { return ::sqrtf(x); }
+NF_HD double adam_root(double x) { return ::sqrt(x); }
 #ifndef __CUDACC__
-NF_HD vf root(vf x) { return sqrt(x); }
+NF_HD vf adam_root(vf x) { return sqrt(x); }
 #endif
 }  // namespace detail
 
@@ -52,7 +52,7 @@ struct AdamUpdate {
     g = g + w * l2_reg;
     *m = *m * keep1 + g * take1;
     *v = *v * keep2 + g * g * take2;
-    return w - rate * *m / (detail::root(*v) + epsilon);
+    return w - rate * *m / (detail::adam_root(*v) + epsilon);
   }
 };
 

@@ -10,7 +10,19 @@ from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
 from neurfield.ops.frequency import frequency
+from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
 from neurfield.ops.fused_mlp import MLPConfig, fused_mlp
+from neurfield.ops.fused_radiance import (
+    FusedImage,
+    FusedLoss,
+    FusedReport,
+    FusedWorkspace,
+    fused_density,
+    fused_gradients,
+    fused_render,
+    fused_table_adam,
+    fused_table_gradient,
+)
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.occupancy import (
@@ -27,6 +39,12 @@ from neurfield.ops.trunc_exp import trunc_exp
 
 __all__ = [
     "Composite",
+    "FusedField",
+    "FusedImage",
+    "FusedLoss",
+    "FusedMarch",
+    "FusedReport",
+    "FusedWorkspace",
     "GridConfig",
     "MLPConfig",
     "PackedSamples",
@@ -37,7 +55,14 @@ __all__ = [
     "close_unseen",
     "composite",
     "frequency",
+    "fused_density",
+    "fused_gradients",
     "fused_mlp",
+    "fused_reason",
+    "fused_render",
+    "fused_supported",
+    "fused_table_adam",
+    "fused_table_gradient",
     "hash_grid",
     "hash_grid_adam_step",
     "march",

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/fused_radiance_train.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "math/composite.h"
+#include "math/trunc_exp.h"
+
+namespace nf::cpu {
+namespace {
+
+constexpr int kTileRows = 4096;
+constexpr int kTargetRows = 2048;    // samples of a chunk on average: half the tile, as rays differ
+constexpr int kSamplesPerRound = 6;  // about what a ray needs to cross a surface
+constexpr int kRowsPerRound = 256;   // few rays left: longer steps keep the products and the encoding efficient
+constexpr int kLongestRound = 32;
+constexpr float kEntropyFloor = 1e-6f;  // -O ln O has an infinite slope at 0; constant below
+
+int64_t tile_rows(const FusedMarch& march) { return std::max(kTileRows, march.max_samples + kLongestRound); }
+
+}  // namespace
+
+TrainTile::TrainTile(const PackedField& field, const FusedMarch& march, Arena& arena)
+    : field_(field), march_(march), tile_(field, march, tile_rows(march), true, arena) {
+  const int64_t rows = tile_rows(march), width = field.color.width();
+  harmonics_ = arena.take<float>(kMaxChunkRays * int64_t(field.direction_width()));
+  side_ = arena.take<float>(kMaxChunkRays * width);
+  dL_dside_ = arena.take<float>(kMaxChunkRays * width);
+  first_ = arena.take<int32_t>(kMaxChunkRays + 1);
+  order_ = arena.take<int32_t>(rows);
+  color_hidden_ = NetRows::allocate(arena, field.color, rows);
+  rgb_ = arena.take<float>(rows * 4 + kLanes);
+  dL_drgb_ = arena.take<float>(rows * 4 + kLanes);
+  dL_dtau_ = arena.take<float>(rows + kLanes);
+  const int64_t widest = std::max(field.color.width(), field.density.width());
+  for (float*& block : scratch_) block = arena.take<float>(kBlockRows * widest);
+  dL_dgeometry_ = arena.take<float>(kBlockRows * int64_t(field.geometry_width()));
+  dL_dencoding_ = arena.take<float>(kBlockRows * int64_t(field.encoding_width()));
+  if (!harmonics_) return;
+  std::fill_n(harmonics_, kMaxChunkRays * int64_t(field.direction_width()), field.field.color.input_padding);
+  std::fill_n(rgb_, rows * 4, 0.0f);
+  std::fill_n(dL_drgb_, rows * 4, 0.0f);
+}
+
+int64_t TrainTile::run(const FusedRays& rays, int64_t begin, int64_t end, const FusedTargets& targets,
+                       const FusedLoss& loss, float samples_per_ray, const FusedSamples& samples, int64_t first_row,
+                       int64_t max_rows, const FusedRayOutputs& outputs, float* gradients, SlotSums& sums) {
+  int64_t used = 0;
+  double expected = std::max(0.25, double(samples_per_ray));
+  while (begin < end) {
+    const auto wanted = static_cast<int64_t>(kTargetRows / expected);
+    const int n = static_cast<int>(std::min({std::max<int64_t>(wanted, 1), int64_t(kMaxChunkRays), end - begin}));
+    if (!forward(rays, begin, n, max_rows - used)) break;  // the slot is full
+    shade(rays, begin);
+    order_samples();
+    composite(begin, targets, loss, outputs, sums);
+    backward(samples, first_row + used, gradients, sums);
+    used += tile_.n_rows;
+    begin += tile_.n_rays;
+    sums.n_rays_used += tile_.n_rays;
+    expected = std::max(0.25, double(tile_.n_rows) / tile_.n_rays);
+  }
+  for (int64_t i = begin; i < end; ++i) {  // dropped
+    if (outputs.rgb) std::copy_n(targets.background + 3 * i, 3, outputs.rgb + 3 * i);
+    if (outputs.depth) outputs.depth[i] = 0;
+    if (outputs.acc) outputs.acc[i] = 0;
+  }
+  sums.n_samples += used;
+  sums.n_evaluated += tile_.n_evaluated;
+  return used;
+}
+
+// Marches rays [begin, begin + n) to their ends, or as many of the first ones as fit; false when not one does.
+bool TrainTile::forward(const FusedRays& rays, int64_t begin, int n, int64_t max_rows) {
+  const int64_t limit = std::min(tile_.capacity, max_rows);
+  tile_.begin(rays, begin, n);
+  while (tile_.n_live > 0) {
+    const int64_t space = (limit - tile_.n_rows) / tile_.n_live;
+    const int most = std::clamp(kRowsPerRound / tile_.n_live, kSamplesPerRound, kLongestRound);
+    if (space >= 1) {
+      tile_.advance(static_cast<int>(std::min<int64_t>(most, space)));
+      tile_.retire([](int32_t, float, float) { return true; });
+    } else if (tile_.n_rays > 1) {
+      tile_.truncate(tile_.n_rays / 2);  // the others come back in the next chunk
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+void TrainTile::shade(const FusedRays& rays, int64_t begin) {
+  const PackedNet& net = field_.color;
+  const int64_t width = net.width(), geometry_width = field_.geometry_width();
+  direction_rows(field_, rays.directions + 3 * begin, tile_.n_rays, harmonics_);
+  gemm_rows(harmonics_, field_.direction_width(), net.side().input_major, int64_t(field_.direction_width()), width,
+            kNoInit, 0, side_, width, tile_.n_rays);
+  for (int64_t row = 0; row < tile_.n_rows; row += kBlockRows) {
+    const int64_t n = std::min<int64_t>(kBlockRows, tile_.n_rows - row);
+    const NetRows rows = color_hidden_.at(row, net);
+    float* init = rows.pre[0] ? rows.pre[0] : rows.hidden[0];
+    for (int64_t i = 0; i < n; ++i) std::copy_n(side_ + tile_.ray[row + i] * width, width, init + i * width);
+    hidden_forward(net, tile_.geometry + row * geometry_width, geometry_width, true, rows, n);
+    output_forward(net, rows, rgb_ + row * 4, 4, n);
+    apply_activation(net.output_activation(), rgb_ + row * 4, rgb_ + row * 4, n * 4);
+  }
+}
+
+void TrainTile::order_samples() {
+  first_[0] = 0;
+  for (int r = 0; r < tile_.n_rays; ++r) first_[r + 1] = first_[r] + tile_.count[r];
+  for (int64_t row = 0; row < tile_.n_rows; ++row)
+    order_[first_[tile_.ray[row]] + tile_.ordinal[row]] = static_cast<int32_t>(row);
+}
+
+namespace {
+
+RayLoss ray_loss(const CompositeForward<float>& ray, const float* target, const float* background,
+                 const FusedLoss& loss, SlotSums& sums) {
+  RayLoss g{};
+  const float composited[3] = {ray.r, ray.g, ray.b};
+  float total = 0, squared = 0;
+  for (int c = 0; c < 3; ++c) {
+    const float d = composited[c] + (1.0f - ray.acc) * background[c] - target[c];
+    const float size = std::fabs(d), delta = loss.huber_delta;
+    total += size <= delta ? d * d : delta * (2.0f * size - delta);
+    squared += d * d;
+    g.dL_drgb[c] = 2.0f * loss.loss_scale * (size <= delta ? d : std::copysign(delta, d));
+    g.dL_dacc -= g.dL_drgb[c] * background[c];
+  }
+  sums.loss += double(loss.loss_scale) * total;
+  sums.squared_error += squared;
+  if (loss.entropy_scale > 0) {
+    const float acc = clamp(ray.acc, kEntropyFloor, 1.0f), log_acc = std::log(acc);
+    sums.loss -= double(loss.entropy_scale) * acc * log_acc;
+    if (acc == ray.acc) g.dL_dacc -= loss.entropy_scale * (log_acc + 1.0f);
+  }
+  return g;
+}
+
+}  // namespace
+
+void TrainTile::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
+                          const FusedRayOutputs& outputs, SlotSums& sums) {
+  for (int r = 0; r < tile_.n_rays; ++r) {
+    const int64_t i = begin + r;
+    const int32_t *rows = order_ + first_[r], *rows_end = order_ + first_[r + 1];
+    CompositeForward<float> ray;
+    DistortionForward<float> distortion;
+    for (const int32_t* p = rows; p < rows_end; ++p) {
+      const float *c = rgb_ + *p * 4, t = tile_.t_starts[*p], dt = tile_.t_ends[*p] - t;
+      const float weight = ray.add(tile_.alpha[*p], c[0], c[1], c[2], t);
+      if (loss.distortion_scale > 0) distortion.add(weight, 0.5f * (t + tile_.t_ends[*p]), dt);
+    }
+    const float* background = targets.background + 3 * i;
+    const RayLoss g = ray_loss(ray, targets.rgb + 3 * i, background, loss, sums);
+    sums.loss += double(loss.distortion_scale) * distortion.value;
+    if (outputs.rgb) {
+      float* rgb = outputs.rgb + 3 * i;
+      rgb[0] = ray.r + (1.0f - ray.acc) * background[0];
+      rgb[1] = ray.g + (1.0f - ray.acc) * background[1];
+      rgb[2] = ray.b + (1.0f - ray.acc) * background[2];
+    }
+    if (outputs.depth) outputs.depth[i] = ray.depth;
+    if (outputs.acc) outputs.acc[i] = ray.acc;
+    composite_backward(ray, distortion, g, loss.distortion_scale, rows, rows_end);
+  }
+}
+
+void TrainTile::composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
+                                   const RayLoss& g, float distortion_scale, const int32_t* rows,
+                                   const int32_t* rows_end) {
+  const float *rgb = g.dL_drgb, total = rgb[0] * ray.r + rgb[1] * ray.g + rgb[2] * ray.b + g.dL_dacc * ray.acc +
+                                        2.0f * distortion_scale * distortion.value;
+  const bool with_distortion = distortion_scale > 0 && rows < rows_end;
+  const auto midpoint = [this](int32_t row) { return 0.5f * (tile_.t_starts[row] + tile_.t_ends[row]); };
+  DistortionBackward<float> spread(0, 0, 0);
+  if (with_distortion) {
+    const float first = midpoint(*rows), last = midpoint(rows_end[-1]);
+    // sum w (m - first), from the lever at the last sample: sum w (last - m)
+    const float lever = ray.acc * (last - first) - distortion.lever;
+    spread = DistortionBackward<float>(ray.acc, lever, first);
+  }
+  CompositeBackward<float> walk(total);
+  for (const int32_t* p = rows; p < rows_end; ++p) {
+    const float *c = rgb_ + *p * 4, alpha = tile_.alpha[*p];
+    const float weight = walk.weight(alpha);
+    float v = rgb[0] * c[0] + rgb[1] * c[1] + rgb[2] * c[2] + g.dL_dacc;
+    if (with_distortion) {
+      float d_weight, d_midpoint;
+      spread.add(weight, midpoint(*p), tile_.t_ends[*p] - tile_.t_starts[*p], &d_weight, &d_midpoint);
+      v += distortion_scale * d_weight;
+    }
+    for (int k = 0; k < 3; ++k) dL_drgb_[*p * 4 + k] = weight * rgb[k];
+    dL_dtau_[*p] = walk.add(alpha, v);
+  }
+}
+
+void TrainTile::backward(const FusedSamples& samples, int64_t first_row, float* gradients, SlotSums& sums) {
+  const int64_t width = field_.color.width();
+  std::fill_n(dL_dside_, tile_.n_rays * width, 0.0f);
+  for (int axis = 0; axis < 3; ++axis)
+    std::copy_n(tile_.x[axis], tile_.n_rows, samples.positions + axis * samples.capacity + first_row);
+  for (int64_t row = 0; row < tile_.n_rows; row += kBlockRows) {
+    const int64_t n = std::min<int64_t>(kBlockRows, tile_.n_rows - row);
+    backward_block(row, n, gradients);
+    store_block(samples, first_row + row, n, sums);
+  }
+  const PackedLayer& side = field_.color.side();
+  gemm_outer(dL_dside_, width, harmonics_, int64_t(side.n_in), width, int64_t(side.n_in), tile_.n_rays,
+             gradients + field_.density.gradient_size() + side.gradient);
+}
+
+// From dL/drgb and dL/dtau of n rows to dL_dencoding_, with the gradients of both networks on the way.
+void TrainTile::backward_block(int64_t row, int64_t n, float* gradients) {
+  const PackedNet &color = field_.color, &density = field_.density;
+  const int64_t geometry_width = field_.geometry_width(), encoding_width = field_.encoding_width();
+  const float* geometry = tile_.geometry + row * geometry_width;
+  float* dL_drgb = dL_drgb_ + row * 4;
+  apply_activation_gradient(color.output_activation(), rgb_ + row * 4, dL_drgb, dL_drgb, n * 4);
+  net_backward(color, geometry, geometry_width, color_hidden_.at(row, color), dL_drgb, 4, n, scratch_,
+               gradients + density.gradient_size(), dL_dgeometry_, geometry_width,
+               [&](const float* dL_dpre, int64_t width) {
+                 for (int64_t i = 0; i < n; ++i) {
+                   float* sum = dL_dside_ + tile_.ray[row + i] * width;
+                   for (int64_t k = 0; k < width; k += kLanes)
+                     store(sum + k, load(sum + k) + load(dL_dpre + i * width + k));
+                 }
+               });
+  for (int64_t i = 0; i < n; ++i) {
+    const float dt = tile_.t_ends[row + i] - tile_.t_starts[row + i];
+    dL_dgeometry_[i * geometry_width] += dL_dtau_[row + i] * dt * trunc_exp_derivative(geometry[i * geometry_width]);
+  }
+  net_backward(density, tile_.encoding + row * encoding_width, encoding_width, tile_.hidden.at(row, density),
+               dL_dgeometry_, geometry_width, n, scratch_, gradients, dL_dencoding_, encoding_width,
+               [](const float*, int64_t) {});
+}
+
+namespace {
+
+// Rows of all levels to one array per level.
+template <int F>
+void split_levels(const float* rows, int64_t width, int64_t n, int n_levels, float* out, int64_t level_stride) {
+  for (int l = 0; l < n_levels; ++l, out += level_stride)
+    for (int64_t i = 0; i < n; ++i) std::memcpy(out + i * F, rows + i * width + l * F, F * sizeof(float));
+}
+
+}  // namespace
+
+void TrainTile::store_block(const FusedSamples& samples, int64_t first_row, int64_t n, SlotSums& sums) {
+  const int64_t width = field_.encoding_width();
+  vf not_finite{};
+  for (int64_t i = 0; i < n * width; i += kLanes) not_finite += load(dL_dencoding_ + i) * 0.0f;
+  sums.not_finite += reduce_add(not_finite);
+  dispatch_features(field_.field.grid, [&](auto F) {
+    split_levels<F>(dL_dencoding_, width, n, field_.field.grid.n_levels, samples.dL_dencoding + first_row * F,
+                    samples.capacity * F);
+  });
+}
+
+}  // namespace nf::cpu

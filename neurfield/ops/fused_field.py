@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fused operators need to know: a radiance field as sizes and tensors, and where its samples lie."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from neurfield.ops._common import check_tensor
+from neurfield.ops.fused_mlp import ACTIVATIONS, MLPConfig
+from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
+
+MAX_HIDDEN_LAYERS = 8
+
+
+@dataclass(frozen=True)
+class FusedField:
+    """Sizes and parameters of a supported field; the tensors are those of the field itself, not copies.
+
+    Attributes:
+        grid, table: the encoding; float32 `[grid.n_params]`.
+        half_table: float16 copy that is read in place of `table`, or None.
+        density, density_params: the network whose outputs are ln(sigma) and further features.
+        color, color_params: the network from all those outputs and the harmonics to rgb.
+        sh_degree: of the spherical harmonics.
+        low, inverse_size: three values each; the encoding sees `(x - low) * inverse_size`.
+    """
+
+    grid: GridConfig
+    table: Tensor
+    density: MLPConfig
+    density_params: Tensor
+    color: MLPConfig
+    color_params: Tensor
+    sh_degree: int
+    low: tuple[float, float, float]
+    inverse_size: tuple[float, float, float]
+    half_table: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n_geo = self.density.n_output_dims
+        if reason := _unsupported(self.grid, self.density, self.color):
+            raise ValueError(f"fused_radiance: {reason}")
+        if self.density.n_input_dims != self.grid.n_output_dims or self.color.n_input_dims != n_geo + self.sh_degree**2:
+            raise ValueError(
+                f"fused_radiance: expected networks with {self.grid.n_output_dims} and {n_geo + self.sh_degree**2} "
+                f"inputs, got {self.density.n_input_dims} and {self.color.n_input_dims}"
+            )
+        check_tensor("fused_radiance", "table", self.table, (self.grid.n_params,), (torch.float32,))
+        for name in ("density", "color"):
+            config, params = getattr(self, name), getattr(self, f"{name}_params")
+            check_tensor("fused_radiance", f"{name}_params", params, (config.n_params,), (torch.float32,))
+        if self.half_table is not None:
+            check_tensor("fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,))
+
+    @staticmethod
+    def of(field: nn.Module, half: bool = True) -> "FusedField":
+        """The parts of a RadianceField. Raises ValueError with fused_reason's words if it is not supported.
+
+        `half`: read the table in a float16 copy, half the memory traffic. All fields made of one module share that
+        copy, and it is renewed when torch has changed the table; gradients and updates always go to the table.
+        """
+        if reason := fused_reason(field):
+            raise ValueError(f"fused_radiance: {reason}")
+        f: Any = field
+        return FusedField(
+            f.encoding.config,
+            f.encoding.params,
+            f.density_network.config,
+            f.density_network.params,
+            f.color_network.config,
+            f.color_network.params,
+            f.direction_encoding.config.degree,
+            tuple(f.low.tolist()),
+            tuple(f.inverse_size.tolist()),
+            _half_copy(f.encoding.params) if half else None,
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        """All integers, in the order of csrc/bindings/fused_radiance.cpp."""
+        g = self.grid
+        grid = [g.n_levels, g.n_features_per_level, g.log2_hashmap_size, g.base_resolution]
+        grid += [TYPES.index(g.type), INTERPOLATIONS.index(g.interpolation)]
+        return [*grid, *_net_sizes(self.density), *_net_sizes(self.color), self.sh_degree]
+
+    @property
+    def scales(self) -> list[float]:
+        """All real numbers, in the same order."""
+        padding = [self.density.input_padding, self.color.input_padding]
+        return [self.grid.per_level_scale, *self.low, *self.inverse_size, *padding]
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The table to read, density and colour parameters."""
+        if self.half_table is not None and self.table in _HALF_COPIES:
+            _half_copy(self.table)  # another path may have changed the table since
+        table = self.table if self.half_table is None else self.half_table
+        return table.detach(), self.density_params.detach(), self.color_params.detach()
+
+
+@dataclass
+class _HalfCopy:
+    values: Tensor
+    version: int  # of the table that was copied
+
+
+_HALF_COPIES = WeakIdKeyDictionary()  # table -> _HalfCopy
+
+
+@torch.no_grad()
+def _half_copy(table: Tensor) -> Tensor:
+    """The float16 copy of a table, made or renewed where torch's version counter says that the table has changed."""
+    copy = _HALF_COPIES.get(table)
+    if copy is None or copy.values.shape != table.shape:
+        copy = _HALF_COPIES[table] = _HalfCopy(table.detach().half(), table._version)
+    elif copy.version != table._version:
+        copy.values.copy_(table)
+        copy.version = table._version
+    return copy.values
+
+
+def mark_half_copy_current(table: Tensor) -> None:
+    """Called by an operator that has changed a table and its copy alike."""
+    if table in _HALF_COPIES:
+        _HALF_COPIES[table].version = table._version
+
+
+def _net_sizes(config: MLPConfig) -> list[int]:
+    activations = [ACTIVATIONS.index(config.activation), ACTIVATIONS.index(config.output_activation)]
+    return [config.n_input_dims, config.n_output_dims, config.n_neurons, config.n_hidden_layers, *activations]
+
+
+def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str | None:
+    if grid.n_input_dims != 3:
+        return f"the grid has {grid.n_input_dims} dimensions, not 3"
+    for name, config in (("density", density), ("colour", color)):
+        if config.bias:
+            return f"the {name} network has biases"
+        if config.n_neurons % 16 != 0:
+            return f"the {name} network is {config.n_neurons} wide, not a multiple of 16"
+        if not 1 <= config.n_hidden_layers <= MAX_HIDDEN_LAYERS:
+            return f"the {name} network has {config.n_hidden_layers} hidden layers, not 1 to {MAX_HIDDEN_LAYERS}"
+    if density.output_activation != "None":
+        return f"the density network ends with {density.output_activation}, not None"
+    if color.output_activation in ("SiLU", "Sine"):
+        return f"the colour network ends with {color.output_activation}"
+    if color.n_output_dims != 3:
+        return f"the colour network has {color.n_output_dims} outputs, not 3"
+    return None
+
+
+def fused_reason(field: nn.Module) -> str | None:
+    """Why the fused path cannot take a field, or None if it can.
+
+    It takes RadianceField-like modules on the CPU: a three-dimensional grid encoding, networks without biases of widths
+    that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
+    """
+    parts = {
+        name: getattr(field, name, None)
+        for name in ("encoding", "direction_encoding", "density_network", "color_network")
+    }
+    missing = [name for name, part in parts.items() if part is None]
+    if missing or not hasattr(field, "low") or not hasattr(field, "inverse_size"):
+        return f"{type(field).__name__} is not a RadianceField"
+    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in field.parameters()):
+        return "its parameters are not float32 on the CPU"
+    configs: dict[str, Any] = {name: getattr(part, "config", None) for name, part in parts.items()}
+    if not isinstance(configs["encoding"], GridConfig):
+        return f"the encoding is {type(parts['encoding']).__name__}, not a grid"
+    if not hasattr(configs["direction_encoding"], "degree"):
+        return f"the direction encoding is {type(parts['direction_encoding']).__name__}, not SphericalHarmonics"
+    for name in ("density_network", "color_network"):
+        if not isinstance(configs[name], MLPConfig):
+            return f"the {name.replace('_', ' ')} is {type(parts[name]).__name__}, not a fused MLP"
+    return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"])
+
+
+def fused_supported(field: nn.Module) -> bool:
+    """Whether fused_render and fused_gradients take this field; fused_reason says why not."""
+    return fused_reason(field) is None
+
+
+@dataclass(frozen=True)
+class FusedMarch:
+    """Where samples lie (as ops.march) and when a ray ends (as ops.composite).
+
+    `jitter` is the (seed, step) of ops.march, None for no jitter.
+    """
+
+    step_scale: float = 1.0
+    cone_angle: float = 0.0
+    near: float = 0.0
+    far: float = math.inf
+    stop_transmittance: float = 1e-4
+    max_samples: int = 1024
+    jitter: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.step_scale > 0 and 0 <= self.cone_angle <= 1 and self.near >= 0 and 1 <= self.max_samples < 2**20):
+            raise ValueError(
+                "fused_radiance: expected step_scale > 0, cone_angle in 0 ... 1, near >= 0, max_samples in 1 ... 2^20, "
+                f"got {self.step_scale}, {self.cone_angle}, {self.near}, {self.max_samples}"
+            )
+
+    @property
+    def values(self) -> list[float]:
+        return [self.step_scale, self.cone_angle, self.near, self.far, self.stop_transmittance, float(self.max_samples)]

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused path against the composed one: march, hash_grid, fused_mlp, trunc_exp, spherical_harmonics, composite."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.library import opcheck
+
+from neurfield import ops
+from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
+from neurfield.ops.fused_mlp import MLPConfig
+from neurfield.ops.fused_radiance import (
+    N_SLOTS,
+    FusedImage,
+    FusedLoss,
+    FusedReport,
+    FusedWorkspace,
+    fused_density,
+    fused_gradients,
+    fused_render,
+    fused_table_adam,
+    fused_table_gradient,
+)
+from neurfield.ops.hash_grid import GridConfig
+from tests.cases import generator, strided, uniform
+from tests.compare import EPS, assert_close, relative_norm
+
+NGP_GRID = GridConfig(3, 8, 2, 14, 16, 1.5)
+NGP_DENSITY = MLPConfig(16, 16, 64, 1)
+NGP_COLOR = MLPConfig(32, 3, 64, 2, output_activation="Sigmoid")
+HUBER = FusedLoss(0.1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One field and one way of marching it."""
+
+    grid: GridConfig = NGP_GRID
+    density: MLPConfig = NGP_DENSITY
+    color: MLPConfig = NGP_COLOR
+    sh_degree: int = 4
+    half: bool = False
+    n_cascades: int = 1
+    n_rays: int = 301
+    loss: FusedLoss = HUBER
+    log_density: float = 3.0  # of most of the volume: e^3 ends rays after some ten to hundred samples
+    step_scale: float = 2.0
+
+
+CASES = {
+    "ngp": Case(),
+    "ngp half cascades": Case(half=True, n_cascades=4, n_rays=257, loss=FusedLoss(None, 1e-2, 1e-2)),
+    "padded": Case(
+        GridConfig(3, 3, 4, 10, 8, 2.0, "Hash", "Smoothstep"),
+        MLPConfig(12, 3, 32, 2, "Softplus", input_padding=1.0),
+        MLPConfig(12, 3, 48, 1, "Tanh", "Sigmoid", input_padding=1.0),
+        sh_degree=3,
+        half=True,
+        n_rays=33,
+    ),
+    "sine dense": Case(
+        GridConfig(3, 5, 1, 14, 4, 1.6, "Dense"),
+        MLPConfig(5, 1, 16, 1, "SiLU"),
+        MLPConfig(65, 3, 128, 3, "Sine", "Exponential"),
+        sh_degree=8,
+        n_cascades=2,
+        n_rays=31,
+        loss=FusedLoss(None),
+    ),
+    "transparent tiled": Case(
+        GridConfig(3, 2, 8, 10, 8, 2.0, "Tiled"), MLPConfig(16, 16, 64, 1), n_rays=64, log_density=-2.0, step_scale=4.0
+    ),
+}
+
+
+def make_field(case: Case, seed: int = 0) -> FusedField:
+    """Random weights; the first table feature and a path through the density net set the general density."""
+    g = generator(seed)
+    table = torch.rand(case.grid.n_params, generator=g) * 0.4 - 0.2
+
+    def xavier(config: MLPConfig) -> Tensor:
+        return torch.cat([
+            (torch.rand(n_out * n_in, generator=g) * 2 - 1) * math.sqrt(6 / (n_out + n_in))
+            for n_out, n_in in config.matrix_shapes
+        ])  # fmt: skip
+
+    density_params, color_params = xavier(case.density), xavier(case.color)
+    if case.density.activation == "ReLU":
+        table[: case.grid.levels()[0].n_entries * case.grid.n_features_per_level : case.grid.n_features_per_level] = 1
+        matrices = [weights for weights, _ in case.density.matrices(density_params)]
+        matrices[0][0] = 0
+        matrices[0][0, 0] = 1
+        matrices[-1][0, 0] = case.log_density
+    side = 2.0 ** (case.n_cascades - 1)
+    low, inverse = (0.5 - side / 2,) * 3, (1 / side,) * 3
+    half = table.half() if case.half else None
+    return FusedField(
+        case.grid, table, case.density, density_params, case.color, color_params, case.sh_degree, low, inverse, half
+    )
+
+
+def make_rays(n: int, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """Rays around the unit cube, most of which cross it; every eighth misses every box."""
+    g = generator(seed)
+    origins = nn.functional.normalize(torch.randn(n, 3, generator=g)) * 1.4 + 0.5
+    directions = nn.functional.normalize(torch.rand(n, 3, generator=g) * 0.8 + 0.1 - origins)
+    origins[::8] *= 1000
+    return origins, directions
+
+
+def make_occupancy(n_cascades: int, share: float = 0.4) -> tuple[Tensor, Tensor]:
+    return ops.occupancy_bits(uniform(n_cascades, 32**3, seed=5), 1 - share)
+
+
+@dataclass
+class Batch:
+    origins: Tensor
+    directions: Tensor
+    target: Tensor
+    background: Tensor
+    bitfield: Tensor
+    coarse: Tensor
+    march: FusedMarch
+
+    def select(self, rays: Tensor) -> "Batch":
+        parts = {k: getattr(self, k)[rays] for k in ("origins", "directions", "target", "background")}
+        return replace(self, **parts)
+
+
+def make_batch(case: Case, n: int | None = None) -> Batch:
+    n = case.n_rays if n is None else n
+    cone = 0.0 if case.n_cascades == 1 else 1 / 256
+    march = FusedMarch(case.step_scale, cone, near=0.05, max_samples=512, jitter=(3, 7))
+    return Batch(*make_rays(n), uniform(n, 3, seed=2), uniform(n, 3, seed=3), *make_occupancy(case.n_cascades), march)
+
+
+@dataclass
+class Result:
+    loss: float
+    rgb: Tensor
+    depth: Tensor
+    acc: Tensor
+    grads: dict[str, Tensor]
+    n_samples: int
+    weights: Tensor
+    t_starts: Tensor
+    packed_info: Tensor
+
+
+def composed(field: FusedField, batch: Batch, loss: FusedLoss, dtype: torch.dtype = torch.float32) -> Result:
+    """Op by op with autograd; positions and samples are those of float32 in any dtype."""
+    m = batch.march
+    seed, step = m.jitter or (0, None)
+    samples = ops.march(
+        batch.origins, batch.directions, batch.bitfield, batch.coarse, step_scale=m.step_scale,
+        cone_angle=m.cone_angle, near=m.near, max_samples=m.max_samples, seed=seed, step=step,
+    )  # fmt: skip
+    rays = samples.ray_indices
+    x = batch.origins[rays] + samples.t_starts[:, None] * batch.directions[rays]
+    x = (x - torch.tensor(field.low)) * torch.tensor(field.inverse_size)
+    table = field.table if field.half_table is None else field.half_table.float()
+    params = {
+        "table": table.to(dtype).requires_grad_(),
+        "density": field.density_params.to(dtype).requires_grad_(),
+        "color": field.color_params.to(dtype).requires_grad_(),
+    }
+    leaves = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
+    features = ops.fused_mlp(ops.hash_grid(x.to(dtype), leaves["table"], field.grid), leaves["density"], field.density)
+    harmonics = ops.spherical_harmonics(batch.directions.to(dtype), field.sh_degree)[rays]
+    rgbs = ops.fused_mlp(torch.cat([features, harmonics], 1), leaves["color"], field.color)
+    t_starts, t_ends = samples.t_starts.to(dtype), samples.t_ends.to(dtype)
+    out = ops.composite(
+        ops.trunc_exp(features[:, 0]), rgbs, t_starts, t_ends, samples.packed_info, batch.background.to(dtype),
+        m.stop_transmittance,
+    )  # fmt: skip
+    d = (out.rgb - batch.target).abs()
+    alpha = math.inf if loss.huber_alpha is None else loss.huber_alpha
+    value = torch.where(d <= alpha, d.square(), 2 * min(alpha, 1e30) * d - min(alpha, 1e30) ** 2).mean()
+    acc = out.acc.clamp(1e-6, 1)
+    value = value - loss.opacity_entropy * (acc * acc.log()).mean() + loss.distortion * out.distortion.mean()
+    value.backward()
+    grads = {name: leaf.grad for name, leaf in leaves.items()}
+    n_samples = int((out.weights.detach() > 0).sum())
+    return Result(
+        value.item(), out.rgb.detach(), out.depth.detach(), out.acc.detach(), grads, n_samples, out.weights.detach(),
+        samples.t_starts, samples.packed_info,
+    )  # fmt: skip
+
+
+def fused(field: FusedField, batch: Batch, loss: FusedLoss, capacity: int = 1 << 18) -> tuple[FusedReport, Result]:
+    workspace = FusedWorkspace(field, capacity, batch.march.max_samples)
+    n = batch.origins.shape[0]
+    rays = FusedImage(torch.full((n, 3), -1.0), torch.empty(n), torch.empty(n), torch.empty(n))
+    report = fused_gradients(
+        workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+        batch.march, loss, rays=rays,
+    )  # fmt: skip
+    grads = {
+        "table": fused_table_gradient(workspace),
+        "density": workspace.grad_density,
+        "color": workspace.grad_color,
+    }
+    empty = torch.empty(0)
+    return report, Result(report.loss, rays.rgb, rays.depth, rays.acc, grads, report.n_samples, empty, empty, empty)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_composed_path(name: str) -> None:
+    """Both round the same sums in different orders, so the fused path must be as near to float64 as the composed one.
+
+    Allowed: four times the composed path's own error, plus what both share by luck: 16 roundings. A sample more or less
+    at the end of a ray, where the transmittance passes the threshold to within a rounding, is worth at most 1e-4 of one
+    ray; the seeds have none.
+    """
+    case = CASES[name]
+    field, batch = make_field(case), make_batch(case)
+    report, actual = fused(field, batch, case.loss)
+    single, exact = composed(field, batch, case.loss), composed(field, batch, case.loss, torch.float64)
+    assert report.is_finite and report.n_rays_dropped == 0
+    assert actual.n_samples == single.n_samples and report.n_evaluated >= report.n_samples
+
+    def bound(single_error: float) -> float:
+        return 4 * single_error + 16 * EPS[torch.float32]
+
+    assert abs(actual.loss - exact.loss) <= bound(abs(single.loss - exact.loss) / exact.loss) * exact.loss
+    for part in ("rgb", "depth", "acc"):
+        got, want = getattr(actual, part).double(), getattr(exact, part)
+        error = (getattr(single, part).double() - want).abs().max()
+        assert (got - want).abs().max() <= bound(float(error)) * want.abs().max().clamp_min(1), part
+    for part, want in exact.grads.items():
+        error = relative_norm(single.grads[part], want)
+        assert relative_norm(actual.grads[part], want) <= bound(error), part
+
+
+def test_mean_squared_error_is_reported() -> None:
+    case = CASES["ngp"]
+    batch = make_batch(case)
+    report, actual = fused(make_field(case), batch, case.loss)
+    expected = (actual.rgb - batch.target).square().mean()
+    assert_close(torch.tensor(report.squared_error, dtype=torch.float32), expected, 16)
+
+
+def test_no_dependence_on_threads() -> None:
+    case = CASES["ngp half cascades"]
+    field, batch = make_field(case), make_batch(case)
+    before, results = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            results.append(fused(field, batch, case.loss))
+    finally:
+        torch.set_num_threads(before)
+    for report, result in results[1:]:
+        assert report == results[0][0]
+        assert torch.equal(result.rgb, results[0][1].rgb)
+        for part, grad in result.grads.items():
+            assert torch.equal(grad, results[0][1].grads[part]), part
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_few_rays(n: int) -> None:
+    case = CASES["ngp"]
+    report, actual = fused(make_field(case), make_batch(case, n), case.loss)
+    assert report.is_finite and report.n_rays_used == n and report.n_samples == 0
+    assert all(float(g.abs().sum()) == 0 for g in actual.grads.values())
+    assert n > 0 or report.loss == 0
+
+
+def test_rays_that_miss_show_the_background() -> None:
+    case = CASES["ngp"]
+    batch = make_batch(case)
+    batch = replace(batch, origins=batch.origins * 1000)
+    report, actual = fused(make_field(case), batch, FusedLoss(None))
+    assert report.n_samples == 0 and torch.equal(actual.rgb, batch.background)
+    assert float(actual.acc.abs().max()) == 0
+    assert report.loss == pytest.approx(float((batch.background - batch.target).square().mean()), rel=1e-6)
+
+
+def test_rays_beyond_the_capacity_are_dropped_and_counted() -> None:
+    case = replace(CASES["ngp"], n_rays=600)
+    field, batch = make_field(case), make_batch(case)
+    batch = replace(batch, march=replace(batch.march, jitter=None))  # which goes by the number of the ray
+    report, actual = fused(field, batch, case.loss, capacity=N_SLOTS * 600)
+    whole, _ = fused(field, batch, case.loss)
+    assert 0 < report.n_rays_dropped < 600 and report.n_rays_used + report.n_rays_dropped == 600
+    assert report.n_samples < whole.n_samples and report.is_finite
+    # the gradient is that of the rays that were used, as part of a mean over all; bound as in test_equals_composed_path
+    used = (actual.acc > 0).nonzero()[:, 0]
+    part_of_batch = batch.select(used)
+    single = composed(field, part_of_batch, case.loss)
+    exact = composed(field, part_of_batch, case.loss, torch.float64)
+    for part, grad in actual.grads.items():
+        bound = 4 * relative_norm(single.grads[part], exact.grads[part]) + 16 * EPS[torch.float32]
+        assert relative_norm(grad * (600 / len(used)), exact.grads[part]) <= bound, part
+
+
+@pytest.mark.parametrize("what", ["target", "table", "weights"])
+def test_what_is_not_finite_is_reported(what: str) -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case)
+    if what == "target":
+        batch.target[3, 1] = math.nan
+    elif what == "table":
+        field.table.fill_(math.inf)
+    else:
+        field.color_params[7] = math.nan
+    assert not fused(field, batch, case.loss)[0].is_finite
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_table_step_is_adam_that_skips_zeros(half: bool) -> None:
+    case = replace(CASES["ngp"], half=half)
+    field, batch = make_field(case), make_batch(case)
+    workspace = FusedWorkspace(field, 1 << 18, 512)
+    m, v = torch.zeros_like(field.table), torch.zeros_like(field.table)
+    steps = torch.zeros(field.table.shape, dtype=torch.int16)
+    w64, m64, v64, k = field.table.double(), m.double(), v.double(), steps.double()
+    rate, beta1, beta2, epsilon = 1e-2, 0.9, 0.99, 1e-15
+    for step in (1, 2):
+        march = replace(batch.march, jitter=(0, step))
+        fused_gradients(
+            workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+            march, case.loss,
+        )  # fmt: skip
+        grad = fused_table_gradient(workspace).double()
+        fused_table_adam(workspace, m, v, steps, step=step, learning_rate=rate)
+        touched = grad != 0
+        k += touched
+        m64 = torch.where(touched, beta1 * m64 + (1 - beta1) * grad, m64)
+        v64 = torch.where(touched, beta2 * v64 + (1 - beta2) * grad.square(), v64)
+        change = rate * (1 - beta2**k).sqrt() / (1 - beta1**k) * m64 / (v64.sqrt() + epsilon)
+        w64 = torch.where(touched, w64 - change, w64)
+    assert torch.equal(steps.double(), k) and 0 < int((k == 0).sum()) < k.numel()
+    # moments round five times per step, relative to their largest term; w moves by at most two rates, 12 roundings each
+    assert_close(m, m64, 10, scale=m64.abs().max())
+    assert_close(v, v64, 10, scale=v64.abs().max())
+    assert_close(field.table, w64, 2, scale=1 + 24 * rate)
+    if field.half_table is not None:
+        assert torch.equal(field.half_table[touched], field.table.half()[touched])
+    assert float(workspace.table_scratch().abs().max()) == 0
+
+
+@pytest.mark.parametrize("name", ["ngp", "ngp half cascades", "padded"])
+def test_render_equals_composed_path(name: str) -> None:
+    case = CASES[name]
+    field, batch = make_field(case), make_batch(case, 1031)
+    batch = replace(batch, march=replace(batch.march, jitter=None), background=torch.zeros(1031, 3))
+    image = fused_render(
+        field, batch.bitfield, batch.coarse, strided(batch.origins), strided(batch.directions), batch.march
+    )
+    expected = composed(field, batch, FusedLoss(None))
+    # a ray adds up at most a hundred samples of which each went through sums of at most 64 products in 5 layers
+    roundings = 64 + 5 * math.sqrt(64)
+    assert_close(image.rgb, expected.rgb, roundings)
+    assert_close(image.acc, expected.acc, roundings)
+    assert_close(image.depth, expected.depth, roundings, scale=2.0)
+    assert_close(image.median_depth.nan_to_num(posinf=0), _median(expected).nan_to_num(posinf=0), 1)
+
+
+def _median(result: Result) -> Tensor:
+    medians = torch.full(result.acc.shape, math.inf)
+    for ray, (start, count) in enumerate(result.packed_info.tolist()):
+        trans = 1 - result.weights[start : start + count].cumsum(0)
+        behind = (trans < 0.5).nonzero()
+        if len(behind):
+            medians[ray] = result.t_starts[start + int(behind[0])]
+    return medians
+
+
+def test_skipped_colours_cost_at_most_their_weight() -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case, 512)
+    views = field, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.march
+    exact, skipped = fused_render(*views), fused_render(*views, skip_weight=1e-3)
+    difference = exact.rgb - skipped.rgb
+    assert float(difference.max()) > 0, "nothing was skipped"
+    assert float(difference.min()) > -1e-6
+    assert float(difference.max()) <= 1e-3 * batch.march.max_samples
+    assert torch.equal(exact.acc, skipped.acc) and torch.equal(exact.depth, skipped.depth)
+
+
+@pytest.mark.parametrize("n", [0, 1, 33, 2049])
+def test_density_equals_composed_path(n: int) -> None:
+    field = make_field(CASES["ngp half cascades"])
+    x = uniform(n, 3, low=-1, high=2, seed=4)
+    unit = (x - torch.tensor(field.low)) * torch.tensor(field.inverse_size)
+    features = ops.fused_mlp(ops.hash_grid(unit, field.half_table, field.grid), field.density_params, field.density)
+    sigma = ops.trunc_exp(features[:, 0])
+    # e^h for |h| <= 8: the roundings of h (sums of 16 and 64 products) count eightfold
+    assert_close(fused_density(field, strided(x)), sigma, 8 * (16 + 64))
+
+
+class _Module(nn.Module):
+    """What fused_reason looks at in a RadianceField."""
+
+    def __init__(self, case: Case = CASES["ngp"]) -> None:
+        super().__init__()
+        fused_field = make_field(case)
+        for name, config, params in (
+            ("encoding", fused_field.grid, fused_field.table),
+            ("density_network", fused_field.density, fused_field.density_params),
+            ("color_network", fused_field.color, fused_field.color_params),
+        ):
+            part = nn.Module()
+            part.config, part.params = config, nn.Parameter(params)
+            setattr(self, name, part)
+        self.direction_encoding = nn.Module()
+        self.direction_encoding.config = type("Harmonics", (), {"degree": 4})()
+        self.low, self.inverse_size = torch.zeros(3), torch.ones(3)
+
+
+def test_supported_fields() -> None:
+    module = _Module()
+    assert fused_supported(module) and fused_reason(module) is None
+    field = FusedField.of(module)
+    assert field.table is module.encoding.params and field.sh_degree == 4
+    assert FusedField.of(module, half=False).half_table is None
+    module.color_network.config = MLPConfig(32, 3, 64, 2, bias=True)
+    assert fused_reason(module) == "the colour network has biases"
+    assert not fused_supported(module)
+    with pytest.raises(ValueError, match="the colour network has biases"):
+        FusedField.of(module)
+    assert fused_reason(nn.Linear(1, 1)) == "Linear is not a RadianceField"
+
+
+def test_half_copy_follows_the_table() -> None:
+    module = _Module()
+    field, positions = FusedField.of(module), uniform(64, 3)
+    before = fused_density(field, positions)
+    with torch.no_grad():
+        module.encoding.params.mul_(0.5)
+    assert not torch.equal(fused_density(field, positions), before)
+    assert torch.equal(field.half_table, module.encoding.params.half())
+    assert FusedField.of(module).half_table is field.half_table
+    workspace = FusedWorkspace(field, 1 << 16, 512)
+    batch = make_batch(CASES["ngp"])
+    fused_gradients(
+        workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+        batch.march, FusedLoss(),
+    )  # fmt: skip
+    state = [torch.zeros_like(field.table) for _ in range(2)]
+    fused_table_adam(workspace, *state, None, step=1, learning_rate=1e-2)
+    assert torch.equal(field.half_table, module.encoding.params.half())
+
+
+def test_errors_say_expected_and_found() -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case, 4)
+    with pytest.raises(ValueError, match=r"fused_radiance: expected networks with 16 and 32 inputs, got 16 and 20"):
+        replace(field, color=MLPConfig(20, 3, 64, 2))
+    with pytest.raises(ValueError, match=r"directions must be float32 \[4, 3\], got float32 \[3, 3\]"):
+        fused_render(field, batch.bitfield, batch.coarse, batch.origins, batch.directions[:3], batch.march)
+    with pytest.raises(TypeError, match=r"fused_density: positions must be float32 \[n, 3\], got float64 \[2, 3\]"):
+        fused_density(field, torch.zeros(2, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="at most 16 samples per ray, got max_samples 512"):
+        workspace = FusedWorkspace(field, 1024, max_samples=16)
+        fused_gradients(
+            workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+            batch.march, case.loss,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="step_scale > 0"):
+        FusedMarch(step_scale=0)
+
+
+def test_opcheck() -> None:
+    case = replace(CASES["ngp"], n_rays=5)
+    field, batch = make_field(case), make_batch(case)
+    sizes, march = (field.sizes, field.scales), (batch.march.values, [0, 1])
+    views = batch.origins, batch.directions, batch.bitfield, batch.coarse
+    n = torch.ops.neurfield
+    opcheck(n.fused_render.default, (*field.tensors, *views, *sizes, *march, 0.0))
+    opcheck(n.fused_density.default, (*field.tensors, batch.origins, *sizes))
+    w = FusedWorkspace(field, 1 << 12, 512)
+    outputs = w.positions, w.grad_encoding, w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch()
+    for buffer in (w.positions, w.grad_encoding, w.slot_gradients, w.scratch()):
+        buffer.zero_()  # what is not written must compare equal
+    arguments = (*field.tensors, *views, batch.target, batch.background, *sizes, *march, case.loss.values(5), 16.0)
+    schema = ("test_schema", "test_faketensor")
+    opcheck(n.fused_gradients.default, (*arguments, *outputs, None, None, None), test_utils=schema)
+    samples = w.positions, w.grad_encoding, w.slot_counts, *sizes
+    opcheck(n.fused_table_gradient.default, (*samples, field.grid.n_params))
+    state = field.table, torch.zeros_like(field.table), torch.zeros_like(field.table), None, None, w.table_scratch()
+    opcheck(n.fused_table_adam.default, (*samples, [1e-2, 0.9, 0.99, 1e-15], 1, *state), test_utils=schema)

@@ -58,21 +58,17 @@ void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_
   constexpr int64_t kBytes = (1 << kCoarseShift) / 8;
   const int n = (1 << log2_resolution) / kCoarseWidth;
   parallel_tasks(n_cascades, [&](int64_t cascade, int) {
-    std::vector<uint8_t> distances(static_cast<size_t>(n) * n * n);
-    const auto place = [n](int32_t code) {
-      int32_t block[3];
-      morton_decode(code, block);
-      return block[0] + n * (block[1] + n * block[2]);
-    };
     const int64_t first = cascade * n * n * n;
+    uint8_t* distances = coarse + first;
     for (int32_t code = 0; code < n * n * n; ++code) {
       const uint8_t* bytes = bitfield + (first + code) * kBytes;
       const bool any = std::any_of(bytes, bytes + kBytes, [](uint8_t byte) { return byte != 0; });
-      distances[place(code)] = static_cast<uint8_t>(any ? 0 : n);
+      int32_t block[3];
+      morton_decode(code, block);
+      distances[block[0] + n * (block[1] + n * block[2])] = static_cast<uint8_t>(any ? 0 : n);
     }
-    sweep_distances(distances.data(), n, -1);
-    sweep_distances(distances.data(), n, 1);
-    for (int32_t code = 0; code < n * n * n; ++code) coarse[first + code] = distances[place(code)];
+    sweep_distances(distances, n, -1);
+    sweep_distances(distances, n, 1);
   });
 }
 

@@ -130,23 +130,25 @@ NF_HD RayMarch begin_march(const OccupancyView& grid, const StepLattice& lattice
 // while their block is empty.
 NF_HD bool skip_empty_blocks(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float t,
                              const float* x, int32_t cascade) {
-  int32_t cell = cell_index(grid, x, cascade);
-  int32_t distance = grid.coarse[cell >> kCoarseShift];
+  int32_t cell[3];
+  for (int axis = 0; axis < 3; ++axis) cell[axis] = cell_along(grid, x[axis], cascade);
+  int32_t distance = block_distance(grid, cell, cascade);
   if (distance == 0) return false;
   while (cascade + 1 < grid.n_cascades) {
-    const int32_t above = cell_index(grid, x, cascade + 1);
-    if (grid.coarse[above >> kCoarseShift] == 0) break;
-    cell = above;
-    distance = grid.coarse[above >> kCoarseShift];
+    int32_t above[3];
+    for (int axis = 0; axis < 3; ++axis) above[axis] = cell_along(grid, x[axis], cascade + 1);
+    const int32_t distance_above = block_distance(grid, above, cascade + 1);
+    if (distance_above == 0) break;
+    for (int axis = 0; axis < 3; ++axis) cell[axis] = above[axis];
+    distance = distance_above;
     ++cascade;
   }
-  int32_t corner[3];
-  morton_decode(cell & (grid.cells_per_cascade() - 1) & -(1 << kCoarseShift), corner);
   const float cell_width = bits_float(static_cast<uint32_t>(127 - grid.log2_resolution + cascade) << 23);
   float t_exit = ray.t_far;
   for (int axis = 0; axis < 3; ++axis) {
-    const int32_t border = ray.direction[axis] > 0 ? min(corner[axis] + distance * kCoarseWidth, grid.resolution())
-                                                   : max(corner[axis] - (distance - 1) * kCoarseWidth, 0);
+    const int32_t corner = cell[axis] & -kCoarseWidth;
+    const int32_t border = ray.direction[axis] > 0 ? min(corner + distance * kCoarseWidth, grid.resolution())
+                                                   : max(corner - (distance - 1) * kCoarseWidth, 0);
     const float cells_ahead = static_cast<float>(border) - cell_coordinate(grid, x[axis], cascade);
     const float t_plane = madd(cells_ahead * cell_width, ray.inverse[axis], t);
     if (t_plane < t_exit) t_exit = t_plane;  // false for a direction of zero: inf or NaN

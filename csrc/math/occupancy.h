@@ -3,7 +3,7 @@
 // [0.5 - 2^(k-1), 0.5 + 2^(k-1)]^3 with resolution^3 cells, a power of two between 8 and 256. One bit per cell in
 // Morton order (x in bit 0), 8 consecutive cells per byte; cascade k starts at bit k * resolution^3. A set bit of a
 // cascade is also set in every coarser one that covers it, so an empty coarse cell proves its finer ones empty.
-// `coarse` holds one byte per block of 8^3 cells (512 consecutive Morton codes): 0 when any of them is set, else the
+// `coarse` holds one byte per block of 8^3 cells, in raster order (x fastest): 0 when any of them is set, else the
 // Chebyshev distance d in blocks to the nearest such block of the cascade, so that the cube of 2 d - 1 blocks around is
 // empty; the number of blocks per axis when there is none.
 // The functions are templates on float (with int32_t) or vf (with vi): scalar and SIMD march through the same formulas.
@@ -98,14 +98,27 @@ NF_HD V cell_coordinate(const OccupancyView& grid, V x, I cascade) {
   return madd(x - half, cells_per_unit, detail::broadcast(0.5f * static_cast<float>(grid.resolution()), x));
 }
 
-// Index of the cell that holds x, over all cascades. Positions outside of the cascade count to its border cells.
+// The cell along one axis. Positions outside of the cascade count to its border cells.
+template <typename V, typename I>
+NF_HD I cell_along(const OccupancyView& grid, V x, I cascade) {
+  const V zero = detail::broadcast(0.0f, x);
+  const V last = detail::broadcast(static_cast<float>(grid.resolution()) - 0.5f, x);
+  return detail::truncate(min(max(cell_coordinate(grid, x, cascade), zero), last));
+}
+
+// Index of the cell that holds x, over all cascades.
 template <typename V, typename I>
 NF_HD I cell_index(const OccupancyView& grid, const V* x, I cascade) {
-  const V zero = detail::broadcast(0.0f, x[0]), last = detail::broadcast(grid.resolution() - 0.5f, x[0]);
-  I cell[3];
-  for (int axis = 0; axis < 3; ++axis)
-    cell[axis] = detail::truncate(min(max(cell_coordinate(grid, x[axis], cascade), zero), last));
-  return morton_encode(cell[0], cell[1], cell[2]) | cascade << 3 * grid.log2_resolution;
+  const I code =
+      morton_encode(cell_along(grid, x[0], cascade), cell_along(grid, x[1], cascade), cell_along(grid, x[2], cascade));
+  return code | cascade << 3 * grid.log2_resolution;
+}
+
+// Entry of `coarse` for the block that holds a cell.
+NF_HD int32_t block_distance(const OccupancyView& grid, const int32_t* cell, int32_t cascade) {
+  const int32_t bits = grid.log2_resolution - kCoarseShift / 3;  // of a block's coordinate
+  const int32_t row = (cascade << bits | cell[2] / kCoarseWidth) << bits | cell[1] / kCoarseWidth;
+  return grid.coarse[row << bits | cell[0] / kCoarseWidth];
 }
 
 // Corner of a cell with the lowest coordinates, and its width, in unit space; `cell` counts over all cascades.

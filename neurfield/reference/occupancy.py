@@ -65,7 +65,9 @@ def occupancy_coarse(bitfield: Tensor) -> Tensor:
     xyz = morton_decode(torch.arange(n_blocks**3))
     distances = (xyz[:, None] - xyz[None]).abs().amax(dim=2)
     rows = [distances[:, mask].amin(dim=1) if mask.any() else distances[0] * 0 + n_blocks for mask in occupied]
-    return torch.stack(rows).to(torch.uint8)
+    coarse = torch.empty(len(rows), n_blocks**3, dtype=torch.uint8)
+    coarse[:, xyz @ torch.tensor([1, n_blocks, n_blocks**2])] = torch.stack(rows).to(torch.uint8)
+    return coarse
 
 
 def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> Tensor:

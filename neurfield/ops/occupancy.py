@@ -4,7 +4,7 @@
 Cascade `k` covers `[0.5 - 2^(k-1), 0.5 + 2^(k-1)]^3` with `resolution^3` cells in Morton order (x in bit 0).
 The density grid is float32 `[n_cascades, resolution^3]`, its bitfield uint8 `[n_cascades, resolution^3 / 8]`.
 `coarse` is uint8 `[n_cascades, (resolution / 8)^3]` in raster order (x fastest) and tells for each block of 8^3 cells
-how many blocks away the nearest one with a set bit is (0: it has one itself), so that rays skip empty space in few steps.
+how many blocks away the nearest one with a set bit is (0: it has one itself): rays skip empty space in few steps.
 Indices of cells count over all cascades.
 """
 

@@ -173,7 +173,8 @@ NF_HD bool image_point(const CameraViews<T>& views, int64_t view, const T* lens,
       for (int i = 1; i <= 8; ++i) {  // r (1 + k1 r^2 + ...) must grow all the way out to this point
         const T s = r2 * T(i * i) / T(64);
         T slope;
-        if (radial_factor(distortion, s, &slope) + 2 * s * slope <= 0) return false;
+        const T factor = radial_factor(distortion, s, &slope);
+        if (factor + 2 * s * slope <= 0) return false;
       }
       T jacobian[4];
       distort_opencv(distortion, q, p, jacobian);

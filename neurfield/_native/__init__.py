@@ -9,7 +9,7 @@ import importlib
 import os
 from types import ModuleType
 
-from . import _baseline
+_baseline = importlib.import_module(f"{__name__}._baseline")
 
 
 def supported_isas() -> list[str]:

@@ -22,7 +22,7 @@ def distort(distortion: Tensor, models: Tensor, lens: Tensor) -> Tensor:
     q = lens[:, :2] / lens[:, 2:]
     x, y = q.unbind(1)
     r2 = x * x + y * y
-    radial = 1 + sum(k[:, i] * r2 ** (i + 1) for i in range(4))
+    radial = 1 + sum((k[:, i] * r2 ** (i + 1) for i in range(4)), start=torch.zeros_like(r2))
     tangential = torch.stack([2 * p1 * x * y + p2 * (r2 + 2 * x * x), p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], dim=1)
     opencv = q * radial[:, None] + tangential
     planar = lens[:, :2].norm(dim=1)

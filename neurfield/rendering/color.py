@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colour spaces and backgrounds of stored images. Fields are fitted to, and give, sRGB values in 0 ... 1."""
+
+import torch
+from torch import Tensor
+
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+
+
+def linear_to_srgb(x: Tensor) -> Tensor:
+    """IEC 61966-2-1 encoding of linear values, clamped to 0 ... 1."""
+    x = x.clamp(0, 1)
+    return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def encoded(image: Tensor) -> Tensor:
+    """An image of a Scene, `[h, w, 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
+    if image.dtype == torch.uint8:
+        return image
+    return torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:].clamp(0, 1)], dim=2)
+
+
+def over_background(image: Tensor, background: Tensor) -> Tensor:
+    """An image of a Scene as float32 sRGB `[h, w, 3]`, straight alpha composited over `background [3]`."""
+    value = encoded(image)
+    value = value.float() / 255 if value.dtype == torch.uint8 else value
+    if value.shape[2] == 3:
+        return value
+    return value[..., :3] * value[..., 3:] + background * (1 - value[..., 3:])

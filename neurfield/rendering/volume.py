@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rays to colour, depth and opacity, op by op: march, evaluate, composite. Works with any field; differentiable.
+
+A field is a callable on positions and unit directions `[n, 3]` in unit space that gives sigma `[n]` and rgb `[n, 3]`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from neurfield import ops
+from neurfield.ops.composite import Composite
+from neurfield.ops.march import PackedSamples
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+
+
+class Field(Protocol):
+    """What the renderer asks of a field; positions `[n, 3]` in unit space, unit directions `[n, 3]`."""
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma `[n]` and whatever features the field has."""
+
+    def __call__(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma `[n]`, rgb `[n, 3]`."""
+
+
+@dataclass(frozen=True)
+class MarchOptions:
+    """Where along a ray samples lie (methods of ops.march), and when a ray is opaque."""
+
+    step_scale: float = 1.0
+    cone_angle: float = 0.0
+    near: float = 0.05
+    max_samples: int = 1024
+    stop_transmittance: float = 1e-4
+
+    def fused(self, jitter: tuple[int, int] | None = None) -> ops.FusedMarch:
+        """The same for the fused operators."""
+        return ops.FusedMarch(
+            step_scale=self.step_scale,
+            cone_angle=self.cone_angle,
+            near=self.near,
+            stop_transmittance=self.stop_transmittance,
+            max_samples=self.max_samples,
+            jitter=jitter,
+        )
+
+    @staticmethod
+    def for_box(aabb_scale: int, step_scale: float = 1.0) -> "MarchOptions":
+        """Constant steps in the unit cube; in larger boxes steps that grow with the distance, as instant-ngp's."""
+        return MarchOptions(step_scale=step_scale, cone_angle=0.0 if aabb_scale == 1 else 1 / 256)
+
+
+def march_rays(
+    grid: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    options: MarchOptions,
+    jitter: tuple[int, int] | None = None,
+) -> PackedSamples:
+    """Samples of rays in occupied cells; `jitter` = (seed, step) shifts each ray by a random part of a step."""
+    seed, step = jitter or (0, None)
+    return grid.march(
+        origins,
+        directions,
+        step_scale=options.step_scale,
+        cone_angle=options.cone_angle,
+        near=options.near,
+        max_samples=options.max_samples,
+        seed=seed,
+        step=step,
+    )
+
+
+def sample_positions(samples: PackedSamples, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions and directions `[n_samples, 3]` of the samples of rays `[n_rays, 3]`."""
+    d = directions[samples.ray_indices]
+    return origins[samples.ray_indices] + samples.t_starts[:, None] * d, d
+
+
+def composite_rays(
+    field: Field, samples: PackedSamples, origins: Tensor, directions: Tensor, options: MarchOptions
+) -> Composite:
+    """Evaluates the field at the samples and composites them over black; differentiable in the field's parameters."""
+    sigmas, rgbs = field(*sample_positions(samples, origins, directions))
+    t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
+    return ops.composite(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps=options.stop_transmittance)
+
+
+def render_normals(
+    field: Field,
+    samples: PackedSamples,
+    origins: Tensor,
+    directions: Tensor,
+    options: MarchOptions,
+) -> Tensor:
+    """Normals `[n_rays, 3]`: minus the direction of the density's gradient, composited; zero where nothing is hit."""
+    x, _ = sample_positions(samples, origins, directions)
+    x.requires_grad_(True)
+    with torch.enable_grad():
+        sigmas, _ = field.density(x)
+        (gradient,) = torch.autograd.grad(sigmas.sum(), x)
+    normals = -torch.nn.functional.normalize(gradient, dim=1)
+    t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
+    eps = options.stop_transmittance
+    return ops.composite(sigmas.detach(), normals, t_starts, t_ends, packed_info, early_stop_eps=eps).rgb

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a method is: field, sampler, losses and schedule, as frozen dataclasses that YAML presets fill in.
+
+Presets are the files of scenes/methods (installed as neurfield.scenes.methods); `docs/methods` explains their choices.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import neurfield
+from neurfield import config
+from neurfield.config import Block, Range
+from neurfield.data.options import LoadOptions
+from neurfield.fields.radiance_field import FieldConfig
+from neurfield.registry import lookup
+from neurfield.training.schedule import Budget
+
+Fraction = Annotated[float, Range(0, 1)]
+NonNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(1e-30)]
+Count = Annotated[int, Range(1)]
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Where rays are sampled.
+
+    `step_scale` lengthens the marching step sqrt(3)/1024. `hull` starts the occupancy grid from the alpha masks of the
+    training images, where they have alpha. The grid is updated every `update_interval` steps.
+    """
+
+    step_scale: Annotated[float, Range(0.25, 16)] = 1.0
+    hull: bool = True
+    update_interval: Count = 16
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off)."""
+
+    color: Block = dataclasses.field(default_factory=lambda: Block(otype="Huber"))
+    distortion: NonNegative = 0.0
+    opacity_entropy: NonNegative = 0.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam. The rate stays constant until `decay_start` of the budget, then falls exponentially to `final_fraction`."""
+
+    learning_rate: Positive = 1e-2
+    beta1: Annotated[float, Range(0, 0.9999)] = 0.9
+    beta2: Annotated[float, Range(0, 0.999999)] = 0.99
+    epsilon: Positive = 1e-15
+    l2_reg: NonNegative = 1e-6
+    decay_start: Fraction = 0.3
+    final_fraction: Annotated[float, Range(1e-6, 1)] = 0.03
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One step and the length of a run.
+
+    `n_samples` is the sample count that the number of rays per step aims at. `default_seconds` and
+    `default_iterations` are the budget on a CPU and on a GPU when the user names none. `ema_decay` 0 keeps no average;
+    otherwise an average is updated every `ema_interval` steps and used for everything but training.
+    """
+
+    n_samples: Annotated[int, Range(256, 1 << 22)] = 1 << 18
+    max_rays: Annotated[int, Range(64, 1 << 20)] = 1 << 16
+    background: Literal["random", "white", "black"] = "random"
+    ema_decay: Annotated[float, Range(0, 0.9999)] = 0.0
+    ema_interval: Count = 16
+    default_seconds: Positive = 60.0
+    default_iterations: Count = 20000
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """A named preset. `background` is the fixed colour behind transparent pixels outside training."""
+
+    name: str = "ngp"
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    sampler: SamplerConfig = dataclasses.field(default_factory=SamplerConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    background: Literal["white", "black"] = "white"
+
+
+def presets() -> dict[str, Path]:
+    """Files of the presets by name."""
+    package = Path(neurfield.__file__).parent
+    # installed inside the package; beside it in a source tree
+    folders = (package / "scenes" / "methods", package.parent / "scenes" / "methods")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
+def default_preset(device: str) -> str:
+    return "ngp" if device == "cuda" else "ngp-fast"
+
+
+def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:
+    """A preset by name, or a YAML file by path, with `dotted.key=value` overrides applied.
+
+    Raises:
+        UserError: unknown name, or a file or override that does not fit.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else lookup(presets(), name, "method")
+    return config.override(config.load(MethodConfig, path), overrides)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result beside the data's content; saved as config.yaml and in every checkpoint."""
+
+    data: str = ""
+    load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
+    experiment_name: str = "unnamed"
+    method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
+    max_seconds: NonNegative | None = None
+    max_num_iterations: Annotated[int, Range(0)] | None = None
+    seed: int = 42
+    device: Literal["cpu", "cuda"] = "cpu"
+    seconds_per_save: Positive = 30.0
+    keep_checkpoints: Count = 2
+
+    @property
+    def budget(self) -> Budget:
+        """What ends the run: the limits given, or the method's default for the device."""
+        if self.max_seconds is None and self.max_num_iterations is None:
+            training = self.method.training
+            if self.device == "cuda":
+                return Budget(max_num_iterations=training.default_iterations)
+            return Budget(max_seconds=training.default_seconds)
+        return Budget(self.max_seconds, self.max_num_iterations)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from neurfield.rendering.color import encoded, linear_to_srgb, over_background
+
+
+def test_srgb_encoding_of_known_values():
+    # IEC 61966-2-1: the linear part, the middle grey of 18 %, the ends
+    x = torch.tensor([-1.0, 0.0, 0.001, 0.18, 1.0, 7.0])
+    assert torch.allclose(linear_to_srgb(x), torch.tensor([0.0, 0.0, 0.01292, 0.46136, 1.0, 1.0]), atol=1e-5)
+
+
+def test_only_linear_images_are_encoded():
+    stored = torch.tensor([[[10, 20, 30, 40]]], dtype=torch.uint8)
+    assert encoded(stored) is stored
+    linear = torch.tensor([[[0.18, 2.0, 0.0, 1.5]]])
+    assert torch.allclose(encoded(linear), torch.tensor([[[0.46136, 1.0, 0.0, 1.0]]]), atol=1e-5)
+
+
+def test_straight_alpha_goes_over_the_background():
+    image = torch.tensor([[[255, 0, 0, 51]]], dtype=torch.uint8)
+    assert torch.allclose(over_background(image, torch.tensor([0.0, 1.0, 0.5])), torch.tensor([[[0.2, 0.8, 0.4]]]))
+    assert torch.equal(over_background(image[..., :3], torch.ones(3)), torch.tensor([[[1.0, 0, 0]]]))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendering against an exact picture: a ball of high density, in any frame of the world."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization
+from neurfield.errors import UserError
+from neurfield.rendering import renderer as renderer_module
+from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.volume import MarchOptions
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from tests.scenes import RADIUS, ball_picture, orbit
+
+NORM = Normalization(0.33, (0.5, 0.5, 0.5))
+
+
+class Ball(nn.Module):
+    """Opaque ball of world radius RADIUS around the world's origin, coloured by its normal; steep but smooth border."""
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        radius = (x - 0.5).norm(dim=1) / NORM.scale
+        return 3e4 * torch.sigmoid((RADIUS - radius) * 600), x
+
+    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.density(x)[0], 0.5 + 0.5 * torch.nn.functional.normalize(x - 0.5, dim=1)
+
+
+@pytest.fixture(scope="module")
+def camera() -> Cameras:
+    return Cameras.pinhole(orbit(5)[2:3], focal=70, width=48, height=40)
+
+
+@pytest.fixture(scope="module")
+def result(camera) -> dict[str, Tensor]:
+    return Renderer(Ball(), OccupancyGrid(), NORM).render(camera, ("rgb", "depth", "acc", "normal"))
+
+
+def inside(camera: Cameras, margin: int = 2) -> Tensor:
+    """Pixels at least `margin` inside of the ball's outline."""
+    solid = (ball_picture(camera)[..., 3] > 0).float()[None, None]
+    return -torch.nn.functional.max_pool2d(-solid, 2 * margin + 1, 1, margin)[0, 0] > 0
+
+
+def test_colour_and_opacity_are_the_balls(camera, result):
+    picture = ball_picture(camera).float() / 255
+    solid = inside(camera)
+    assert solid.sum() > 300
+    assert result["rgb"].shape == (40, 48, 3) and result["acc"].shape == (40, 48)
+    assert (result["acc"][solid] > 0.999).all()
+    # a step is 5e-3 in the world and the colour changes by 0.5 per radius
+    assert (result["rgb"] - picture[..., :3])[solid].abs().max() < 0.02
+    corner = result["rgb"][0, 0], result["acc"][0, 0], result["depth"][0, 0]
+    assert torch.equal(corner[0], torch.ones(3)) and corner[1] == 0 and corner[2] == 0
+
+
+def test_depth_is_the_distance_along_the_ray_in_world_units(camera, result):
+    centre = result["depth"][20, 24]
+    assert abs(float(centre) - (float(camera.c2w[0, :, 3].norm()) - RADIUS)) < 0.01  # two steps
+
+
+def test_normals_point_out_of_the_surface(camera, result):
+    expected = torch.nn.functional.normalize(2 * ball_picture(camera).float()[..., :3] / 255 - 1, dim=-1)
+    solid = inside(camera)
+    # 8-bit rounding turns the expected normal by at most sqrt(3) / 255 = 0.007; the hit moves along the ray by a step
+    # of 5e-3 and by the way through the soft border, 4e-3 thick and crossed at 60 degrees at most: 0.013 / RADIUS
+    assert ((result["normal"] * expected).sum(-1)[solid] > 1 - 0.5 * 0.024**2).all()
+    assert torch.equal(result["normal"][0, 0], torch.zeros(3))
+
+
+def test_tiles_do_not_show(camera, result, monkeypatch):
+    monkeypatch.setattr(renderer_module, "_TILE_RAYS", 100)
+    fractions = []
+    again = Renderer(Ball(), OccupancyGrid(), NORM).render(camera, ("rgb", "depth"), fractions.append)
+    assert torch.equal(again["rgb"], result["rgb"]) and torch.equal(again["depth"], result["depth"])
+    assert len(fractions) == 20 and fractions[-1] == 1
+
+
+def test_the_world_may_be_moved_and_scaled(camera, result):
+    moved = Normalization(NORM.scale / 10, (0.5 - NORM.scale * 2, 0.5, 0.5))
+    c2w = camera.c2w.clone()
+    c2w[:, :, 3] = c2w[:, :, 3] * 10 + torch.tensor([20.0, 0, 0])
+    other = Cameras.pinhole(c2w, focal=70, width=48, height=40)
+    again = Renderer(Ball(), OccupancyGrid(), moved).render(other)
+    solid = inside(camera)
+    assert (again["rgb"] - result["rgb"])[solid].abs().max() < 0.02
+    assert (again["depth"] / 10 - result["depth"])[solid].abs().max() < 0.01
+
+
+def test_the_background_shows_through(camera):
+    got = Renderer(Ball(), OccupancyGrid(), NORM, background=(0.25, 0.5, 0.75)).render(camera)["rgb"]
+    assert torch.equal(got[0, 0], torch.tensor([0.25, 0.5, 0.75]))
+
+
+def test_larger_boxes_grow_their_steps():
+    assert MarchOptions.for_box(1).cone_angle == 0
+    assert MarchOptions.for_box(4, 1.5) == MarchOptions(step_scale=1.5, cone_angle=1 / 256)
+
+
+def test_wrong_requests_are_named(camera):
+    renderer = Renderer(Ball(), OccupancyGrid(), NORM)
+    with pytest.raises(UserError, match="unknown output 'normals', did you mean 'normal'"):
+        renderer.render(camera, ("rgb", "normals"))
+    with pytest.raises(ValueError, match="expected one view, got 2"):
+        renderer.render(camera[[0, 0]])

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene with an exact picture, small enough to train in a test."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization, Scene
+
+RADIUS = 0.8
+
+
+def orbit(n: int, distance: float = 3.0) -> Tensor:
+    """Poses `[n, 3, 4]` around the origin, looking at it, +Z up."""
+    poses = []
+    for i in range(n):
+        azimuth, height = 2 * math.pi * i / n, math.sin(2.4 * i) * 0.8
+        back = torch.tensor([math.cos(azimuth), math.sin(azimuth), height])
+        back = back / back.norm()
+        right = torch.linalg.cross(torch.tensor([0.0, 0.0, 1.0]), back)
+        right = right / right.norm()
+        poses.append(torch.stack([right, torch.linalg.cross(back, right), back, back * distance], dim=1))
+    return torch.stack(poses)
+
+
+def ball_picture(camera: Cameras) -> Tensor:
+    """RGBA uint8 `[h, w, 4]` of a ball around the origin, coloured by its normal."""
+    width, height = camera.sizes[0].tolist()
+    fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    local = torch.stack([(x - cx) / fl_x, -(y - cy) / fl_y, -torch.ones_like(x)], dim=-1)
+    d = torch.nn.functional.normalize(local @ camera.c2w[0, :, :3].T, dim=-1)
+    o = camera.c2w[0, :, 3]
+    b = d @ o
+    discriminant = b * b - o @ o + RADIUS**2
+    t = -b - discriminant.clamp_min(0).sqrt()
+    normal = (o + t[..., None] * d) / RADIUS
+    rgba = torch.cat([0.5 + 0.5 * normal, torch.ones_like(t)[..., None]], dim=-1)
+    rgba[discriminant < 0] = 0
+    return (rgba * 255).round().to(torch.uint8)
+
+
+def ball_scene(n_train: int = 24, n_test: int = 2, size: int = 32, alpha: bool = True) -> Scene:
+    """Views of the ball; without alpha it stands before black."""
+    cameras = Cameras.pinhole(orbit(n_train + n_test), focal=1.4 * size, width=size, height=size)
+    images = [ball_picture(cameras[i]) for i in range(len(cameras))]
+    if not alpha:
+        images = [image[..., :3].contiguous() for image in images]
+    splits = {"train": list(range(n_train)), "val": [], "test": list(range(n_train, n_train + n_test))}
+    normalization = Normalization(0.33, (0.5, 0.5, 0.5), 1, "synthetic")
+    return Scene("ball", cameras, images, splits, normalization, paths=[f"view_{i}" for i in range(len(images))])
+
+
+def write_synthetic(scene: Scene, folder: Path) -> Path:
+    """Writes a scene in the layout of the NeRF-synthetic data; returns the folder."""
+    for split, views in scene.splits.items():
+        if not views:
+            continue
+        (folder / split).mkdir(parents=True)
+        frames = []
+        for number, view in enumerate(views):
+            Image.fromarray(scene.images[view].numpy()).save(folder / split / f"r_{number}.png")
+            pose = torch.cat([scene.cameras.c2w[view], torch.tensor([[0.0, 0, 0, 1]])]).tolist()
+            frames.append({"file_path": f"./{split}/r_{number}", "transform_matrix": pose})
+        width, focal = int(scene.cameras.sizes[0, 0]), float(scene.cameras.intrinsics[0, 0])
+        content = {"camera_angle_x": 2 * math.atan(width / 2 / focal), "frames": frames}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(content))
+    return folder

@@ -13,32 +13,26 @@ from pathlib import Path
 
 
 class ScalarLog:
-    """Appends scalars of a step to both files of a run folder; each line is complete when `write` returns."""
+    """Appends scalars of a step to both files of a run folder, which are open only while it writes."""
 
     def __init__(self, folder: Path):
-        # both stay open for the life of the run
-        self._lines = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         stamp = time.time()
-        self._events = open(folder / f"events.out.tfevents.{int(stamp)}.neurfield", "ab")  # noqa: SIM115
-        version = b"brain.Event:2"
-        self._record(_double(1, stamp) + _bytes(3, version))
+        self._lines = folder / "metrics.jsonl"
+        self._events = folder / f"events.out.tfevents.{int(stamp)}.neurfield"
+        self._record(_double(1, stamp) + _bytes(3, b"brain.Event:2"))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds `scalars` of `step`; non-finite values become null in the JSON line."""
         finite = {name: value if abs(value) < float("inf") else None for name, value in scalars.items()}
-        self._lines.write(json.dumps({"step": step, **finite}) + "\n")
-        self._lines.flush()
+        with open(self._lines, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": step, **finite}) + "\n")
         values = b"".join(_bytes(1, _bytes(1, name.encode()) + _float(2, value)) for name, value in scalars.items())
         self._record(_double(1, time.time()) + _key(2, 0) + _varint(step) + _bytes(5, values))
-        self._events.flush()
-
-    def close(self) -> None:
-        self._lines.close()
-        self._events.close()
 
     def _record(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
-        self._events.write(length + _masked_crc(length) + data + _masked_crc(data))
+        with open(self._events, "ab") as events:
+            events.write(length + _masked_crc(length) + data + _masked_crc(data))
 
 
 def _key(number: int, wire: int) -> bytes:

@@ -48,7 +48,7 @@ class RunFolder:
 
     def prune(self, keep: int) -> None:
         """Removes all but the `keep` newest checkpoints, and temporary files that a killed process left."""
-        stale = [*self.checkpoints()[:-keep], *self.path.glob(f"checkpoints/.step-*{SUFFIX}.*.tmp")]
+        stale = [*self.checkpoints()[:-keep], *self.path.glob(f"checkpoints/.step-*.tmp{SUFFIX}")]
         for path in stale:
             path.unlink(missing_ok=True)
 

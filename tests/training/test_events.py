@@ -10,7 +10,6 @@ def test_both_files_hold_what_was_written(tmp_path):
     log = ScalarLog(tmp_path)
     log.write(16, {"train/psnr": 20.5, "train/loss": 0.25})
     log.write(300, {"train/psnr": float("nan")})
-    log.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 16, "train/psnr": 20.5, "train/loss": 0.25}, {"step": 300, "train/psnr": None}]
 
@@ -19,7 +18,6 @@ def test_tensorboard_reads_the_event_file(tmp_path):
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
     log = ScalarLog(tmp_path)
     log.write(70000, {"train/psnr": 20.5})
-    log.close()
     (file,) = tmp_path.glob("events*")
     header, event = loader.LegacyEventFileLoader(str(file)).Load()  # checks both checksums of each record
     assert header.file_version == "brain.Event:2"

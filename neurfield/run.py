@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained field: measured, rendered and exported, from a run folder, a checkpoint file or a training just done."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neurfield import config as configuration
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.load import load_scene
+from neurfield.data.scene import Scene
+from neurfield.errors import UserError
+from neurfield.fields.radiance_field import RadianceField
+from neurfield.rendering.color import BACKGROUNDS
+from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.volume import MarchOptions
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
+from neurfield.training.evaluation import evaluate
+from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
+from neurfield.training.run_folder import find_checkpoint, new_run
+from neurfield.training.session import Session, ViewSet, unpack_views
+from neurfield.training.trainer import StepReport, Trainer
+
+
+class Run:
+    """A field and what is needed to use it.
+
+    Attributes:
+        config: how it was trained.
+        views: cameras and splits of its scene, world frame of the input.
+        field, grid, renderer: see those classes.
+        step: training steps done.
+        path: checkpoint file, or None.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        views: ViewSet,
+        field: RadianceField,
+        grid: OccupancyGrid,
+        step: int,
+        path: Path | None = None,
+        scene: Scene | None = None,
+    ):
+        self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
+        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.step_scale)
+        background = BACKGROUNDS[config.method.background]
+        self.renderer = Renderer(field, grid, views.normalization, options, background)
+        self._scene = scene
+
+    @property
+    def cameras(self) -> Cameras:
+        """All views of the scene, world frame of the input."""
+        return self.views.cameras
+
+    def evaluate(
+        self, split: str = "test", on_view: Callable[[int, int, Tensor], None] | None = None, data: str | None = None
+    ) -> dict[str, Any]:
+        """PSNR and SSIM of a split, see neurfield.training.evaluation.evaluate.
+
+        Args:
+            data: where the images are now; None: where they were when the run was trained.
+
+        Raises:
+            UserError: the split has no views, or its images cannot be read.
+        """
+        scene = self._scene
+        if scene is None or data or not scene.splits.get(split):
+            self.views.views(split)  # a better message than that of a data set read without the split
+            source = data or self.config.data
+            if not source:
+                raise UserError("this run does not know where its images are; give the data folder")
+            scene = load_scene(source, self.config.load, splits=(split,))
+        return evaluate(self.renderer, scene, split, on_view)
+
+    def render(
+        self,
+        camera: Cameras,
+        outputs: Sequence[str] = ("rgb", "depth", "acc"),
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""
+        return self.renderer.render(camera, outputs, progress)
+
+    def export_mesh(self, path: str | Path, **options: Any) -> Any:
+        """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
+        from neurfield.export.mesh import export_mesh  # pulls in marching cubes and file writers
+
+        return export_mesh(self, path, **options)
+
+
+def load(run: str | Path) -> Run:
+    """A run from its folder (newest checkpoint) or a .safetensors file.
+
+    Raises:
+        UserError: nothing there, truncated, or no checkpoint of this program.
+    """
+    path = find_checkpoint(Path(run))
+    tensors, header = checkpoint.load(path)
+    try:
+        config = configuration.from_dict(RunConfig, header["config"], str(path))
+        views = unpack_views(tensors, header)
+        field = RadianceField.from_config(config.method.field, views.normalization.aabb)
+        grid = OccupancyGrid(views.normalization.aabb_scale)
+        # an average, where one was kept, is used for everything but training
+        field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+        grid.load_state_dict(_part(tensors, "occupancy."))
+        step = int(header["counters"]["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
+    return Run(config, views, field, grid, step, path)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def train(
+    scene: Scene,
+    method: str | MethodConfig | None = None,
+    *,
+    max_seconds: float | None = None,
+    max_num_iterations: int | None = None,
+    seed: int = 42,
+    device: str = "auto",
+    output_dir: str | Path | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> Run:
+    """Trains a field on a scene.
+
+    Args:
+        scene: see neurfield.load_scene; its `train` views are used.
+        method: preset, YAML file or configuration; None: the default of the device.
+        max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
+            method's default budget.
+        output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
+        on_step: called after each step.
+
+    Raises:
+        UserError: the scene or the method cannot be used.
+        MachineError: training does not converge to numbers, or nothing can be written.
+    """
+    start = time.monotonic()
+    kind = resolve_device(device)
+    resolved = method if isinstance(method, MethodConfig) else load_method(method or default_preset(kind))
+    config = RunConfig(
+        experiment_name=scene.name,
+        method=resolved,
+        max_seconds=max_seconds,
+        max_num_iterations=max_num_iterations,
+        seed=seed,
+        device=kind,
+    )
+    trainer = Trainer(scene, config, start)
+    views, path = ViewSet.of_scene(scene), None
+    if output_dir is None:
+        trainer.train(on_step)
+    else:
+        session = Session(trainer, views, new_run(Path(output_dir), scene.name, resolved.name))
+        session.train(on_step)
+        path = session.save()
+    return from_trainer(trainer, views, path, scene)
+
+
+def from_trainer(trainer: Trainer, views: ViewSet, path: Path | None = None, scene: Scene | None = None) -> Run:
+    """The run that a trainer has made, sharing its grid; with an average, the field is a copy that holds it.
+
+    `scene` has the images to evaluate with; None: they are read when they are needed.
+    """
+    field = trainer.field
+    if trainer.ema:
+        field = RadianceField.from_config(trainer.config.method.field, views.normalization.aabb)
+        field.load_state_dict(trainer.field.state_dict() | trainer.ema.tensors())
+    return Run(trainer.config, views, field, trainer.grid, trainer.step, path, scene)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training that keeps files: configuration, scalars, checkpoints from time to time, and exact continuation."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neurfield import config as configuration
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization, Scene
+from neurfield.errors import UserError
+from neurfield.training import checkpoint
+from neurfield.training.events import ScalarLog
+from neurfield.training.guard import assert_finite
+from neurfield.training.run_folder import RunFolder
+from neurfield.training.trainer import StepReport, Trainer
+
+_LOG_INTERVAL = 50  # steps between lines of the scalar log
+_CAMERA_FIELDS = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """The views of a scene without their images: what rendering a split needs."""
+
+    name: str
+    cameras: Cameras
+    splits: dict[str, list[int]]
+    normalization: Normalization
+    paths: list[str]
+
+    @staticmethod
+    def of_scene(scene: Scene) -> "ViewSet":
+        return ViewSet(scene.name, scene.cameras, scene.splits, scene.normalization, scene.paths)
+
+    def views(self, split: str) -> list[int]:
+        """View indices of a split; raises UserError when it is unknown or empty."""
+        if not self.splits.get(split):
+            there = ", ".join(f"{len(views)} {name}" for name, views in self.splits.items() if views)
+            raise UserError(f"{self.name}: no views in split {split!r} (there are {there or 'none'})")
+        return self.splits[split]
+
+
+def pack(trainer: Trainer, views: ViewSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a checkpoint."""
+    tensors = trainer.tensors() | {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_FIELDS}
+    header = {
+        "config": configuration.to_dict(trainer.config),
+        "counters": trainer.counters(),
+        "scene": {"name": views.name, "splits": views.splits, "paths": views.paths},
+        "normalization": asdict(views.normalization),
+    }
+    return tensors, header
+
+
+def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
+    """The views that `pack` put into a checkpoint."""
+    scene, norm = header["scene"], header["normalization"]
+    cameras = Cameras(*(tensors[f"cameras.{name}"] for name in _CAMERA_FIELDS))
+    normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
+    return ViewSet(scene["name"], cameras, scene["splits"], normalization, scene["paths"])
+
+
+class Session:
+    """Runs a Trainer and writes its files into a run folder.
+
+    Args:
+        trainer: fresh, or about to be continued from `resume_from`.
+        views: all views of the scene, for the checkpoint.
+        folder: created now, unless `resume_from` is a checkpoint in it.
+        resume_from: checkpoint to continue from.
+
+    Raises:
+        UserError: the folder exists with other content, or the checkpoint does not fit.
+        MachineError: nothing can be written.
+    """
+
+    def __init__(self, trainer: Trainer, views: ViewSet, folder: RunFolder, resume_from: Path | None = None):
+        self.trainer, self.views, self.folder = trainer, views, folder
+        if resume_from is None:
+            folder.create()
+        else:
+            tensors, header = checkpoint.load(resume_from)
+            trainer.load(
+                {name: value for name, value in tensors.items() if not name.startswith("cameras.")}, header["counters"]
+            )
+        with checkpoint.atomic_write(folder.config_path) as file:
+            file.write(configuration.dumps(trainer.config).encode())
+        self._log = ScalarLog(folder.path)
+        self._saved_at = time.monotonic()
+        self._saved_step = trainer.step if resume_from else -1
+
+    def train(self, on_step: Callable[[StepReport], None] | None = None) -> None:
+        """Trains to the end of the budget; saves every `seconds_per_save` seconds and at the end.
+
+        Saving counts as training time, so that the budget is what the user waits for; the last save does not.
+        """
+
+        def after_step(report: StepReport) -> None:
+            if report.step % _LOG_INTERVAL == 0 or report.step == 1:
+                self._write(report)
+            if time.monotonic() - self._saved_at >= self.trainer.config.seconds_per_save:
+                self.save()
+            if on_step:
+                on_step(report)
+
+        self.trainer.train(after_step)
+        self.save()
+
+    def _write(self, report: StepReport) -> None:
+        scalars = {
+            "train/loss": report.loss,
+            "train/psnr": report.psnr,
+            "learning_rate": report.learning_rate,
+            "rays": report.n_rays,
+            "samples": report.n_samples,
+            "seconds": report.seconds,
+        }
+        self._log.write(report.step, scalars)
+
+    def write_metrics(self, scalars: dict[str, float]) -> None:
+        """Adds measurements at the present step to the log, e.g. of an evaluation."""
+        self._log.write(self.trainer.step, scalars)
+
+    def save(self) -> Path:
+        """Writes a checkpoint of the present step and removes the oldest; returns its file."""
+        trainer = self.trainer
+        path = self.folder.checkpoint_path(trainer.step)
+        if trainer.step != self._saved_step:
+            tensors, header = pack(trainer, self.views)
+            assert_finite(tensors, trainer.step)
+            checkpoint.save(path, tensors, header)
+            trainer.remember()
+            self.folder.prune(trainer.config.keep_checkpoints)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.step
+        return path

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step: composed of operators for any field, or fused where that is supported; the numbers agree."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from neurfield import losses, ops
+from neurfield.fields.radiance_field import RadianceField
+from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.guard import non_finite
+from neurfield.training.method import MethodConfig
+from neurfield.training.optimizer import Adam
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays in unit space `[n, 3]`, their target colours and what is behind them `[n, 3]`."""
+
+    origins: Tensor
+    directions: Tensor
+    target: Tensor
+    background: Tensor
+
+    @property
+    def n_rays(self) -> int:
+        return self.origins.shape[0]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Loss as optimised, mean squared error of the colours, and how many rays and samples took part."""
+
+    loss: float
+    squared_error: float
+    n_rays: int
+    n_samples: int
+
+
+StepFn = Callable[[RayBatch, float, int], StepResult]
+
+
+def make_step(
+    field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+) -> StepFn:
+    """The fastest step that supports field and loss."""
+    fused, loss = field.fused(), _fused_loss(method)
+    if fused is not None and loss is not None:
+        return fused_step(fused, grid, optimizer, options, method, seed, loss)
+    return composed_step(field, grid, optimizer, options, method, seed)
+
+
+def make_density(field: RadianceField) -> Callable[[Tensor], Tensor]:
+    """sigma `[n]` of positions `[n, 3]` in unit space, the fastest way, not differentiable."""
+    fused = field.fused()
+    return (lambda x: field.density(x)[0]) if fused is None else (lambda x: ops.fused_density(fused, x))
+
+
+def composed_step(
+    field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+) -> StepFn:
+    """A step that runs op by op under autograd; a loss that is not finite changes nothing.
+
+    Regularisers are weighted means over the rays.
+    """
+    loss_fn = losses.create(method.loss.color)
+    weights = {name: getattr(method.loss, name) for name in losses.REGULARIZERS}
+
+    def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
+        samples = march_rays(grid, batch.origins, batch.directions, options, jitter=(seed, number))
+        rays = composite_rays(field, samples, batch.origins, batch.directions, options)
+        rgb = rays.rgb + (1 - rays.acc)[:, None] * batch.background
+        loss = loss_fn(rgb, batch.target).mean()
+        for name, weight in weights.items():
+            if weight > 0:
+                loss = loss + weight * losses.REGULARIZERS[name](rays).mean()
+        loss.backward()
+        value = loss.item()
+        if math.isfinite(value) and not non_finite(_gradients(field)):
+            optimizer.step(learning_rate)
+        else:
+            field.zero_grad(set_to_none=True)
+            value = math.nan
+        squared_error = float((rgb.detach() - batch.target).square().mean())
+        return StepResult(value, squared_error, batch.n_rays, samples.t_starts.shape[0])
+
+    return step
+
+
+def _gradients(field: RadianceField) -> dict[str, Tensor]:
+    return {name: param.grad for name, param in field.named_parameters() if param.grad is not None}
+
+
+def fused_step(
+    field: ops.FusedField,
+    grid: OccupancyGrid,
+    optimizer: Adam,
+    options: MarchOptions,
+    method: MethodConfig,
+    seed: int,
+    loss: ops.FusedLoss,
+) -> StepFn:
+    """A step in native code, tile by tile; a loss or gradient that is not finite changes nothing."""
+    # rays are uneven, and their number follows the samples of the step before
+    workspace = ops.FusedWorkspace(field, capacity=4 * method.training.n_samples, max_samples=options.max_samples)
+    table, constants = optimizer.moments["encoding.params"], optimizer.config
+
+    def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
+        march = options.fused((seed, number))
+        report = ops.fused_gradients(
+            workspace,
+            grid.bitfield,
+            grid.coarse,
+            batch.origins,
+            batch.directions,
+            batch.target,
+            batch.background,
+            march,
+            loss,
+            samples_per_ray=method.training.n_samples / batch.n_rays,
+        )
+        if not report.is_finite:
+            return StepResult(math.nan, report.squared_error, report.n_rays_used, report.n_samples)
+        optimizer.step_count += 1
+        optimizer.apply("density_network.params", workspace.grad_density, learning_rate)
+        optimizer.apply("color_network.params", workspace.grad_color, learning_rate)
+        ops.fused_table_adam(
+            workspace,
+            table.exp_avg,
+            table.exp_avg_sq,
+            table.steps,
+            step=optimizer.step_count,
+            learning_rate=learning_rate,
+            beta1=constants.beta1,
+            beta2=constants.beta2,
+            epsilon=constants.epsilon,
+        )
+        return StepResult(report.loss, report.squared_error, report.n_rays_used, report.n_samples)
+
+    return step
+
+
+def _fused_loss(method: MethodConfig) -> ops.FusedLoss | None:
+    """The loss in the form of the fused step, or None where that has no such loss."""
+    loss = method.loss
+    kinds = {"L2": None, "Huber": loss.color.get("alpha", 0.1)}
+    if loss.color.get("otype") not in kinds:
+        return None
+    return ops.FusedLoss(kinds[loss.color["otype"]], loss.opacity_entropy, loss.distortion)

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: learns, repeats, resumes bit for bit, survives NaN and interruption."""
+
+import dataclasses
+import os
+import signal
+
+import pytest
+import torch
+
+from neurfield import config as configuration
+from neurfield.errors import MachineError, UserError
+from neurfield.training import checkpoint
+from neurfield.training.evaluation import evaluate
+from neurfield.training.method import RunConfig, load_method
+from neurfield.training.run_folder import RunFolder
+from neurfield.training.session import Session, ViewSet
+from neurfield.training.trainer import Trainer
+from tests.scenes import ball_scene
+
+SMALL = (
+    "field.encoding.n_levels=4",
+    "field.encoding.log2_hashmap_size=12",
+    "field.encoding.base_resolution=8",
+    "field.max_resolution=64",
+    "training.n_samples=8192",
+    "sampler.step_scale=3",
+)
+# the fused step takes no other encoding of directions than spherical harmonics
+COMPOSED = ("field.direction_encoding={otype: Frequency, n_frequencies: 2}",)
+
+
+def small_config(*overrides: str, steps: int = 20) -> RunConfig:
+    return RunConfig(method=load_method("ngp-fast", (*SMALL, *overrides)), max_num_iterations=steps)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return ball_scene()
+
+
+def trained(scene, config: RunConfig) -> Trainer:
+    trainer = Trainer(scene, config)
+    trainer.train()
+    return trainer
+
+
+def assert_same_state(a: Trainer, b: Trainer) -> None:
+    ours, theirs = a.tensors(), b.tensors()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), f"{name} differs"
+    for name in ("step", "n_rays", "optimizer_step"):
+        assert a.counters()[name] == b.counters()[name]
+
+
+def test_learns_the_ball(scene):
+    trainer = trained(scene, small_config(steps=150))
+    result = evaluate(trainer.renderer, scene, "test")
+    assert result["psnr"] > 20  # the ball in its mean colour would give 17 dB
+    assert result["protocol"]["n_views"] == 2 and len(result["per_image"]) == 2
+
+
+def test_the_composed_step_learns_like_the_fused(scene):
+    """Sums round differently and directions are encoded otherwise, but the curves of the loss stay together."""
+
+    def losses(overrides):
+        reports = []
+        Trainer(scene, small_config(*overrides, steps=24)).train(reports.append)
+        return torch.tensor([report.loss for report in reports]).view(3, 8).mean(dim=1)
+
+    fused, composed = losses(()), losses(COMPOSED)
+    assert (composed / fused).log().abs().max() < 0.3
+    assert composed[2] < 0.8 * composed[0]
+
+
+@pytest.mark.parametrize("overrides", [(), COMPOSED], ids=["fused", "composed"])
+def test_two_runs_and_any_number_of_threads_are_equal(scene, overrides):
+    config = small_config(*overrides)
+    first = trained(scene, config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        second = trained(scene, config)
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_state(first, second)
+
+
+def test_another_seed_is_another_run(scene):
+    a = trained(scene, small_config(steps=2))
+    b = trained(scene, dataclasses.replace(small_config(steps=2), seed=7))
+    assert not torch.equal(a.tensors()["field.encoding.params"], b.tensors()["field.encoding.params"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), COMPOSED, ("training.ema_decay=0.9", "training.ema_interval=3")],
+    ids=["fused", "composed", "ema"],
+)
+def test_resume_is_exact(scene, overrides, tmp_path):
+    config = small_config(*overrides, steps=24)
+    whole = trained(scene, config)
+    views, folder = ViewSet.of_scene(scene), RunFolder(tmp_path / "run")
+    half = Trainer(scene, config)
+    session = Session(half, views, folder)
+    for _ in range(12):
+        half.train_step()
+    session.save()
+    rest = Trainer(scene, config)
+    resumed = Session(rest, views, folder, folder.checkpoints()[-1])
+    assert rest.step == 12
+    resumed.train()
+    assert_same_state(whole, rest)
+
+
+def test_the_number_of_rays_follows_the_sample_target(scene):
+    reports = []
+    trainer = Trainer(scene, small_config(steps=40))
+    trainer.train(reports.append)
+    assert 0.5 < reports[-1].n_samples / 8192 < 1.5
+    assert all(report.n_rays % 64 == 0 for report in reports)
+
+
+def test_a_budget_of_seconds_ends_the_run(scene):
+    config = dataclasses.replace(small_config(), max_num_iterations=None, max_seconds=0.5)
+    trainer = trained(scene, config)
+    assert trainer.step > 0 and 0.5 <= trainer.clock.seconds() < 2.0
+
+
+def test_no_budget_trains_nothing(scene):
+    assert trained(scene, small_config(steps=0)).step == 0
+
+
+def test_a_bad_step_is_left_out_and_reported(scene):
+    lines = []
+    trainer = Trainer(scene, small_config(), report=lines.append)
+    trainer.train_step()
+    before = {name: value.clone() for name, value in trainer.tensors().items()}
+    target = trainer._batch
+    trainer._batch = lambda step: dataclasses.replace(target(step), target=target(step).target * float("nan"))
+    trainer.train_step()
+    for name, value in trainer.tensors().items():
+        if not name.startswith("occupancy."):
+            assert torch.equal(value, before[name]), f"{name} changed in a step without a finite loss"
+    assert lines == ["step 1: the loss is nan; the step is left out"]
+
+
+def test_broken_parameters_are_rolled_back_and_named(scene):
+    lines = []
+    trainer = Trainer(scene, small_config(), report=lines.append)
+    trainer.train_step()
+    trainer.remember()
+    good = trainer.tensors()["field.color_network.params"].clone()
+    with torch.no_grad():
+        trainer.tensors()["field.color_network.params"].fill_(float("nan"))
+    for _ in range(8):
+        trainer.train_step()
+    assert torch.equal(trainer.tensors()["field.color_network.params"], good)
+    assert (
+        "not finite: field.color_network.params" in lines[-1] and "went back to the parameters of step 1" in lines[-1]
+    )
+
+
+def test_training_that_stays_broken_ends_with_an_error(scene):
+    trainer = Trainer(scene, small_config())
+    with torch.no_grad():
+        trainer.tensors()["field.color_network.params"].fill_(float("nan"))
+    with pytest.raises(MachineError, match=r"no finite loss in 8 steps in a row \(not finite: field.color_network"):
+        for _ in range(8):
+            trainer.train_step()
+
+
+def test_broken_parameters_never_reach_a_checkpoint(scene, tmp_path):
+    trainer = Trainer(scene, small_config())
+    session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    with torch.no_grad():
+        trainer.tensors()["field.encoding.params"][5] = float("inf")
+    with pytest.raises(MachineError, match=r"not finite: field.encoding.params; no checkpoint"):
+        session.save()
+    assert not session.folder.checkpoints()
+
+
+def test_interrupt_finishes_the_step_and_saves(scene, tmp_path):
+    trainer = Trainer(scene, small_config(steps=1000))
+    session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session.train(lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step == 3 else None)
+    assert trainer.interrupted and trainer.step == 3
+    assert [path.name for path in session.folder.checkpoints()] == ["step-000000003.safetensors"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_folder_holds_what_is_promised(scene, tmp_path):
+    trainer = Trainer(scene, small_config(steps=3))
+    session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session.train()
+    names = {path.name for path in session.folder.path.iterdir()}
+    assert {"config.yaml", "checkpoints", "metrics.jsonl"} < names and any("tfevents" in name for name in names)
+    assert configuration.load(RunConfig, session.folder.config_path) == trainer.config
+    header = checkpoint.load_header(session.folder.checkpoints()[-1])
+    assert configuration.from_dict(RunConfig, header["config"], "header") == trainer.config
+    assert header["normalization"]["scale"] == 0.33
+
+
+def test_only_the_newest_checkpoints_are_kept(scene, tmp_path):
+    config = dataclasses.replace(small_config(steps=4), seconds_per_save=1e-6, keep_checkpoints=2)
+    session = Session(Trainer(scene, config), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session.train()
+    assert [path.stem for path in session.folder.checkpoints()] == ["step-000000003", "step-000000004"]
+
+
+def test_a_checkpoint_of_another_method_is_refused(scene, tmp_path):
+    session = Session(Trainer(scene, small_config(steps=1)), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    path = session.save()
+    other = Trainer(scene, small_config("field.encoding.n_levels=5"))
+    with pytest.raises(UserError, match="of another method or scene"):
+        Session(other, ViewSet.of_scene(scene), session.folder, path)
+
+
+def test_an_existing_folder_is_not_overwritten(scene, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("keep")
+    with pytest.raises(UserError, match="exists already"):
+        Session(Trainer(scene, small_config()), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_scene_without_training_views_is_refused(scene):
+    with pytest.raises(UserError, match="no views in split 'train'"):
+        Trainer(dataclasses.replace(scene, splits={"train": [], "test": [0]}), small_config())
+
+
+def test_images_without_alpha_train_too():
+    scene = ball_scene(alpha=False)
+    trainer = trained(scene, small_config("training.background=black", "background=black", steps=100))
+    assert evaluate(trainer.renderer, scene, "test")["psnr"] > 14  # black would give 8 dB
+
+
+def test_the_memory_plan_counts_images_and_state(scene):
+    trainer = Trainer(scene, small_config())
+    plan = trainer.memory_plan()
+    assert plan["images"] == 24 * 32 * 32 * 4
+    assert plan["parameters"] == 4 * sum(p.numel() for p in trainer.field.parameters())

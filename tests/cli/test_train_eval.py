@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""train, eval and doctor as a user runs them: files, figures, exit codes, one-line errors, nothing half-written."""
+
+import json
+
+import pytest
+
+from neurfield.cli.main import main
+from tests.scenes import ball_scene, write_synthetic
+from tests.training.test_trainer import SMALL
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_synthetic(ball_scene(), tmp_path_factory.mktemp("data") / "ball")
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("outputs")
+    words = ["train", str(data), "--output_dir", str(output), "--max-num-iterations", "100", "--set", *SMALL]
+    assert main([*words, "--timestamp", "first"]) == 0
+    return output / "ball" / "ngp-fast" / "first"
+
+
+def one_line(capsys) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("neurfield: ") and error.count("\n") == 1, error
+    return error
+
+
+def test_training_leaves_a_run_and_says_what_it_did(data, tmp_path, capsys):
+    words = ["train", str(data), f"--output-dir={tmp_path}", "--max-num-iterations=5", "--experiment-name", "x"]
+    assert main([*words, "--set", *SMALL]) == 0
+    out = capsys.readouterr().out
+    for part in ("24 train", "2 test", "unit space", "memory:", "5 steps", "test: PSNR"):
+        assert part in out, out
+    (folder,) = (tmp_path / "x" / "ngp-fast").iterdir()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000000005.safetensors"]
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 5 and last["test/psnr"] > 0
+
+
+def test_eval_prints_json_and_writes_it(trained, tmp_path, capsys):
+    assert main(["eval", str(trained), "--output", str(tmp_path / "metrics.json")]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(trained)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert printed["psnr"] == written["psnr"] > 12 and printed["step"] == 100
+    assert printed["protocol"]["split"] == "test" and len(printed["per_image"]) == 2
+
+
+def test_a_checkpoint_file_is_a_run_too(trained, capsys):
+    (checkpoint,) = (trained / "checkpoints").iterdir()
+    assert main(["eval", str(checkpoint), "--split", "train"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"]["n_views"] == 24
+
+
+def test_resume_goes_on_to_a_new_budget(data, trained, capsys):
+    words = ["train", str(data), "--output-dir", str(trained.parents[2]), "--timestamp", "first", "--resume"]
+    assert main([*words, "--max-num-iterations", "110"]) == 0
+    assert "110 steps" in capsys.readouterr().out
+    assert (trained / "checkpoints" / "step-000000110.safetensors").exists()
+
+
+def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
+    words = ["train", str(data), "--output-dir", str(tmp_path), "--max-num-iterations", "3", "--timestamp", "t"]
+    assert main([*words, "--seconds-per-eval", "1e-6", "--set", *SMALL]) == 0
+    assert "measuring does not count" in capsys.readouterr().out
+    lines = (tmp_path / "ball/ngp-fast/t/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "test/psnr" in line] == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{data}/none"], "none: no such file or folder"),
+        (["{data}", "--method", "npg"], "unknown method 'npg', did you mean 'ngp'"),
+        (["{data}", "--set", "optimizer.lr=3"], "--set optimizer.lr=3: unknown key 'optimizer.lr'"),
+        (["{data}", "--set", "field.encoding.n_levls=3"], "'n_levls', did you mean 'n_levels'"),
+        (["{data}", "--set", "training.n_samples=1"], "expected 256 ... 4.1943e+06, got '1'"),
+        (["{data}", "--device", "cuda"], "device cuda cannot be used"),
+        (["{data}", "--max-seconds", "-1"], "--max-seconds: expected at least 0"),
+        (["{data}", "--experiment-name", "../x"], "cannot be a folder name"),
+        (["{data}", "--resume"], "no run with a checkpoint to resume"),
+        (["{data}", "--output-dir", "{data}/transforms_train.json"], "choose another --output-dir"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(words, message, data, tmp_path, capsys):
+    before = sorted(data.rglob("*"))
+    words = [word.format(data=data) for word in words]
+    if "--output-dir" not in words:
+        words += ["--output-dir", str(tmp_path)]
+    assert main(["train", *words, "--max-num-iterations", "1"]) == 2
+    assert message in one_line(capsys)
+    assert not list(tmp_path.iterdir()) and sorted(data.rglob("*")) == before
+
+
+def test_a_method_file_is_named_with_its_line(data, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("name: mine\nsampler: {step_scael: 2}\n")
+    assert main(["train", str(data), "--method", str(tmp_path / "mine.yaml"), "--output-dir", str(tmp_path)]) == 2
+    assert "mine.yaml:2: unknown key 'sampler.step_scael', did you mean 'step_scale'" in one_line(capsys)
+
+
+def test_an_existing_run_folder_is_refused(data, trained, capsys):
+    words = ["train", str(data), "--output-dir", str(trained.parents[2]), "--timestamp", "first"]
+    before = sorted(trained.rglob("*"))
+    assert main([*words, "--max-num-iterations", "1"]) == 2
+    assert "exists already" in one_line(capsys)
+    assert sorted(trained.rglob("*")) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 pickles", None], ids=["empty", "foreign", "truncated"])
+def test_a_broken_checkpoint_is_refused(content, trained, tmp_path, capsys):
+    (whole, *_) = (trained / "checkpoints").iterdir()
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(whole.read_bytes()[:-100] if content is None else content)
+    assert main(["eval", str(path)]) == 2
+    assert "not a whole neurfield checkpoint" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{run}/none"], "no such run"),
+        (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
+        (["{run}", "--split", "tset"], "no views in split 'tset'"),
+        (["{run}", "--output", "{run}/none/m.json"], "no such folder for --output"),
+        (["{run}", "--data", "{run}/none"], "no such file or folder"),
+    ],
+)
+def test_wrong_eval_input_is_one_line(words, message, trained, capsys):
+    assert main(["eval", *(word.format(run=trained) for word in words)]) == 2
+    assert message in one_line(capsys)
+
+
+def test_an_unknown_flag_is_wrong_use(data):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(data), "--max-secnds", "3"])
+    assert stop.value.code == 2
+
+
+def test_doctor_says_what_is_used_and_tests_it(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for part in ("native core:", "threads:", "cuda is not used", "torch", "ok      hash grid", "self-test took"):
+        assert part in out
+    assert "FAILED" not in out

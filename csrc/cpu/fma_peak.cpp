@@ -42,7 +42,8 @@ double measure_fma_peak(double seconds) {
     int64_t calls = 0;
     double elapsed = 0;
     // each call depends on the one before, or the compiler would make only one
-    for (; elapsed < seconds; ++calls, elapsed = now() - start) sums[task] = run_chains(0.999f, 0.001f + 1e-9f * sums[task]);
+    for (; elapsed < seconds; ++calls, elapsed = now() - start)
+      sums[task] = run_chains(0.999f, 0.001f + 1e-9f * sums[task]);
     gflops[task] = 2.0 * kChains * kLanes * kRounds * static_cast<double>(calls) / elapsed * 1e-9;
   });
   double total = 0;

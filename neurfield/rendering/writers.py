@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered views as files: a folder with one sub-folder per output, and a frames.json that says what is in them.
+
+OUTPUT/rgb/NAME.png             8 bits, sRGB
+OUTPUT/depth/NAME.npy|exr|png   float32 world units, or 16-bit millimetres (world unit = metre); 0 = nothing there
+OUTPUT/normal/NAME.png          (n + 1) / 2 in 8 bits, world frame
+OUTPUT/accumulation/NAME.png    opacity in 8 bits
+OUTPUT/frames.json              cameras and files; kind, unit and format of the depth
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
+from neurfield.errors import UserError
+from neurfield.rendering.outputs import picture
+
+
+class FolderWriter:
+    """Writes views into a folder that is there; `close` adds frames.json.
+
+    Args:
+        folder: where to.
+        outputs: names, of neurfield.rendering.outputs.OUTPUTS.
+        depth_format: key of DEPTH_WRITERS.
+        depth_kind: told to the reader.
+    """
+
+    def __init__(self, folder: Path, outputs: Sequence[str], depth_format: str, depth_kind: str) -> None:
+        self._folder, self._outputs, self._frames = folder, outputs, []  # type: ignore[var-annotated]
+        self._depth_format, self._depth_kind = depth_format, depth_kind
+        for output in outputs:
+            (folder / output).mkdir()
+
+    def add(self, name: str, values: dict[str, Tensor], camera: Cameras) -> None:
+        """One view; `values` by output name, `camera` a batch of one."""
+        files = {output: self._write(output, name, values[output]) for output in self._outputs}
+        self._frames.append({"files": files, **_camera_entry(camera)})
+
+    def close(self) -> None:
+        content: dict[str, Any] = {"axes": "OpenGL: x right, y up, looking along -z; world frame of the data"}
+        if "depth" in self._outputs:
+            kind = {"z": "z-depth, along the optical axis", "ray": "distance from the camera, along the ray"}
+            unit = "millimetre (world unit / 1000)" if self._depth_format == "png" else "world unit"
+            content["depth"] = {"kind": kind[self._depth_kind], "unit": unit, "empty": 0, "format": self._depth_format}
+        content["frames"] = self._frames
+        (self._folder / "frames.json").write_text(json.dumps(content, indent=1))
+
+    def _write(self, output: str, name: str, value: Tensor) -> str:
+        suffix = self._depth_format if output == "depth" else "png"
+        path = self._folder / output / f"{name}.{suffix}"
+        if output == "depth":
+            DEPTH_WRITERS[suffix](path, value.numpy(), self._depth_kind)
+        elif output == "accumulation":
+            Image.fromarray((value.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()).save(path)
+        else:
+            Image.fromarray(picture(output, value).numpy()).save(path)
+        return f"{output}/{path.name}"
+
+
+def _camera_entry(camera: Cameras) -> dict[str, Any]:
+    fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
+    width, height = camera.sizes[0].tolist()
+    entry = {
+        "camera_model": CAMERA_MODELS[int(camera.models[0])], "w": width, "h": height,
+        "fl_x": fl_x, "fl_y": fl_y, "cx": cx, "cy": cy, "time": float(camera.times[0]),
+        "transform_matrix": [*camera.c2w[0].tolist(), [0.0, 0.0, 0.0, 1.0]],
+    }  # fmt: skip
+    if camera.distortion.any():
+        entry |= dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), camera.distortion[0].tolist(), strict=True))
+    return entry
+
+
+def _npy(path: Path, depth: np.ndarray, kind: str) -> None:
+    np.save(path, depth)
+
+
+def _exr(path: Path, depth: np.ndarray, kind: str) -> None:
+    """One channel Z; a header attribute says which depth it is."""
+    exr = import_openexr()
+    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "depthKind": kind, "depthUnit": "world"}
+    exr.File(header, {"Z": np.ascontiguousarray(depth)}).write(str(path))
+
+
+def _png_mm(path: Path, depth: np.ndarray, kind: str) -> None:
+    """Depths of 65.535 world units and beyond share the largest value."""
+    Image.fromarray(np.clip(np.rint(depth * 1000), 0, 65535).astype(np.uint16)).save(path)
+
+
+DEPTH_WRITERS: dict[str, Callable[[Path, np.ndarray, str], None]] = {"npy": _npy, "exr": _exr, "png": _png_mm}
+
+
+def import_openexr() -> Any:
+    """The OpenEXR module; raises UserError with the command that installs it."""
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise UserError("EXR files need OpenEXR, which is not installed: pip install OpenEXR") from error
+    return OpenEXR

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield render` on a run that is known exactly: a ball of radius 1 around the origin."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from neurfield.rendering.renderer import image_rays
+from neurfield.training.session import ViewSet
+from PIL import Image
+from torch import Tensor
+
+from neurfield.cameras import paths
+from neurfield.cameras.cameras import Cameras
+from neurfield.cli import render
+from neurfield.cli.main import main
+
+
+class Ball:
+    """The part of a trained run that rendering uses."""
+
+    def __init__(self, n: int = 4, width: int = 24, height: int = 20) -> None:
+        angle = torch.arange(n) * 0.7
+        positions = torch.stack([4 * angle.cos(), 4 * angle.sin(), torch.full((n,), 1.0)], dim=1)
+        self.cameras = Cameras.pinhole(paths.look_at(positions, torch.zeros(3)), 30.0, width, height)
+        splits = {"train": list(range(n)), "val": [], "test": [1, 2]}
+        names = [f"/data/test/r_{i}.png" for i in range(n)]
+        self.views = ViewSet("ball", self.cameras, splits, SimpleNamespace(), names)  # type: ignore[arg-type]
+        self.asked: list[Sequence[str]] = []
+
+    def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
+        self.asked.append(outputs)
+        width, height = camera.sizes[0].tolist()
+        origins, directions = image_rays(camera, 0, height)
+        along = -(origins * directions).sum(1)
+        gap = 1 - ((origins + along[:, None] * directions) ** 2).sum(1)
+        hit = gap > 0
+        depth = torch.where(hit, along - gap.clamp_min(0).sqrt(), 0.0)
+        normal = torch.where(hit[:, None], origins + depth[:, None] * directions, 0.0)
+        rgb = torch.where(hit[:, None], torch.tensor([0.8, 0.3, 0.1]), 1.0)
+        flat = {"rgb": rgb, "depth": depth, "acc": hit.float(), "normal": normal}
+        return {name: flat[name].view(height, width, *flat[name].shape[1:]) for name in outputs}
+
+
+@pytest.fixture
+def ball(monkeypatch: pytest.MonkeyPatch) -> Ball:
+    run = Ball()
+    monkeypatch.setattr(render, "load", lambda path: run)
+    return run
+
+
+def fails(capsys: pytest.CaptureFixture, *words: object) -> str:
+    assert main(["render", "RUN", *map(str, words)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_split_to_a_folder_with_all_outputs(ball: Ball, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "out"
+    outputs = ["rgb", "depth", "normal", "accumulation"]
+    assert main(["render", "RUN", "--output", str(output), "--outputs", *outputs]) == 0
+    content = json.loads((output / "frames.json").read_text())
+    assert [frame["files"]["rgb"] for frame in content["frames"]] == ["rgb/r_1.png", "rgb/r_2.png"]
+    depth = np.load(output / "depth/r_1.npy")
+    axis = torch.linalg.vector_norm(ball.cameras.c2w[1, :, 3])
+    assert depth.max() < axis and depth[depth > 0].min() == pytest.approx(float(axis) - 1, abs=0.02)
+    assert (depth > 0).sum() == (np.asarray(Image.open(output / "accumulation/r_1.png")) == 255).sum()
+    assert [p.name for p in output.parent.iterdir()] == ["out"]
+
+
+def test_orbit_to_a_video(ball: Ball, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    output = tmp_path / "orbit.mp4"
+    words = ["--orbit", "5", "--output", str(output), "--outputs", "rgb", "depth", "--fps", "10"]
+    assert main(["render", "RUN", *words]) == 0
+    with av.open(str(output)) as container:
+        stream = container.streams.video[0]
+        assert (stream.frames, stream.width, stream.height, stream.average_rate) == (5, 48, 20, 10)
+    assert [p.name for p in tmp_path.iterdir()] == ["orbit.mp4"]
+
+
+def test_interpolation_and_downscale(ball: Ball, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = ["--interpolate", "7", "--downscale-factor", "2", "--output", str(output)]
+    assert main(["render", "RUN", *words]) == 0
+    names = sorted(p.name for p in (output / "rgb").iterdir())
+    assert names == [f"{i:05d}.png" for i in range(7)]
+    assert Image.open(output / "rgb" / names[0]).size == (12, 10)
+    assert ball.asked[0] == ["rgb"]
+
+
+def test_camera_path(ball: Ball, tmp_path: Path) -> None:
+    pose = [*ball.cameras.c2w[0].flatten().tolist(), 0, 0, 0, 1]
+    frames = [{"camera_to_world": pose, "fov": 45, "aspect": 1}] * 3
+    path = tmp_path / "path.json"
+    path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
+    assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out/rgb").iterdir())) == 3
+
+
+def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    assert "give one of --split, --orbit" in fails(capsys, "--output", out, "--split", "test", "--orbit", 3)
+    assert "no views in split 'tset' (there are" in fails(capsys, "--output", out, "--split", "tset")
+    assert "--downscale-factor must be 1 ... 1024, got 0" in fails(capsys, "--output", out, "--downscale-factor", 0)
+    assert "--outputs needs different names" in fails(capsys, "--output", out, "--outputs", "rgb", "rgb")
+    assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
+    assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
+    assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")
+    (out / "rgb").mkdir(parents=True)
+    assert "exists; choose another --output" in fails(capsys, "--output", out)
+    assert not ball.asked
+
+
+def test_overwrite_replaces_the_folder(ball: Ball, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "old").mkdir(parents=True)
+    assert main(["render", "RUN", "--output", str(out), "--overwrite"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["frames.json", "rgb"]
+
+
+@pytest.mark.parametrize("name", ["out", "out.mp4"])
+def test_a_failure_half_way_leaves_nothing(
+    ball: Ball, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    whole = ball.render
+
+    def broken(camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
+        if len(ball.asked) == 1:
+            raise MemoryError
+        return whole(camera, outputs)
+
+    monkeypatch.setattr(ball, "render", broken)
+    assert main(["render", "RUN", "--output", str(tmp_path / name)]) == 1
+    assert "out of memory" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_views_of_different_sizes_cannot_be_a_video(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    ball.cameras.sizes[2] += 2
+    assert "the views have different sizes" in fails(capsys, "--output", tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())

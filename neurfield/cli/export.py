@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield export mesh`: a triangle mesh of a trained run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from neurfield.cli._console import Progress
+from neurfield.errors import UserError
+from neurfield.export.mesh import export_mesh
+from neurfield.run import load
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    kind: tyro.conf.Positional[Literal["mesh"]]
+    """What to export."""
+    run: tyro.conf.Positional[Path]
+    """Run folder or .safetensors file."""
+    output: Path
+    """File to write: .glb, .ply or .obj."""
+    resolution: int = 256
+    """Cells along the longest side of the scene."""
+    level: Annotated[str, tyro.conf.arg(metavar="auto|FLOAT")] = "auto"
+    """Density per world unit that counts as surface; auto: from the opacity along the training views' rays."""
+    frame: Literal["world", "unit"] = "world"
+    """world: that of the input data; unit: the field's own cube."""
+    min_component: float = 0.01
+    """Drop pieces with fewer triangles than this share of the largest piece."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+
+def run(options: ExportOptions) -> int:
+    level = _level(options.level)
+    trained = load(options.run)
+    with Progress("export mesh") as progress:
+        done = export_mesh(
+            trained, options.output, options.resolution, level, options.frame, options.min_component,
+            options.overwrite, progress.update,
+        )  # fmt: skip
+    found = done.report
+    low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
+    closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
+    print(
+        f"{found.n_vertices} vertices, {found.n_faces} triangles, {found.n_components} pieces, {closed}; "
+        f"level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
+    )
+    return 0
+
+
+def _level(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"--level must be auto or a number, got {text!r}") from None

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The surface of a density in the unit cube: where to look, at which level, and the colours on it.
+
+Marching cubes run on ln(sigma / level), cut at +-CUT: a density grows by orders of magnitude within a cell, and linear
+interpolation of sigma itself would put every vertex next to the empty end of its edge.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neurfield.geometry import Mesh, marching_cubes
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+
+CUT = 3.0
+LEVEL_QUANTILE = 0.1
+EVALUATED_AT_ONCE = 1 << 18  # positions per call of the field; bounds memory
+COLOR_SAMPLES = 8  # from one cell in front of the surface to three behind it
+
+DensityFn = Callable[[Tensor], Tensor]
+FieldFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions, directions -> sigma, rgb
+Progress = Callable[[float], None]
+
+
+def occupied_cells(grid: OccupancyGrid) -> NDArray[np.bool_]:
+    """Cells `[r, r, r]` (x, y, z) of the unit cube that may have density, and their neighbours."""
+    r = grid.resolution
+    bits = np.unpackbits(grid.bitfield[0].numpy(), bitorder="little").astype(bool)
+    coordinate = np.arange(r)
+    # Morton order: bit b of x is bit 3b of the index
+    spread = np.zeros(r, np.int64)
+    for b in range(r.bit_length() - 1):
+        spread |= (coordinate >> b & 1) << 3 * b
+    cells = bits[spread[:, None, None] | spread[None, :, None] << 1 | spread[None, None, :] << 2]
+    for axis in range(3):
+        before, after = (np.roll(cells, shift, axis) for shift in (1, -1))
+        np.moveaxis(before, axis, 0)[0] = False
+        np.moveaxis(after, axis, 0)[-1] = False
+        cells = cells | before | after
+    return cells
+
+
+def density_mesh(
+    density: DensityFn,
+    occupied: NDArray[np.bool_],
+    resolution: int,
+    level: float,
+    progress: Progress = lambda fraction: None,
+) -> Mesh:
+    """The closed surface `density = level` in unit space, around the denser side.
+
+    Args:
+        density: positions float32 `[n, 3]` in unit space to density `[n]`; asked only in occupied cells.
+        occupied: cells `[r, r, r]` of the unit cube, see occupied_cells.
+        resolution: cells along the longest side of the box around what is occupied.
+        level: above 0, per unit of unit space.
+        progress: called with the fraction done.
+
+    Returns:
+        A mesh without normals and colours; empty where the density never reaches the level. Beyond the unit cube the
+        density counts as 0, so surfaces are closed at its border. Memory grows with `resolution^2`.
+    """
+    r = occupied.shape[0]
+    places = [np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if any(place.size == 0 for place in places):
+        return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
+    low, high = (np.array([place[end] + (end != 0) for place in places]) / r for end in (0, -1))
+    cell = (high - low).max() / resolution
+    # one more sample on every side, outside of all cells, closes the surface
+    counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
+    axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
+    cells = [
+        np.where((axis >= low[i]) & (axis < high[i]), np.floor(axis * r), -1).astype(int) for i, axis in enumerate(axes)
+    ]
+
+    def sample(begin: int, end: int) -> NDArray[np.float32]:
+        index = np.ix_(cells[0][begin:end], cells[1], cells[2])
+        inside = occupied[index]
+        for i, used in enumerate((cells[0][begin:end], cells[1], cells[2])):
+            np.moveaxis(inside, i, 0)[used < 0] = False
+        values = np.full(inside.shape, -CUT, np.float32)
+        rows = np.nonzero(inside)
+        points = np.stack([axes[0][begin:end][rows[0]], axes[1][rows[1]], axes[2][rows[2]]], axis=1)
+        sigma = evaluate(density, torch.from_numpy(points.astype(np.float32))).numpy()
+        with np.errstate(divide="ignore"):
+            values[rows] = np.clip(np.log(sigma / level), -CUT, CUT)
+        progress(end / counts[0])
+        return values
+
+    vertices, faces = marching_cubes(sample, (counts[0], counts[1], counts[2]), 0.0)
+    return Mesh(np.array([axis[0] for axis in axes]) + vertices * cell, faces)
+
+
+def evaluate(fn: DensityFn, points: Tensor) -> Tensor:
+    """`fn` of many points, in chunks."""
+    with torch.no_grad():
+        parts = [fn(chunk).float() for chunk in points.split(EVALUATED_AT_ONCE)]
+    return torch.cat(parts)
+
+
+def surface_level(sigmas: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> float | None:
+    """A level at which a surface encloses what the cameras see.
+
+    On each ray, the density of the sample that makes the transmittance fall below one half is taken (the median depth);
+    the level is the LEVEL_QUANTILE of these: nine of ten rays find a surface at or in front of what they see, and
+    mist that no ray ends in stays below.
+
+    Args:
+        sigmas, t_starts, t_ends, ray_indices: packed samples of rays `[n_samples]`, in order.
+
+    Returns:
+        The level, or None when no ray ends anywhere.
+    """
+    if sigmas.numel() == 0:
+        return None
+    thickness = (sigmas * (t_ends - t_starts)).double()
+    total = thickness.cumsum(0)
+    starts = torch.cat([torch.ones(1, dtype=torch.bool), ray_indices[1:] != ray_indices[:-1]])
+    ray = starts.cumsum(0) - 1
+    before = (total - thickness)[starts][ray]  # on the rays in front
+    half = float(np.log(2))
+    crossing = (total - before >= half) & (total - thickness - before < half)
+    there = sigmas[crossing].sort().values
+    return float(there[int(LEVEL_QUANTILE * (there.numel() - 1))]) if there.numel() else None
+
+
+def surface_colors(field: FieldFn, vertices: Tensor, normals: Tensor, cell: float) -> NDArray[np.uint8]:
+    """sRGB bytes `[n, 3]`: what a ray along the inward normal sees that starts one cell in front of the surface.
+
+    Args:
+        field: positions and directions to sigma and rgb, in unit space.
+        vertices, normals: float32 `[n, 3]`.
+        cell: of the mesh, in unit space.
+    """
+    step = 4 * cell / COLOR_SAMPLES
+
+    def along_normal(packed: Tensor) -> Tensor:
+        start, inward = packed[:, :3] - cell * packed[:, 3:], packed[:, 3:]
+        color, trans = torch.zeros(len(packed), 3), torch.ones(len(packed))
+        for i in range(COLOR_SAMPLES):
+            sigma, rgb = field(start + inward * (step * (i + 0.5)), inward)
+            passed = trans * torch.exp(-sigma * step)
+            color += (trans - passed)[:, None] * rgb
+            trans = passed
+        # what is still transparent shows the last colour, not a background
+        return torch.cat([(color + trans[:, None] * rgb)], dim=1)
+
+    seen = evaluate(along_normal, torch.cat([vertices, -normals], dim=1))
+    return (seen.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield export mesh`: the surface of a trained field as PLY, OBJ or GLB, with colours and normals."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from neurfield.errors import UserError
+from neurfield.export.density_mesh import density_mesh, evaluate, occupied_cells, surface_colors, surface_level
+from neurfield.files import refuse_existing
+from neurfield.geometry import WRITERS, Mesh, MeshReport, keep_large_components, report, write_mesh
+from neurfield.geometry.mesh import drop_cavities, face_normals
+from neurfield.registry import lookup
+from neurfield.rendering.renderer import image_rays
+from neurfield.rendering.volume import march_rays, sample_positions
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+
+LEVEL_VIEWS, LEVEL_ROWS = 24, 24  # views and rows of each that decide an automatic level
+MAX_RESOLUTION = 4096
+
+
+@dataclass(frozen=True)
+class MeshExport:
+    """What was written: the report is in the frame of the file."""
+
+    path: Path
+    level: float
+    frame: str
+    report: MeshReport
+
+
+def export_mesh(
+    run: "Run",
+    path: str | Path,
+    resolution: int = 256,
+    level: float | None = None,
+    frame: Literal["world", "unit"] = "world",
+    min_component: float = 0.01,
+    overwrite: bool = False,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> MeshExport:
+    """Writes the surface of a field.
+
+    Args:
+        run: trained.
+        path: .ply, .obj or .glb.
+        resolution: cells along the longest side of what is occupied in the unit cube.
+        level: density per world unit that is the surface; None: see density_mesh.surface_level.
+        frame: "world" = that of the input, "unit" = the field's own.
+        min_component: pieces with fewer triangles than this share of the largest one's are dropped.
+        overwrite: replace a file that exists.
+        progress: called with the fraction done.
+
+    Raises:
+        UserError: numbers out of range, unknown extension, a file that exists, a field without a surface.
+        MachineError: the disk refuses.
+    """
+    path = Path(path)
+    lookup(WRITERS, path.suffix.lower(), "mesh format")
+    if not 8 <= resolution <= MAX_RESOLUTION:
+        raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution}")
+    if level is not None and not (level > 0 and math.isfinite(level)):
+        raise UserError(f"--level must be a density above 0, got {level:g}")
+    if not 0 <= min_component <= 1:
+        raise UserError(f"--min-component must be 0 ... 1, got {min_component:g}")
+    refuse_existing(path, overwrite)
+    norm = run.views.normalization
+    unit_level = level / norm.scale if level is not None else automatic_level(run)
+    mesh = density_mesh(
+        lambda x: run.field.density(x)[0], occupied_cells(run.grid), resolution, unit_level, lambda f: progress(0.7 * f)
+    )
+    mesh = keep_large_components(drop_cavities(mesh), min_component)
+    if not len(mesh.faces):
+        raise UserError(f"no surface at density {unit_level * norm.scale:.3g}; give a lower --level, or train longer")
+    mesh = _painted(run, mesh, resolution)
+    progress(0.95)
+    mesh = _in_frame(run, mesh, frame, unit_level * norm.scale, resolution)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mesh(mesh, path)
+    return MeshExport(path, unit_level * norm.scale, frame, report(mesh))
+
+
+def automatic_level(run: "Run") -> float:
+    """Level in unit space from rays of up to LEVEL_VIEWS training views.
+
+    Raises:
+        UserError: no ray ends anywhere.
+    """
+    views = run.views.splits.get("train") or list(range(len(run.cameras)))
+    chosen = views[:: max(len(views) // LEVEL_VIEWS, 1)][:LEVEL_VIEWS]
+    norm = run.views.normalization
+    origins, directions = [], []
+    for view in chosen:
+        camera = run.cameras[view].transformed(norm.scale, torch.tensor(norm.offset))
+        width, height = camera.sizes[0].tolist()
+        n_rows = min(LEVEL_ROWS, height)
+        for k in range(n_rows):
+            row = (2 * k + 1) * height // (2 * n_rows)
+            rays = image_rays(camera, row, row + 1)
+            step = max(width // 64, 1)
+            origins.append(rays[0][::step])
+            directions.append(rays[1][::step])
+    o, d = torch.cat(origins), torch.cat(directions)
+    samples = march_rays(run.grid, o, d, run.renderer.options)
+    sigmas = evaluate(lambda x: run.field.density(x)[0], sample_positions(samples, o, d)[0])
+    level = surface_level(sigmas, samples.t_starts, samples.t_ends, samples.ray_indices)
+    if level is None:
+        raise UserError("the field is empty: no ray of the training views ends anywhere; train longer")
+    return level
+
+
+def _painted(run: "Run", mesh: Mesh, resolution: int) -> Mesh:
+    normals = face_normals(mesh)
+    cell = float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max() / resolution)
+    vertices = torch.from_numpy(mesh.vertices.astype(np.float32))
+    return replace(mesh, normals=normals, colors=surface_colors(run.field, vertices, torch.from_numpy(normals), cell))
+
+
+def _in_frame(run: "Run", mesh: Mesh, frame: str, level: float, resolution: int) -> Mesh:
+    """The mesh in the frame asked for, with the way back in its metadata."""
+    norm = run.views.normalization
+    world_from_unit = np.eye(4)
+    world_from_unit[:3, :3] /= norm.scale
+    world_from_unit[:3, 3] = -np.array(norm.offset) / norm.scale
+    if frame == "world":
+        mesh = replace(mesh, vertices=(mesh.vertices - np.array(norm.offset)) / norm.scale)
+    metadata = {
+        "frame": frame, "up": "+z", "world_from_unit": world_from_unit.tolist(), "level_per_world_unit": level,
+        "resolution": resolution,
+    }  # fmt: skip
+    return replace(mesh, metadata=metadata)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from neurfield.cli import export
+from neurfield.cli.main import main
+from tests.export.test_mesh import ball, fake_run
+
+
+def test_export_says_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    path = tmp_path / "mesh.glb"
+    assert main(["export", "mesh", "RUN", "--output", str(path), "--resolution", "24"]) == 0
+    out = capsys.readouterr().out
+    assert "1 pieces, closed, volume" in out and "world frame" in out and str(path) in out
+    assert path.stat().st_size > 1000
+
+
+def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    for words, message in (
+        (["--level", "high"], "--level must be auto or a number, got 'high'"),
+        (["--level", "-3"], "--level must be a density above 0, got -3"),
+        (["--resolution", "1"], "--resolution must be 8 ... 4096, got 1"),
+    ):
+        assert main(["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), *words]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meshes of fields whose surface is known: a ball, a ring, a hollow ball, nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from neurfield.rendering.volume import MarchOptions
+from torch import Tensor, nn
+
+from neurfield.cameras import paths
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization
+from neurfield.errors import MachineError, UserError
+from neurfield.export.density_mesh import density_mesh, occupied_cells, surface_level
+from neurfield.export.mesh import automatic_level, export_mesh
+from neurfield.geometry import report
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+
+trimesh = pytest.importorskip("trimesh")
+
+NORM = Normalization(scale=0.25, offset=(0.5, 0.4, 0.6))
+CENTRE = torch.tensor([0.48, 0.53, 0.51])
+RADIUS = 0.23
+STEEPNESS = 300.0  # of ln sigma per unit: a field's surface is a few thousandths of the cube thick
+AT_SURFACE = 60.0
+
+
+def ball(x: Tensor) -> Tensor:
+    return RADIUS - (x - CENTRE).norm(dim=1)
+
+
+def ring(x: Tensor) -> Tensor:
+    q = x - CENTRE
+    return 0.07 - torch.hypot(q[:, :2].norm(dim=1) - 0.25, q[:, 2])
+
+
+def hollow(x: Tensor) -> Tensor:
+    return torch.minimum(ball(x), (x - CENTRE).norm(dim=1) - 0.12)
+
+
+def speck(x: Tensor) -> Tensor:
+    return torch.maximum(ball(x), 0.03 - (x - torch.tensor([0.9, 0.9, 0.9])).norm(dim=1))
+
+
+class Solid(nn.Module):
+    """Density that crosses AT_SURFACE where `inside` is 0, red left, green right, blue from above."""
+
+    def __init__(self, inside: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return AT_SURFACE * torch.exp((STEEPNESS * self.inside(x)).clamp(-12, 4)), x
+
+    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        left = x[:, 0] < CENTRE[0]
+        return self.density(x)[0], torch.stack([left, ~left, directions[:, 2] < -0.5], dim=1).float()
+
+
+def fake_run(inside: Callable[[Tensor], Tensor]) -> SimpleNamespace:
+    """What export_mesh uses of a trained run: eight cameras around a field."""
+    field = Solid(inside)
+    grid = OccupancyGrid(1)
+    for step in range(3):
+        grid.update(step, lambda x: field.density(x)[0])
+    angle = torch.arange(8) * torch.pi / 4
+    offset = torch.stack([3 * angle.cos(), 3 * angle.sin(), 1.5 * (torch.arange(8) % 2)], dim=1)
+    centre = NORM.to_world(CENTRE)
+    cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 100.0, 96, 80)
+    views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []})
+    renderer = SimpleNamespace(options=MarchOptions.for_box(1))
+    return SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
+
+
+@pytest.fixture(scope="module")
+def ball_run() -> SimpleNamespace:
+    return fake_run(ball)
+
+
+@pytest.mark.parametrize("resolution", [48, 63])
+def test_ball_is_closed_and_in_place(ball_run: SimpleNamespace, resolution: int) -> None:
+    density = ball_run.field.density
+    mesh = density_mesh(lambda x: density(x)[0], occupied_cells(ball_run.grid), resolution, AT_SURFACE)
+    found = report(mesh)
+    assert found.watertight and found.n_components == 1
+    distance = np.linalg.norm(mesh.vertices - CENTRE.numpy(), axis=1)
+    # ln sigma is linear across the surface, but cut at +-3 within a cell: off by less than half a cell
+    cell = 2.2 * RADIUS / resolution
+    assert np.abs(distance - RADIUS).max() < cell / 2
+    assert found.volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=3 * cell / 2 / RADIUS)
+
+
+def test_ring_has_a_hole() -> None:
+    run = fake_run(ring)
+    mesh = density_mesh(lambda x: run.field.density(x)[0], occupied_cells(run.grid), 80, AT_SURFACE)
+    assert report(mesh).watertight
+    assert trimesh.Trimesh(mesh.vertices, mesh.faces, process=False).euler_number == 0
+
+
+def test_density_is_asked_in_occupied_cells_only(ball_run: SimpleNamespace) -> None:
+    occupied, asked = occupied_cells(ball_run.grid), []
+
+    def density(x: Tensor) -> Tensor:
+        asked.append(x)
+        return ball_run.field.density(x)[0]
+
+    density_mesh(density, occupied, 40, AT_SURFACE)
+    cells = (torch.cat(asked) * 128).long().numpy()
+    assert occupied[cells[:, 0], cells[:, 1], cells[:, 2]].all()
+    assert len(cells) < 40**3
+
+
+def test_surface_at_the_border_of_the_cube_is_closed() -> None:
+    mesh = density_mesh(lambda x: torch.full((len(x),), 100.0), np.ones((8, 8, 8), bool), 16, 10.0)
+    found = report(mesh)
+    assert found.watertight and found.volume == pytest.approx(1, abs=0.2)
+
+
+def test_occupied_cells_are_those_of_the_grid_and_their_neighbours() -> None:
+    grid = OccupancyGrid(1, 8)
+    grid.density_grid.zero_()
+    grid.density_grid[0, 0b101_001_011] = 1.0  # x = 0b111, y = 0b001, z = 0b100 in Morton order
+    grid._set_bits(0.5)
+    cells = occupied_cells(grid)
+    x, y, z = 0b111, 0b001, 0b100
+    assert cells[x, y, z] and cells.sum() == 2 * 3 * 3 and cells[6:8, 0:3, 3:6].all()
+
+
+def test_level_from_transmittance() -> None:
+    """Two rays: thickness 0.3, 0.3, 0.3 crosses ln 2 in the third sample; 0.2 never does."""
+    sigmas = torch.tensor([3.0, 6.0, 1.5, 2.0])
+    t_starts, t_ends = torch.tensor([0.0, 0.1, 0.15, 0.0]), torch.tensor([0.1, 0.15, 0.35, 0.1])
+    assert surface_level(sigmas, t_starts, t_ends, torch.tensor([4, 4, 4, 9])) == 1.5
+    assert surface_level(sigmas[3:], t_starts[3:], t_ends[3:], torch.tensor([9])) is None
+    assert surface_level(torch.empty(0), torch.empty(0), torch.empty(0), torch.empty(0, dtype=torch.int64)) is None
+
+
+def test_automatic_level_finds_the_surface(ball_run: SimpleNamespace) -> None:
+    """The level's surface lies within a marching step of what the cameras see."""
+    level = automatic_level(ball_run)
+    offset = np.log(level / AT_SURFACE) / STEEPNESS
+    assert abs(offset) < np.sqrt(3) / 1024 * 2
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_export_in_the_world_frame_upright_and_painted(ball_run: SimpleNamespace, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"ball{suffix}"
+    done = export_mesh(ball_run, path, resolution=40)
+    loaded = trimesh.load(path, process=False)
+    mesh = loaded.geometry[next(iter(loaded.geometry))] if suffix == ".glb" else loaded
+    centre, radius = NORM.to_world(CENTRE).numpy(), RADIUS / NORM.scale
+    np.testing.assert_allclose(mesh.vertices.mean(axis=0), centre, atol=0.05)
+    np.testing.assert_allclose(np.linalg.norm(mesh.vertices - centre, axis=1), radius, atol=0.05)
+    outward = (mesh.vertices - centre) / radius
+    assert ((mesh.vertex_normals * outward).sum(axis=1) > 0.95).all()
+    assert done.report.watertight and done.level == pytest.approx(automatic_level(ball_run) * NORM.scale)
+    if suffix == ".glb":
+        assert loaded.bounds[1][1] == pytest.approx(centre[2] + radius, abs=0.05)  # +z of the world is +y of glTF
+        colors = np.asarray(mesh.visual.vertex_attributes["color"], np.float64)
+    else:
+        colors = np.asarray(mesh.visual.vertex_colors, np.float64)
+    left, top = outward[:, 0] < -0.1, outward[:, 2] > 0.6
+    colors = colors / colors.max()
+    assert (colors[left, 0] > 0.9).all() and (colors[~left & (outward[:, 0] > 0.1), 1] > 0.9).all()
+    assert (colors[top, 2] > 0.9).all() and (colors[outward[:, 2] < 0, 2] < 0.1).all()
+
+
+def test_metadata_leads_back_to_the_world(ball_run: SimpleNamespace, tmp_path: Path) -> None:
+    world = export_mesh(ball_run, tmp_path / "world.ply", resolution=32)
+    unit = export_mesh(ball_run, tmp_path / "unit.ply", resolution=32, frame="unit")
+    line = (tmp_path / "unit.ply").read_bytes().split(b"\n")[2].decode()
+    metadata = json.loads(line.removeprefix("comment neurfield "))
+    assert metadata["frame"] == "unit"
+    matrix = np.array(metadata["world_from_unit"])
+    np.testing.assert_allclose(matrix @ [*unit.report.low, 1], [*world.report.low, 1], atol=1e-6)
+
+
+def test_cavities_and_specks_are_dropped(tmp_path: Path) -> None:
+    done = export_mesh(fake_run(hollow), tmp_path / "hollow.ply", resolution=48)
+    assert done.report.n_components == 1
+    assert done.report.volume == pytest.approx(4 / 3 * np.pi * (RADIUS / NORM.scale) ** 3, rel=0.1)
+    run = fake_run(speck)
+    assert export_mesh(run, tmp_path / "a.ply", resolution=64, min_component=0.1).report.n_components == 1
+    assert export_mesh(run, tmp_path / "b.ply", resolution=64, min_component=0.0).report.n_components == 2
+
+
+def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path: Path) -> None:
+    empty = fake_run(lambda x: torch.full((len(x),), -1.0))
+    with pytest.raises(UserError, match="the field is empty: no ray of the training views ends anywhere"):
+        export_mesh(empty, tmp_path / "x.ply")
+    with pytest.raises(UserError, match=r"no surface at density 1e\+06; give a lower --level, or train longer"):
+        export_mesh(ball_run, tmp_path / "x.ply", level=1e6, resolution=16)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [
+        ({"path": "mesh.stl"}, "unknown mesh format '.stl'"),
+        ({"resolution": 4}, "--resolution must be 8 ... 4096, got 4"),
+        ({"level": -1.0}, "--level must be a density above 0, got -1"),
+        ({"level": float("nan")}, "--level must be a density above 0, got nan"),
+        ({"min_component": 2.0}, "--min-component must be 0 ... 1, got 2"),
+    ],
+)
+def test_wrong_options_are_one_line(ball_run: SimpleNamespace, options: dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / options.pop("path", "mesh.ply")
+    with pytest.raises(UserError, match=message):
+        export_mesh(ball_run, path, **options)
+    assert not path.exists()
+
+
+def test_an_existing_file_stays_and_a_full_disk_leaves_nothing(
+    ball_run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mesh.ply"
+    path.write_text("mine")
+    with pytest.raises(UserError, match="exists; choose another --output, or --overwrite"):
+        export_mesh(ball_run, path)
+    assert path.read_text() == "mine"
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(MachineError, match=r"cannot write \(no space left on device\)"):
+        export_mesh(ball_run, path, resolution=16, overwrite=True)
+    assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1

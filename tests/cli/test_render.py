@@ -9,8 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from neurfield.rendering.renderer import image_rays
-from neurfield.training.session import ViewSet
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +16,8 @@ from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.cli import render
 from neurfield.cli.main import main
+from neurfield.rendering.renderer import image_rays
+from neurfield.training.session import ViewSet
 
 
 class Ball:

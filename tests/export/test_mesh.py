@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from neurfield.rendering.volume import MarchOptions
 from torch import Tensor, nn
 
 from neurfield.cameras import paths
@@ -19,6 +18,7 @@ from neurfield.errors import MachineError, UserError
 from neurfield.export.density_mesh import density_mesh, occupied_cells, surface_level
 from neurfield.export.mesh import automatic_level, export_mesh
 from neurfield.geometry import report
+from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 trimesh = pytest.importorskip("trimesh")

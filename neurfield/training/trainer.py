@@ -90,8 +90,10 @@ class Trainer:
         masks = [scene.masks[view] for view in views] if scene.masks else None
         cameras = scene.unit_cameras("train")
         if method.sampler.hull and scene.has_alpha:
-            self.grid.carve(cameras, images)
+            self.grid.carve(cameras, images, masks)
         self.pixels = PixelSampler(images, cameras, masks)
+        if method.sampler.hull and scene.has_alpha:
+            self.pixels.restrict(self.grid)
         self.optimizer = Adam(self.field, method.optimizer)
         self.ema = Ema(self.field, method.training.ema_decay) if method.training.ema_decay > 0 else None
         self.renderer = Renderer(self.field, self.grid, norm, self.options, BACKGROUNDS[method.background])

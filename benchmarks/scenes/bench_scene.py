@@ -88,6 +88,7 @@ def main() -> None:
     ]
     print_table(f"{name}: test PSNR by training budget", rows)
     result = {"title": name, "method": options.method, "machine": machine(), "runs": runs}
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"scene_{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"\ncurve and renders: {folder}")
 

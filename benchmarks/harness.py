@@ -96,7 +96,8 @@ def machine() -> dict[str, str | int]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit,
-        "command": " ".join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        # absolute paths are of no use on another machine
+        "command": " ".join(Path(word).name if word.startswith("/") else word for word in sys.orig_argv),
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -49,7 +49,7 @@ def run_budget(data: Path, method: str, seconds: float, folder: Path) -> dict:
         "ssim": figures["ssim"],
         "seconds_per_view": figures.get("seconds_per_view"),
         "peak_rss_gib": round(peak, 2),
-        "per_image": figures["per_image"],
+        "psnr_per_image": [round(image["psnr"], 3) for image in figures["per_image"]],
     }
 
 

@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 
 #include "bindings/common.h"
+#include "cpu/random_loads.h"
 
 namespace nf {
 
@@ -122,6 +123,8 @@ void bind_hash_grid(nb::module_& m) {
   bind<float>(m);
   bind<double>(m);
   bind_backward_adam(m);
+  m.def("measure_random_loads", &cpu::measure_random_loads, nb::arg("table_bytes"), nb::arg("row_bytes"),
+        nb::arg("seconds"), ReleaseGil());
 }
 
 }  // namespace nf

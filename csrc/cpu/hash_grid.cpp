@@ -2,8 +2,8 @@
 #include "cpu/hash_grid.h"
 
 #include <algorithm>
-#include <memory>
 
+#include "core/buffer_pool.h"
 #include "core/parallel.h"
 #include "cpu/hash_grid_dispatch.h"
 #include "cpu/hash_grid_tile.h"
@@ -14,17 +14,30 @@ namespace {
 constexpr int64_t kBatch = 1 << 17;  // samples that pass through all levels together: 16 MB of 32 features
 constexpr int64_t kChunk = 4096;     // samples of one task
 
+// Scratch of the buffer pool: a step does not fault the same megabytes in again.
+class Scratch {
+ public:
+  explicit Scratch(int64_t n) : data_(static_cast<float*>(acquire_buffer(n * sizeof(float)))) {}
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { release_buffer(data_); }
+  float* get() const { return data_; }
+
+ private:
+  float* data_;
+};
+
 // Positions [n, D] as one array per axis.
 template <int D>
 struct Axes {
-  std::unique_ptr<float[]> values;
+  Scratch values;
   const float* x[D];
 
-  Axes(const float* positions, int64_t n) : values(new float[D * n + 1]) {
-    for (int d = 0; d < D; ++d) x[d] = &values[d * n];
+  Axes(const float* positions, int64_t n) : values(D * n) {
+    for (int d = 0; d < D; ++d) x[d] = values.get() + d * n;
     parallel_ranges(n, kChunk, [&](int64_t begin, int64_t end) {
       for (int d = 0; d < D; ++d)
-        for (int64_t i = begin; i < end; ++i) values[d * n + i] = positions[i * D + d];
+        for (int64_t i = begin; i < end; ++i) values.get()[d * n + i] = positions[i * D + d];
     });
   }
 };
@@ -67,7 +80,7 @@ template <typename P, int D, int F>
 void forward(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const P* params, float* y,
              int64_t n) {
   const Axes<D> axes(x, n);
-  std::unique_ptr<float[]> by_level(new float[config.n_levels * n * F]);
+  const Scratch by_level(config.n_levels * n * F);
   const int64_t n_chunks = (n + kChunk - 1) / kChunk;
   const int64_t n_shares = std::min<int64_t>(num_threads(), n_chunks);
   parallel_tasks(config.n_levels * n_chunks, [&](int64_t task, int) {
@@ -79,7 +92,7 @@ void forward(const GridConfig& config, const std::vector<GridLevel>& levels, con
     const float* chunk_x[D];
     for (int d = 0; d < D; ++d) chunk_x[d] = axes.x[d] + begin;
     encode_level<P, D, F>(level, config.interpolation, table, chunk_x, std::min(kChunk, n - begin),
-                          &by_level[(l * n + begin) * F], F);
+                          by_level.get() + (l * n + begin) * F, F);
   });
   reorder<F, true>(by_level.get(), y, config.n_levels, n);
 }
@@ -104,20 +117,20 @@ void for_levels(const GridConfig& config, const Use& use) {
 template <int D, int F>
 struct LevelGradients {
   Axes<D> axes;
-  std::unique_ptr<float[]> by_level;
+  Scratch by_level;
   int64_t n;
 
   LevelGradients(const GridConfig& config, const float* x, const float* dL_dy, MaxLevel max_level, int64_t n)
-      : axes(x, n), by_level(new float[config.n_levels * n * F + 1]), n(n) {
+      : axes(x, n), by_level(config.n_levels * n * F), n(n) {
     reorder<F, false>(dL_dy, by_level.get(), config.n_levels, n);
     if (!max_level.values) return;
     parallel_for(n, [&](int64_t i) {
       for (int l = 0; l < config.n_levels; ++l)
-        if (max_level.hides(l, config.n_levels, i)) std::fill_n(&by_level[(l * n + i) * F], F, 0.0f);
+        if (max_level.hides(l, config.n_levels, i)) std::fill_n(by_level.get() + (l * n + i) * F, F, 0.0f);
     });
   }
   void scatter(const GridConfig& config, const GridLevel& level, int l, float* grad) const {
-    scatter_level<D, F>(level, config.interpolation, axes.x, n, &by_level[l * n * F], F, grad);
+    scatter_level<D, F>(level, config.interpolation, axes.x, n, by_level.get() + l * n * F, F, grad);
   }
 };
 

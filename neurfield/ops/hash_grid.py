@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, empty, native_threads
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -162,7 +162,7 @@ def _forward(
     per_level_scale: float,
 ) -> Tensor:
     native_threads()
-    y = x.new_empty(x.shape[0], layout[1] * layout[2])
+    y = empty(x, x.shape[0], layout[1] * layout[2])
     table = _native_table(params, half_copy)
     lib.hash_grid_forward(list(layout), per_level_scale, x.contiguous(), table, _contiguous(max_level), y)
     return y
@@ -178,7 +178,7 @@ def _backward_params(
     x: Tensor, grad_y: Tensor, max_level: Tensor | None, layout: Sequence[int], per_level_scale: float
 ) -> Tensor:
     native_threads()
-    grad_params = x.new_empty(_n_params(layout, per_level_scale))
+    grad_params = empty(x, _n_params(layout, per_level_scale))
     sizes = list(layout), per_level_scale
     lib.hash_grid_backward_params(*sizes, x.contiguous(), grad_y.contiguous(), _contiguous(max_level), grad_params)
     return grad_params

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rendering against an exact picture: a ball of high density, in any frame of the world."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.rendering import renderer as renderer_module
-from neurfield.rendering.renderer import Renderer
-from neurfield.rendering.volume import MarchOptions
+from neurfield.rendering.renderer import Renderer, image_rays
+from neurfield.rendering.volume import NORMAL_ERROR, MarchOptions, march_rays, render_normals, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
-from tests.scenes import RADIUS, ball_picture, orbit
+from neurfield.training.trainer import Trainer
+from tests.scenes import RADIUS, ball_picture, ball_scene, orbit
+from tests.training.test_trainer import small_config
 
 NORM = Normalization(0.33, (0.5, 0.5, 0.5))
 
@@ -68,6 +73,59 @@ def test_normals_point_out_of_the_surface(camera, result):
     # of 5e-3 and by the way through the soft border, 4e-3 thick and crossed at 60 degrees at most: 0.013 / RADIUS
     assert ((result["normal"] * expected).sum(-1)[solid] > 1 - 0.5 * 0.024**2).all()
     assert torch.equal(result["normal"][0, 0], torch.zeros(3))
+
+
+class Fog(Ball):
+    """Thin everywhere: hundreds of samples of a thousandth each decide a pixel."""
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return 0.6 + 0.3 * torch.sin(9 * x).prod(dim=1), x
+
+
+@pytest.fixture(scope="module")
+def small_run() -> Trainer:
+    trainer = Trainer(ball_scene(size=16), small_config(steps=40))
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("kind", ["ball", "fog", "trained"])
+def test_normals_of_visible_samples_alone_are_those_of_all(camera, small_run, kind):
+    field = {"ball": Ball(), "fog": Fog(), "trained": copy.deepcopy(small_run.field)}[kind]
+    grid, options = small_run.grid if kind == "trained" else OccupancyGrid(), MarchOptions.for_box(1)
+    rays = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 10, 30)
+    samples = march_rays(grid, *rays, options)
+    x, _ = sample_positions(samples, *rays)
+    x.requires_grad_(True)
+    sigmas, _ = field.density(x)
+    (gradient,) = torch.autograd.grad(sigmas.sum(), x)
+    all_normals = -torch.nn.functional.normalize(gradient, dim=1)
+    packed = samples.t_starts, samples.t_ends, samples.packed_info
+    expected = ops.composite(sigmas.detach(), all_normals, *packed, early_stop_eps=options.stop_transmittance).rgb
+    asked = count_gradients(field)
+    normals = render_normals(field, samples, *rays, options)
+    assert (normals - expected).norm(dim=1).max() < NORMAL_ERROR + 1e-5  # and the rounding of a thousand terms
+    assert expected.norm(dim=1).max() > 0.1
+    assert len(asked) == 1 and (asked[0] < 0.2 * len(x) or kind != "ball")
+
+
+def count_gradients(field: nn.Module) -> list[int]:
+    """Filled with the number of positions of each later call that wants gradients."""
+    whole, asked = field.density, []
+
+    def density(x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.requires_grad:
+            asked.append(len(x))
+        return whole(x)
+
+    field.density = density
+    return asked
+
+
+def test_rays_that_meet_nothing_have_no_normals(small_run):
+    ray = torch.tensor([[5.0, 5.0, 5.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    result = Renderer(small_run.field, small_run.grid, NORM).render_rays(*ray, ("normal",))
+    assert torch.equal(result["normal"], torch.zeros(1, 3))
 
 
 def test_tiles_do_not_show(camera, result, monkeypatch):

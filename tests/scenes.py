@@ -71,3 +71,19 @@ def write_synthetic(scene: Scene, folder: Path) -> Path:
         content = {"camera_angle_x": 2 * math.atan(width / 2 / focal), "frames": frames}
         (folder / f"transforms_{split}.json").write_text(json.dumps(content))
     return folder
+
+
+def write_transforms(scene: Scene, folder: Path) -> Path:
+    """Writes a scene as images and one transforms.json that names its splits and its map into unit space."""
+    (folder / "images").mkdir(parents=True)
+    frames = []
+    for view, image in enumerate(scene.images):
+        Image.fromarray(image.numpy()).save(folder / "images" / f"{view:03d}.png")
+        pose = torch.cat([scene.cameras.c2w[view], torch.tensor([[0.0, 0, 0, 1]])]).tolist()
+        frames.append({"file_path": f"images/{view:03d}.png", "transform_matrix": pose})
+    lens = dict(zip(("fl_x", "fl_y", "cx", "cy"), scene.cameras.intrinsics[0].tolist(), strict=True))
+    splits = {f"{split}_filenames": [frames[i]["file_path"] for i in views] for split, views in scene.splits.items()}
+    norm = scene.normalization
+    content = {**lens, **splits, "scale": norm.scale, "offset": norm.offset, "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return folder

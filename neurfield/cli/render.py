@@ -13,8 +13,10 @@ from torch import Tensor
 
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
-from neurfield.cameras.path_files import read_camera_path
+from neurfield.cameras.path_files import NGP_OFFSET, NGP_SCALE, read_camera_path
 from neurfield.cli._console import Progress
+from neurfield.data.options import LoadOptions
+from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
 from neurfield.rendering import video
@@ -109,7 +111,8 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
     if options.camera_path:
         n_frames = max(round(options.seconds * fps), 1) if options.seconds else None
         width, height = train.sizes[0].tolist()
-        found = read_camera_path(options.camera_path, n_frames, (width, height))
+        frame = ngp_frame(trained.views.normalization, trained.config.load)
+        found = read_camera_path(options.camera_path, n_frames, (width, height), *frame)
         cameras, notes, fps = found.cameras, found.notes, options.fps or found.fps or DEFAULT_FPS
     elif options.orbit is not None:
         cameras = paths.orbit(train, options.orbit, options.elevation)
@@ -123,6 +126,12 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
     if options.downscale_factor != 1:
         cameras = cameras.resized(1 / options.downscale_factor)
     return Views(cameras, names or [f"{i:05d}" for i in range(len(cameras))], fps), notes
+
+
+def ngp_frame(normalization: Normalization, load: LoadOptions) -> tuple[float, tuple[float, float, float]]:
+    """Scale and offset with which instant-ngp reads the data of a run: those of the file if it gives any."""
+    is_of_file = normalization.source == "given" and load.scale is None and load.offset is None
+    return (normalization.scale, normalization.offset) if is_of_file else (NGP_SCALE, NGP_OFFSET)
 
 
 def render_views(

@@ -4,7 +4,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,10 @@ from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.cli import render
 from neurfield.cli.main import main
+from neurfield.data.options import LoadOptions
+from neurfield.data.scene import Normalization
 from neurfield.rendering.renderer import image_rays
+from neurfield.training.method import RunConfig
 from neurfield.training.session import ViewSet
 
 
@@ -29,7 +31,8 @@ class Ball:
         self.cameras = Cameras.pinhole(paths.look_at(positions, torch.zeros(3)), 30.0, width, height)
         splits = {"train": list(range(n)), "val": [], "test": [1, 2]}
         names = [f"/data/test/r_{i}.png" for i in range(n)]
-        self.views = ViewSet("ball", self.cameras, splits, SimpleNamespace(), names)  # type: ignore[arg-type]
+        self.views = ViewSet("ball", self.cameras, splits, Normalization(0.25, (0.5, 0.5, 0.5)), names)
+        self.config = RunConfig()
         self.asked: list[Sequence[str]] = []
 
     def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
@@ -101,6 +104,14 @@ def test_camera_path(ball: Ball, tmp_path: Path) -> None:
     path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
     assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out/rgb").iterdir())) == 3
+
+
+def test_instant_ngp_has_the_frame_of_the_data_file() -> None:
+    shift = (0.1, 0.2, 0.3)
+    usual = (0.33, (0.5, 0.5, 0.5))
+    assert render.ngp_frame(Normalization(2.0, shift, 1, "given"), LoadOptions()) == (2.0, shift)
+    assert render.ngp_frame(Normalization(2.0, shift, 1, "poses"), LoadOptions()) == usual
+    assert render.ngp_frame(Normalization(2.0, shift, 1, "given"), LoadOptions(scale=2.0)) == usual
 
 
 def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

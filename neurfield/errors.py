@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors with a meaning for the command line: their message is the one line a user reads, without a traceback."""
 
+import errno
+
+# in what torch's allocators say; CPU ones raise a RuntimeError
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
 
 class UserError(Exception):
     """Wrong use or bad input: what was expected, what was found, where, the way out. Exit code 2."""
@@ -12,3 +17,10 @@ class MachineError(Exception):
     """A fault of the machine (disk full, out of memory, non-finite training). Exit code 1."""
 
     exit_code = 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of Python, torch or the system says that memory ran out."""
+    if isinstance(error, RuntimeError):
+        return any(text in str(error) for text in _NO_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import MachineError, UserError, is_out_of_memory
 
 
 @contextlib.contextmanager
@@ -16,10 +16,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, with its suffix, for a writer that wants a path; renamed at the end.
 
     Raises:
-        MachineError: the disk is full or cannot be written; the old file is as it was and no temporary file is left.
+        UserError, MachineError: see cannot_write; the old file is as it was and no temporary file is left.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
@@ -28,7 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -44,7 +46,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place at the end; what was there before is removed then.
 
     Raises:
-        MachineError: see atomic_path.
+        UserError, MachineError: see cannot_write.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -60,15 +62,39 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raises UserError when `path` exists and may not be replaced; an empty folder may."""
+    """Raises UserError when `path` cannot be made, or exists and may not be replaced; an empty folder may."""
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        what = "may not be written" if place.is_dir() else "is a file"
+        raise UserError(f"{path}: {place} {what}; choose another --output")
     is_empty = path.is_dir() and not any(path.iterdir())
     if path.exists() and not is_empty and not overwrite:
         raise UserError(f"{path} exists; choose another --output, or --overwrite to replace it")
 
 
-def cannot_write(path: Path, error: OSError) -> MachineError:
-    """The one line for a disk that refuses."""
-    return MachineError(f"{path}: cannot write ({(error.strerror or str(error)).lower()}); nothing was changed")
+def append(path: Path, data: bytes) -> None:
+    """Adds to the end of a file, all or nothing; raises as cannot_write says."""
+    try:
+        with open(path, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except OSError:
+                file.truncate(size)
+                raise
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError, option: str = "--output") -> UserError | MachineError:
+    """The one line for a place that is none, or a disk that refuses; memory that runs out is no fault of either."""
+    if is_out_of_memory(error):
+        return MachineError(f"{path}: not written, out of memory; nothing was changed")
+    reason = f"{path}: cannot write ({(error.strerror or str(error)).lower()})"
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError | PermissionError):
+        return UserError(f"{reason}; choose another {option}")
+    return MachineError(f"{reason}; nothing was changed")
 
 
 def _sync_folder(folder: Path) -> None:

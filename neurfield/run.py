@@ -12,7 +12,7 @@ from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
-from neurfield.errors import UserError
+from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import Renderer
@@ -113,6 +113,8 @@ def load(run: str | Path) -> Run:
         grid.load_state_dict(_part(tensors, "occupancy."))
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
     return Run(config, views, field, grid, step, path)

@@ -94,7 +94,6 @@ def info(options: InfoOptions) -> int:
     if output.suffix.lower() != ".png":
         raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
     with atomic_path(output) as temporary:
-        output.parent.mkdir(parents=True, exist_ok=True)
         draw(manifest).save(temporary)
     print(f"picture of the cameras: {output}")
     return 0

@@ -10,9 +10,8 @@ from typing import Any
 import tyro
 
 from neurfield.cli._console import Progress
-from neurfield.errors import UserError
+from neurfield.files import atomic_write, refuse_existing
 from neurfield.run import load
-from neurfield.training.checkpoint import atomic_write
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class EvalOptions:
 
 
 def run(options: EvalOptions) -> int:
-    if options.output and not options.output.parent.is_dir():
-        raise UserError(f"{options.output.parent}: no such folder for --output")
+    if options.output:
+        refuse_existing(options.output, overwrite=not options.output.is_dir())
     trained = load(options.run)
     with Progress(f"measure {options.split}") as progress:
         data = str(options.data) if options.data else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from neurfield import __version__
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.registry import nearest
 
 # name: (module, class of its options, help)
@@ -53,14 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(words[0], words[1:])
     except (UserError, MachineError) as error:
         return _fail(str(error), error.exit_code)
-    except MemoryError:
-        return _fail("out of memory; use a smaller method, image size or resolution", 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 1)
     except BrokenPipeError:
         # the reader of our output has left, which is no fault; the interpreter must not flush into the closed pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if is_out_of_memory(error):
+            return _fail("out of memory; use a smaller method, image size or resolution", 1)
+        if isinstance(error, OSError):
+            return _fail(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", 1)
+        raise
 
 
 def _fail(message: str, code: int) -> int:

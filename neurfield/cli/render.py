@@ -174,6 +174,5 @@ class _SideBySide:
 def _video(options: RenderOptions, views: Views) -> Iterator[_SideBySide]:
     if len({tuple(size) for size in views.cameras.sizes.tolist()}) > 1:
         raise UserError("the views have different sizes, which a video cannot have; give a folder as --output")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(options.output) as temporary, VideoWriter(temporary, views.fps) as writer:
         yield _SideBySide(writer)

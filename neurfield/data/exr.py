@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neurfield.errors import UserError
+from neurfield.errors import UserError, is_out_of_memory
 
 COLOR = (("R", "G", "B"), ("Y", "Y", "Y"))
 
@@ -80,8 +80,8 @@ def _reading(path: Path, header_only: bool) -> Iterator[Any]:
     try:
         with OpenEXR.File(str(path), separate_channels=True, header_only=header_only) as file:
             yield file
-    except UserError:
-        raise
     except Exception as error:
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a whole EXR image ({reason}); copy or render it again") from None

@@ -82,7 +82,6 @@ def export_mesh(
     mesh = _painted(run, mesh, resolution)
     progress(0.95)
     mesh = _in_frame(run, mesh, frame, unit_level * norm.scale, resolution)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_mesh(mesh, path)
     return MeshExport(path, unit_level * norm.scale, frame, report(mesh))
 

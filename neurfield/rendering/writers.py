@@ -8,6 +8,7 @@ OUTPUT/accumulation/NAME.png    opacity in 8 bits
 OUTPUT/frames.json              cameras and files; kind, unit and format of the depth
 """
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.rendering.outputs import picture
 
 
@@ -79,14 +80,23 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
 
 
 def _npy(path: Path, depth: np.ndarray, kind: str) -> None:
-    np.save(path, depth)
+    data = io.BytesIO()  # numpy does not notice when the last bytes of a file find no room
+    np.save(data, depth)
+    path.write_bytes(data.getbuffer())
 
 
 def _exr(path: Path, depth: np.ndarray, kind: str) -> None:
     """One channel Z; a header attribute says which depth it is."""
     exr = import_openexr()
     header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "depthKind": kind, "depthUnit": "world"}
-    exr.File(header, {"Z": np.ascontiguousarray(depth)}).write(str(path))
+    try:
+        exr.File(header, {"Z": np.ascontiguousarray(depth)}).write(str(path))
+        with exr.File(str(path)) as file:
+            file.channels()["Z"]  # the writer does not notice when the last bytes find no room; the reader does
+    except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise MachineError(f"{path.name}: cannot write ({error})") from None
 
 
 def _png_mm(path: Path, depth: np.ndarray, kind: str) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from neurfield.files import append
+
 
 class ScalarLog:
     """Appends scalars of a step to both files of a run folder, which are open only while it writes."""
@@ -24,15 +26,13 @@ class ScalarLog:
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds `scalars` of `step`; non-finite values become null in the JSON line."""
         finite = {name: value if abs(value) < float("inf") else None for name, value in scalars.items()}
-        with open(self._lines, "a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"step": step, **finite}) + "\n")
+        append(self._lines, (json.dumps({"step": step, **finite}) + "\n").encode())
         values = b"".join(_bytes(1, _bytes(1, name.encode()) + _float(2, value)) for name, value in scalars.items())
         self._record(_double(1, time.time()) + _key(2, 0) + _varint(step) + _bytes(5, values))
 
     def _record(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
-        with open(self._events, "ab") as events:
-            events.write(length + _masked_crc(length) + data + _masked_crc(data))
+        append(self._events, length + _masked_crc(length) + data + _masked_crc(data))
 
 
 def _key(number: int, wire: int) -> bytes:

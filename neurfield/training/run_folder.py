@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a run keeps its files: OUTPUT/EXPERIMENT/METHOD/TIME/{config.yaml, checkpoints/, metrics.jsonl, events...}."""
 
+import contextlib
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import UserError
+from neurfield.files import cannot_write
 from neurfield.training.checkpoint import SUFFIX
 
 CONFIG_FILE = "config.yaml"
@@ -39,12 +43,17 @@ class RunFolder:
                 raise UserError(f"{self.path}: exists already; continue it with --resume or choose another --timestamp")
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
-                raise UserError(
-                    f"{self.path}: cannot make the run folder ({reason}); choose another --output-dir"
-                ) from None
-            raise MachineError(f"{self.path}: cannot make the run folder ({reason})") from None
+            raise cannot_write(self.path, error, "--output-dir") from None
+
+    @contextlib.contextmanager
+    def removed_on_failure(self) -> Iterator[None]:
+        """Takes the folder away again when the block fails and no checkpoint is in it."""
+        try:
+            yield
+        except BaseException:
+            if not self.checkpoints():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def prune(self, keep: int) -> None:
         """Removes all but the `keep` newest checkpoints, and temporary files that a killed process left."""

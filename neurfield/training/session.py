@@ -13,6 +13,7 @@ from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization, Scene
 from neurfield.errors import UserError
+from neurfield.files import atomic_write
 from neurfield.training import checkpoint
 from neurfield.training.events import ScalarLog
 from neurfield.training.guard import assert_finite
@@ -88,16 +89,18 @@ class Session:
             trainer.load(
                 {name: value for name, value in tensors.items() if not name.startswith("cameras.")}, header["counters"]
             )
-        with checkpoint.atomic_write(folder.config_path) as file:
-            file.write(configuration.dumps(trainer.config).encode())
-        self._log = ScalarLog(folder.path)
+        with folder.removed_on_failure():
+            with atomic_write(folder.config_path) as file:
+                file.write(configuration.dumps(trainer.config).encode())
+            self._log = ScalarLog(folder.path)
         self._saved_at = time.monotonic()
         self._saved_step = trainer.step if resume_from else -1
 
     def train(self, on_step: Callable[[StepReport], None] | None = None) -> None:
         """Trains to the end of the budget; saves every `seconds_per_save` seconds and at the end.
 
-        Saving counts as training time, so that the budget is what the user waits for; the last save does not.
+        Saving counts as training time, so that the budget is what the user waits for; the last save does not. A failure
+        before the first checkpoint removes the folder.
         """
 
         def after_step(report: StepReport) -> None:
@@ -108,8 +111,9 @@ class Session:
             if on_step:
                 on_step(report)
 
-        self.trainer.train(after_step)
-        self.save()
+        with self.folder.removed_on_failure():
+            self.trainer.train(after_step)
+            self.save()
 
     def _write(self, report: StepReport) -> None:
         scalars = {

@@ -126,7 +126,8 @@ def test_a_broken_checkpoint_is_refused(content, trained, tmp_path, capsys):
         (["{run}/none"], "no such run"),
         (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
         (["{run}", "--split", "tset"], "no views in split 'tset'"),
-        (["{run}", "--output", "{run}/none/m.json"], "no such folder for --output"),
+        (["{run}", "--output", "{run}/config.yaml/m.json"], "config.yaml is a file; choose another --output"),
+        (["{run}", "--output", "{run}/checkpoints"], "checkpoints exists; choose another --output"),
         (["{run}", "--data", "{run}/none"], "no such file or folder"),
     ],
 )

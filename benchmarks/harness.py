@@ -50,8 +50,8 @@ class Timing:
     repetitions: int
 
 
-def measure(fn: Callable[[], object], seconds: float = 2.0, warmup: int = 2, at_least: int = 5) -> Timing:
-    """Calls `fn` `warmup` times, then for about `seconds` and `at_least` times; seconds per call."""
+def time_calls(fn: Callable[[], object], seconds: float, warmup: int, at_least: int) -> list[float]:
+    """Calls `fn` `warmup` times, then for about `seconds` and `at_least` times; seconds of each of those calls."""
     for _ in range(warmup):
         fn()
     times: list[float] = []
@@ -60,9 +60,18 @@ def measure(fn: Callable[[], object], seconds: float = 2.0, warmup: int = 2, at_
         start = time.perf_counter()
         fn()
         times.append(time.perf_counter() - start)
+    return times
+
+
+def summarise(times: list[float]) -> Timing:
     quartiles = statistics.quantiles(times, n=4)
     median = statistics.median(times)
     return Timing(median, (quartiles[2] - quartiles[0]) / median, len(times))
+
+
+def measure(fn: Callable[[], object], seconds: float = 2.0, warmup: int = 2, at_least: int = 5) -> Timing:
+    """Seconds per call, see time_calls."""
+    return summarise(time_calls(fn, seconds, warmup, at_least))
 
 
 def throughput(name: str, n_samples: int, fn: Callable[[], object], **kwargs) -> Row:

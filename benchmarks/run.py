@@ -5,6 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
+from neurfield.ops._common import native_threads
+
 
 def main(names: list[str]) -> None:
     folder = Path(__file__).parent / "ops"
@@ -12,6 +14,7 @@ def main(names: list[str]) -> None:
     unknown = set(names) - set(known)
     if unknown:
         raise SystemExit(f"unknown benchmark {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    native_threads()  # the machine's limits are measured on as many threads as the operators use
     for name in names or known:
         importlib.import_module(f"benchmarks.ops.bench_{name}").main()
 

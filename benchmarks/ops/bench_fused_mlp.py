@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fused MLP beside the multiply-add peak of the machine, for the two networks of instant-ngp.
 
-python -m benchmarks.ops.bench_fused_mlp [--n 131072] [--threads 2]
-
 A layer counts 2 n_in n_out floating-point operations per sample with the dimensions asked for, not the padded ones;
 forward and backward count three times the forward.
 """
 
-import argparse
 import itertools
 import statistics
 
@@ -18,6 +15,7 @@ from neurfield._native import lib
 from neurfield.ops import MLPConfig, fused_mlp
 from tests.cases import uniform
 
+N = 1 << 17
 NETWORKS = {
     "density 32-64-16": MLPConfig(32, 16, 64, 1),
     "colour 32-64-64-3": MLPConfig(32, 3, 64, 2, output_activation="Sigmoid"),
@@ -46,21 +44,13 @@ def steps(config: MLPConfig, n: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=2**17)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per figure")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    lib.set_num_threads(options.threads)
-
     peaks = [lib.measure_fma_peak(0.2)]
     timings: dict[str, list[tuple[float, float, float]]] = {"forward": [], "forward+backward": []}
     rows = []
     for config in NETWORKS.values():
-        work = gflop(config, options.n)
-        for what, factor, step in zip(timings, (1, 3), steps(config, options.n), strict=True):
-            timing = measure(step, options.seconds)
+        work = gflop(config, N)
+        for what, factor, step in zip(timings, (1, 3), steps(config, N), strict=True):
+            timing = measure(step)
             timings[what].append((factor * work, timing.median, timing.spread))
             peaks.append(lib.measure_fma_peak(0.2))
     peak = statistics.median(peaks)
@@ -70,9 +60,9 @@ def main() -> None:
             rows.append(Row(f"{what} {name}", work / median, "GFLOP/s", spread, peak))
         work, median = sum(p[0] for p in parts), sum(p[1] for p in parts)
         spread = sum(p[1] * p[2] for p in parts) / median
-        note = f"{options.n / median / 1e6:.1f} Ms/s"
+        note = f"{N / median / 1e6:.1f} Ms/s"
         rows.append(Row(f"{what} both", work / median, "GFLOP/s", spread, peak, note))
-    report("fused_mlp", f"Fused MLP, {options.n} samples, {options.threads} threads", rows)
+    report("fused_mlp", f"Fused MLP, {N} samples", rows)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,25 @@ frozen. Training keeps one table per level with expanded gathers (their adjoint 
 MLPs and their input gradients as cooperative vectors and the weight gradients as matrix products: the cooperative
 vectors' own training path is about three times slower on a CPU.
 
-Needs `pip install drjit` and an LLVM library (DRJIT_LIBLLVM_PATH).
+Needs `pip install drjit` and an LLVM library: 16 or 19; 15 aborts (DRJIT_LIBLLVM_PATH names it). The number of samples
+should not be a power of two: the arrays of the features would fall onto the same sets of the cache.
 """
 
-import drjit as dr
 import numpy as np
+
+from benchmarks.peers.field import BETAS, EPSILON, LEARNING_RATE, Problem, Steps, Unavailable
+from benchmarks.peers.torch_field import PRIMES
+
+try:
+    import drjit as dr
+except ImportError as error:
+    raise Unavailable("drjit is not installed") from error
+if not dr.has_backend(dr.JitBackend.LLVM):
+    raise Unavailable("Dr.Jit finds no LLVM library; DRJIT_LIBLLVM_PATH can name one")
+
 from drjit import nn
 from drjit.llvm.ad import Array2f, Array2f16, Array3f, ArrayXf, Float, Float16, TensorXf
 from drjit.opt import Adam
-
-from benchmarks.peers.torch_field import PRIMES, level_shapes
 
 SH4_DEGREE = 3  # Dr.Jit counts from 0
 
@@ -23,19 +32,13 @@ SH4_DEGREE = 3  # Dr.Jit counts from 0
 class DrJitField:
     """The model of benchmarks.peers.torch_field.TorchField; half-precision tables for inference when `half`."""
 
-    def __init__(
-        self, n_levels: int = 16, log2_size: int = 19, base: int = 16, scale: float = 128 ** (1 / 15), half=True
-    ):
+    def __init__(self, problem: Problem, half: bool):
         dr.set_expand_threshold(2**26)
-        rng = np.random.default_rng(0)
-        self.levels = level_shapes(n_levels, log2_size, base, scale)
+        self.levels = problem.levels
         self.half = half
-        self.tables = [Float(rng.uniform(-1e-4, 1e-4, 2 * n).astype(np.float32)) for _, _, n in self.levels]
-        sizes = {"d0": (64, 2 * n_levels), "d1": (16, 64), "c0": (64, 32), "c1": (64, 64), "c2": (3, 64)}
-        self.weights = {
-            name: TensorXf(rng.uniform(-1, 1, shape).astype(np.float32) * np.sqrt(6 / sum(shape)).astype(np.float32))
-            for name, shape in sizes.items()
-        }
+        parts = np.split(problem.table, np.cumsum([n for _, _, n in self.levels])[:-1])
+        self.tables = [Float(part.ravel()) for part in parts]
+        self.weights = {name: TensorXf(matrix) for name, matrix in problem.weights.items()}
         dr.eval(self.tables, self.weights)
 
     def encode_level(self, level: int, table, x: Array3f, mode=dr.ReduceMode.Auto) -> Array2f:
@@ -64,13 +67,12 @@ class DrJitField:
         return dr.sh_eval(d, SH4_DEGREE)
 
 
-def inference(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays: int):
-    """A callable that evaluates all samples x, d [n, 3] and composites; everything stays in Dr.Jit arrays."""
+def inference(field: DrJitField, problem: Problem):
+    """A callable that evaluates and composites all samples; everything stays in Dr.Jit arrays."""
     dtype = Float16 if field.half else Float
     tables = [dtype(table) for table in field.tables]
     views = nn.pack(*field.weights.values(), layout="inference")
-    position, direction = Array3f(np.ascontiguousarray(x.T)), Array3f(np.ascontiguousarray(d.T))
-    per_ray = x.shape[0] // n_rays
+    position, direction = samples(problem)
     dr.eval(tables, [view.buffer for view in views], position, direction)
 
     @dr.freeze
@@ -93,7 +95,7 @@ def inference(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays
     def infer():
         features = encode(tables, position)
         sigma, rgb = networks(features, direction, list(views))
-        colour = composite(sigma, rgb, dt, n_rays, per_ray)
+        colour = composite(sigma, rgb, problem)
         dr.eval(colour)
         dr.sync_thread()
         return colour
@@ -101,29 +103,32 @@ def inference(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays
     return infer
 
 
-def composite(sigma, rgb, dt: float, n_rays: int, per_ray: int) -> list:
-    """Colours [3][n_rays] of rays with equally many samples."""
-    optical = sigma * dt
-    before = dr.block_prefix_reduce(dr.ReduceOp.Add, optical, per_ray, exclusive=True)
+def samples(problem: Problem) -> tuple[Array3f, Array3f]:
+    return Array3f(problem.positions.T.copy()), Array3f(problem.sample_directions.T.copy())
+
+
+def composite(sigma, rgb, problem: Problem) -> list:
+    """Colours [3][n_rays]."""
+    optical = sigma * problem.spacing
+    before = dr.block_prefix_reduce(dr.ReduceOp.Add, optical, problem.per_ray, exclusive=True)
     weight = dr.exp(-before) * (1 - dr.exp(-optical))
-    return [dr.block_sum(weight * channel, per_ray) for channel in rgb]
+    return [dr.block_sum(weight * channel, problem.per_ray) for channel in rgb]
 
 
-def training(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays: int, target: np.ndarray):
-    """A callable that does one whole training step, Adam included."""
-    optimizer = Adam(lr=1e-2, beta_1=0.9, beta_2=0.99, epsilon=1e-15)
+def training(field: DrJitField, problem: Problem):
+    """A callable that does one whole training step, Adam included; `field` follows."""
+    optimizer = Adam(lr=LEARNING_RATE, beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON)
     for level, table in enumerate(field.tables):
         optimizer[f"t{level}"] = table
     for name, weight in field.weights.items():
         optimizer[name] = weight
-    position, direction = Array3f(np.ascontiguousarray(x.T)), Array3f(np.ascontiguousarray(d.T))
-    goal = [Float(np.ascontiguousarray(target[:, c])) for c in range(3)]
-    n, per_ray = x.shape[0], x.shape[0] // n_rays
+    position, direction = samples(problem)
+    goal = [Float(problem.target[:, c].copy()) for c in range(3)]
     harmonics = field.directions(direction)
     dr.eval(position, goal, harmonics)
 
     def rows(values: list) -> TensorXf:
-        return TensorXf(dr.ravel(ArrayXf(values), order="C"), (len(values), n))
+        return TensorXf(dr.ravel(ArrayXf(values), order="C"), (len(values), len(problem.positions)))
 
     def step():
         tables = [optimizer[f"t{level}"] for level in range(len(field.levels))]
@@ -146,7 +151,7 @@ def training(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays:
         for value in (*raw, latent[0]):
             dr.enable_grad(value)
         rgb = [dr.rcp(1 + dr.exp(-c)) for c in raw]
-        colour = composite(dr.exp(latent[0]), rgb, dt, n_rays, per_ray)
+        colour = composite(dr.exp(latent[0]), rgb, problem)
         loss = sum((dr.mean(dr.square(c - g)) for c, g in zip(colour, goal, strict=True)), start=Float(0)) / 3
         dr.backward(loss)
         g_raw, g_sigma = [dr.grad(c) for c in raw], dr.grad(latent[0])
@@ -181,5 +186,17 @@ def training(field: DrJitField, x: np.ndarray, d: np.ndarray, dt: float, n_rays:
         optimizer.step()
         dr.eval(optimizer)
         dr.sync_thread()
+        field.tables = [dr.detach(optimizer[f"t{level}"]) for level in range(len(field.levels))]
+        field.weights = {name: dr.detach(optimizer[name]) for name in field.weights}
 
     return step
+
+
+def steps(problem: Problem, half: bool) -> Steps:
+    """`half`: the tables of inference; training keeps single precision."""
+    field = DrJitField(problem, half)
+
+    def image() -> np.ndarray:
+        return np.stack([np.array(channel) for channel in inference(field, problem)()], axis=1)
+
+    return Steps(inference(field, problem), None if half else training(field, problem), image)

@@ -42,7 +42,7 @@ def field(log2_hashmap_size: int, half: bool, n_levels: int = 16, finest: int = 
     first[0], last[0] = 0, 0
     first[0, 0], last[0, 0] = 1, 6
     copy = table.half() if half else None
-    return ops.FusedField(grid, table, density, params[0], color, params[1], 4, (0.0,) * 3, (1.0,) * 3, copy)
+    return ops.FusedField(grid, table, density, params[0], color, params[1], 4, (0.0,) * 3, (1.0,) * 3, copy, half)
 
 
 def shell(radius: float = 0.27, thickness: float = 0.03) -> tuple[Tensor, Tensor]:

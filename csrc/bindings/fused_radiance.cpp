@@ -6,14 +6,16 @@
 
 #include "bindings/common.h"
 #include "bindings/occupancy.h"
+#include "cpu/mlp_tile.h"
 
 namespace nf {
 
 // Python hands over a field as its sizes, its scales and three arrays (neurfield/ops/fused_radiance.py: FusedField).
 //   sizes: grid (n_levels, n_features_per_level, log2_hashmap_size, base_resolution, type, interpolation),
-//          density net and colour net (n_inputs, n_outputs, width, n_hidden, activation, output_activation), sh_degree
+//          density net and colour net (n_inputs, n_outputs, width, n_hidden, activation, output_activation), sh_degree,
+//          whether products in bf16 are welcome
 //   scales: per_level_scale, box_low x y z, box_scale x y z, input_padding of the density net and the colour net
-using Sizes = std::array<int, 19>;
+using Sizes = std::array<int, 20>;
 using Scales = std::array<float, 9>;
 using Table = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // float, or the bits of half as int16
 using Params = Array<const float, 1>;
@@ -41,6 +43,7 @@ static cpu::FusedField field_of(const Sizes& s, const Scales& scales, const void
   field.density = net_of(s.data() + 6, scales[7], density);
   field.color = net_of(s.data() + 12, scales[8], color);
   field.sh_degree = s[18];
+  field.bf16_products = s[19] && cpu::fused_bf16_supported(field.density, field.color);
   return field;
 }
 static cpu::FusedField field_of(const Sizes& sizes, const Scales& scales, const Table& table, const Params& density,
@@ -77,6 +80,7 @@ static T* data_or_null(const std::optional<Array<T, 1>>& array) {
 
 static void bind_training(nb::module_& m) {
   m.attr("fused_slots") = cpu::kFusedSlots;
+  m.attr("has_bf16_products") = cpu::bf16_products();
   m.def(
       "fused_workspace_sizes",  // values of a slot's gradients, bytes of scratch per thread
       [](const Sizes& sizes, const Scales& scales, int max_samples) {

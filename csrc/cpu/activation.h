@@ -24,9 +24,10 @@ template <typename T>
 struct ReluGradientEpilogue {
   const T* h;
   int64_t ldh;
-  NF_HD Vector<T> operator()(Vector<T> v, int64_t row, int64_t column) const {
-    const Vector<T> stored = detail::load_vector(h + row * ldh + column);
-    return stored <= Vector<T>{} ? Vector<T>{} : v;
+  template <typename V>
+  NF_HD V operator()(V v, int64_t row, int64_t column) const {
+    const V stored = detail::load_numbers(h + row * ldh + column);
+    return stored <= V{} ? V{} : v;
   }
   ReluGradientEpilogue from(int64_t row) const { return {h + row * ldh, ldh}; }
 };

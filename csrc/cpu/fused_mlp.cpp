@@ -39,7 +39,7 @@ template <typename T, typename Epilogue>
 void gemm_rows_prefetching(NextTile* next, const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns,
                            const T* bias, T* c, int64_t rows, const Epilogue& epilogue) {
   for (int64_t row = 0; row < rows; row += kChunkRows) {
-    gemm_rows(a + row * lda, lda, b, n_sum, n_columns, bias, 0, c + row * n_columns, n_columns,
+    gemm_rows(a + row * lda, lda, b, n_sum, n_columns, {bias}, c + row * n_columns, n_columns,
               std::min(kChunkRows, rows - row), epilogue.from(row));
     next->step();
   }
@@ -169,7 +169,7 @@ class Mlp {
                n_out, rows);
     } else {
       T* out = n_out == layer.n_out ? y : tile.output;
-      gemm_rows(h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, bias(layer), 0, out, layer.n_out,
+      gemm_rows(h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, {bias(layer)}, out, layer.n_out,
                 rows);
       if (out != y)
         for (int64_t i = 0; i < rows; ++i) std::copy_n(out + i * layer.n_out, n_out, y + i * n_out);

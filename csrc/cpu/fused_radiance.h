@@ -33,7 +33,13 @@ struct FusedField {
   float box_low[3], box_scale[3];  // x_field = (x_unit - box_low) * box_scale
   FusedNet density, color;
   int sh_degree;
+  // Inputs, weights and gradients of the networks' products are rounded to bf16 and summed in float. Only where
+  // fused_bf16_supported says so.
+  bool bf16_products;
 };
+
+// Products in bf16 need a machine with them, ReLU hidden layers and widths that are multiples of 32.
+bool fused_bf16_supported(const FusedNet& density, const FusedNet& color);
 
 // Samples of a ray: the lattice of math/march.h from `near` on. A ray ends behind the sample that brings its
 // transmittance below stop_trans, or after max_samples.

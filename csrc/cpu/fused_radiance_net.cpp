@@ -10,7 +10,8 @@ int64_t param_count(const FusedNet& net) {
   return width * padded(net.n_inputs) + (net.n_hidden - 1) * width * width + padded(net.n_outputs) * width;
 }
 
-PackedNet::PackedNet(const FusedNet& net, int n_main) : net_(net), n_main_(n_main) {
+PackedNet::PackedNet(const FusedNet& net, int n_main, bool with_bf16)
+    : net_(net), n_main_(n_main), with_bf16_(with_bf16) {
   const float* params = net.params;
   const int n_inputs = padded(net.n_inputs);
   layers_.push_back(add_matrix(params, n_inputs, net.width, net.width, 0, n_main));
@@ -27,7 +28,8 @@ PackedLayer PackedNet::add_matrix(const float* params, int64_t row_stride, int n
                                   int n_in) {
   const int n_in_padded = padded(n_in);
   // Without params only the sizes of the packed net are wanted.
-  AlignedFloats input_major(int64_t(n_in_padded) * n_out), output_major(input_major.size());
+  const int64_t size = int64_t(n_in_padded) * n_out;
+  AlignedVector<float> input_major(size), output_major(size);
   for (int o = 0; net_.params && o < n_out; ++o) {
     for (int i = 0; i < n_in; ++i) {
       const float w = params[o * row_stride + first + i];
@@ -35,10 +37,22 @@ PackedLayer PackedNet::add_matrix(const float* params, int64_t row_stride, int n
       output_major[int64_t(o) * n_in_padded + i] = w;
     }
   }
-  PackedLayer layer{n_in_padded, n_out, n_out_used, input_major.data(), output_major.data(), gradient_size_};
-  gradient_size_ += int64_t(n_out) * n_in_padded;
-  storage_.push_back(std::move(input_major));
-  storage_.push_back(std::move(output_major));
+  PackedLayer layer{n_in_padded, n_out, n_out_used, gradient_size_, {}, {}};
+  gradient_size_ += size;
+  if (with_bf16_) {
+    AlignedVector<bf16_pair> forward(size / 2), backward(size / 2);
+    AlignedVector<bf16> rows(size);
+    pack_pairs(input_major.data(), n_in_padded, n_out, forward.data());
+    pack_pairs(output_major.data(), n_out, n_in_padded, backward.data());
+    for (int64_t i = 0; i < size; ++i) rows[i] = to_bf16(output_major[i]);
+    layer.brief = {forward.data(), backward.data(), rows.data()};
+    pairs_.push_back(std::move(forward));
+    pairs_.push_back(std::move(backward));
+    brief_.push_back(std::move(rows));
+  }
+  layer.single = {input_major.data(), output_major.data(), output_major.data()};
+  floats_.push_back(std::move(input_major));
+  floats_.push_back(std::move(output_major));
   return layer;
 }
 

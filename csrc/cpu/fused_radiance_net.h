@@ -5,6 +5,7 @@
 #pragma once
 
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/fused_radiance.h"
@@ -30,20 +31,44 @@ struct LineAllocator {
     return true;
   }
 };
-using AlignedFloats = std::vector<float, LineAllocator<float>>;
+template <typename T>
+using AlignedVector = std::vector<T, LineAllocator<T>>;
+
+// What products with activations of type A (float, bf16) read: B is float or pairs of bf16.
+template <typename A>
+struct WeightsOf {
+  using B = A;
+};
+template <>
+struct WeightsOf<bf16> {
+  using B = bf16_pair;
+};
+template <typename A>
+struct LayerWeights {
+  const typename WeightsOf<A>::B* input_major;   // [n_in, n_out], for the forward pass
+  const typename WeightsOf<A>::B* output_major;  // [n_out, n_in], for the input gradient
+  const A* rows;                                 // [n_out, n_in], for dot products
+};
 
 // One matrix [n_out, n_in]; both sizes padded to whole columns.
 struct PackedLayer {
   int n_in, n_out, n_out_used;
-  const float* input_major;   // [n_in, n_out], for the forward pass
-  const float* output_major;  // [n_out, n_in], for the input gradient
-  int64_t gradient;           // offset of its gradient [n_out, n_in] in a gradient block
+  int64_t gradient;  // offset of its gradient [n_out, n_in] in a gradient block
+  LayerWeights<float> single;
+  LayerWeights<bf16> brief;  // null unless the field asks for products in bf16
 };
+template <typename A>
+const LayerWeights<A>& weights_of(const PackedLayer& layer) {
+  if constexpr (std::is_same_v<A, bf16>)
+    return layer.brief;
+  else
+    return layer.single;
+}
 
 class PackedNet {
  public:
   // The first n_main inputs are the main part; the others, with the padding, are the side part.
-  PackedNet(const FusedNet& net, int n_main);
+  PackedNet(const FusedNet& net, int n_main, bool with_bf16);
 
   const std::vector<PackedLayer>& layers() const { return layers_; }
   const PackedLayer& side() const { return side_; }
@@ -64,7 +89,10 @@ class PackedNet {
   int n_main_;
   std::vector<PackedLayer> layers_;
   PackedLayer side_{};
-  std::vector<AlignedFloats> storage_;
+  bool with_bf16_;
+  std::vector<AlignedVector<float>> floats_;
+  std::vector<AlignedVector<bf16>> brief_;
+  std::vector<AlignedVector<bf16_pair>> pairs_;
   int64_t gradient_size_ = 0;
 };
 

@@ -15,6 +15,7 @@ constexpr int kFirstRound = 4;    // samples per ray and round; more when few ra
 constexpr int kLongestRound = 32;
 constexpr int64_t kChunkPositions = 2048;
 
+template <typename A>
 class RenderTile {
  public:
   RenderTile(const PackedField& field, const FusedMarch& march, Arena& arena);
@@ -24,32 +25,36 @@ class RenderTile {
   void shade();
 
   const PackedField& field_;
-  RayTile tile_;
+  RayTile<A> tile_;
   float *harmonics_, *side_;  // rays
   float *rgb_, *depth_, *median_depth_, *acc_;
-  NetRows hidden_;  // one block
+  NetRows<A> hidden_;  // one block
+  A* geometry_;        // of it, as the colour net reads it; unused for float
   float* block_rgb_;
 };
 
-RenderTile::RenderTile(const PackedField& field, const FusedMarch& march, Arena& arena)
+template <typename A>
+RenderTile<A>::RenderTile(const PackedField& field, const FusedMarch& march, Arena& arena)
     : field_(field), tile_(field, march, kRoundRows, false, arena) {
   harmonics_ = arena.take<float>(kChunkRays * int64_t(field.direction_width()));
   side_ = arena.take<float>(kChunkRays * int64_t(field.color.width()));
   rgb_ = arena.take<float>(kChunkRays * 3);
   for (float** values : {&depth_, &median_depth_, &acc_}) *values = arena.take<float>(kChunkRays);
-  hidden_ = NetRows::allocate(arena, field.color, kBlockRows);
+  hidden_ = NetRows<A>::allocate(arena, field.color, kBlockRows);
+  geometry_ = std::is_same_v<A, float> ? nullptr : arena.take<A>(kBlockRows * int64_t(field.geometry_width()));
   block_rgb_ = arena.take<float>(kBlockRows * 4);
   if (!harmonics_) return;
   std::fill_n(harmonics_, kChunkRays * int64_t(field.direction_width()), field.field.color.input_padding);
   std::fill_n(block_rgb_, kBlockRows * 4, 0.0f);
 }
 
-void RenderTile::run(const FusedRays& rays, int64_t begin, int n, float skip_weight, const FusedImage& image) {
+template <typename A>
+void RenderTile<A>::run(const FusedRays& rays, int64_t begin, int n, float skip_weight, const FusedImage& image) {
   const PackedNet& net = field_.color;
   tile_.begin(rays, begin, n);
   direction_rows(field_, rays.directions + 3 * begin, n, harmonics_);
-  gemm_rows(harmonics_, field_.direction_width(), net.side().input_major, int64_t(field_.direction_width()),
-            int64_t(net.width()), kNoInit, 0, side_, net.width(), n);
+  gemm_rows(harmonics_, field_.direction_width(), net.side().single.input_major, int64_t(field_.direction_width()),
+            int64_t(net.width()), {}, side_, net.width(), n);
   std::fill_n(rgb_, n * 3, 0.0f);
   std::fill_n(depth_, n, 0.0f);
   std::fill_n(acc_, n, 0.0f);
@@ -75,14 +80,14 @@ void RenderTile::run(const FusedRays& rays, int64_t begin, int n, float skip_wei
 }
 
 // Colour of the samples of a round, added to their rays.
-void RenderTile::shade() {
+template <typename A>
+void RenderTile<A>::shade() {
   const PackedNet& net = field_.color;
   const int64_t width = net.width(), geometry_width = field_.geometry_width();
-  float* init = hidden_.pre[0] ? hidden_.pre[0] : hidden_.hidden[0];
   for (int64_t row = 0; row < tile_.n_rows; row += kBlockRows) {
     const int64_t n = std::min<int64_t>(kBlockRows, tile_.n_rows - row);
-    for (int64_t i = 0; i < n; ++i) std::copy_n(side_ + tile_.ray[row + i] * width, width, init + i * width);
-    hidden_forward(net, tile_.geometry + row * geometry_width, geometry_width, true, hidden_, n);
+    const A* geometry = rounded(tile_.geometry + row * geometry_width, n * geometry_width, geometry_);
+    hidden_forward(net, geometry, geometry_width, {side_, width, tile_.ray + row}, hidden_, n);
     output_forward(net, hidden_, block_rgb_, 4, n);
     apply_activation(net.output_activation(), block_rgb_, block_rgb_, n * 4);
     for (int64_t i = 0; i < n; ++i) {
@@ -93,22 +98,24 @@ void RenderTile::shade() {
 }
 
 // Positions of one task: axes as arrays, their encoding, one block of the density net.
+template <typename A>
 struct DensityTile {
   float* x[3];
-  float *encoding, *log_sigma;
-  NetRows hidden;
+  A* encoding;
+  float* log_sigma;
+  NetRows<A> hidden;
   DensityTile(const PackedField& field, Arena& arena) {
     for (float*& axis : x) axis = arena.take<float>(kChunkPositions);
-    encoding = arena.take<float>(kChunkPositions * int64_t(field.encoding_width()));
+    encoding = arena.take<A>(kChunkPositions * int64_t(field.encoding_width()));
     log_sigma = arena.take<float>(kChunkPositions);
-    hidden = NetRows::allocate(arena, field.density, kBlockRows);
-    if (encoding)
-      std::fill_n(encoding, kChunkPositions * int64_t(field.encoding_width()), field.field.density.input_padding);
+    hidden = NetRows<A>::allocate(arena, field.density, kBlockRows);
+    if (encoding) fill_padding(field, encoding, kChunkPositions);
   }
 };
 
 // sigma of n <= kChunkPositions positions
-void density_of(const PackedField& field, const float* positions, int64_t n, const DensityTile& tile, float* sigma) {
+template <typename A>
+void density_of(const PackedField& field, const float* positions, int64_t n, const DensityTile<A>& tile, float* sigma) {
   const PackedNet& net = field.density;
   const int64_t width = field.encoding_width();
   for (int axis = 0; axis < 3; ++axis)
@@ -117,8 +124,8 @@ void density_of(const PackedField& field, const float* positions, int64_t n, con
   encode_rows(field, tile.x, n, tile.encoding);
   for (int64_t row = 0; row < n; row += kBlockRows) {
     const int64_t count = std::min<int64_t>(kBlockRows, n - row);
-    hidden_forward(net, tile.encoding + row * width, width, false, tile.hidden, count);
-    gemm_dot(tile.hidden.hidden[net.n_hidden() - 1], int64_t(net.width()), net.layers().back().output_major,
+    hidden_forward(net, tile.encoding + row * width, width, {}, tile.hidden, count);
+    gemm_dot(tile.hidden.hidden[net.n_hidden() - 1], int64_t(net.width()), weights_of<A>(net.layers().back()).rows,
              int64_t(net.width()), int64_t(net.width()), 1, kNoInit, tile.log_sigma + row, 1, count);
   }
   for (int64_t i = 0; i < n; i += kLanes) store(tile.log_sigma + i, exponential(load(tile.log_sigma + i)));
@@ -129,31 +136,37 @@ void density_of(const PackedField& field, const float* positions, int64_t n, con
 
 int64_t fused_render_scratch_bytes(const FusedField& field, const FusedMarch& march) {
   const PackedField packed(field);
-  Arena render(nullptr), density(nullptr);
-  const RenderTile render_tile(packed, march, render);
-  const DensityTile density_tile(packed, density);
-  return std::max(render.used(), density.used());
+  return with_activations(field, [&](auto a) {
+    Arena render(nullptr), density(nullptr);
+    const RenderTile<decltype(a)> render_tile(packed, march, render);
+    const DensityTile<decltype(a)> density_tile(packed, density);
+    return std::max(render.used(), density.used());
+  });
 }
 
 void fused_render(const FusedField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight,
                   const FusedImage& image, std::byte* scratch, int64_t scratch_bytes) {
   const PackedField packed(field);
-  parallel_tasks((rays.n + kChunkRays - 1) / kChunkRays, [&](int64_t chunk, int thread_idx) {
-    Arena arena(scratch + thread_idx * scratch_bytes);
-    RenderTile tile(packed, march, arena);
-    const int64_t begin = chunk * kChunkRays;
-    tile.run(rays, begin, static_cast<int>(std::min<int64_t>(kChunkRays, rays.n - begin)), skip_weight, image);
+  with_activations(field, [&](auto a) {
+    parallel_tasks((rays.n + kChunkRays - 1) / kChunkRays, [&](int64_t chunk, int thread_idx) {
+      Arena arena(scratch + thread_idx * scratch_bytes);
+      RenderTile<decltype(a)> tile(packed, march, arena);
+      const int64_t begin = chunk * kChunkRays;
+      tile.run(rays, begin, static_cast<int>(std::min<int64_t>(kChunkRays, rays.n - begin)), skip_weight, image);
+    });
   });
 }
 
 void fused_density(const FusedField& field, const float* positions, int64_t n, float* sigma, std::byte* scratch,
                    int64_t scratch_bytes) {
   const PackedField packed(field);
-  parallel_tasks((n + kChunkPositions - 1) / kChunkPositions, [&](int64_t chunk, int thread_idx) {
-    Arena arena(scratch + thread_idx * scratch_bytes);
-    const DensityTile tile(packed, arena);
-    const int64_t begin = chunk * kChunkPositions;
-    density_of(packed, positions + 3 * begin, std::min(kChunkPositions, n - begin), tile, sigma + begin);
+  with_activations(field, [&](auto a) {
+    parallel_tasks((n + kChunkPositions - 1) / kChunkPositions, [&](int64_t chunk, int thread_idx) {
+      Arena arena(scratch + thread_idx * scratch_bytes);
+      const DensityTile<decltype(a)> tile(packed, arena);
+      const int64_t begin = chunk * kChunkPositions;
+      density_of(packed, positions + 3 * begin, std::min(kChunkPositions, n - begin), tile, sigma + begin);
+    });
   });
 }
 

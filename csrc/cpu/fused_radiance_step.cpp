@@ -61,9 +61,11 @@ int64_t fused_gradient_size(const FusedField& field) {
 
 int64_t fused_scratch_bytes(const FusedField& field, const FusedMarch& march) {
   const PackedField packed(field);
-  Arena counter(nullptr);
-  const TrainTile tile(packed, march, counter);
-  return counter.used();
+  return with_activations(field, [&](auto a) {
+    Arena counter(nullptr);
+    const TrainTile<decltype(a)> tile(packed, march, counter);
+    return counter.used();
+  });
 }
 
 FusedReport fused_gradients(const FusedField& field, const FusedMarch& march, const FusedRays& rays,
@@ -75,14 +77,16 @@ FusedReport fused_gradients(const FusedField& field, const FusedMarch& march, co
   const int64_t gradient_size = packed.density.gradient_size() + packed.color.gradient_size();
   const int64_t rows_per_slot = samples.capacity / kFusedSlots;
   SlotSums slots[kFusedSlots];
-  parallel_tasks(kFusedSlots, [&](int64_t slot, int thread_idx) {
-    Arena arena(scratch + thread_idx * scratch_bytes);
-    TrainTile tile(packed, march, arena);
-    float* gradients = slot_gradients + slot * gradient_size;
-    std::fill_n(gradients, gradient_size, 0.0f);
-    const SlotRange range = slot_range(slot, rays.n);
-    samples.slot_counts[slot] = tile.run(rays, range.begin, range.end, targets, loss, samples_per_ray, samples,
-                                         slot * rows_per_slot, rows_per_slot, outputs, gradients, slots[slot]);
+  with_activations(field, [&](auto a) {
+    parallel_tasks(kFusedSlots, [&](int64_t slot, int thread_idx) {
+      Arena arena(scratch + thread_idx * scratch_bytes);
+      TrainTile<decltype(a)> tile(packed, march, arena);
+      float* gradients = slot_gradients + slot * gradient_size;
+      std::fill_n(gradients, gradient_size, 0.0f);
+      const SlotRange range = slot_range(slot, rays.n);
+      samples.slot_counts[slot] = tile.run(rays, range.begin, range.end, targets, loss, samples_per_ray, samples,
+                                           slot * rows_per_slot, rows_per_slot, outputs, gradients, slots[slot]);
+    });
   });
   float not_finite = add_slots(slot_gradients, gradient_size);
   packed.density.unpack_gradient(slot_gradients, dL_ddensity);

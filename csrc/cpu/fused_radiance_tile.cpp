@@ -13,8 +13,13 @@ namespace nf::cpu {
 PackedField::PackedField(const FusedField& f)
     : field(f),
       levels(hash_grid_levels(f.grid)),
-      density(f.density, padded(f.density.n_inputs)),
-      color(f.color, f.density.n_outputs) {}
+      density(f.density, padded(f.density.n_inputs), f.bf16_products),
+      color(f.color, f.density.n_outputs, f.bf16_products) {}
+
+bool fused_bf16_supported(const FusedNet& density, const FusedNet& color) {
+  const auto fits = [](const FusedNet& net) { return net.activation == Activation::kReLU && net.width % 32 == 0; };
+  return bf16_products() && fits(density) && fits(color);
+}
 
 namespace {
 
@@ -26,19 +31,20 @@ void harmonics_of(const float* directions, int64_t n, float* rows, int64_t width
   }
 }
 
-template <typename P>
-void encode_rows(const PackedField& field, const P* table, const float* const* x, int64_t n, float* encoding) {
+template <typename P, typename A>
+void encode_rows(const PackedField& field, const P* table, const float* const* x, int64_t n, A* encoding) {
   const GridConfig& grid = field.field.grid;
   dispatch_features(grid, [&](auto F) {
     for (int l = 0; l < grid.n_levels; ++l)
-      encode_level<P, 3, F>(field.levels[l], grid.interpolation, table + field.levels[l].offset * F, x, n,
-                            encoding + l * F, field.encoding_width());
+      encode_level<P, 3, F.value>(field.levels[l], grid.interpolation, table + field.levels[l].offset * F, x, n,
+                                  encoding + l * F, field.encoding_width());
   });
 }
 
 }  // namespace
 
-void encode_rows(const PackedField& field, const float* const* x, int64_t n, float* encoding) {
+template <typename A>
+void encode_rows(const PackedField& field, const float* const* x, int64_t n, A* encoding) {
   if (field.field.table_is_half)
     encode_rows(field, static_cast<const half*>(field.field.table), x, n, encoding);
   else
@@ -67,7 +73,14 @@ void direction_rows(const PackedField& field, const float* directions, int64_t n
   }
 }
 
-RayTile::RayTile(const PackedField& field, const FusedMarch& march, int64_t rows, bool keep_hidden, Arena& arena)
+template <typename A>
+void fill_padding(const PackedField& field, A* encoding, int64_t n) {
+  const float value = field.field.density.input_padding;
+  for (int64_t i = 0; i < n * field.encoding_width(); i += kLanes) store(encoding + i, splat(value));
+}
+
+template <typename A>
+RayTile<A>::RayTile(const PackedField& field, const FusedMarch& march, int64_t rows, bool keep_hidden, Arena& arena)
     : capacity(rows), field_(field), march_(march), keep_hidden_(keep_hidden) {
   march_states = arena.take<RayMarch>(kMaxChunkRays);
   trans = arena.take<float>(kMaxChunkRays);
@@ -82,14 +95,15 @@ RayTile::RayTile(const PackedField& field, const FusedMarch& march, int64_t rows
   ray = arena.take<int32_t>(rows);
   ordinal = arena.take<int32_t>(rows);
   dropped_ = arena.take<int32_t>(rows);
-  encoding = arena.take<float>(rows * field.encoding_width());
+  encoding = arena.take<A>(rows * field.encoding_width());
   const int64_t hidden_rows = keep_hidden ? rows : kBlockRows;
-  hidden = NetRows::allocate(arena, field.density, hidden_rows);
+  hidden = NetRows<A>::allocate(arena, field.density, hidden_rows);
   geometry = arena.take<float>(rows * field.geometry_width());
-  if (encoding) std::fill_n(encoding, rows * field.encoding_width(), field.field.density.input_padding);
+  if (encoding) fill_padding(field, encoding, rows);
 }
 
-void RayTile::begin(const FusedRays& rays, int64_t first, int n) {
+template <typename A>
+void RayTile<A>::begin(const FusedRays& rays, int64_t first, int n) {
   n_rays = n;
   n_live = 0;
   n_rows = 0;
@@ -104,7 +118,8 @@ void RayTile::begin(const FusedRays& rays, int64_t first, int n) {
   }
 }
 
-void RayTile::take_samples(int most) {
+template <typename A>
+void RayTile<A>::take_samples(int most) {
   const float* low = field_.field.box_low;
   const float* scale = field_.field.box_scale;
   int64_t row = n_rows;
@@ -129,14 +144,15 @@ void RayTile::take_samples(int most) {
   n_rows = row;
 }
 
-void RayTile::evaluate(int64_t begin) {
+template <typename A>
+void RayTile<A>::evaluate(int64_t begin) {
   const float* const axes[3] = {x[0] + begin, x[1] + begin, x[2] + begin};
   const int64_t width = field_.encoding_width(), geometry_width = field_.geometry_width();
   encode_rows(field_, axes, n_rows - begin, encoding + begin * width);
   for (int64_t row = begin; row < n_rows; row += kBlockRows) {
     const int64_t n = std::min<int64_t>(kBlockRows, n_rows - row);
-    const NetRows rows = hidden.at(keep_hidden_ ? row : 0, field_.density);
-    hidden_forward(field_.density, encoding + row * width, width, false, rows, n);
+    const NetRows<A> rows = hidden.at(keep_hidden_ ? row : 0, field_.density);
+    hidden_forward(field_.density, encoding + row * width, width, {}, rows, n);
     output_forward(field_.density, rows, geometry + row * geometry_width, geometry_width, n);
   }
   for (int64_t row = begin; row < n_rows; ++row) alpha[row] = geometry[row * geometry_width];
@@ -147,13 +163,15 @@ void RayTile::evaluate(int64_t begin) {
   n_evaluated += n_rows - begin;
 }
 
-void RayTile::advance(int most) {
+template <typename A>
+void RayTile<A>::advance(int most) {
   const int64_t begin = n_rows;
   take_samples(most);
   evaluate(begin);
 }
 
-void RayTile::truncate(int n) {
+template <typename A>
+void RayTile<A>::truncate(int n) {
   int still_live = 0, n_dropped = 0;
   for (int i = 0; i < n_live; ++i)
     if (live[i] < n) live[still_live++] = live[i];
@@ -165,7 +183,8 @@ void RayTile::truncate(int n) {
 }
 
 // Removes the rows listed in dropped_ (ascending): rows from the end take their places.
-void RayTile::drop_rows(int64_t n_dropped) {
+template <typename A>
+void RayTile<A>::drop_rows(int64_t n_dropped) {
   int64_t last_dropped = n_dropped - 1;
   int64_t end = n_rows;
   for (int64_t i = 0; i <= last_dropped; ++i) {
@@ -176,11 +195,12 @@ void RayTile::drop_rows(int64_t n_dropped) {
   n_rows -= n_dropped;
 }
 
-void RayTile::move_row(int64_t from, int64_t to) {
+template <typename A>
+void RayTile<A>::move_row(int64_t from, int64_t to) {
   for (float* axis : x) axis[to] = axis[from];
   for (float* values : {t_starts, t_ends, alpha}) values[to] = values[from];
   for (int32_t* values : {ray, ordinal}) values[to] = values[from];
-  const auto move = [&](float* rows, int64_t width) { std::copy_n(rows + from * width, width, rows + to * width); };
+  const auto move = [&](auto* rows, int64_t width) { std::copy_n(rows + from * width, width, rows + to * width); };
   move(encoding, field_.encoding_width());
   move(geometry, field_.geometry_width());
   if (!keep_hidden_) return;
@@ -189,5 +209,14 @@ void RayTile::move_row(int64_t from, int64_t to) {
     if (hidden.pre[l]) move(hidden.pre[l], field_.density.width());
   }
 }
+
+template class RayTile<float>;
+template void encode_rows(const PackedField&, const float* const*, int64_t, float*);
+template void fill_padding(const PackedField&, float*, int64_t);
+#if defined(__AVX512F__)
+template class RayTile<bf16>;
+template void encode_rows(const PackedField&, const float* const*, int64_t, bf16*);
+template void fill_padding(const PackedField&, bf16*, int64_t);
+#endif
 
 }  // namespace nf::cpu

@@ -40,12 +40,26 @@ void dispatch_features(const GridConfig& grid, const Body& body) {
   }
 }
 
+// Calls run(A()) with the type in which activations are stored.
+template <typename Run>
+auto with_activations(const FusedField& field, const Run& run) {
+  if constexpr (kBf16Products)
+    if (field.bf16_products) return run(bf16());
+  return run(0.0f);
+}
+
 // Features of n positions (one array per axis, unit cube of the field) into rows of encoding_width, whose padding
 // stays.
-void encode_rows(const PackedField& field, const float* const* x, int64_t n, float* encoding);
+template <typename A>
+void encode_rows(const PackedField& field, const float* const* x, int64_t n, A* encoding);
+// Puts the padding value into n rows [n, encoding_width].
+template <typename A>
+void fill_padding(const PackedField& field, A* encoding, int64_t n);
 // Spherical harmonics of n rays [n, direction_width], whose padding stays.
 void direction_rows(const PackedField& field, const float* directions, int64_t n, float* harmonics);
 
+// A: how activations are stored, float or bf16.
+template <typename A>
 class RayTile {
  public:
   // keep_hidden: the hidden layers of the density net are stored for all rows, as the backward pass needs.
@@ -74,8 +88,8 @@ class RayTile {
   float* x[3];                                    // unit cube of the field
   float *t_starts, *t_ends, *alpha;               // [capacity]
   int32_t *ray, *ordinal;                         // ray within the chunk, number of the sample on it
-  float* encoding;                                // [capacity, encoding_width]
-  NetRows hidden;                                 // of the density net
+  A* encoding;                                    // [capacity, encoding_width]
+  NetRows<A> hidden;                              // of the density net
   float* geometry;                                // [capacity, geometry_width]; column 0 is ln(sigma)
 
  private:
@@ -90,8 +104,9 @@ class RayTile {
   int32_t *round_begin_, *dropped_;  // first new row of each live ray; rows to be dropped, ascending
 };
 
+template <typename A>
 template <typename Keep>
-void RayTile::retire(const Keep& keep) {
+void RayTile<A>::retire(const Keep& keep) {
   int n_dropped = 0, still_live = 0;
   for (int i = 0; i < n_live; ++i) {
     const int32_t r = live[i], end = round_begin_[i + 1];

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kTileRows = 4096;
 constexpr int kTargetRows = 2048;    // samples of a chunk on average: half the tile, as rays differ
-constexpr int kSamplesPerRound = 6;  // about what a ray needs to cross a surface
+constexpr int kSamplesPerRound = 4;  // about what a ray needs to cross a surface
 constexpr int kRowsPerRound = 256;   // few rays left: longer steps keep the products and the encoding efficient
 constexpr int kLongestRound = 32;
 constexpr float kEntropyFloor = 1e-6f;  // -O ln O has an infinite slope at 0; constant below
@@ -22,7 +22,8 @@ int64_t tile_rows(const FusedMarch& march) { return std::max(kTileRows, march.ma
 
 }  // namespace
 
-TrainTile::TrainTile(const PackedField& field, const FusedMarch& march, Arena& arena)
+template <typename A>
+TrainTile<A>::TrainTile(const PackedField& field, const FusedMarch& march, Arena& arena)
     : field_(field), march_(march), tile_(field, march, tile_rows(march), true, arena) {
   const int64_t rows = tile_rows(march), width = field.color.width();
   harmonics_ = arena.take<float>(kMaxChunkRays * int64_t(field.direction_width()));
@@ -30,12 +31,13 @@ TrainTile::TrainTile(const PackedField& field, const FusedMarch& march, Arena& a
   dL_dside_ = arena.take<float>(kMaxChunkRays * width);
   first_ = arena.take<int32_t>(kMaxChunkRays + 1);
   order_ = arena.take<int32_t>(rows);
-  color_hidden_ = NetRows::allocate(arena, field.color, rows);
+  geometry_ = std::is_same_v<A, float> ? nullptr : arena.take<A>(kBlockRows * int64_t(field.geometry_width()));
+  color_hidden_ = NetRows<A>::allocate(arena, field.color, rows);
   rgb_ = arena.take<float>(rows * 4 + kLanes);
   dL_drgb_ = arena.take<float>(rows * 4 + kLanes);
   dL_dtau_ = arena.take<float>(rows + kLanes);
-  const int64_t widest = std::max(field.color.width(), field.density.width());
-  for (float*& block : scratch_) block = arena.take<float>(kBlockRows * widest);
+  block_ = BackwardBlock<A>::allocate(
+      arena, std::max({field.color.width(), field.density.width(), field.encoding_width(), field.geometry_width()}));
   dL_dgeometry_ = arena.take<float>(kBlockRows * int64_t(field.geometry_width()));
   dL_dencoding_ = arena.take<float>(kBlockRows * int64_t(field.encoding_width()));
   if (!harmonics_) return;
@@ -44,9 +46,10 @@ TrainTile::TrainTile(const PackedField& field, const FusedMarch& march, Arena& a
   std::fill_n(dL_drgb_, rows * 4, 0.0f);
 }
 
-int64_t TrainTile::run(const FusedRays& rays, int64_t begin, int64_t end, const FusedTargets& targets,
-                       const FusedLoss& loss, float samples_per_ray, const FusedSamples& samples, int64_t first_row,
-                       int64_t max_rows, const FusedRayOutputs& outputs, float* gradients, SlotSums& sums) {
+template <typename A>
+int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, const FusedTargets& targets,
+                          const FusedLoss& loss, float samples_per_ray, const FusedSamples& samples, int64_t first_row,
+                          int64_t max_rows, const FusedRayOutputs& outputs, float* gradients, SlotSums& sums) {
   int64_t used = 0;
   double expected = std::max(0.25, double(samples_per_ray));
   while (begin < end) {
@@ -73,7 +76,8 @@ int64_t TrainTile::run(const FusedRays& rays, int64_t begin, int64_t end, const 
 }
 
 // Marches rays [begin, begin + n) to their ends, or as many of the first ones as fit; false when not one does.
-bool TrainTile::forward(const FusedRays& rays, int64_t begin, int n, int64_t max_rows) {
+template <typename A>
+bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, int64_t max_rows) {
   const int64_t limit = std::min(tile_.capacity, max_rows);
   tile_.begin(rays, begin, n);
   while (tile_.n_live > 0) {
@@ -91,24 +95,25 @@ bool TrainTile::forward(const FusedRays& rays, int64_t begin, int n, int64_t max
   return true;
 }
 
-void TrainTile::shade(const FusedRays& rays, int64_t begin) {
+template <typename A>
+void TrainTile<A>::shade(const FusedRays& rays, int64_t begin) {
   const PackedNet& net = field_.color;
   const int64_t width = net.width(), geometry_width = field_.geometry_width();
   direction_rows(field_, rays.directions + 3 * begin, tile_.n_rays, harmonics_);
-  gemm_rows(harmonics_, field_.direction_width(), net.side().input_major, int64_t(field_.direction_width()), width,
-            kNoInit, 0, side_, width, tile_.n_rays);
+  gemm_rows(harmonics_, field_.direction_width(), net.side().single.input_major, int64_t(field_.direction_width()),
+            width, {}, side_, width, tile_.n_rays);
   for (int64_t row = 0; row < tile_.n_rows; row += kBlockRows) {
     const int64_t n = std::min<int64_t>(kBlockRows, tile_.n_rows - row);
-    const NetRows rows = color_hidden_.at(row, net);
-    float* init = rows.pre[0] ? rows.pre[0] : rows.hidden[0];
-    for (int64_t i = 0; i < n; ++i) std::copy_n(side_ + tile_.ray[row + i] * width, width, init + i * width);
-    hidden_forward(net, tile_.geometry + row * geometry_width, geometry_width, true, rows, n);
+    const NetRows<A> rows = color_hidden_.at(row, net);
+    const A* geometry = rounded(tile_.geometry + row * geometry_width, n * geometry_width, geometry_);
+    hidden_forward(net, geometry, geometry_width, {side_, width, tile_.ray + row}, rows, n);
     output_forward(net, rows, rgb_ + row * 4, 4, n);
     apply_activation(net.output_activation(), rgb_ + row * 4, rgb_ + row * 4, n * 4);
   }
 }
 
-void TrainTile::order_samples() {
+template <typename A>
+void TrainTile<A>::order_samples() {
   first_[0] = 0;
   for (int r = 0; r < tile_.n_rays; ++r) first_[r + 1] = first_[r] + tile_.count[r];
   for (int64_t row = 0; row < tile_.n_rows; ++row)
@@ -142,8 +147,9 @@ RayLoss ray_loss(const CompositeForward<float>& ray, const float* target, const 
 
 }  // namespace
 
-void TrainTile::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
-                          const FusedRayOutputs& outputs, SlotSums& sums) {
+template <typename A>
+void TrainTile<A>::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
+                             const FusedRayOutputs& outputs, SlotSums& sums) {
   for (int r = 0; r < tile_.n_rays; ++r) {
     const int64_t i = begin + r;
     const int32_t *rows = order_ + first_[r], *rows_end = order_ + first_[r + 1];
@@ -169,9 +175,10 @@ void TrainTile::composite(int64_t begin, const FusedTargets& targets, const Fuse
   }
 }
 
-void TrainTile::composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
-                                   const RayLoss& g, float distortion_scale, const int32_t* rows,
-                                   const int32_t* rows_end) {
+template <typename A>
+void TrainTile<A>::composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
+                                      const RayLoss& g, float distortion_scale, const int32_t* rows,
+                                      const int32_t* rows_end) {
   const float *rgb = g.dL_drgb, total = rgb[0] * ray.r + rgb[1] * ray.g + rgb[2] * ray.b + g.dL_dacc * ray.acc +
                                         2.0f * distortion_scale * distortion.value;
   const bool with_distortion = distortion_scale > 0 && rows < rows_end;
@@ -198,7 +205,8 @@ void TrainTile::composite_backward(const CompositeForward<float>& ray, const Dis
   }
 }
 
-void TrainTile::backward(const FusedSamples& samples, int64_t first_row, float* gradients, SlotSums& sums) {
+template <typename A>
+void TrainTile<A>::backward(const FusedSamples& samples, int64_t first_row, float* gradients, SlotSums& sums) {
   const int64_t width = field_.color.width();
   std::fill_n(dL_dside_, tile_.n_rays * width, 0.0f);
   for (int axis = 0; axis < 3; ++axis)
@@ -214,15 +222,17 @@ void TrainTile::backward(const FusedSamples& samples, int64_t first_row, float* 
 }
 
 // From dL/drgb and dL/dtau of n rows to dL_dencoding_, with the gradients of both networks on the way.
-void TrainTile::backward_block(int64_t row, int64_t n, float* gradients) {
+template <typename A>
+void TrainTile<A>::backward_block(int64_t row, int64_t n, float* gradients) {
   const PackedNet &color = field_.color, &density = field_.density;
   const int64_t geometry_width = field_.geometry_width(), encoding_width = field_.encoding_width();
   const float* geometry = tile_.geometry + row * geometry_width;
   float* dL_drgb = dL_drgb_ + row * 4;
   apply_activation_gradient(color.output_activation(), rgb_ + row * 4, dL_drgb, dL_drgb, n * 4);
-  net_backward(color, geometry, geometry_width, color_hidden_.at(row, color), dL_drgb, 4, n, scratch_,
+  const A* color_input = rounded(geometry, n * geometry_width, geometry_);
+  net_backward(color, color_input, geometry_width, color_hidden_.at(row, color), dL_drgb, 4, n, block_,
                gradients + density.gradient_size(), dL_dgeometry_, geometry_width,
-               [&](const float* dL_dpre, int64_t width) {
+               [&](const A* dL_dpre, int64_t width) {
                  for (int64_t i = 0; i < n; ++i) {
                    float* sum = dL_dside_ + tile_.ray[row + i] * width;
                    for (int64_t k = 0; k < width; k += kLanes)
@@ -234,8 +244,8 @@ void TrainTile::backward_block(int64_t row, int64_t n, float* gradients) {
     dL_dgeometry_[i * geometry_width] += dL_dtau_[row + i] * dt * trunc_exp_derivative(geometry[i * geometry_width]);
   }
   net_backward(density, tile_.encoding + row * encoding_width, encoding_width, tile_.hidden.at(row, density),
-               dL_dgeometry_, geometry_width, n, scratch_, gradients, dL_dencoding_, encoding_width,
-               [](const float*, int64_t) {});
+               dL_dgeometry_, geometry_width, n, block_, gradients, dL_dencoding_, encoding_width,
+               [](const A*, int64_t) {});
 }
 
 namespace {
@@ -249,7 +259,8 @@ void split_levels(const float* rows, int64_t width, int64_t n, int n_levels, flo
 
 }  // namespace
 
-void TrainTile::store_block(const FusedSamples& samples, int64_t first_row, int64_t n, SlotSums& sums) {
+template <typename A>
+void TrainTile<A>::store_block(const FusedSamples& samples, int64_t first_row, int64_t n, SlotSums& sums) {
   const int64_t width = field_.encoding_width();
   vf not_finite{};
   for (int64_t i = 0; i < n * width; i += kLanes) not_finite += load(dL_dencoding_ + i) * 0.0f;
@@ -259,5 +270,10 @@ void TrainTile::store_block(const FusedSamples& samples, int64_t first_row, int6
                     samples.capacity * F);
   });
 }
+
+template class TrainTile<float>;
+#if defined(__AVX512F__)
+template class TrainTile<bf16>;
+#endif
 
 }  // namespace nf::cpu

@@ -21,6 +21,7 @@ struct RayLoss {
   float dL_dacc;     // by the opacity, with the part that comes through the background
 };
 
+template <typename A>
 class TrainTile {
  public:
   TrainTile(const PackedField& field, const FusedMarch& march, Arena& arena);
@@ -45,18 +46,19 @@ class TrainTile {
 
   const PackedField& field_;
   const FusedMarch& march_;
-  RayTile tile_;
+  RayTile<A> tile_;
   // rays
   float* harmonics_;  // [kMaxChunkRays, direction_width]
   float* side_;       // [kMaxChunkRays, colour width]: product of the harmonics with the first colour matrix
   float* dL_dside_;
   int32_t *first_, *order_;  // samples of ray r, front to back: rows order_[first_[r] ... first_[r + 1])
   // rows
-  NetRows color_hidden_;
+  NetRows<A> color_hidden_;
   float *rgb_, *dL_drgb_;  // [capacity, 4], the last column is unused
   float* dL_dtau_;         // [capacity]
   // one block
-  float* scratch_[2];
+  BackwardBlock<A> block_;
+  A* geometry_;  // [kBlockRows, geometry_width] as the colour net reads it; unused for float
   float *dL_dgeometry_, *dL_dencoding_;
 };
 

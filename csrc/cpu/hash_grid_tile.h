@@ -11,6 +11,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/bf16.h"
 #include "core/gather.h"
 #include "core/simd.h"
 #include "math/hash_grid.h"
@@ -19,7 +20,7 @@ namespace nf::cpu {
 
 namespace detail {
 
-constexpr int64_t kPrefetchBytes = 256 * 1024;  // tables below stay in L2, where prefetching only costs
+constexpr int64_t kPrefetchBytes = 640 * 1024;  // tables below stay in L2, where prefetching only costs
 
 NF_HD vf smoothstep(vf f) { return f * f * (3.0f - 2.0f * f); }
 
@@ -121,15 +122,15 @@ NF_HD void encode_vector(Interpolation interpolation, const P* table, const Grid
     for (int v = 0; v < F; ++v) out[v] += upper[d][v];
 }
 
-template <int F>
-NF_HD void store_rows(const vf (&rows)[F], int n_rows, float* out, int64_t out_stride) {
+template <int F, typename Out>
+NF_HD void store_rows(const vf (&rows)[F], int n_rows, Out* out, int64_t out_stride) {
   if (out_stride == F && n_rows == kLanes) {
     for (int v = 0; v < F; ++v) store(out + v * kLanes, rows[v]);
     return;
   }
-  float buffer[kLanes * F];
+  Out buffer[kLanes * F];
   for (int v = 0; v < F; ++v) store(buffer + v * kLanes, rows[v]);
-  for (int l = 0; l < n_rows; ++l) std::memcpy(out + l * out_stride, buffer + l * F, F * sizeof(float));
+  for (int l = 0; l < n_rows; ++l) std::memcpy(out + l * out_stride, buffer + l * F, F * sizeof(Out));
 }
 
 template <int F>
@@ -177,10 +178,10 @@ NF_HD void with_hashed(const GridLevel& level, const Run& run) {
 }  // namespace detail
 
 // out[i * out_stride + f] = feature f of sample i, i < n. `table` [n_entries, F] is this level's, half or float;
-// x[d] [n].
-template <typename P, int D, int F>
+// x[d] [n]. Out: float or bf16.
+template <typename P, int D, int F, typename Out>
 void encode_level(const GridLevel& level, Interpolation interpolation, const P* table, const float* const* x, int64_t n,
-                  float* out, int64_t out_stride) {
+                  Out* out, int64_t out_stride) {
   const auto use = [&](const detail::GridBlock<D>& block, int64_t begin, int n_block) {
     for (int j = 0; j < n_block; j += kLanes) {
       vf rows[F];

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/scalar.h"
 #include "core/simd.h"
 
@@ -21,11 +22,36 @@ template <typename T>
 struct VectorOf {
   typedef T type __attribute__((vector_size(kLanes * 4)));
 };
+template <>
+struct VectorOf<bf16_pair> {
+  using type = vu;
+};
 template <typename T>
-using Vector = typename VectorOf<T>::type;  // vf, or half as many doubles
+using Vector = typename VectorOf<T>::type;  // vf, half as many doubles, or as many pairs as floats
+
+// What products of T are summed in.
+template <typename T>
+struct SumOf {
+  using type = T;
+};
+template <>
+struct SumOf<bf16_pair> {
+  using type = float;
+};
+template <typename T>
+using Sum = typename SumOf<T>::type;
 
 template <typename T>
 constexpr int kWidth = kLanes * 4 / static_cast<int>(sizeof(T));
+
+// Whether this module may hold products of bf16 pairs; bf16_products() says whether the machine has them.
+#if defined(__AVX512F__)
+constexpr bool kBf16Products = true;
+inline bool bf16_products() { return __builtin_cpu_supports("avx512bf16"); }
+#else
+constexpr bool kBf16Products = false;
+inline bool bf16_products() { return false; }
+#endif
 
 // Rows of the last dimension are padded to this many values wherever lanes are columns (as tiny-cuda-nn pads matrices).
 constexpr int kColumnMultiple = 16;
@@ -49,6 +75,9 @@ struct NoEpilogue {
 
 namespace detail {
 
+constexpr int kRowAccumulators = kVectorRegisters * 3 / 4;
+constexpr int kOuterAccumulators = kVectorRegisters / 2;  // tiles then divide 16 outputs evenly
+
 template <typename T>
 NF_HD Vector<T> load_vector(const T* p) {
   Vector<T> v;
@@ -56,13 +85,31 @@ NF_HD Vector<T> load_vector(const T* p) {
   return v;
 }
 template <typename T>
+NF_HD Vector<T> load_numbers(const T* p) {
+  return load_vector(p);
+}
+NF_HD vf load_numbers(const bf16* p) { return load(p); }
+template <typename T>
 NF_HD void store_vector(T* p, Vector<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
+NF_HD void store_vector(bf16* p, vf v) { store(p, v); }
 NF_HD vf multiply_add(float a, vf b, vf c) { return madd(splat(a), b, c); }
 NF_HD Vector<double> multiply_add(double a, Vector<double> b, Vector<double> c) { return a * b + c; }
 NF_HD vf multiply_add(vf a, vf b, vf c) { return madd(a, b, c); }
 NF_HD Vector<double> multiply_add(Vector<double> a, Vector<double> b, Vector<double> c) { return a * b + c; }
+// c + a_low b_low + a_high b_high in every lane
+NF_HD vf multiply_add(vu a, vu b, vf c) {
+#if defined(__AVX512F__)
+  asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));  // as in core/bf16.h
+  return c;
+#else
+  const vu mask = splat(0xffff0000u);
+  c = madd(from_bits((vi)(a << 16)), from_bits((vi)(b << 16)), c);
+  return madd(from_bits((vi)(a & mask)), from_bits((vi)(b & mask)), c);
+#endif
+}
+NF_HD vf multiply_add(bf16_pair a, vu b, vf c) { return multiply_add(splat(a.bits), b, c); }
 
 // Left operand of a product: element (row, k). One of the two strides is 1 and known to the compiler.
 template <typename T>
@@ -71,7 +118,11 @@ struct RowMajor {
   int64_t stride;
   NF_HD RowMajor at_row(int64_t row) const { return {data + row * stride, stride}; }
   NF_HD void next_k() { ++data; }
-  NF_HD T operator[](int row) const { return data[row * stride]; }
+  NF_HD T operator[](int row) const {
+    T value;  // pairs are read from an array of bf16
+    std::memcpy(&value, data + row * stride, sizeof value);
+    return value;
+  }
 };
 template <typename T>
 struct ColumnMajor {
@@ -82,35 +133,47 @@ struct ColumnMajor {
   NF_HD T operator[](int row) const { return data[row]; }
 };
 
-// What a product needs besides its left operand. `init` may be null (zero); ld_init = 0 repeats one row (a bias).
+}  // namespace detail
+
+// What a product starts from: zero, one row for all (a bias: stride 0), a row each, or row index[i] of `values` each.
 template <typename T>
+struct Init {
+  const T* values = nullptr;
+  int64_t stride = 0;
+  const int32_t* index = nullptr;
+};
+
+namespace detail {
+
+// What a product needs besides its left operand. B: elements of the right operand, C: of the result.
+template <typename B, typename C>
 struct Product {
-  const T* b;
+  const B* b;
   int64_t ldb;
   int64_t n_sum;
-  const T* init;
-  int64_t ld_init;
-  T* c;
+  Init<Sum<B>> init;
+  C* c;
   int64_t ldc;
 };
 
 // R x (V vectors) outputs starting at (row, column).
-template <int R, int V, typename T, typename Left, typename Epilogue>
-NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, const Epilogue& epilogue) {
-  constexpr int w = kWidth<T>;
-  Vector<T> acc[R][V] = {};
-  if (p.init) {
-    const T* init = p.init + row * p.ld_init + column;
+template <int R, int V, typename B, typename C, typename Left, typename Epilogue>
+NF_HD void micro_tile(Left a, const Product<B, C>& p, int64_t row, int64_t column, const Epilogue& epilogue) {
+  constexpr int w = kWidth<Sum<B>>;
+  Vector<Sum<B>> acc[R][V] = {};
+  if (p.init.values) {
 #pragma GCC unroll 32
-    for (int r = 0; r < R; ++r, init += p.ld_init)
+    for (int r = 0; r < R; ++r) {
+      const Sum<B>* init = p.init.values + (p.init.index ? p.init.index[row + r] : row + r) * p.init.stride + column;
 #pragma GCC unroll 32
       for (int v = 0; v < V; ++v) acc[r][v] = load_vector(init + v * w);
+    }
   }
-  const T* b = p.b + column;
+  const B* b = p.b + column;
   const int64_t n_sum = p.n_sum, ldb = p.ldb, ldc = p.ldc;
   a = a.at_row(row);
   for (int64_t k = 0; k < n_sum; ++k, b += ldb, a.next_k()) {
-    Vector<T> bv[V];
+    Vector<B> bv[V];
 #pragma GCC unroll 32
     for (int v = 0; v < V; ++v) bv[v] = load_vector(b + v * w);
 #pragma GCC unroll 32
@@ -118,7 +181,7 @@ NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, 
 #pragma GCC unroll 32
       for (int v = 0; v < V; ++v) acc[r][v] = multiply_add(a[r], bv[v], acc[r][v]);
   }
-  T* c = p.c + row * ldc + column;
+  C* c = p.c + row * ldc + column;
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r, c += ldc)
 #pragma GCC unroll 32
@@ -126,8 +189,9 @@ NF_HD void micro_tile(Left a, const Product<T>& p, int64_t row, int64_t column, 
 }
 
 // Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many.
-template <int R, int V, typename T, typename Left, typename Epilogue>
-void column_panel(Left a, const Product<T>& p, int64_t row, int64_t n_rows, int64_t column, const Epilogue& epilogue) {
+template <int R, int V, typename B, typename C, typename Left, typename Epilogue>
+void column_panel(Left a, const Product<B, C>& p, int64_t row, int64_t n_rows, int64_t column,
+                  const Epilogue& epilogue) {
   for (; row + R <= n_rows; row += R) micro_tile<R, V>(a, p, row, column, epilogue);
   if constexpr (R > 1) {
     if (row < n_rows) column_panel<R / 2, V>(a, p, row, n_rows, column, epilogue);
@@ -136,9 +200,9 @@ void column_panel(Left a, const Product<T>& p, int64_t row, int64_t n_rows, int6
 
 // `Accumulators` vectors per micro-tile: R = Accumulators / V, but no more than 16 rows of one vector, where the
 // broadcast loads and their addresses would limit, not the arithmetic.
-template <int Accumulators, typename T, typename Left, typename Epilogue>
-void product(Left a, const Product<T>& p, int64_t n_rows, int64_t n_columns, const Epilogue& epilogue) {
-  constexpr int w = kWidth<T>;
+template <int Accumulators, typename B, typename C, typename Left, typename Epilogue>
+void product(Left a, const Product<B, C>& p, int64_t n_rows, int64_t n_columns, const Epilogue& epilogue) {
+  constexpr int w = kWidth<Sum<B>>;
   for (int64_t column = 0; column < n_columns;) {
     const int64_t vectors = (n_columns - column) / w;
     if (vectors >= kMaxTileVectors) {
@@ -182,11 +246,11 @@ NF_HD V sum_lanes(V* v) {
   }
 }
 
-// R rows x O outputs by dot products; out [R * O], with room for whole vectors.
+// R rows x O outputs by dot products; out [R * O], with room for whole vectors. T: float, double or pairs.
 template <int R, int O, typename T>
-NF_HD void dot_tile(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, T* out) {
+NF_HD void dot_tile(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, Sum<T>* out) {
   constexpr int lanes = kWidth<T>, n_vectors = (R * O + lanes - 1) / lanes * lanes;
-  Vector<T> acc[n_vectors] = {};
+  Vector<Sum<T>> acc[n_vectors] = {};
   for (int64_t k = 0; k < n_sum; k += lanes) {
     Vector<T> wv[O];
 #pragma GCC unroll 4
@@ -203,10 +267,10 @@ NF_HD void dot_tile(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_
 }
 
 template <int R, int O, typename T>
-void dot_rows(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, const T* init, T* c, int64_t ldc,
-              int64_t row, int64_t n_rows) {
+void dot_rows(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, const Sum<T>* init, Sum<T>* c,
+              int64_t ldc, int64_t row, int64_t n_rows) {
   for (; row + R <= n_rows; row += R) {
-    T out[R * O + kWidth<T>];
+    Sum<T> out[R * O + kWidth<T>];
     dot_tile<R, O>(a + row * lda, lda, w, ldw, n_sum, out);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
@@ -218,28 +282,35 @@ void dot_rows(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, c
   }
 }
 
+inline const bf16_pair* as_pairs(const bf16* p) { return reinterpret_cast<const bf16_pair*>(p); }
+
 }  // namespace detail
 
-// C[i, :] = epilogue(init[i, :] + sum_k A[i, k] B[k, :]), i < n_rows. A [n_rows, n_sum] with row stride lda,
+// C[i, :] = epilogue(init_i + sum_k A[i, k] B[k, :]), i < n_rows. A [n_rows, n_sum] with row stride lda,
 // B [n_sum, n_columns] contiguous, C row stride ldc; n_columns is a multiple of 16, n_sum and n_rows are free.
-// `init`: null for zero, ld_init = 0 for one row (a bias) added to all. C may not overlap A. `epilogue(vector, row,
-// column)` is applied to every vector before it is stored.
+// C may not overlap A. `epilogue(vector, row, column)` is applied to every vector before it is stored.
 template <typename T, typename Epilogue = NoEpilogue>
-void gemm_rows(const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns, const T* init, int64_t ld_init,
-               T* c, int64_t ldc, int64_t n_rows, const Epilogue& epilogue = {}) {
-  constexpr int accumulators = kVectorRegisters * 3 / 4;
-  const detail::Product<T> p{b, n_columns, n_sum, init, ld_init, c, ldc};
-  detail::product<accumulators>(detail::RowMajor<T>{a, lda}, p, n_rows, n_columns, epilogue);
+void gemm_rows(const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns, const Init<Sum<T>>& init, T* c,
+               int64_t ldc, int64_t n_rows, const Epilogue& epilogue = {}) {
+  const detail::Product<T, T> p{b, n_columns, n_sum, init, c, ldc};
+  detail::product<detail::kRowAccumulators>(detail::RowMajor<T>{a, lda}, p, n_rows, n_columns, epilogue);
+}
+// The same with A in bf16, B as pairs of its rows (pack_pairs), n_sum and lda even, C in float or bf16.
+template <typename C, typename Epilogue = NoEpilogue>
+void gemm_rows(const bf16* a, int64_t lda, const bf16_pair* b, int64_t n_sum, int64_t n_columns,
+               const Init<float>& init, C* c, int64_t ldc, int64_t n_rows, const Epilogue& epilogue = {}) {
+  const detail::Product<bf16_pair, C> p{b, n_columns, n_sum / 2, init, c, ldc};
+  const detail::RowMajor<bf16_pair> left{detail::as_pairs(a), lda / 2};
+  detail::product<detail::kRowAccumulators>(left, p, n_rows, n_columns, epilogue);
 }
 
 // dW[o, k] += sum_i dY[i, o] X[i, k]. dY [n_rows, n_out], X [n_rows, n_in], dW [n_out, n_in] contiguous; n_in is a
-// multiple of 16, n_out is free. Half the registers hold accumulators, so that tiles divide 16 outputs evenly.
+// multiple of 16, n_out is free. T: float, double, or pairs of rows (pair_rows), of which there are n_rows then.
 template <typename T>
 void gemm_outer(const T* dL_dy, int64_t ldy, const T* x, int64_t ldx, int64_t n_out, int64_t n_in, int64_t n_rows,
-                T* dL_dw) {
-  constexpr int accumulators = kVectorRegisters / 2;
-  const detail::Product<T> p{x, ldx, n_rows, dL_dw, n_in, dL_dw, n_in};
-  detail::product<accumulators>(detail::ColumnMajor<T>{dL_dy, ldy}, p, n_out, n_in, NoEpilogue{});
+                Sum<T>* dL_dw) {
+  const detail::Product<T, Sum<T>> p{x, ldx, n_rows, {dL_dw, n_in}, dL_dw, n_in};
+  detail::product<detail::kOuterAccumulators>(detail::ColumnMajor<T>{dL_dy, ldy}, p, n_out, n_in, NoEpilogue{});
 }
 
 // packed [n_in, n_out] = transpose of w [n_out, n_in]: the input-major copy that the forward gemm_rows reads.
@@ -249,16 +320,45 @@ void pack_input_major(const T* w, int64_t n_out, int64_t n_in, T* packed) {
     for (int64_t k = 0; k < n_in; ++k) packed[k * n_out + o] = w[o * n_in + k];
 }
 
+inline bf16_pair pair_of(bf16 low, bf16 high) { return {low.bits | uint32_t(high.bits) << 16}; }
+
+// packed [n_rows / 2, n_columns]: rows 2 i and 2 i + 1 of w [n_rows, n_columns], rounded, side by side; n_rows is even.
+inline void pack_pairs(const float* w, int64_t n_rows, int64_t n_columns, bf16_pair* packed) {
+  for (int64_t i = 0; i < n_rows; i += 2)
+    for (int64_t k = 0; k < n_columns; ++k)
+      *packed++ = pair_of(to_bf16(w[i * n_columns + k]), to_bf16(w[(i + 1) * n_columns + k]));
+}
+
+// The same for rows of activations, as gemm_outer wants them; an odd last row is paired with zeros. The number of pairs
+// is (n_rows + 1) / 2.
+inline void pair_rows(const bf16* a, int64_t lda, int64_t n_rows, int64_t n_columns, bf16_pair* pairs) {
+  for (int64_t i = 0; i < n_rows; i += 2, a += 2 * lda, pairs += n_columns) {
+    const bool odd = i + 1 == n_rows;
+    int64_t k = 0;
+    for (; k + kLanes <= n_columns; k += kLanes) {
+      const vu high = odd ? vu{} : load_bits(a + lda + k) << 16;
+      detail::store_vector(&pairs[k].bits, load_bits(a + k) | high);
+    }
+    for (; k < n_columns; ++k) pairs[k] = pair_of(a[k], odd ? bf16{0} : a[lda + k]);
+  }
+}
+
 // C[i, o] = init[o] + sum_k A[i, k] W[o, k], o < n_out <= 4. W [n_out, n_sum] with row stride ldw (output-major, as in
-// the layout of the parameters); n_sum is a multiple of 16. `init` [n_out] may be null.
+// the layout of the parameters); n_sum is a multiple of 16. `init` [n_out] may be null. T: float, double, or pairs,
+// which n_sum and the strides then count.
 template <typename T>
-void gemm_dot(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, int n_out, const T* init, T* c,
+void gemm_dot(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, int n_out, const Sum<T>* init, Sum<T>* c,
               int64_t ldc, int64_t n_rows) {
   constexpr int lanes = kWidth<T>;
   if (n_out == 1) detail::dot_rows<min(lanes, 8), 1>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
   if (n_out == 2) detail::dot_rows<lanes / 2, 2>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
   if (n_out == 3) detail::dot_rows<max(lanes / 3, 1), 3>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
   if (n_out == 4) detail::dot_rows<max(lanes / 4, 1), 4>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
+}
+// The same in bf16, with n_sum a multiple of 2 kLanes.
+inline void gemm_dot(const bf16* a, int64_t lda, const bf16* w, int64_t ldw, int64_t n_sum, int n_out,
+                     const float* init, float* c, int64_t ldc, int64_t n_rows) {
+  gemm_dot(detail::as_pairs(a), lda / 2, detail::as_pairs(w), ldw / 2, n_sum / 2, n_out, init, c, ldc, n_rows);
 }
 
 }  // namespace nf::cpu

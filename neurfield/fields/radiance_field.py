@@ -31,7 +31,8 @@ class FieldConfig:
 
     `max_resolution` is the finest level's resolution per unit of unit space. Together with the side of the box it
     decides `per_level_scale`, unless the encoding block gives that itself. `table_precision` is that of the copy which
-    the fused operators read grid encodings from; masters are float32.
+    the fused operators read grid encodings from, `network_precision` that of the products in their networks where the
+    machine has such products; masters and sums are float32.
     """
 
     encoding: Block = field(default_factory=lambda: Block(otype="HashGrid", **_GRID))
@@ -41,6 +42,7 @@ class FieldConfig:
     color_network: Block = field(default_factory=lambda: Block(_MLP, output_activation="Sigmoid", n_hidden_layers=2))
     n_geo_features: Annotated[int, Range(1, 64)] = 16
     table_precision: Literal["fp16", "fp32"] = "fp16"
+    network_precision: Literal["bf16", "fp32"] = "bf16"
 
 
 class RadianceField(nn.Module):
@@ -51,6 +53,7 @@ class RadianceField(nn.Module):
         encoding, density_network, direction_encoding, color_network: tiny-cuda-nn style blocks.
         n_geo_features: outputs of the density network.
         table_precision: "fp16" lets the fused operators read grid encodings from a rounded copy.
+        network_precision: "bf16" lets them round what the networks multiply, see ops.FusedField.
 
     Raises:
         UserError: a block that its registry does not know; the message names the block's place in its file.
@@ -72,6 +75,7 @@ class RadianceField(nn.Module):
         color_network: dict[str, Any],
         n_geo_features: int = 16,
         table_precision: str = "fp32",
+        network_precision: str = "fp32",
     ):
         super().__init__()
         low, high = torch.tensor(aabb[:3]), torch.tensor(aabb[3:])
@@ -82,7 +86,7 @@ class RadianceField(nn.Module):
         self.density_network = _create(networks, density_network, self.encoding.n_output_dims, n_geo_features)
         n_color_inputs = n_geo_features + self.direction_encoding.n_output_dims
         self.color_network = _create(networks, color_network, n_color_inputs, 3)
-        self.table_precision = table_precision
+        self.table_precision, self.network_precision = table_precision, network_precision
 
     @staticmethod
     def from_config(config: FieldConfig, aabb: Sequence[float]) -> "RadianceField":
@@ -96,13 +100,14 @@ class RadianceField(nn.Module):
             config.color_network,
             config.n_geo_features,
             config.table_precision,
+            config.network_precision,
         )
 
     def fused(self) -> ops.FusedField | None:
         """What the fused operators take for this field, or None where they do not support it."""
         if not ops.fused_supported(self):
             return None
-        return ops.FusedField.of(self, half=self.table_precision == "fp16")
+        return ops.FusedField.of(self, self.table_precision == "fp16", self.network_precision == "bf16")
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

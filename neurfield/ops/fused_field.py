@@ -23,6 +23,8 @@ class FusedField:
     Attributes:
         grid, table: the encoding; float32 `[grid.n_params]`.
         half_table: float16 copy that is read in place of `table`, or None.
+        bf16_products: round what the networks multiply to bfloat16 and sum in float32, where the machine can do that
+            faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing.
         density, density_params: the network whose outputs are ln(sigma) and further features.
         color, color_params: the network from all those outputs and the harmonics to rgb.
         sh_degree: of the spherical harmonics.
@@ -39,6 +41,7 @@ class FusedField:
     low: tuple[float, float, float]
     inverse_size: tuple[float, float, float]
     half_table: Tensor | None = None
+    bf16_products: bool = False
 
     def __post_init__(self) -> None:
         n_geo = self.density.n_output_dims
@@ -57,11 +60,12 @@ class FusedField:
             check_tensor("fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,))
 
     @staticmethod
-    def of(field: nn.Module, half: bool = True) -> "FusedField":
+    def of(field: nn.Module, half: bool = True, bf16_products: bool = False) -> "FusedField":
         """The parts of a RadianceField. Raises ValueError with fused_reason's words if it is not supported.
 
         `half`: read the table in a float16 copy, half the memory traffic. All fields made of one module share that
         copy, and it is renewed when torch has changed the table; gradients and updates always go to the table.
+        `bf16_products` is the attribute.
         """
         if reason := fused_reason(field):
             raise ValueError(f"fused_radiance: {reason}")
@@ -77,6 +81,7 @@ class FusedField:
             tuple(f.low.tolist()),
             tuple(f.inverse_size.tolist()),
             _half_copy(f.encoding.params) if half else None,
+            bf16_products,
         )
 
     @property
@@ -85,7 +90,7 @@ class FusedField:
         g = self.grid
         grid = [g.n_levels, g.n_features_per_level, g.log2_hashmap_size, g.base_resolution]
         grid += [TYPES.index(g.type), INTERPOLATIONS.index(g.interpolation)]
-        return [*grid, *_net_sizes(self.density), *_net_sizes(self.color), self.sh_degree]
+        return [*grid, *_net_sizes(self.density), *_net_sizes(self.color), self.sh_degree, int(self.bf16_products)]
 
     @property
     def scales(self) -> list[float]:

@@ -17,9 +17,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.ops.occupancy import MAX_CASCADES, RESOLUTIONS
 
 BASE_STEP = math.sqrt(3) / 1024  # the finest step of a ray; densities are stored times this
-OCCUPIED = 0.01  # optical thickness of one finest step from which a cell counts as occupied
 CLOSED = -1.0  # value of cells that stay empty for good
-DECAY = 0.95  # of the stored maximum, per update
 WARMUP_STEPS = 256  # until then all cells are drawn alike; afterwards half of the draws are in occupied ones
 EVALUATED_AT_ONCE = 1 << 18  # positions per call of the density function; bounds memory
 
@@ -34,13 +32,17 @@ class OccupancyGrid(nn.Module):
     Args:
         aabb_scale: side of the outermost cube in unit space, a power of two in 1 ... 128.
         resolution: cells per axis of each cascade, a power of two in 8 ... 256.
+        threshold: optical thickness of one finest step from which a cell counts as occupied.
+        decay: of the stored maximum, per update.
     """
 
     density_grid: Tensor  # float32 [n_cascades, resolution^3], Morton order
     bitfield: Tensor  # uint8 [n_cascades, resolution^3 / 8]
     coarse: Tensor  # uint8 [n_cascades, (resolution / 8)^3]
 
-    def __init__(self, aabb_scale: int = 1, resolution: int = 128) -> None:
+    def __init__(
+        self, aabb_scale: int = 1, resolution: int = 128, threshold: float = 0.01, decay: float = 0.95
+    ) -> None:
         super().__init__()
         if aabb_scale not in [2**k for k in range(MAX_CASCADES)] or resolution not in RESOLUTIONS:
             raise ValueError(
@@ -48,6 +50,7 @@ class OccupancyGrid(nn.Module):
                 f"resolution one of {RESOLUTIONS}, got {aabb_scale} and {resolution}"
             )
         self.aabb_scale, self.resolution = aabb_scale, resolution
+        self.threshold, self.decay = threshold, decay
         self.n_cascades = aabb_scale.bit_length()
         self.register_buffer("density_grid", torch.zeros(self.n_cascades, resolution**3))
         bitfield, coarse = ops.occupancy_bits(self.density_grid, CLOSED / 2)
@@ -58,11 +61,6 @@ class OccupancyGrid(nn.Module):
     def cone_angle(self) -> float:
         """Growth of the step with distance that suits the grid: none within the unit cube, else 1/256."""
         return 0.0 if self.n_cascades == 1 else 1 / 256
-
-    @staticmethod
-    def is_due(step: int) -> bool:
-        """Whether training step `step` should update the grid: every step at first, every 16th after 256."""
-        return step % min(max(step // 16, 1), 16) == 0
 
     @torch.no_grad()
     def update(self, step: int, density_fn: DensityFn, seed: int = 0, share: float = 1.0) -> None:
@@ -81,7 +79,7 @@ class OccupancyGrid(nn.Module):
         n_draws = math.ceil(share * len(open_cells) * (1 if step < WARMUP_STEPS else 0.25))
         draws = [open_cells]
         if step >= WARMUP_STEPS:
-            draws.append(ops.occupancy_select(self.density_grid, OCCUPIED))
+            draws.append(ops.occupancy_select(self.density_grid, self.threshold))
         drawn = [
             ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, draw=i)
             for i, cells in enumerate(draws)
@@ -90,8 +88,8 @@ class OccupancyGrid(nn.Module):
         if drawn:
             cells, positions = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             chunks = [density_fn(chunk).float() for chunk in positions.split(EVALUATED_AT_ONCE)]
-            ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, DECAY)
-        self._set_bits(min(OCCUPIED, ops.occupancy_mean(self.density_grid)))
+            ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, self.decay)
+        self._set_bits(min(self.threshold, ops.occupancy_mean(self.density_grid)))
 
     @torch.no_grad()
     def carve(self, cameras: Cameras, images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> None:

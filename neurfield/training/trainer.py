@@ -7,6 +7,7 @@ is a function of (seed, step), so a run that is continued from a checkpoint equa
 """
 
 import contextlib
+import dataclasses
 import math
 import signal
 import threading
@@ -81,10 +82,12 @@ class Trainer:
         method, norm = config.method, scene.normalization
         self.config, self.budget = config, config.budget
         self.options = MarchOptions.for_box(norm.aabb_scale, method.sampler.step_scale)
+        while_training = dataclasses.replace(self.options, stop_transmittance=method.sampler.stop_transmittance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.field = RadianceField.from_config(method.field, norm.aabb)
-        self.grid = OccupancyGrid(norm.aabb_scale)
+        sampler = method.sampler
+        self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
         views = scene.views("train")
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
@@ -101,7 +104,7 @@ class Trainer:
         self.n_rays = self._rounded_rays(method.training.n_samples / _FIRST_SAMPLES_PER_RAY)
         self.clock = Clock(time.monotonic() if start is None else start)
         self.interrupted = False
-        self._take_step = make_step(self.field, self.grid, self.optimizer, self.options, method, config.seed)
+        self._take_step = make_step(self.field, self.grid, self.optimizer, while_training, method, config.seed)
         self._guard = NonFiniteGuard(self.tensors, self._restore_good, report)
         self._good: tuple[int, dict[str, Tensor]] | None = None
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.library import opcheck
 
 from neurfield import ops
+from neurfield._native import lib
 from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
 from neurfield.ops.fused_mlp import MLPConfig
 from neurfield.ops.fused_radiance import (
@@ -235,6 +236,51 @@ def test_equals_composed_path(name: str) -> None:
         assert relative_norm(actual.grads[part], want) <= bound(error), part
 
 
+needs_bf16_products = pytest.mark.skipif(
+    not lib.has_bf16_products, reason="this machine or instruction set has no bfloat16 products"
+)
+# Rounding a factor to bfloat16 changes it by at most 2^-9 of itself. Ten products lie between the inputs and any
+# gradient (five layers forward and backward); each rounds two factors.
+BF16_ERROR = 10 * 2 * 2**-9
+
+
+@needs_bf16_products
+@pytest.mark.parametrize("name", ["ngp", "ngp half cascades"])
+def test_bf16_products_round_and_no_more(name: str) -> None:
+    case = CASES[name]
+    field, batch = make_field(case), make_batch(case)
+    _, exact = fused(field, batch, case.loss)
+    brief_report, brief = fused(replace(field, bf16_products=True), batch, case.loss)
+    assert brief_report.is_finite and brief_report.n_rays_dropped == 0
+    assert brief.loss == pytest.approx(exact.loss, rel=BF16_ERROR)
+    assert 0 < (brief.rgb - exact.rgb).abs().max() <= BF16_ERROR
+    assert (brief.acc - exact.acc).abs().max() <= BF16_ERROR
+    for part, want in exact.grads.items():
+        assert 2**-12 < relative_norm(brief.grads[part], want.double()) <= BF16_ERROR, part
+
+
+@needs_bf16_products
+def test_bf16_products_in_rendering_and_density() -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case, 517)
+    views = batch.bitfield, batch.coarse, batch.origins, batch.directions, replace(batch.march, jitter=None)
+    brief = replace(field, bf16_products=True)
+    exact_image, image = fused_render(field, *views), fused_render(brief, *views)
+    assert 0 < (image.rgb - exact_image.rgb).abs().max() <= BF16_ERROR
+    x = uniform(1000, 3, seed=4)
+    sigma, exact = fused_density(brief, x), fused_density(field, x)
+    # two layers round ln(sigma), which stays below 8
+    assert 0 < (sigma / exact).log().abs().max() <= 8 * 2 * 2 * 2**-9
+
+
+def test_bf16_products_are_left_alone_where_they_do_not_fit() -> None:
+    case = CASES["padded"]
+    field, batch = make_field(case), make_batch(case)
+    _, want = fused(field, batch, case.loss)
+    _, got = fused(replace(field, bf16_products=True), batch, case.loss)
+    assert torch.equal(got.rgb, want.rgb)
+
+
 def test_mean_squared_error_is_reported() -> None:
     case = CASES["ngp"]
     batch = make_batch(case)
@@ -243,9 +289,10 @@ def test_mean_squared_error_is_reported() -> None:
     assert_close(torch.tensor(report.squared_error, dtype=torch.float32), expected, 16)
 
 
-def test_no_dependence_on_threads() -> None:
+@pytest.mark.parametrize("bf16_products", [False, True])
+def test_no_dependence_on_threads(bf16_products: bool) -> None:
     case = CASES["ngp half cascades"]
-    field, batch = make_field(case), make_batch(case)
+    field, batch = replace(make_field(case), bf16_products=bf16_products), make_batch(case)
     before, results = torch.get_num_threads(), []
     try:
         for n_threads in (1, 2, 3):

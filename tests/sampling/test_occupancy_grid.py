@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -90,11 +92,16 @@ def test_updates_are_deterministic_and_saved() -> None:
     assert torch.equal(loaded.bitfield, grids[1].bitfield) and torch.equal(loaded.coarse, grids[1].coarse)
 
 
-def test_schedule() -> None:
-    due = [step for step in range(400) if OccupancyGrid.is_due(step)]
-    assert due[:33] == list(range(33))
-    assert 33 not in due and 34 in due
-    assert [step for step in due if step >= 256] == list(range(256, 400, 16))
+@pytest.mark.parametrize(("threshold", "decay"), [(0.01, 0.95), (0.01, 0.5), (0.1, 0.5)])
+def test_threshold_and_decay_say_when_a_cell_is_forgotten(threshold: float, decay: float) -> None:
+    grid = OccupancyGrid(resolution=16, threshold=threshold, decay=decay)
+    outside = (cell_corners(grid) + 0.5 / 16 - 0.5).norm(dim=1) > 0.25 + 0.5 * 3**0.5 / 16
+    grid.update(0, lambda x: torch.full((len(x),), 100.0))
+    n_updates = math.ceil(math.log(100 * BASE_STEP / threshold) / -math.log(decay))
+    for step in range(1, n_updates + 1):
+        assert is_occupied(grid)[0][outside].all()
+        grid.update(step, lambda x: 1e5 * ball_density(x))  # so dense that the mean is above the thresholds
+    assert not is_occupied(grid)[0][outside].any()
 
 
 def test_an_empty_field_leaves_an_empty_grid() -> None:

@@ -52,6 +52,7 @@ class Subject:
 
 
 SUBJECTS = (
+    Subject("neurfield, all in 32 bits", "neurfield_field", {"half": False, "bf16_products": False}),
     Subject("neurfield, 32-bit table", "neurfield_field", {"half": False}),
     Subject("neurfield, 16-bit table", "neurfield_field", {"half": True}),
     Subject("Dr.Jit tuned, 32-bit tables", "drjit_field", {"half": False}),

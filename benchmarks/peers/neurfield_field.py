@@ -20,15 +20,15 @@ def packed(config: ops.MLPConfig, *matrices: np.ndarray) -> torch.Tensor:
     return params
 
 
-def steps(problem: Problem, half: bool) -> Steps:
-    """`half`: the table is read in its 16-bit copy."""
+def steps(problem: Problem, half: bool, bf16_products: bool = True) -> Steps:
+    """`half`: the table is read in its 16-bit copy. `bf16_products` is FusedField's."""
     p = problem
     table = torch.from_numpy(p.table).flatten()
     d0, d1, *color = p.weights.values()
     params = packed(DENSITY, d0, d1), packed(COLOR, *color)
-    field = ops.FusedField(
-        GRID, table, DENSITY, params[0], COLOR, params[1], 4, (0.0,) * 3, (1.0,) * 3, table.half() if half else None
-    )
+    copy = table.half() if half else None
+    box = (0.0,) * 3, (1.0,) * 3
+    field = ops.FusedField(GRID, table, DENSITY, params[0], COLOR, params[1], 4, *box, copy, bf16_products)
     bits = ops.occupancy_bits(torch.ones(1, 128**3), 0.5)
     march = ops.FusedMarch(p.spacing / BASE_STEP, near=p.near, far=p.near + (p.per_ray - 0.5) * p.spacing)
     rays, target = (torch.from_numpy(p.origins), torch.from_numpy(p.directions)), torch.from_numpy(p.target)

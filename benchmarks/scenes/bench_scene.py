@@ -3,7 +3,8 @@
 
     python -m benchmarks.scenes.bench_scene DATA [--budgets 15 60 180 600] [--method METHOD] [--name NAME]
 
-For every budget a fresh `neurfield train` is started; its seconds count from the start of that process. Then `eval`
+For every budget a fresh `neurfield train` is started; its seconds count from the start of that process. Without
+METHOD it is ngp-fast below two minutes and ngp-medium from there on. Then `eval`
 measures the test views and `render` writes them. results/scene_NAME.json holds the figures; the curve (PNG) and the
 renders lie in the output folder, which is not part of the repository.
 """
@@ -44,6 +45,7 @@ def run_budget(data: Path, method: str, seconds: float, folder: Path) -> dict:
     neurfield("render", run, "--split", "test", "--output", pictures)
     return {
         "seconds": seconds,
+        "method": method,
         "train_process_seconds": round(train_seconds, 2),
         "psnr": figures["psnr"],
         "ssim": figures["ssim"],
@@ -51,6 +53,10 @@ def run_budget(data: Path, method: str, seconds: float, folder: Path) -> dict:
         "peak_rss_gib": round(peak, 2),
         "psnr_per_image": [round(image["psnr"], 3) for image in figures["per_image"]],
     }
+
+
+def default_method(seconds: float) -> str:
+    return "ngp-fast" if seconds < 120 else "ngp-medium"
 
 
 def plot(name: str, runs: list[dict], path: Path) -> None:
@@ -72,22 +78,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--budgets", type=float, nargs="+", default=[15, 60, 180, 600])
-    parser.add_argument("--method", default="ngp-fast")
-    parser.add_argument("--name", help="of the result (default: the data folder and the method)")
+    parser.add_argument("--method")
+    parser.add_argument("--name", help="of the result (default: the data folder, and the method if one is given)")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()
-    name = options.name or f"{options.data.name}_{options.method}"
+    name = options.name or "_".join(filter(None, (options.data.name, options.method)))
     folder = options.output / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    runs = [run_budget(options.data, options.method, seconds, folder) for seconds in options.budgets]
+    runs = [run_budget(options.data, options.method or default_method(s), s, folder) for s in options.budgets]
     plot(name, runs, folder / "psnr.png")
     rows = [
-        Row(f"{run['seconds']:g} s", run["psnr"], "dB", note=f"SSIM {run['ssim']:.4f}, peak {run['peak_rss_gib']} GiB")
+        Row(
+            f"{run['seconds']:g} s, {run['method']}",
+            run["psnr"],
+            "dB",
+            note=f"SSIM {run['ssim']:.4f}, peak {run['peak_rss_gib']} GiB",
+        )
         for run in runs
     ]
     print_table(f"{name}: test PSNR by training budget", rows)
-    result = {"title": name, "method": options.method, "machine": machine(), "runs": runs}
+    result = {"title": name, "machine": machine(), "runs": runs}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"scene_{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"\ncurve and renders: {folder}")

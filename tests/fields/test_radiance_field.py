@@ -86,6 +86,6 @@ def test_every_preset_reads_and_is_named_like_its_file(name):
 
 
 def test_presets_are_there():
-    assert {"ngp", "ngp-fast", "ngp-big"} <= presets().keys()
+    assert {"ngp", "ngp-fast", "ngp-medium", "ngp-big"} <= presets().keys()
     with pytest.raises(UserError, match="unknown method 'npg', did you mean 'ngp'"):
         load_method("npg")

@@ -70,6 +70,9 @@ def plot(name: str, runs: list[dict], path: Path) -> None:
     axes.set(
         xscale="log", xlabel="training budget [s], from the start of the process", ylabel="test PSNR [dB]", title=name
     )
+    seconds = [run["seconds"] for run in runs]
+    axes.set_xticks(seconds, [f"{s:g}" for s in seconds])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
 

@@ -169,8 +169,7 @@ class Mlp {
                n_out, rows);
     } else {
       T* out = n_out == layer.n_out ? y : tile.output;
-      gemm_rows(h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, {bias(layer)}, out, layer.n_out,
-                rows);
+      gemm_rows(h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, {bias(layer)}, out, layer.n_out, rows);
       if (out != y)
         for (int64_t i = 0; i < rows; ++i) std::copy_n(out + i * layer.n_out, n_out, y + i * n_out);
     }

@@ -13,8 +13,8 @@ namespace {
 
 constexpr int kTileRows = 4096;
 constexpr int kTargetRows = 2048;    // samples of a chunk on average: half the tile, as rays differ
-constexpr int kSamplesPerRound = 4;  // about what a ray needs to cross a surface
-constexpr int kRowsPerRound = 256;   // few rays left: longer steps keep the products and the encoding efficient
+constexpr int kSamplesPerRound = 2;  // of a ray; few, as what is evaluated behind a surface is lost
+constexpr int kRowsPerRound = 64;    // few rays left: longer steps keep the products and the encoding efficient
 constexpr int kLongestRound = 32;
 constexpr float kEntropyFloor = 1e-6f;  // -O ln O has an infinite slope at 0; constant below
 

@@ -49,7 +49,7 @@ class Run:
         scene: Scene | None = None,
     ):
         self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
-        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.step_scale)
+        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.render_step_scale)
         background = BACKGROUNDS[config.method.background]
         self.renderer = Renderer(field, grid, views.normalization, options, background)
         self._scene = scene

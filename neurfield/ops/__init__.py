@@ -33,7 +33,7 @@ from neurfield.ops.occupancy import (
     occupancy_select,
     occupancy_update,
 )
-from neurfield.ops.pixel import SampledPixels, sample_pixels
+from neurfield.ops.pixel import SampledPixels, over_background, sample_pixels
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 
@@ -73,6 +73,7 @@ __all__ = [
     "occupancy_select",
     "occupancy_update",
     "occupied_pixel_blocks",
+    "over_background",
     "project",
     "ray_aabb",
     "sample_pixels",

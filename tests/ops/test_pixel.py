@@ -9,7 +9,8 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
-from tests.cases import SIZES
+from tests.cases import SIZES, strided, uniform
+from tests.compare import assert_close
 from tests.ops.test_camera import cameras
 
 SIZE_LIST = [[20, 11], [8, 16], [5, 3]]  # width, height: partial blocks, whole blocks, less than a block
@@ -139,3 +140,42 @@ def test_errors_say_expected_and_found() -> None:
     with pytest.raises(ValueError, match=r"expected 1 ... 2147483647 blocks of pixels to draw from, got 0"):
         nothing = torch.zeros(0, dtype=torch.int32)
         ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, blocks=nothing)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_colours_over_one_background(n: int) -> None:
+    rgba, color = uniform(n, 4), torch.tensor([0.1, 0.5, 0.9])
+    wide = strided(rgba)
+    for source in (rgba, wide):
+        rgb, background = ops.over_background(source, color)
+        assert torch.equal(background, color.expand(n, 3))
+        alpha = rgba[:, 3:].double()
+        expected = alpha * rgba[:, :3].double() + (1 - alpha) * color.double()
+        assert_close(rgb, expected, roundings=3)  # two products and a sum of values up to 1
+
+
+def test_random_backgrounds_are_uniform_and_differ_from_step_to_step() -> None:
+    rgba = uniform(4096, 4)
+    rgb, background = ops.over_background(rgba, seed=1, step=2)
+    assert torch.equal(rgb, rgba[:, 3:] * rgba[:, :3] + (1 - rgba[:, 3:]) * background)
+    n = background.numel()
+    assert background.min() >= 0 and background.max() < 1
+    assert abs(background.mean() - 0.5) < 4 * math.sqrt(1 / 12 / n)
+    assert abs(background.var() - 1 / 12) < 4 * math.sqrt(1 / 180 / n)
+    correlation = torch.corrcoef(background.T).fill_diagonal_(0)
+    assert correlation.abs().max() < 4 / math.sqrt(4096)
+    assert torch.equal(ops.over_background(rgba, seed=1, step=2)[1], background)
+    for other in ({"seed": 1, "step": 3}, {"seed": 2, "step": 2}):
+        assert (ops.over_background(rgba, **other)[1] == background).float().mean() < 0.001
+
+
+def test_opcheck_of_backgrounds() -> None:
+    for color in (None, torch.ones(3)):
+        opcheck(torch.ops.neurfield.over_background.default, (uniform(5, 4), color, 1, 2))
+
+
+def test_errors_of_backgrounds() -> None:
+    with pytest.raises(ValueError, match=r"over_background: rgba must be float32 \[n, 4\], got float32 \[2, 3\]"):
+        ops.over_background(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"over_background: color must be float32 \[3\], got float32 \[4\]"):
+        ops.over_background(torch.zeros(2, 4), torch.zeros(4))

@@ -62,7 +62,7 @@ class Run:
     def evaluate(
         self, split: str = "test", on_view: Callable[[int, int, Tensor], None] | None = None, data: str | None = None
     ) -> dict[str, Any]:
-        """PSNR and SSIM of a split, see neurfield.training.evaluation.evaluate.
+        """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
         Args:
             data: where the images are now; None: where they were when the run was trained.

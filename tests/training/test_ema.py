@@ -22,7 +22,7 @@ AVERAGED = ("training.ema_decay=0.9", "training.ema_interval=1")
 
 @pytest.mark.parametrize("decay", [0.5, 0.95, 0.9999])
 def test_average_is_the_debiased_one(decay):
-    """tiny-cuda-nn's recurrence, and what it sums up to: weights d^(n-k) (1 - d) / (1 - d^n) of the k-th of n values."""
+    """tiny-cuda-nn's recurrence, which sums up to weights d^(n-k) (1 - d) / (1 - d^n) of the k-th of n values."""
     values = torch.randn(20, 7, generator=torch.Generator().manual_seed(0))
     field = nn.Linear(7, 1, bias=False)
     ema = Ema(field, decay)

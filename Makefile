@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test check test-native test-packaging test-cuda-build ci benchmark clean
+.PHONY: setup demo test check test-native test-packaging test-cuda-build benchmark clean
 
 setup: $(STAMP)
 
@@ -51,8 +51,6 @@ test-packaging: setup
 # Compiles every CUDA source for sm_90 where nvcc is found.
 test-cuda-build:
 	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
-
-ci: check test test-native test-packaging test-cuda-build
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.run

@@ -15,7 +15,7 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import BACKGROUNDS
-from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
@@ -62,7 +62,7 @@ class Run:
     def evaluate(
         self, split: str = "test", on_view: Callable[[int, int, Tensor], None] | None = None, data: str | None = None
     ) -> dict[str, Any]:
-        """PSNR and SSIM of a split, see neurfield.training.evaluation.evaluate.
+        """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
         Args:
             data: where the images are now; None: where they were when the run was trained.
@@ -82,7 +82,7 @@ class Run:
     def render(
         self,
         camera: Cameras,
-        outputs: Sequence[str] = ("rgb", "depth", "acc"),
+        outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""

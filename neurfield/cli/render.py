@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import torch
 import tyro
@@ -19,13 +19,14 @@ from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
+from neurfield.registry import lookup
 from neurfield.rendering import video
-from neurfield.rendering.outputs import OUTPUTS, depth_map, depth_range, picture
+from neurfield.rendering.outputs import DEPTH_KINDS, depth_map, depth_range, picture
+from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.video import VideoWriter
-from neurfield.rendering.writers import FolderWriter, import_openexr
+from neurfield.rendering.writers import DEPTH_WRITERS, FolderWriter, import_openexr
 from neurfield.run import Run, load
 
-OutputName = Literal["rgb", "depth", "normal", "accumulation"]
 DEFAULT_FPS = 30.0
 
 
@@ -43,8 +44,8 @@ class RenderOptions:
     """This many views from the first to the last training view."""
     camera_path: Path | None = None
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
-    outputs: tuple[OutputName, ...] = ("rgb",)
-    """Any of rgb depth normal accumulation; a video shows them side by side."""
+    outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
+    """What to show; a video has them side by side."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
     elevation: float | None = None
@@ -53,9 +54,9 @@ class RenderOptions:
     """Pictures per second of a video (default: the camera path's, else 30)."""
     seconds: float | None = None
     """Length of an instant-ngp path (default: one second per keyframe)."""
-    depth_format: Literal["npy", "exr", "png"] = "npy"
+    depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
     """npy and exr: float32 world units; png: 16-bit millimetres."""
-    depth_kind: Literal["z", "ray"] = "z"
+    depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
     """z: along the optical axis; ray: distance from the camera."""
     overwrite: bool = False
     """Replace an output that exists."""
@@ -91,6 +92,10 @@ def _check(options: RenderOptions) -> None:
     sources = [options.split, options.orbit, options.interpolate, options.camera_path]
     if sum(source is not None for source in sources) > 1:
         raise UserError("give one of --split, --orbit, --interpolate and --camera-path")
+    for name in options.outputs:
+        lookup(OUTPUTS, name, "output")
+    lookup(DEPTH_WRITERS, options.depth_format, "depth format")
+    lookup(DEPTH_KINDS, options.depth_kind, "kind of depth")
     if not options.outputs or len(set(options.outputs)) < len(options.outputs):
         raise UserError(f"--outputs needs different names of {', '.join(OUTPUTS)}")
     if not 1 <= options.downscale_factor <= 1024:
@@ -138,11 +143,11 @@ def render_views(
     trained: Run, views: Views, options: RenderOptions
 ) -> Iterator[tuple[str, dict[str, Tensor], Cameras]]:
     """Name, outputs and camera of each view, rendered when asked for."""
-    needed = {OUTPUTS[name] for name in options.outputs} | ({"acc"} if "depth" in options.outputs else set())
+    needed = {*options.outputs, "accumulation"} if "depth" in options.outputs else set(options.outputs)
     for i, name in enumerate(views.names):
         camera = views.cameras[i]
         result = trained.render(camera, sorted(needed))
-        values: dict[str, Tensor] = {output: result[OUTPUTS[output]] for output in options.outputs}
+        values = {output: result[output] for output in options.outputs}
         if "depth" in values:
             values["depth"] = depth_map(result, camera, options.depth_kind)
         yield name, values, camera

@@ -129,7 +129,7 @@ def _train(trainer: Trainer, session: Session, options: TrainOptions, manifest: 
         if eval_due is not None and report.seconds >= eval_due and options.seconds_per_eval:
             pause = time.monotonic()
             eval_scene = eval_scene or decode(manifest.only((options.eval_split,)))
-            result = evaluate(trainer.renderer, eval_scene, options.eval_split)
+            result = evaluate(from_trainer(trainer, session.views).renderer, eval_scene, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval

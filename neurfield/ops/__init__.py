@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch operators over the native core, each with a fake implementation and a registered backward.
+"""PyTorch operators over the native core, each with a fake implementation, and a backward where it is differentiable.
 
-One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference.
+One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference. Native
+code runs inside of registered operators only; outside of them it answers for sizes, layouts and memory. Functions whose
+result has as many rows as the data says (occupancy_select, occupied_pixel_blocks, march), or is a number
+(occupancy_mean, fused_gradients), break a traced graph where they read that from a tensor.
 """
 
 from neurfield.ops.aabb import ray_aabb

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a method is: field, sampler, losses and schedule, as frozen dataclasses that YAML presets fill in.
 
-Presets are the files of scenes/methods (installed as neurfield.scenes.methods); `docs/methods` explains their choices.
+Presets are the files of scenes/methods (installed as neurfield.scenes.methods); docs/training.md explains them.
 """
 
 import dataclasses

@@ -17,7 +17,7 @@ from neurfield.cli import render
 from neurfield.cli.main import main
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
-from neurfield.rendering.renderer import image_rays
+from neurfield.rendering.renderer import OUTPUTS, image_rays
 from neurfield.training.method import RunConfig
 from neurfield.training.session import ViewSet
 
@@ -45,7 +45,7 @@ class Ball:
         depth = torch.where(hit, along - gap.clamp_min(0).sqrt(), 0.0)
         normal = torch.where(hit[:, None], origins + depth[:, None] * directions, 0.0)
         rgb = torch.where(hit[:, None], torch.tensor([0.8, 0.3, 0.1]), 1.0)
-        flat = {"rgb": rgb, "depth": depth, "acc": hit.float(), "normal": normal}
+        flat = {"rgb": rgb, "depth": depth, "accumulation": hit.float(), "normal": normal}
         return {name: flat[name].view(height, width, *flat[name].shape[1:]) for name in outputs}
 
 
@@ -65,8 +65,7 @@ def fails(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 def test_split_to_a_folder_with_all_outputs(ball: Ball, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "out"
-    outputs = ["rgb", "depth", "normal", "accumulation"]
-    assert main(["render", "RUN", "--output", str(output), "--outputs", *outputs]) == 0
+    assert main(["render", "RUN", "--output", str(output), "--outputs", *OUTPUTS]) == 0
     content = json.loads((output / "frames.json").read_text())
     assert [frame["files"]["rgb"] for frame in content["frames"]] == ["rgb/r_1.png", "rgb/r_2.png"]
     depth = np.load(output / "depth/r_1.npy")
@@ -120,6 +119,9 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "no views in split 'tset' (there are" in fails(capsys, "--output", out, "--split", "tset")
     assert "--downscale-factor must be 1 ... 1024, got 0" in fails(capsys, "--output", out, "--downscale-factor", 0)
     assert "--outputs needs different names" in fails(capsys, "--output", out, "--outputs", "rgb", "rgb")
+    assert "unknown output 'normals', did you mean 'normal'?" in fails(capsys, "--output", out, "--outputs", "normals")
+    assert "unknown depth format 'tif'" in fails(capsys, "--output", out, "--depth-format", "tif")
+    assert "unknown kind of depth 'zz'" in fails(capsys, "--output", out, "--depth-kind", "zz")
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
     assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")

@@ -9,6 +9,7 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
+from neurfield.reference import pixel as reference
 from tests.cases import SIZES, strided, uniform
 from tests.compare import assert_close
 from tests.ops.test_camera import cameras
@@ -50,6 +51,25 @@ def test_rays_and_colours_belong_to_the_picked_pixel(n: int) -> None:
     origins, directions = ops.camera_rays(c, view, torch.stack([x, y], dim=1) + 0.5)
     assert torch.equal(drawn.origins, origins) and torch.equal(drawn.directions, directions)
     assert torch.equal(drawn.targets, values[pixel_numbers(drawn.picks)] / 255)
+
+
+@pytest.mark.parametrize("valid", [1.0, 0.5, 0.02])
+@pytest.mark.parametrize("listed", [None, [0, 4, 7, 8]])
+def test_picks_match_reference(valid: float, listed: list[int] | None) -> None:
+    """Exactly: integers only. Hardly any valid pixels: most rays search their last block."""
+    c = views("pinhole")
+    masks = (uniform(sum(w * h for w, h in SIZE_LIST)) < valid).to(torch.uint8)
+    starts = reference.blocks_of(SIZE_LIST)
+    for number, (view, x, y) in enumerate(starts):  # every block needs a valid pixel
+        masks[pixel_numbers(torch.tensor([[view, x + number % 2, y]]))] = 1
+    blocks = None if listed is None else torch.tensor(listed, dtype=torch.int32)
+    step = 2**40 + 5
+    drawn = ops.sample_pixels(numbered_images(), c.sizes, c, 500, seed=9, step=step, masks=masks, blocks=blocks)
+    per_view = [
+        part.view(h, w) for part, (w, h) in zip(masks.split([w * h for w, h in SIZE_LIST]), SIZE_LIST, strict=True)
+    ]
+    expected = [reference.pick_pixel(SIZE_LIST, ray, 9, step, per_view, listed) for ray in range(500)]
+    assert drawn.picks.tolist() == [list(pick) for pick in expected]
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])

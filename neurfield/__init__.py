@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 # public name: the module that defines it
 _PUBLIC = {
     "Cameras": "neurfield.cameras.cameras",
+    "LoadOptions": "neurfield.data.options",
     "MachineError": "neurfield.errors",
     "RadianceField": "neurfield.fields.radiance_field",
     "Run": "neurfield.run",
@@ -25,6 +26,7 @@ _PUBLIC = {
     "Trainer": "neurfield.training.trainer",
     "UserError": "neurfield.errors",
     "load": "neurfield.run",
+    "load_method": "neurfield.training.method",
     "load_scene": "neurfield.data",
     "train": "neurfield.run",
 }

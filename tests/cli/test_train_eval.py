@@ -84,6 +84,11 @@ def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
         (["{data}", "--max-seconds", "-1"], "--max-seconds: expected at least 0"),
         (["{data}", "--experiment-name", "../x"], "cannot be a folder name"),
         (["{data}", "--resume"], "no run with a checkpoint to resume"),
+        (["{data}", "--eval-split", "tset"], "--eval-split: unknown split 'tset', did you mean 'test'"),
+        (["{data}", "--eval-split", "val"], "no views in val (the data set has 24 train, 0 val, 2 test)"),
+        (["{data}", "--eval-split", "none", "--seconds-per-eval", "1"], "--seconds-per-eval needs views to measure"),
+        (["{data}", "--seconds-per-eval", "0"], "--seconds-per-eval: expected more than 0, got 0"),
+        (["{data}", "--downscale-factor", "3"], "views of 10 x 10 pixels are too small to be measured, SSIM needs 11"),
         (["{data}", "--output-dir", "{data}/transforms_train.json"], "choose another --output-dir"),
     ],
 )
@@ -111,13 +116,27 @@ def test_an_existing_run_folder_is_refused(data, trained, capsys):
     assert sorted(trained.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "words", ["eval {run}", "render {run} --output {out}/v", "export mesh {run} --output {out}/m.ply"]
+)
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 pickles", None], ids=["empty", "foreign", "truncated"])
-def test_a_broken_checkpoint_is_refused(content, trained, tmp_path, capsys):
+def test_a_broken_checkpoint_is_refused(words, content, trained, tmp_path, capsys):
     (whole, *_) = (trained / "checkpoints").iterdir()
     path = tmp_path / "broken.safetensors"
     path.write_bytes(whole.read_bytes()[:-100] if content is None else content)
-    assert main(["eval", str(path)]) == 2
+    assert main([word.format(run=path, out=tmp_path) for word in words.split()]) == 2
     assert "not a whole neurfield checkpoint" in one_line(capsys)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, capsys):
+    (tmp_path / "ball").mkdir()
+    (tmp_path / "ball/train").symlink_to(data / "train")
+    (tmp_path / "ball/transforms_train.json").symlink_to(data / "transforms_train.json")
+    words = ["train", str(tmp_path / "ball"), "--output-dir", str(tmp_path / "out"), "--max-num-iterations", "1"]
+    assert main([*words, "--allow-outside", "--set", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "note: no test views, nothing will be measured" in out and "PSNR" not in out
 
 
 @pytest.mark.parametrize(
@@ -136,9 +155,10 @@ def test_wrong_eval_input_is_one_line(words, message, trained, capsys):
     assert message in one_line(capsys)
 
 
-def test_an_unknown_flag_is_wrong_use(data):
+@pytest.mark.parametrize("flag", ["--max-secnds", "--splits"])
+def test_an_unknown_flag_is_wrong_use(flag, data):
     with pytest.raises(SystemExit) as stop:
-        main(["train", str(data), "--max-secnds", "3"])
+        main(["train", str(data), flag, "3"])
     assert stop.value.code == 2
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
-from neurfield.files import atomic_path
+from neurfield.files import atomic_path, refuse_existing
 
 if TYPE_CHECKING:
     from neurfield.data.report import Report
@@ -26,7 +26,7 @@ class InfoOptions:
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file."""
     output: Path | None = None
-    """Picture of the cameras; default: NAME-cameras.png in the current folder."""
+    """Picture of the cameras, replaced if it exists; default: NAME-cameras.png in the current folder."""
     load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
     """How to read the data."""
 
@@ -46,7 +46,7 @@ class MakeOptions:
     mesh_resolution: int = 288
     """Cells of the ground-truth mesh along its longest side."""
     overwrite: bool = False
-    """Replace an existing folder."""
+    """Replace a folder that this command has made."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ def info(options: InfoOptions) -> int:
     from neurfield.data.load import read_manifest
     from neurfield.data.report import describe
 
+    if options.output and options.output.suffix.lower() != ".png":
+        raise UserError(f"{options.output}: the picture of the cameras is a PNG, expected a name that ends in .png")
     manifest = read_manifest(options.data, options.load)
-    _print(describe(manifest))
     output = options.output or Path(f"{manifest.name}-cameras.png")
-    if output.suffix.lower() != ".png":
-        raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
+    refuse_existing(output, overwrite=True)
+    _print(describe(manifest))
     with atomic_path(output) as temporary:
         draw(manifest).save(temporary)
     print(f"picture of the cameras: {output}")

@@ -25,9 +25,12 @@ _PUBLIC = {
     "Scene": "neurfield.data.scene",
     "Trainer": "neurfield.training.trainer",
     "UserError": "neurfield.errors",
+    "interpolate": "neurfield.cameras.paths",
     "load": "neurfield.run",
     "load_method": "neurfield.training.method",
     "load_scene": "neurfield.data",
+    "orbit": "neurfield.cameras.paths",
+    "read_camera_path": "neurfield.cameras.path_files",
     "train": "neurfield.run",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

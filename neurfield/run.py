@@ -91,6 +91,12 @@ class Run:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""
         return self.renderer.render(camera, outputs, progress)
 
+    def export_views(self, path: str | Path, cameras: Cameras, **options: Any) -> Path:
+        """Renders views into a folder or a video (.mp4); options as neurfield.export.views.export_views's."""
+        from neurfield.export.views import export_views  # pulls in file writers
+
+        return export_views(self, path, cameras, **options)
+
     def export_mesh(self, path: str | Path, **options: Any) -> Any:
         """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
         from neurfield.export.mesh import export_mesh  # pulls in marching cubes and file writers

@@ -146,7 +146,7 @@ def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, ca
         (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
         (["{run}", "--split", "tset"], "no views in split 'tset'"),
         (["{run}", "--output", "{run}/config.yaml/m.json"], "config.yaml is a file; choose another --output"),
-        (["{run}", "--output", "{run}/checkpoints"], "checkpoints exists; choose another --output"),
+        (["{run}", "--output", "{run}/checkpoints"], "checkpoints is a folder; choose another --output"),
         (["{run}", "--data", "{run}/none"], "no such file or folder"),
     ],
 )

@@ -22,7 +22,7 @@ from neurfield.data import nerf_synthetic, scene_file, tiny_nerf, transforms
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import data_name
-from neurfield.data.scene import Scene
+from neurfield.data.scene import Scene, uses_pixels
 from neurfield.data.views import Manifest, View
 from neurfield.errors import UserError
 
@@ -149,7 +149,7 @@ def decode(manifest: Manifest) -> Scene:
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None
     for split, indices in manifest.splits.items():
-        if masks and indices and not any(_uses_pixels(masks[i]) for i in indices):
+        if masks and indices and not any(uses_pixels(masks[i]) for i in indices):
             raise UserError(f"{manifest.name}: the masks leave no pixel of the {split} views; are they inverted?")
     transform = manifest.applied_transform
     return Scene(
@@ -223,10 +223,6 @@ def _mask(view: View) -> Tensor | None:
         part = _pixels_to_keep(view, path, means_keep)
         keep = part if keep is None else keep & part
     return None if keep is None else torch.from_numpy(keep.astype(np.uint8))
-
-
-def _uses_pixels(mask: Tensor | None) -> bool:
-    return mask is None or bool(mask.any())
 
 
 def _pixels_to_keep(view: View, path: Path, means_keep: bool) -> np.ndarray:

@@ -87,3 +87,8 @@ class Scene:
         """Cameras of one split in unit space."""
         norm = self.normalization
         return self.cameras[self.views(split)].transformed(norm.scale, torch.tensor(norm.offset))
+
+
+def uses_pixels(mask: Tensor | None) -> bool:
+    """Whether a mask leaves any pixel of its view; None masks nothing."""
+    return mask is None or bool(mask.any())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield import metrics
-from neurfield.data.scene import Scene
+from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
 from neurfield.rendering.color import over_background
 from neurfield.rendering.renderer import Renderer
@@ -21,7 +21,7 @@ def evaluate(
     split: str,
     on_view: Callable[[int, int, Tensor], None] | None = None,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every view of a split.
+    """PSNR and SSIM of every view of a split; pixels that a mask ignores are left out, views without others too.
 
     Args:
         on_view: called with number done, number of views and the picture after each view.
@@ -30,9 +30,12 @@ def evaluate(
         `psnr` and `ssim` (means over views), `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`.
 
     Raises:
-        UserError: the split has no views.
+        UserError: the split has no views, or its masks leave no pixel.
     """
-    views = scene.views(split)
+    masks = scene.masks or [None] * len(scene.images)
+    views = [view for view in scene.views(split) if uses_pixels(masks[view])]
+    if not views:
+        raise UserError(f"{scene.name}: the masks leave no pixel of the {split} views; are they inverted?")
     psnrs, ssims, per_image = [], [], []
     seconds, n_rays = 0.0, 0
     for number, view in enumerate(views):
@@ -43,10 +46,10 @@ def evaluate(
         target = over_background(scene.images[view], renderer.background)
         if target.shape != picture.shape:
             raise UserError(f"view {view}: the image is {list(target.shape)}, its camera {list(picture.shape)}")
-        mask = scene.masks[view] if scene.masks else None
-        if mask is not None:  # ignored pixels count as right
-            picture = torch.where(mask[..., None] > 0, picture, target)
-        psnrs.append(metrics.psnr(picture, target))
+        mask = masks[view]
+        used = torch.ones(target.shape[:2], dtype=torch.bool) if mask is None else mask > 0
+        psnrs.append(metrics.psnr(picture[used][None], target[used][None]))
+        picture = torch.where(used[..., None], picture, target)  # a window of SSIM needs all of its pixels
         ssims.append(metrics.ssim(picture, target))
         name = scene.paths[view] if scene.paths else str(view)
         per_image.append({"view": view, "file": str(name), "psnr": psnrs[-1], "ssim": ssims[-1]})
@@ -66,5 +69,7 @@ def evaluate(
             "color_space": "sRGB, 0 ... 1, predictions clamped",
             "mean": "of the views' values",
             "ssim": "Gaussian window 11, sigma 1.5",
+            "masked_views": sum(masks[view] is not None for view in views),
+            "masks": "PSNR of the pixels kept; in SSIM pixels that are ignored count as right",
         },
     }

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from neurfield.cli import train
 from neurfield.cli.main import main
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
@@ -100,6 +101,13 @@ def test_wrong_input_is_one_line_and_writes_nothing(words, message, data, tmp_pa
     assert main(["train", *words, "--max-num-iterations", "1"]) == 2
     assert message in one_line(capsys)
     assert not list(tmp_path.iterdir()) and sorted(data.rglob("*")) == before
+
+
+def test_the_memory_plan_comes_before_any_image_is_decoded(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "decode", lambda manifest: pytest.fail("decoded"))
+    with pytest.raises(pytest.fail.Exception):
+        main(["train", str(data), "--output-dir", str(tmp_path), "--set", *SMALL])
+    assert "memory: " in capsys.readouterr().out
 
 
 def test_a_method_file_is_named_with_its_line(data, tmp_path, capsys):

@@ -202,8 +202,11 @@ def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
     else:
         import av
 
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-            has_alpha = image.mode in ("RGBA", "LA")
-            wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
+        try:
+            with av.open(str(path)) as container:
+                (frame,) = container.decode(video=0)
+        except av.error.FFmpegError:
+            raise ValueError("its 16-bit colours cannot be decoded") from None
+        has_alpha = image.mode in ("RGBA", "LA")
+        wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
     return ((wide + 128) // 257).astype(np.uint8)

@@ -126,9 +126,7 @@ def _empty_outputs(c2w: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     )
 
 
-def over_background(
-    rgba: Tensor, color: Tensor | None = None, seed: int = 0, step: int = 0
-) -> tuple[Tensor, Tensor]:
+def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
     """Straight alpha over a background, `alpha rgb + (1 - alpha) background`.
 
     Args:

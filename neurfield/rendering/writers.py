@@ -23,6 +23,8 @@ from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.rendering.outputs import DEPTH_KINDS, picture
 
+FRAMES_FILE = "frames.json"
+
 
 class FolderWriter:
     """Writes views into a folder that is there; `close` adds frames.json.
@@ -52,7 +54,7 @@ class FolderWriter:
             kind = DEPTH_KINDS[self._depth_kind]
             content["depth"] = {"kind": kind, "unit": unit, "empty": 0, "format": self._depth_format}
         content["frames"] = self._frames
-        (self._folder / "frames.json").write_text(json.dumps(content, indent=1))
+        (self._folder / FRAMES_FILE).write_text(json.dumps(content, indent=1))
 
     def _write(self, output: str, name: str, value: Tensor) -> str:
         suffix = self._depth_format if output == "depth" else "png"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurfield.data.scene import Scene
+from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
 from neurfield.metrics import METRICS, Metric
 from neurfield.rendering.color import over_background
@@ -23,7 +23,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """All metrics that this machine can measure, of every view of a split.
 
-    Pixels that a mask ignores are left out of pointwise metrics and count as right in the others.
+    Pixels that a mask ignores are left out of pointwise metrics and count as right in the others; views of which a mask
+    leaves nothing are left out.
 
     Args:
         on_view: called with number done, number of views and the picture after each view.
@@ -33,9 +34,12 @@ def evaluate(
         which says how each metric was measured, or why not.
 
     Raises:
-        UserError: the split has no views; a view that is too small or masked whole.
+        UserError: the split has no views, or its masks leave no pixel; a view is too small.
     """
-    views = scene.views(split)
+    masks = scene.masks or [None] * len(scene.images)
+    views = [view for view in scene.views(split) if uses_pixels(masks[view])]
+    if not views:
+        raise UserError(f"{scene.name}: the masks leave no pixel of the {split} views; are they inverted?")
     reasons = {name: metric.why_not() for name, metric in METRICS.items()}
     measured = {name: metric for name, metric in METRICS.items() if reasons[name] is None}
     per_image: list[dict[str, Any]] = []
@@ -48,10 +52,8 @@ def evaluate(
         target = over_background(scene.images[view], renderer.background)
         if target.shape != picture.shape:
             raise UserError(f"view {view}: the image is {list(target.shape)}, its camera {list(picture.shape)}")
-        mask = scene.masks[view] if scene.masks else None
+        mask = masks[view]
         name = str(scene.paths[view] if scene.paths else view)
-        if mask is not None and not mask.any():
-            raise UserError(f"{name}: its mask ignores every pixel, so there is nothing to measure")
         n_masked += mask is not None
         per_image.append({"view": view, "file": name, **_values(measured, picture, target, mask)})
         if on_view:

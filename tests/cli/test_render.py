@@ -125,16 +125,30 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
     assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")
-    (out / "rgb").mkdir(parents=True)
+    out.mkdir()
+    (out / "frames.json").write_text("{}")
     assert "exists; choose another --output" in fails(capsys, "--output", out)
     assert not ball.asked
 
 
-def test_overwrite_replaces_the_folder(ball: Ball, tmp_path: Path) -> None:
+def test_overwrite_replaces_what_render_has_made(ball: Ball, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    (out / "old").mkdir(parents=True)
+    assert main(["render", "RUN", "--output", str(out)]) == 0
+    (out / "old").mkdir()
     assert main(["render", "RUN", "--output", str(out), "--overwrite"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["frames.json", "rgb"]
+
+
+@pytest.mark.parametrize("name", ["photos", "photos.mp4"])
+def test_overwrite_replaces_no_other_folder(
+    ball: Ball, name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photos = tmp_path / name
+    photos.mkdir()
+    (photos / "a.jpg").write_text("dear")
+    message = "is a folder" if photos.suffix else "exists and holds no frames.json, so it is not replaced"
+    assert message in fails(capsys, "--output", photos, "--overwrite")
+    assert [p.name for p in photos.iterdir()] == ["a.jpg"] and not ball.asked
 
 
 @pytest.mark.parametrize("name", ["out", "out.mp4"])

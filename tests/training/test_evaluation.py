@@ -71,8 +71,10 @@ def test_ignored_pixels_are_left_out(scene):
     assert right["psnr"] > 100 and right["ssim"] == 1  # rounding
     assert result["protocol"]["n_masked_views"] == 2
     masks[1] = half_mask(0, 0)
-    with pytest.raises(UserError, match="view_1: its mask ignores every pixel"):
-        evaluate(renderer(0.1, 0.1), dataclasses.replace(scene, masks=masks), "test")
+    without = evaluate(renderer(0.1, 0.1), dataclasses.replace(scene, masks=masks), "test")
+    assert [image["view"] for image in without["per_image"]] == [0, 2]
+    with pytest.raises(UserError, match="the masks leave no pixel of the test views"):
+        evaluate(renderer(0.1, 0.1), dataclasses.replace(scene, masks=[half_mask(0, 0)] * 3), "test")
 
 
 def test_every_metric_is_measured_or_its_absence_explained(scene, monkeypatch):

@@ -72,6 +72,17 @@ def archive(**changes: Any) -> Callable[[Path], Path]:
     return lambda root: write_npz(root / "a.npz", **changes)
 
 
+def cut_test_view(root: Path) -> Path:
+    """Nothing but decoding would notice, and test views are decoded after training."""
+    content = transforms(root)
+    content["frames"][0]["file_path"] = "images/000.jpg"  # every 8th view is for testing
+    write_json(root / "transforms.json", content)
+    path = root / "images/000.jpg"
+    Image.fromarray(pixels(0)).save(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    return root
+
+
 def no_images(root: Path) -> Path:
     transforms(root)
     shutil.rmtree(root / "images")
@@ -155,6 +166,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no image at all": (no_images, "none of the 9 images exist"),
     "a broken image": (image(lambda path: path.write_bytes(b"hello")), "002.png: not an image of a kind"),
     "a truncated image": (image(half), "002.png: the image is broken or truncated"),
+    "a truncated test view": (cut_test_view, "000.jpg: the image is broken or truncated"),
     "broken 16-bit colours": (image(broken_16_bits), "002.png: the image is broken or truncated (its 16-bit colours"),
     "another size": (image(lambda path: Image.new("RGB", (9, 6)).save(path)), "has 9 x 6 pixels, its camera 8 x 6"),
     "a bomb": (image(bomb), "the image has 100.0 megapixels (10000 x 10000), more than the 64 allowed"),

@@ -26,7 +26,7 @@ from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
-from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.ema import Ema
 from neurfield.training.guard import NonFiniteGuard
@@ -38,6 +38,7 @@ from neurfield.training.steps import RayBatch, StepResult, make_density, make_st
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
 _STEP_BYTES = 2048  # per sample on the composed path: features and two networks' activations, forward and backward
+_WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty
 _RAY_GRANULE = 64  # ray counts are multiples of it, so that work divides evenly
 
 
@@ -134,9 +135,10 @@ class Trainer:
         method, step, progress = self.config.method, self.step, self.progress
         optimizer = method.optimizer
         rate = optimizer.learning_rate * learning_rate_factor(progress, optimizer.decay_start, optimizer.final_fraction)
-        if step > 0 and step % method.sampler.update_interval == 0:
+        interval = method.sampler.update_interval if step >= WARMUP_STEPS else _WARMUP_INTERVAL
+        if step > 0 and step % interval == 0:
             # no more densities than the steps since the last update took samples: large boxes have millions of cells
-            max_draws = method.sampler.update_interval * method.training.n_samples
+            max_draws = interval * method.training.n_samples
             self.grid.update(step, make_density(self.field), self.config.seed, max_draws)
         batch = self._batch(step)
         result = self._take_step(batch, rate, step)

@@ -13,6 +13,7 @@ from neurfield import metrics
 from neurfield.errors import MachineError, UserError
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import over_background
+from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
@@ -279,3 +280,13 @@ def test_the_memory_plan_counts_images_and_state(scene):
     plan = trainer.memory_plan()
     assert plan["images"] == 24 * 32 * 32 * 4
     assert plan["parameters"] == 4 * sum(p.numel() for p in trainer.field.parameters())
+
+
+def test_cells_that_no_camera_sees_stay_closed() -> None:
+    scene = ball_scene(alpha=False)
+    trainer = Trainer(scene, small_config())
+    closed = trainer.grid.density_grid < 0
+    seen = OccupancyGrid(scene.normalization.aabb_scale)
+    seen.close_unseen(scene.unit_cameras("train"))
+    assert 0 < closed.float().mean() < 1
+    assert torch.equal(closed, seen.density_grid < 0)

@@ -30,14 +30,12 @@ from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.ema import Ema
 from neurfield.training.guard import NonFiniteGuard
-from neurfield.training.memory import n_bytes
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.schedule import Clock, learning_rate_factor
 from neurfield.training.steps import RayBatch, StepResult, make_density, make_step
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
-_STEP_BYTES = 2048  # per sample on the composed path: features and two networks' activations, forward and backward
 _WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty
 _RAY_GRANULE = 64  # ray counts are multiples of it, so that work divides evenly
 
@@ -167,18 +165,6 @@ class Trainer:
     def _rounded_rays(self, n: float) -> int:
         rounded = math.ceil(n / _RAY_GRANULE) * _RAY_GRANULE
         return max(min(rounded, self.config.method.training.max_rays), _RAY_GRANULE)
-
-    def memory_plan(self) -> dict[str, int]:
-        """Bytes that this training keeps, by purpose; what a single step needs beyond them is an estimate."""
-        state = n_bytes(self.tensors().values())
-        parameters = n_bytes(self.field.parameters())
-        return {
-            "images": n_bytes(t for t in (self.pixels.values, self.pixels.masks) if t is not None),
-            "parameters": parameters,
-            "optimiser and occupancy": state - parameters,
-            "last good state": state,
-            "step": self.config.method.training.n_samples * _STEP_BYTES,
-        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes while training, by name; the tensors themselves, not copies."""

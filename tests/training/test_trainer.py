@@ -275,13 +275,6 @@ def test_images_without_alpha_train_too():
     assert evaluate(trainer.renderer, scene, "test")["psnr"] > mean_psnr(scene, constant) + 6
 
 
-def test_the_memory_plan_counts_images_and_state(scene):
-    trainer = Trainer(scene, small_config())
-    plan = trainer.memory_plan()
-    assert plan["images"] == 24 * 32 * 32 * 4
-    assert plan["parameters"] == 4 * sum(p.numel() for p in trainer.field.parameters())
-
-
 def test_cells_that_no_camera_sees_stay_closed() -> None:
     scene = ball_scene(alpha=False)
     trainer = Trainer(scene, small_config())

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test check test-native test-packaging test-cuda-build ci benchmark clean
+.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build benchmark clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,15 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# What runs native code, on the instruction sets of this machine below the best one, which `make test` takes.
+test-isa: setup
+	@isas=$$($(BIN)/python -c 'from neurfield._native import supported_isas; print(*supported_isas()[1:])') || exit 1; \
+	for isa in $$isas; do \
+	  echo "instruction set $$isa"; \
+	  NEURFIELD_ISA=$$isa $(BIN)/python -m pytest tests/ops tests/encodings tests/networks \
+	    tests/training/test_trainer.py::test_learns_the_ball || exit 1; \
+	done
+
 # Formatting, lint, types.
 check: setup
 	$(BIN)/ruff format --check .
@@ -51,8 +60,6 @@ test-packaging: setup
 # Compiles every CUDA source for sm_90 where nvcc is found.
 test-cuda-build:
 	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
-
-ci: check test test-native test-packaging test-cuda-build
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.run

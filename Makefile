@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test check test-native test-packaging test-cuda-build benchmark clean
+.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build benchmark clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,15 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What runs native code, on the instruction sets of this machine below the best one, which `make test` takes.
+test-isa: setup
+	@isas=$$($(BIN)/python -c 'from neurfield._native import supported_isas; print(*supported_isas()[1:])') || exit 1; \
+	for isa in $$isas; do \
+	  echo "instruction set $$isa"; \
+	  NEURFIELD_ISA=$$isa $(BIN)/python -m pytest tests/ops tests/encodings tests/networks \
+	    tests/training/test_trainer.py::test_learns_the_ball || exit 1; \
+	done
 
 # Formatting, lint, types.
 check: setup

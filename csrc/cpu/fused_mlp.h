@@ -33,11 +33,12 @@ struct MlpShape {
   int64_t backward_scratch(int64_t n) const;  // values of scratch that fused_mlp_backward needs
 };
 
-// y [n, n_output_dims] of x [n, n_input_dims]; saved [n * saved_per_sample()] may be null.
+// y [n, n_output_dims] of x [n, n_input_dims]; saved [n * saved_per_sample()], aligned to 64 bytes, may be null.
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch);
 
-// Gradients of sum(dL_dy * y). dL_dx [n, n_input_dims] and dL_dparams [n_params] are written; either may be null.
+// Gradients of sum(dL_dy * y). dL_dx [n, n_input_dims], aligned to 64 bytes, and dL_dparams [n_params] are written;
+// either may be null.
 // Weight gradients are summed in at most 64 slots of consecutive tiles and the slots in order: the same numbers for
 // every thread count.
 template <typename T>

@@ -9,6 +9,10 @@
 #include "cpu/activation.h"
 #include "cpu/fused_radiance_net.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace nf::cpu {
 
 constexpr int kBlockRows = 96;  // a multiple of every micro-tile; two blocks of width 64 fill half of an L1 cache
@@ -17,18 +21,32 @@ constexpr const float* kNoInit = nullptr;  // of a product: starts at zero
 constexpr int kMaxHiddenLayers = 8;
 
 // Hands out aligned arrays of one block of memory. Without a block (nullptr) it only counts, which tells the size.
+// Under the address sanitizer what lies between two arrays, at least a line, may not be touched.
 class Arena {
  public:
   explicit Arena(std::byte* base) : base_(base) {}
   template <typename T>
   T* take(int64_t n) {
+    const int64_t bytes = n * static_cast<int64_t>(sizeof(T));
+    const int64_t next = used_ + (bytes + kLineBytes - 1) / kLineBytes * kLineBytes + kGap;
     T* p = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
-    used_ += (n * static_cast<int64_t>(sizeof(T)) + kLineBytes - 1) / kLineBytes * kLineBytes;
+#if defined(__SANITIZE_ADDRESS__)
+    if (base_) {
+      __asan_unpoison_memory_region(base_ + used_, bytes);
+      __asan_poison_memory_region(base_ + used_ + bytes, next - used_ - bytes);
+    }
+#endif
+    used_ = next;
     return p;
   }
   int64_t used() const { return used_; }
 
  private:
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr int64_t kGap = kLineBytes;
+#else
+  static constexpr int64_t kGap = 0;
+#endif
   std::byte* base_;
   int64_t used_ = 0;
 };

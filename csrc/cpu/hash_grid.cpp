@@ -159,16 +159,6 @@ void backward(const GridConfig& config, const std::vector<GridLevel>& levels, co
 
 }  // namespace
 
-std::vector<GridLevel> hash_grid_levels(const GridConfig& config) {
-  std::vector<GridLevel> levels;
-  int64_t offset = 0;
-  for (int l = 0; l < config.n_levels; ++l) {
-    levels.push_back(grid_level(config, l, offset));
-    offset += levels.back().n_entries;
-  }
-  return levels;
-}
-
 template <typename T, typename P>
 void hash_grid_forward(const GridConfig& config, const T* x, const P* params, MaxLevel max_level, T* y, int64_t n) {
   const std::vector<GridLevel> levels = hash_grid_levels(config);

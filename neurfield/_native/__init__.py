@@ -2,12 +2,15 @@
 """The native core, chosen at import for the instruction set of this machine.
 
 One extension module is built per instruction set (``_baseline``, ``_avx2``, ``_avx512``; baseline is NEON on arm64).
-``NEURFIELD_ISA`` forces a lower one. ``isa`` and ``lib`` are what was chosen.
+``NEURFIELD_ISA`` forces a lower one; a name that this machine does not run is a UserError, which the command line turns
+into one line. ``isa`` and ``lib`` are what was chosen.
 """
 
 import importlib
 import os
 from types import ModuleType
+
+from neurfield.errors import UserError
 
 _baseline = importlib.import_module(f"{__name__}._baseline")
 
@@ -21,7 +24,9 @@ def _load() -> tuple[str, ModuleType]:
     supported = supported_isas()
     isa = os.environ.get("NEURFIELD_ISA") or supported[0]
     if isa not in supported:
-        raise ImportError(f"NEURFIELD_ISA: expected one of {', '.join(supported)} on this machine, got {isa!r}")
+        raise UserError(
+            f"NEURFIELD_ISA: expected one of {', '.join(supported)} on this machine, got {isa!r}; unset it for the best"
+        )
     return isa, importlib.import_module(f"{__name__}._{isa}")
 
 

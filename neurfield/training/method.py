@@ -30,8 +30,8 @@ class SamplerConfig:
     `step_scale` and `render_step_scale` lengthen the marching step sqrt(3)/1024 of training and of rendering: training
     gains more from many rays than from fine ones, whose samples are at random places. A training ray ends where less
     than `stop_transmittance` of its light is left; rendering goes on to 1e-4. `hull` starts the occupancy grid from the
-    alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at first 16);
-    `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
+    alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
+    first 16); `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0

@@ -3,30 +3,13 @@
 #include <cmath>
 
 #include "check.h"
-#include "cpu/carve.h"
 #include "cpu/march.h"
 #include "cpu/march_ray.h"
-#include "cpu/occupancy.h"
+#include "grid.h"
 
 using namespace nf;
-
-struct Grid {
-  std::vector<uint8_t> bitfield, coarse;
-  OccupancyView view;
-};
-
-static Grid make_grid(int n_cascades, int log2_resolution, float share) {
-  const size_t cells = size_t(1) << 3 * log2_resolution;
-  const std::vector<float> random = test::uniform(static_cast<int64_t>(n_cascades * cells), 0, 1, 1);
-  std::vector<float> density(random.size());
-  for (size_t i = 0; i < density.size(); ++i) density[i] = random[i / 64] < share ? random[i] : 0;
-  Grid grid;
-  grid.bitfield.resize(n_cascades * cells / 8);
-  grid.coarse.resize(n_cascades * cells / 512);
-  cpu::occupancy_bits(density.data(), 0.5f, n_cascades, log2_resolution, grid.bitfield.data(), grid.coarse.data());
-  grid.view = {grid.bitfield.data(), grid.coarse.data(), n_cascades, log2_resolution};
-  return grid;
-}
+using test::Grid;
+using test::make_grid;
 
 static void test_rounds_match_single_steps(int n_cascades, float cone_angle) {
   const Grid grid = make_grid(n_cascades, 5, 0.05f);
@@ -85,31 +68,9 @@ static void test_packed_march_fills_its_buffers() {
   }
 }
 
-// A camera that looks at the cube from z = 2; only the left half of its picture is opaque.
-static void test_carve_and_marks() {
-  const float c2w[12] = {1, 0, 0, 0.5f, 0, 1, 0, 0.5f, 0, 0, 1, 2};
-  const float intrinsics[4] = {20, 20, 15.5f, 10.5f}, distortion[6] = {},
-              bounds[4] = {-0.775f, 0.775f, -0.525f, 0.525f};
-  const int64_t model = kPinhole, sizes[2] = {31, 21}, start = 0;
-  const SeenViews views{{c2w, intrinsics, distortion, &model}, bounds, sizes};
-  std::vector<uint8_t> opaque(31 * 21);
-  for (int i = 0; i < 31 * 21; ++i) opaque[i] = i % 31 < 15;
-  std::vector<float> density(4096);
-  cpu::carve(views, 1, {opaque.data(), &start}, 0, -1, 1, 4, density.data());
-  const auto at = [&](int x, int y, int z) { return density[morton_encode(x, y, z)]; };
-  CHECK(at(2, 8, 8) == 0 && at(13, 8, 8) == -1);
-  cpu::close_unseen(views, 1, -1, 1, 4, density.data());
-  CHECK(at(2, 8, 8) == 0);
-  std::vector<uint8_t> bitfield(512), coarse(8), marks(4 * 3);
-  cpu::occupancy_bits(density.data(), -0.5f, 1, 4, bitfield.data(), coarse.data());
-  cpu::mark_pixel_blocks(views, 1, {bitfield.data(), coarse.data(), 1, 4}, &start, 12, marks.data());
-  CHECK(marks[0] && marks[4] && !marks[3]);
-}
-
 int main() {
   test_rounds_match_single_steps(1, 0);
   test_rounds_match_single_steps(4, 1.0f / 256);
   test_packed_march_fills_its_buffers();
-  test_carve_and_marks();
   return test::finish("march");
 }

@@ -107,7 +107,7 @@ def test_views_become_a_folder_or_a_video(data, tmp_path):
     assert [frame["files"]["depth"] for frame in frames] == ["depth/a.npy", "depth/b.npy", "depth/c.npy"]
     for options, message in (
         ({"outputs": ("rbg",)}, "unknown output 'rbg', did you mean 'rgb'"),
-        ({"depth_kind": "y"}, "unknown depth kind 'y'"),
+        ({"depth_kind": "y"}, "unknown kind of depth 'y'"),
         ({"depth_format": "tiff"}, "unknown depth format 'tiff'"),
         ({}, "exists; choose another --output"),
     ):

@@ -72,7 +72,7 @@ def test_ignored_pixels_are_left_out(scene):
     assert result["protocol"]["n_masked_views"] == 2
     masks[1] = half_mask(0, 0)
     without = evaluate(renderer(0.1, 0.1), dataclasses.replace(scene, masks=masks), "test")
-    assert [image["view"] for image in without["per_image"]] == [0, 2]
+    assert [image["view"] for image in without["per_image"]] == [2]
     with pytest.raises(UserError, match="the masks leave no pixel of the test views"):
         evaluate(renderer(0.1, 0.1), dataclasses.replace(scene, masks=[half_mask(0, 0)] * 3), "test")
 

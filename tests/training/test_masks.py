@@ -64,8 +64,8 @@ def test_figures_are_of_the_pixels_that_are_kept() -> None:
         picture = trainer.renderer.render(scene.cameras[view])["rgb"].clamp(0, 1)
         right = slice(picture.shape[1] // 2, None)
         assert entry["psnr"] == pytest.approx(metrics.psnr(picture[:, right], target[:, right]), abs=1e-9)
-    assert result["protocol"]["masked_views"] == 2
-    assert evaluate(trainer.renderer, scene, "test")["protocol"]["masked_views"] == 0
+    assert result["protocol"]["n_masked_views"] == 2
+    assert evaluate(trainer.renderer, scene, "test")["protocol"]["n_masked_views"] == 0
 
 
 def test_views_without_a_pixel_left_are_not_measured() -> None:

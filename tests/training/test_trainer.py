@@ -276,7 +276,7 @@ def test_images_without_alpha_train_too():
 
 
 def test_cells_that_no_camera_sees_stay_closed() -> None:
-    scene = ball_scene(alpha=False)
+    scene = ball_scene(n_train=2, alpha=False)
     trainer = Trainer(scene, small_config())
     closed = trainer.grid.density_grid < 0
     seen = OccupancyGrid(scene.normalization.aabb_scale)

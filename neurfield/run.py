@@ -151,7 +151,7 @@ def train(
 
     Args:
         scene: see neurfield.load_scene; its `train` views are used.
-        method: preset, YAML file or configuration; None: the default of the device.
+        method: preset, YAML file or configuration; None: the default of device and budget.
         max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
             method's default budget, or that of the run that is continued.
         overrides: single values of the method, "optimizer.learning_rate=0.01".
@@ -181,7 +181,7 @@ def train(
             data=scene.source,
             load=scene.options,
             experiment_name=scene.name,
-            method=_method(method or default_preset(kind), tuple(overrides)),
+            method=_method(method or default_preset(kind, max_seconds), tuple(overrides)),
             max_seconds=max_seconds,
             max_num_iterations=max_num_iterations,
             seed=RunConfig.seed if seed is None else seed,

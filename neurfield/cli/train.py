@@ -34,7 +34,7 @@ class TrainOptions:
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file."""
     method: str | None = None
-    """Preset or YAML file; default: ngp-fast on a CPU, ngp on a GPU."""
+    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None
@@ -65,10 +65,13 @@ def run(options: TrainOptions) -> int:
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
-    method = load_method(options.method or default_preset(device), options.set)
+    method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
-    place = (options.output_dir, options.experiment_name or name, method.name, options.timestamp)
-    folder = newest_run(*place) if options.resume else new_run(*place)
+    experiment = options.experiment_name or name
+    if options.resume:
+        folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
+    else:
+        folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
     resumed = newest_whole(folder, _say) if options.resume else None
     if resumed:
         resumed.check_request(options.seed, load.with_defaults(vars(resumed.config.load)))

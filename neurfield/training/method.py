@@ -22,6 +22,8 @@ NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(1e-30)]
 Count = Annotated[int, Range(1)]
 
+_MINUTES = 120.0  # seconds from which larger tables and larger steps pay on a CPU
+
 
 @dataclass(frozen=True)
 class SamplerConfig:
@@ -104,8 +106,11 @@ def presets() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def default_preset(device: str) -> str:
-    return "ngp" if device == "cuda" else "ngp-fast"
+def default_preset(device: str, max_seconds: float | None) -> str:
+    """What suits the device and, on a CPU, the budget."""
+    if device == "cuda":
+        return "ngp"
+    return "ngp-fast" if max_seconds is None or max_seconds < _MINUTES else "ngp-medium"
 
 
 def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:

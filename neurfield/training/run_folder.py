@@ -2,6 +2,7 @@
 """Where a run keeps its files: OUTPUT/EXPERIMENT/METHOD/TIME/{config.yaml, checkpoints/, metrics.jsonl, events...}."""
 
 import contextlib
+import glob
 import shutil
 import time
 from collections.abc import Iterator
@@ -77,19 +78,18 @@ def new_run(output_dir: Path, experiment: str, method: str, timestamp: str | Non
     return RunFolder(output_dir / experiment / method / stamp)
 
 
-def newest_run(output_dir: Path, experiment: str, method: str, timestamp: str | None = None) -> RunFolder:
-    """The run to be continued: the one named `timestamp`, or the newest with a checkpoint.
+def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp: str | None = None) -> RunFolder:
+    """The run to be continued: the newest with a checkpoint, among those of `method` and `timestamp` where given.
 
     Raises:
         UserError: there is none.
     """
-    parent = output_dir / experiment / method
-    names = [timestamp] if timestamp else sorted((p.name for p in parent.glob("*/")), reverse=True)
-    for name in names:
-        folder = RunFolder(parent / name)
-        if folder.checkpoints():
-            return folder
-    raise UserError(f"{parent / (timestamp or '')}: no run with a checkpoint to resume; start one without --resume")
+    pattern = "/".join(glob.escape(part) if part else "*" for part in (experiment, method, timestamp))
+    runs = [RunFolder(path) for path in output_dir.glob(f"{pattern}/")]
+    started = [run for run in runs if run.checkpoints()]
+    if not started:
+        raise UserError(f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume")
+    return max(started, key=lambda run: (run.path.name, run.checkpoints()[-1].stat().st_mtime))
 
 
 def find_checkpoint(run: Path) -> Path:

@@ -137,3 +137,19 @@ def test_no_whole_checkpoint_is_one_line(data, tmp_path, capsys):
     assert train(data, tmp_path / "out", "--resume") == 2
     assert "none of its checkpoints is whole" in fails(capsys)
     assert [p.name for p in folder.iterdir()] == [path.name]
+
+
+def test_the_newest_run_of_any_method_is_continued_unless_one_is_named(data: Path, tmp_path: Path, capsys) -> None:
+    for method, stamp in (("ngp-fast", "1"), ("ngp-medium", "2")):
+        words = ["--method", method, "--timestamp", stamp, "--max-num-iterations", 2]
+        assert train(data, tmp_path, *words, "--set", *SMALL) == 0
+    assert train(data, tmp_path, "--resume", "--timestamp", "2", "--max-num-iterations", 3) == 0
+    assert train(data, tmp_path, "--resume", "--timestamp", "1", "--max-num-iterations", 4) == 0
+    last = [
+        [path.name for path in sorted((tmp_path / "ball" / run / "checkpoints").glob("*"))][-1]
+        for run in ("ngp-fast/1", "ngp-medium/2")
+    ]
+    assert [name.split(".")[0] for name in last] == ["step-000000004", "step-000000003"]
+    capsys.readouterr()
+    assert train(data, tmp_path, "--resume", "--timestamp", "2", "--method", "ngp-fast") == 2
+    assert "no run with a checkpoint to resume" in capsys.readouterr().err

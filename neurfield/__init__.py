@@ -18,14 +18,19 @@ __version__ = "0.1.0"
 # public name: the module that defines it
 _PUBLIC = {
     "Cameras": "neurfield.cameras.cameras",
+    "LoadOptions": "neurfield.data.options",
     "MachineError": "neurfield.errors",
     "RadianceField": "neurfield.fields.radiance_field",
     "Run": "neurfield.run",
     "Scene": "neurfield.data.scene",
     "Trainer": "neurfield.training.trainer",
     "UserError": "neurfield.errors",
+    "interpolate": "neurfield.cameras.paths",
     "load": "neurfield.run",
+    "load_method": "neurfield.training.method",
     "load_scene": "neurfield.data",
+    "orbit": "neurfield.cameras.paths",
+    "read_camera_path": "neurfield.cameras.path_files",
     "train": "neurfield.run",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]

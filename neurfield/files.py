@@ -43,32 +43,55 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place at the end; what was there before is removed then.
+    """A temporary folder beside `path` that takes its place at the end; what was there before is removed last.
 
     Raises:
-        UserError, MachineError: see cannot_write.
+        UserError, MachineError: see cannot_write; the old folder is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = path.resolve()  # "." has no name
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{use}") for use in ("tmp", "old"))
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+            os.replace(path, old)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if old.is_dir():
+                os.replace(old, path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raises UserError when `path` cannot be made, or exists and may not be replaced; an empty folder may."""
-    place = next(folder for folder in path.absolute().parents if folder.exists())
+def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:
+    """Raises UserError when `path` cannot be made, or exists and may not be replaced.
+
+    Args:
+        path: file or folder to be made.
+        overwrite: the user allows to replace it.
+        marker: None for a file. For a folder, the file that tells one that this program made: no other folder is
+            replaced, unless it is empty.
+    """
+    place = next((folder for folder in path.absolute().parents if folder.exists()), path)  # "/" has no parent
     if not (place.is_dir() and os.access(place, os.W_OK)):
         what = "may not be written" if place.is_dir() else "is a file"
         raise UserError(f"{path}: {place} {what}; choose another --output")
-    is_empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not is_empty and not overwrite:
+    if not path.exists():
+        return
+    if path.is_dir() != (marker is not None):
+        raise UserError(f"{path} is a {'folder' if path.is_dir() else 'file'}; choose another --output")
+    if marker is not None:
+        if not any(path.iterdir()):
+            return
+        if Path.cwd().is_relative_to(path.resolve()) or not (path / marker).is_file():
+            reason = f"holds no {marker}, so it is not replaced" if not (path / marker).is_file() else "is in use"
+            raise UserError(f"{path} exists and {reason}; choose another --output")
+    if not overwrite:
         raise UserError(f"{path} exists; choose another --output, or --overwrite to replace it")
 
 

@@ -14,15 +14,17 @@ from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields.radiance_field import RadianceField
+from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.rendering.color import BACKGROUNDS
-from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
-from neurfield.training.run_folder import find_checkpoint, new_run
+from neurfield.training.resume import newest_whole
+from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
 from neurfield.training.trainer import StepReport, Trainer
 
@@ -49,7 +51,7 @@ class Run:
         scene: Scene | None = None,
     ):
         self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
-        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.step_scale)
+        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.render_step_scale)
         background = BACKGROUNDS[config.method.background]
         self.renderer = Renderer(field, grid, views.normalization, options, background)
         self._scene = scene
@@ -62,13 +64,13 @@ class Run:
     def evaluate(
         self, split: str = "test", on_view: Callable[[int, int, Tensor], None] | None = None, data: str | None = None
     ) -> dict[str, Any]:
-        """PSNR and SSIM of a split, see neurfield.training.evaluation.evaluate.
+        """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
         Args:
             data: where the images are now; None: where they were when the run was trained.
 
         Raises:
-            UserError: the split has no views, or its images cannot be read.
+            UserError: the split has no views, or its images cannot be read or are too small.
         """
         scene = self._scene
         if scene is None or data or not scene.splits.get(split):
@@ -77,16 +79,23 @@ class Run:
             if not source:
                 raise UserError("this run does not know where its images are; give the data folder")
             scene = load_scene(source, self.config.load, splits=(split,))
+        check_measurable(scene.name, scene.cameras[scene.views(split)])
         return evaluate(self.renderer, scene, split, on_view)
 
     def render(
         self,
         camera: Cameras,
-        outputs: Sequence[str] = ("rgb", "depth", "acc"),
+        outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""
         return self.renderer.render(camera, outputs, progress)
+
+    def export_views(self, path: str | Path, cameras: Cameras, **options: Any) -> Path:
+        """Renders views into a folder or a video (.mp4); options as neurfield.export.views.export_views's."""
+        from neurfield.export.views import export_views  # pulls in file writers
+
+        return export_views(self, path, cameras, **options)
 
     def export_mesh(self, path: str | Path, **options: Any) -> Any:
         """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
@@ -130,45 +139,80 @@ def train(
     *,
     max_seconds: float | None = None,
     max_num_iterations: int | None = None,
-    seed: int = 42,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
     device: str = "auto",
     output_dir: str | Path | None = None,
+    resume: str | Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Run:
-    """Trains a field on a scene.
+    """Trains a field on a scene; Ctrl-C and SIGTERM end it early, after the step in progress.
 
     Args:
         scene: see neurfield.load_scene; its `train` views are used.
         method: preset, YAML file or configuration; None: the default of the device.
         max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
-            method's default budget.
+            method's default budget, or that of the run that is continued.
+        overrides: single values of the method, "optimizer.learning_rate=0.01".
+        seed: of all random numbers; None: 42.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
+        resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.
+        report: takes a line for the user: skipped steps, roll-backs, checkpoints that cannot be read.
 
     Raises:
-        UserError: the scene or the method cannot be used.
+        UserError: the scene or the method cannot be used, or the run was trained in another way than is asked for.
         MachineError: training does not converge to numbers, or nothing can be written.
     """
     start = time.monotonic()
     kind = resolve_device(device)
-    resolved = method if isinstance(method, MethodConfig) else load_method(method or default_preset(kind))
-    config = RunConfig(
-        experiment_name=scene.name,
-        method=resolved,
-        max_seconds=max_seconds,
-        max_num_iterations=max_num_iterations,
-        seed=seed,
-        device=kind,
-    )
-    trainer = Trainer(scene, config, start)
-    views, path = ViewSet.of_scene(scene), None
-    if output_dir is None:
+    views, folder, resumed = ViewSet.of_scene(scene), None, None
+    if resume is not None:
+        if method is not None or overrides or output_dir is not None:
+            raise UserError("a resumed run keeps its method and its folder; give neither, or train a new run")
+        folder = RunFolder(Path(resume))
+        resumed = newest_whole(folder, report)
+        resumed.check_request(seed, scene.options)
+        resumed.check_views(views)
+        views, config = resumed.views, resumed.with_budget(max_seconds, max_num_iterations)
+    else:
+        config = RunConfig(
+            data=scene.source,
+            load=scene.options,
+            experiment_name=scene.name,
+            method=_method(method or default_preset(kind), tuple(overrides)),
+            max_seconds=max_seconds,
+            max_num_iterations=max_num_iterations,
+            seed=RunConfig.seed if seed is None else seed,
+            device=kind,
+        )
+        if output_dir is not None:
+            folder = new_run(Path(output_dir), scene.name, config.method.name)
+    trainer, path = Trainer(scene, config, start, report), None
+    if folder is None:
         trainer.train(on_step)
     else:
-        session = Session(trainer, views, new_run(Path(output_dir), scene.name, resolved.name))
+        session = Session(trainer, views, folder, resumed.path if resumed else None)
         session.train(on_step)
         path = session.save()
     return from_trainer(trainer, views, path, scene)
+
+
+def _method(method: str | MethodConfig, overrides: tuple[str, ...]) -> MethodConfig:
+    if isinstance(method, MethodConfig):
+        return configuration.override(method, overrides, "overrides")
+    return load_method(method, overrides)
+
+
+def check_measurable(name: str, cameras: Cameras) -> None:
+    """Raises UserError when a view is too small for the metrics."""
+    width, height = cameras.sizes.amin(dim=0).tolist()
+    if min(width, height) < SSIM_WINDOW:
+        raise UserError(
+            f"{name}: views of {width} x {height} pixels are too small to be measured, SSIM needs {SSIM_WINDOW} x "
+            f"{SSIM_WINDOW}; use larger images, or measure nothing"
+        )
 
 
 def from_trainer(trainer: Trainer, views: ViewSet, path: Path | None = None, scene: Scene | None = None) -> Run:

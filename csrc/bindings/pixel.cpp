@@ -39,6 +39,17 @@ static void bind(nb::module_& m) {
 void bind_pixel(nb::module_& m) {
   bind<uint8_t>(m);
   bind<float>(m);
+  m.def(
+      "over_background",
+      [](Array<const float, 2> rgba, std::optional<Array<const float, 1>> color, int64_t seed, int64_t step,
+         Array<float, 2> rgb, Array<float, 2> background) {
+        const uint64_t stream =
+            random_stream(static_cast<uint64_t>(seed), static_cast<uint64_t>(step), kBackgroundStream);
+        cpu::over_background({rgba.data(), color ? color->data() : nullptr, stream, rgb.data(), background.data()},
+                             static_cast<int64_t>(rgba.shape(0)));
+      },
+      nb::arg("rgba").noconvert(), nb::arg("color").noconvert().none(), nb::arg("seed"), nb::arg("step"),
+      nb::arg("rgb").noconvert(), nb::arg("background").noconvert(), ReleaseGil());
 }
 
 }  // namespace nf

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -14,6 +15,24 @@ namespace nf {
 namespace {
 
 thread_local bool inside_task = false;
+
+// Training calls the pool every few hundred microseconds, and waking a sleeping core takes about as long as a small
+// kernel: threads look for the next call, and callers for the last task, this long before they sleep.
+constexpr auto kSpin = std::chrono::microseconds(100);
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+template <typename Condition>
+void spin_until(const Condition& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
+  while (!condition() && std::chrono::steady_clock::now() < deadline) relax();
+}
 
 class ThreadPool {
  public:
@@ -26,14 +45,16 @@ class ThreadPool {
       n_tasks_ = n_tasks;
       next_.store(0);
       active_ = n_threads - 1;
-      pending_ = n_threads - 1;
+      pending_.store(n_threads - 1);
       error_ = nullptr;
-      ++generation_;
+      generation_.fetch_add(1);
     }
     wake_.notify_all();
     work(task, n_tasks, 0);
+    const auto done = [&] { return pending_.load() == 0; };
+    spin_until(done);
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [&] { return pending_ == 0; });
+    done_.wait(lock, done);
     task_ = nullptr;
     if (error_) std::rethrow_exception(error_);
   }
@@ -42,26 +63,28 @@ class ThreadPool {
   void grow(int n_workers) {
     while (static_cast<int>(workers_.size()) < n_workers) {
       const int worker = static_cast<int>(workers_.size());
-      workers_.emplace_back([this, worker, seen = generation_]() mutable { loop(worker, seen); });
+      workers_.emplace_back([this, worker, seen = generation_.load()]() mutable { loop(worker, seen); });
       workers_.back().detach();
     }
   }
 
   void loop(int worker, uint64_t seen) {
+    const auto called = [&] { return generation_.load() != seen; };
     for (;;) {
       const std::function<void(int64_t, int)>* task = nullptr;
       int64_t n_tasks = 0;
+      spin_until(called);
       {
         std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return generation_ != seen; });
-        seen = generation_;
+        wake_.wait(lock, called);
+        seen = generation_.load();
         if (worker >= active_) continue;
         task = task_;
         n_tasks = n_tasks_;
       }
       work(*task, n_tasks, worker + 1);
       std::lock_guard<std::mutex> lock(mutex_);
-      if (--pending_ == 0) done_.notify_one();
+      if (pending_.fetch_sub(1) == 1) done_.notify_one();
     }
   }
 
@@ -83,8 +106,9 @@ class ThreadPool {
   const std::function<void(int64_t, int)>* task_ = nullptr;
   std::atomic<int64_t> next_{0};
   int64_t n_tasks_ = 0;
-  int active_ = 0, pending_ = 0;
-  uint64_t generation_ = 0;
+  int active_ = 0;
+  std::atomic<int> pending_{0};
+  std::atomic<uint64_t> generation_{0};
   std::exception_ptr error_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A persistent pool of threads that sleep on a condition variable when idle (a spinning pool next to torch's
-// OpenMP threads costs up to 10x on few cores). Tasks are taken from one atomic counter; which thread runs a task
-// is not defined, so determinism comes from tasks that own their outputs.
+// A persistent pool of threads. Idle ones spin for a tenth of a millisecond, then sleep on a condition variable (a pool
+// that goes on spinning next to torch's OpenMP threads costs up to 10x on few cores). Tasks are taken from one atomic
+// counter; which thread runs a task is not defined, so determinism comes from tasks that own their outputs.
 #pragma once
 
 #include <cstdint>

@@ -75,7 +75,7 @@ struct FusedTargets {
 
 // Samples kept for the update of the table lie in kFusedSlots ranges of `capacity / kFusedSlots` rows each; a slot is a
 // run of rays, its rays are handled in order by one thread. Rays that find their slot full are dropped and counted.
-constexpr int kFusedSlots = 32;
+constexpr int kFusedSlots = 16;
 
 struct FusedSamples {
   float* positions;      // [3, capacity], in the unit cube of the field

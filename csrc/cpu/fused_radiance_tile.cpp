@@ -116,6 +116,7 @@ void RayTile<A>::begin(const FusedRays& rays, int64_t first, int n) {
     count[r] = 0;
     if (march_states[r].t_far > 0) live[n_live++] = r;
   }
+  enter_rays(march_.grid, march_.lattice, march_states, n);
 }
 
 template <typename A>

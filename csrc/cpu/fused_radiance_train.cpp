@@ -13,9 +13,9 @@ namespace {
 
 constexpr int kTileRows = 4096;
 constexpr int kTargetRows = 2048;    // samples of a chunk on average: half the tile, as rays differ
-constexpr int kSamplesPerRound = 4;  // about what a ray needs to cross a surface
-constexpr int kRowsPerRound = 256;   // few rays left: longer steps keep the products and the encoding efficient
-constexpr int kLongestRound = 32;
+constexpr int kRoundsPerRay = 4;  // what is evaluated behind a surface is lost, half a round of samples a ray
+constexpr int kShortestRound = 2, kLongestRound = 32;
+constexpr int kRowsPerRound = 64;  // few rays left: longer steps keep the products and the encoding efficient
 constexpr float kEntropyFloor = 1e-6f;  // -O ln O has an infinite slope at 0; constant below
 
 int64_t tile_rows(const FusedMarch& march) { return std::max(kTileRows, march.max_samples + kLongestRound); }
@@ -55,7 +55,7 @@ int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, con
   while (begin < end) {
     const auto wanted = static_cast<int64_t>(kTargetRows / expected);
     const int n = static_cast<int>(std::min({std::max<int64_t>(wanted, 1), int64_t(kMaxChunkRays), end - begin}));
-    if (!forward(rays, begin, n, max_rows - used)) break;  // the slot is full
+    if (!forward(rays, begin, n, expected, max_rows - used)) break;  // the slot is full
     shade(rays, begin);
     order_samples();
     composite(begin, targets, loss, outputs, sums);
@@ -77,12 +77,13 @@ int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, con
 
 // Marches rays [begin, begin + n) to their ends, or as many of the first ones as fit; false when not one does.
 template <typename A>
-bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, int64_t max_rows) {
+bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, double samples_per_ray, int64_t max_rows) {
   const int64_t limit = std::min(tile_.capacity, max_rows);
+  const int shortest = std::clamp(static_cast<int>(samples_per_ray / kRoundsPerRay), kShortestRound, kLongestRound);
   tile_.begin(rays, begin, n);
   while (tile_.n_live > 0) {
     const int64_t space = (limit - tile_.n_rows) / tile_.n_live;
-    const int most = std::clamp(kRowsPerRound / tile_.n_live, kSamplesPerRound, kLongestRound);
+    const int most = std::clamp(kRowsPerRound / tile_.n_live, shortest, kLongestRound);
     if (space >= 1) {
       tile_.advance(static_cast<int>(std::min<int64_t>(most, space)));
       tile_.retire([](int32_t, float, float) { return true; });

@@ -33,7 +33,7 @@ class TrainTile {
               const FusedRayOutputs& outputs, float* gradients, SlotSums& sums);
 
  private:
-  bool forward(const FusedRays& rays, int64_t begin, int n, int64_t max_rows);
+  bool forward(const FusedRays& rays, int64_t begin, int n, double samples_per_ray, int64_t max_rows);
   void shade(const FusedRays& rays, int64_t begin);
   void order_samples();
   void composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss, const FusedRayOutputs& outputs,

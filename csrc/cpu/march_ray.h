@@ -54,7 +54,51 @@ NF_HD StepBlock test_steps(const OccupancyView& grid, const StepLattice& lattice
   return block;
 }
 
+// Moves up to kLanes rays, all at once, to their first step in a block that is not empty, or to their ends. Only for
+// one cascade and even steps.
+inline void enter_lanes(const OccupancyView& grid, const StepLattice& lattice, RayMarch* rays, int n) {
+  float origin[3][kLanes], direction[3][kLanes], inverse[3][kLanes], starts[kLanes], ends[kLanes];
+  for (int l = 0; l < kLanes; ++l) {
+    const RayMarch& ray = rays[l < n ? l : 0];
+    for (int axis = 0; axis < 3; ++axis) {
+      origin[axis][l] = ray.origin[axis];
+      direction[axis][l] = ray.direction[axis];
+      inverse[axis][l] = ray.inverse[axis];
+    }
+    starts[l] = ray.start;
+    ends[l] = l < n ? ray.t_far : -INFINITY;
+  }
+  const vf start = load(starts), t_far = load(ends);
+  vf d[3], inv[3];
+  for (int axis = 0; axis < 3; ++axis) d[axis] = load(direction[axis]), inv[axis] = load(inverse[axis]);
+  vi step{}, moving = splat(-1);
+  for (;;) {
+    const vf t = lattice.even_distance(start, to_float(step));
+    moving &= (t < t_far) & (step < kMaxLatticeSteps);
+    if (!any(moving)) break;
+    vf x[3];
+    vi cell[3];
+    for (int axis = 0; axis < 3; ++axis) {
+      x[axis] = madd(t, d[axis], load(origin[axis]));
+      cell[axis] = cell_along(grid, x[axis], vi{});
+    }
+    const vi block = block_index(grid, cell, vi{}) & moving;  // 0 for rays that may be anywhere
+    vi distance;
+    for (int l = 0; l < kLanes; ++l) distance[l] = grid.coarse[block[l]];
+    moving &= distance != 0;
+    const vf t_exit = exit_of_blocks(grid, x, d, inv, t, t_far, cell, distance, vi{});
+    step = select(moving, step_beyond(lattice.even_step_of(start, t_exit), step), step);
+  }
+  for (int l = 0; l < n; ++l) rays[l].step = step[l];
+}
+
 }  // namespace detail
+
+// Moves fresh rays over the empty space in front of them: next_samples would do the same, one ray at a time.
+inline void enter_rays(const OccupancyView& grid, const StepLattice& lattice, RayMarch* rays, int n) {
+  if (grid.n_cascades > 1 || lattice.cone_angle > 0) return;
+  for (int i = 0; i < n; i += kLanes) detail::enter_lanes(grid, lattice, rays + i, n - i < kLanes ? n - i : kLanes);
+}
 
 // Writes the next samples of the ray, at most n, and returns how many; fewer than n means that the ray has ended.
 // Intervals are [t_starts[i], t_ends[i]). `bitfield` is read in 4-byte words.

@@ -22,6 +22,8 @@ void sample_pixels(const SamplePixels<Value>& sample, int64_t n) {
   });
 }
 
+void over_background(const OverBackground& over, int64_t n) { parallel_for(n, over); }
+
 template void sample_pixels(const SamplePixels<uint8_t>&, int64_t);
 template void sample_pixels(const SamplePixels<float>&, int64_t);
 

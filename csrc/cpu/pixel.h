@@ -9,5 +9,6 @@ namespace nf::cpu {
 
 template <typename Value>
 void sample_pixels(const SamplePixels<Value>& sample, int64_t n);
+void over_background(const OverBackground& over, int64_t n);
 
 }  // namespace nf::cpu

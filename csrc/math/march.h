@@ -64,21 +64,27 @@ struct StepLattice {
     return cone_angle > 0 ? count(t) + jitter : madd(jitter, dt_min, t);
   }
 
-  // Distance of step i (a float or vf that holds an integer).
+  // Distance of step i (a float or vf that holds an integer); only for c = 0.
+  template <typename V>
+  NF_HD V even_distance(V start, V i) const {
+    return madd(i, detail::broadcast(dt_min, i), start);
+  }
   template <typename V>
   NF_HD V distance(float start, V i) const {
     const auto c = [i](float v) { return detail::broadcast(v, i); };
-    if (!(cone_angle > 0)) return madd(i, c(dt_min), c(start));
+    if (!(cone_angle > 0)) return even_distance(c(start), i);
     const V n = c(start) + i;
     const V middle = exponential(n * c(lambda));
     const V low = madd(n - c(n_a), c(dt_min), c(t_a)), high = madd(n - c(n_b), c(dt_max), c(t_b));
     return detail::select(n <= c(n_a), low, detail::select(n >= c(n_b), high, middle));
   }
 
-  // Step of a ray at distance t, as a real number.
-  NF_HD float step_of(float start, float t) const {
-    return cone_angle > 0 ? count(t) - start : (t - start) * steps_per_unit;
+  // Step of a ray at distance t, as a real number; only for c = 0.
+  template <typename V>
+  NF_HD V even_step_of(V start, V t) const {
+    return (t - start) * detail::broadcast(steps_per_unit, t);
   }
+  NF_HD float step_of(float start, float t) const { return cone_angle > 0 ? count(t) - start : even_step_of(start, t); }
 
   // Length of the step at distance t by its formula; equals the lattice's but for the two steps that hold t_a or t_b.
   template <typename V>
@@ -125,6 +131,33 @@ NF_HD RayMarch begin_march(const OccupancyView& grid, const StepLattice& lattice
   return ray;
 }
 
+// Distance at which a ray at t, in `cell` of `cascade` at position x, leaves the empty blocks around that cell; at most
+// t_far.
+template <typename V, typename I>
+NF_HD V exit_of_blocks(const OccupancyView& grid, const V* x, const V* direction, const V* inverse, V t, V t_far,
+                       const I* cell, I distance, I cascade) {
+  const auto whole = [t](int32_t v) { return detail::broadcast_int(v, t); };
+  const V cell_width = detail::float_of_bits((cascade + whole(127 - grid.log2_resolution)) << 23);
+  V t_exit = t_far;
+  for (int axis = 0; axis < 3; ++axis) {
+    const I corner = cell[axis] & whole(-kCoarseWidth);
+    const I ahead = min(corner + distance * kCoarseWidth, whole(grid.resolution()));
+    const I behind = max(corner - (distance - 1) * kCoarseWidth, whole(0));
+    const I border = detail::select(direction[axis] > detail::broadcast(0.0f, t), ahead, behind);
+    const V cells_ahead = detail::number_of(border) - cell_coordinate(grid, x[axis], cascade);
+    const V t_plane = madd(cells_ahead * cell_width, inverse[axis], t);
+    t_exit = detail::select(t_plane < t_exit, t_plane, t_exit);  // false for a direction of zero: inf or NaN
+  }
+  return t_exit;
+}
+
+// Number of the first step that may lie beyond the real step `exit`. A sixteenth of a step covers the rounding of the
+// exit: a step outside of the blocks is never skipped, one inside may be tested.
+template <typename V, typename I>
+NF_HD I step_beyond(V exit, I step) {
+  return max(step + 1, detail::truncate(min(exit + 0.9375f, detail::broadcast(1e9f, exit))));
+}
+
 // If the block of 8^3 cells around step `ray.step` (at distance t, position x, tested in `cascade`) is empty, moves the
 // ray to the first step that may lie outside of the empty blocks around it and returns true. Climbs to coarser cascades
 // while their block is empty.
@@ -132,34 +165,24 @@ NF_HD bool skip_empty_blocks(const OccupancyView& grid, const StepLattice& latti
                              const float* x, int32_t cascade) {
   int32_t cell[3];
   for (int axis = 0; axis < 3; ++axis) cell[axis] = cell_along(grid, x[axis], cascade);
-  int32_t distance = block_distance(grid, cell, cascade);
+  int32_t distance = grid.coarse[block_index(grid, cell, cascade)];
   if (distance == 0) return false;
   while (cascade + 1 < grid.n_cascades) {
     int32_t above[3];
     for (int axis = 0; axis < 3; ++axis) above[axis] = cell_along(grid, x[axis], cascade + 1);
-    const int32_t distance_above = block_distance(grid, above, cascade + 1);
+    const int32_t distance_above = grid.coarse[block_index(grid, above, cascade + 1)];
     if (distance_above == 0) break;
     for (int axis = 0; axis < 3; ++axis) cell[axis] = above[axis];
     distance = distance_above;
     ++cascade;
   }
-  const float cell_width = bits_float(static_cast<uint32_t>(127 - grid.log2_resolution + cascade) << 23);
-  float t_exit = ray.t_far;
-  for (int axis = 0; axis < 3; ++axis) {
-    const int32_t corner = cell[axis] & -kCoarseWidth;
-    const int32_t border = ray.direction[axis] > 0 ? min(corner + distance * kCoarseWidth, grid.resolution())
-                                                   : max(corner - (distance - 1) * kCoarseWidth, 0);
-    const float cells_ahead = static_cast<float>(border) - cell_coordinate(grid, x[axis], cascade);
-    const float t_plane = madd(cells_ahead * cell_width, ray.inverse[axis], t);
-    if (t_plane < t_exit) t_exit = t_plane;  // false for a direction of zero: inf or NaN
-  }
+  float t_exit = exit_of_blocks(grid, x, ray.direction, ray.inverse, t, ray.t_far, cell, distance, cascade);
   // Where the step grows past half a cell of this cascade, samples are tested in a coarser one.
   if (lattice.cone_angle > 0 && cascade + 1 < grid.n_cascades) {
+    const float cell_width = detail::float_of_bits((127 - grid.log2_resolution + cascade) << 23);
     t_exit = min(t_exit, cell_width / (2 * lattice.cone_angle));
   }
-  // A sixteenth of a step covers the rounding of t_exit: a step outside is never skipped, one inside may be tested.
-  const float next = min(lattice.step_of(ray.start, t_exit) + 0.9375f, 1e9f);
-  ray.step = max(ray.step + 1, static_cast<int32_t>(next));
+  ray.step = step_beyond(lattice.step_of(ray.start, t_exit), ray.step);
   return true;
 }
 

@@ -28,12 +28,16 @@ NF_HD int32_t truncate(float x) { return static_cast<int32_t>(x); }
 NF_HD float magnitude(float x) { return bits_float(float_bits(x) & 0x7fffffffu); }
 NF_HD int32_t broadcast_int(int32_t x, float) { return x; }
 NF_HD float float_of_bits(int32_t x) { return bits_float(static_cast<uint32_t>(x)); }
+NF_HD float number_of(int32_t x) { return static_cast<float>(x); }
+NF_HD int32_t select(bool mask, int32_t a, int32_t b) { return mask ? a : b; }
 #ifndef __CUDACC__
 NF_HD vi raw_bits(vf x) { return bits(x); }
 NF_HD vi truncate(vf x) { return __builtin_convertvector(x, vi); }
 NF_HD vf magnitude(vf x) { return from_bits(bits(x) & 0x7fffffff); }
 NF_HD vi broadcast_int(int32_t x, vf) { return splat(x); }
 NF_HD vf float_of_bits(vi x) { return from_bits(x); }
+NF_HD vf number_of(vi x) { return to_float(x); }
+NF_HD vi select(vi mask, vi a, vi b) { return nf::select(mask, a, b); }
 #endif
 }  // namespace detail
 
@@ -114,11 +118,13 @@ NF_HD I cell_index(const OccupancyView& grid, const V* x, I cascade) {
   return code | cascade << 3 * grid.log2_resolution;
 }
 
-// Entry of `coarse` for the block that holds a cell.
-NF_HD int32_t block_distance(const OccupancyView& grid, const int32_t* cell, int32_t cascade) {
-  const int32_t bits = grid.log2_resolution - kCoarseShift / 3;  // of a block's coordinate
-  const int32_t row = (cascade << bits | cell[2] / kCoarseWidth) << bits | cell[1] / kCoarseWidth;
-  return grid.coarse[row << bits | cell[0] / kCoarseWidth];
+// Where `coarse` holds the distance of the block around a cell.
+template <typename I>
+NF_HD I block_index(const OccupancyView& grid, const I* cell, I cascade) {
+  constexpr int32_t shift = kCoarseShift / 3;
+  const int32_t bits = grid.log2_resolution - shift;  // of a block's coordinate
+  const I row = (cascade << bits | cell[2] >> shift) << bits | cell[1] >> shift;
+  return row << bits | cell[0] >> shift;
 }
 
 // Corner of a cell with the lowest coordinates, and its width, in unit space; `cell` counts over all cascades.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random pixels of many images as training rays: choose a pixel, build its ray, fetch its colour. Images are divided
+// Random pixels of many images as training rays: choose a pixel, build its ray, fetch its colour, put it over a
+// background. Images are divided
 // into blocks of 8 x 8 pixels; a pixel is drawn uniformly among those of the listed blocks that lie in the image and
 // are not masked. Random numbers are counted by (seed, step, ray): the same pixels for any number of threads.
 #pragma once
@@ -15,6 +16,7 @@ namespace nf {
 
 constexpr int kPixelBlock = 8;          // pixels per side of a block
 constexpr uint32_t kPixelStream = 3;    // of random_stream
+constexpr uint32_t kBackgroundStream = 4;
 constexpr uint32_t kPixelAttempts = 8;  // draws before the first valid pixel of the last block is searched for
 
 // All images one after the other, rows of pixels, channels together: grey, grey + alpha, RGB or RGBA.
@@ -119,6 +121,23 @@ struct SamplePixels {
   }
 
   NF_HD void operator()(int64_t i) const { write(i, pick(static_cast<uint64_t>(i))); }
+};
+
+// Straight alpha over one colour for all or, without it, over a random one for each: rgb = a c + (1 - a) b.
+struct OverBackground {
+  const float* rgba;   // [n, 4]
+  const float* color;  // [3] or null
+  uint64_t stream;
+  float* rgb;         // [n, 3]
+  float* background;  // [n, 3]
+  NF_HD void operator()(int64_t i) const {
+    const float alpha = rgba[4 * i + 3];
+    for (uint32_t c = 0; c < 3; ++c) {
+      const float behind = color ? color[c] : random_uniform(stream, static_cast<uint64_t>(i), c);
+      background[3 * i + c] = behind;
+      rgb[3 * i + c] = alpha * rgba[4 * i + c] + (1.0f - alpha) * behind;
+    }
+  }
 };
 
 }  // namespace nf

@@ -21,6 +21,7 @@ from torch import Tensor
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.poses import rigid_pose
+from neurfield.checks import is_number, shown
 from neurfield.errors import UserError
 
 NGP_SCALE, NGP_OFFSET = 0.33, (0.5, 0.5, 0.5)
@@ -89,7 +90,7 @@ def _nerfstudio(path: Path, content: dict[str, Any]) -> CameraPath:
     poses = torch.stack([_pose(path, i, frame) for i, frame in enumerate(frames)])
     focal = [_focal(path, _entry(path, i, frame), height) for i, frame in enumerate(frames)]
     cameras = _with_focal(Cameras.pinhole(poses, 1.0, width, height), torch.tensor(focal))
-    times = [float(frame.get("render_time", 0.0) or 0.0) for frame in frames]
+    times = [_time(path, i, frame) for i, frame in enumerate(frames)]
     notes = [f"{path.name}: the crop is ignored"] if content.get("crop") else []
     fps = _number(path, content, "fps", 0.001, 1000) if "fps" in content else None
     return CameraPath(replace(cameras, times=torch.tensor(times)), fps, notes)
@@ -143,6 +144,13 @@ def _with_focal(cameras: Cameras, focal: Tensor) -> Cameras:
     return replace(cameras, intrinsics=torch.cat([focal[:, None].expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1))
 
 
+def _time(path: Path, i: int, frame: dict[str, Any]) -> float:
+    time = frame.get("render_time")
+    if time is not None and not is_number(time):
+        raise UserError(f"{path}: frame {i}: expected a finite number for 'render_time', found {shown(time)}")
+    return float(time or 0.0)
+
+
 def _check_count(path: Path, name: str, frames: list[Any]) -> None:
     if not 1 <= len(frames) <= MAX_FRAMES:
         raise UserError(f"{path}: expected 1 ... {MAX_FRAMES} frames in {name!r}, found {len(frames)}")
@@ -154,14 +162,10 @@ def _entry(path: Path, i: int, frame: Any) -> dict[str, Any]:
     return frame
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _number(path: Path, content: dict[str, Any], name: str, low: float, high: float) -> float:
     value: Any = content.get(name)
-    if not _is_number(value) or not low <= value <= high:
-        raise UserError(f"{path}: expected a number {low:g} ... {high:g} for {name!r}, found {value!r}")
+    if not is_number(value) or not low <= value <= high:
+        raise UserError(f"{path}: expected a number {low:g} ... {high:g} for {name!r}, found {shown(value)}")
     return float(value)
 
 
@@ -169,6 +173,6 @@ def _numbers(path: Path, i: int, frame: dict[str, Any], name: str, count: int) -
     values = frame.get(name)
     if isinstance(values, list) and values and isinstance(values[0], list):
         values = [value for row in values if isinstance(row, list) for value in row]
-    if not isinstance(values, list) or len(values) != count or not all(map(_is_number, values)):
+    if not isinstance(values, list) or len(values) != count or not all(map(is_number, values)):
         raise UserError(f"{path}: frame {i}: expected {count} finite numbers for {name!r}, found {str(values)[:60]}")
     return [float(value) for value in values]

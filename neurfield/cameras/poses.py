@@ -26,12 +26,13 @@ def rigid_pose(matrix: object) -> Array:
     """
     try:
         pose = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("expected a 4x4 matrix of numbers") from None
     if pose.shape not in ((4, 4), (3, 4)):
         raise ValueError(f"expected a 4x4 matrix, got shape {list(pose.shape)}")
-    if not np.isfinite(pose).all():
-        row, column = np.argwhere(~np.isfinite(pose))[0]
+    usable = np.abs(pose) <= np.finfo(np.float32).max  # what cameras hold; false for NaN
+    if not usable.all():
+        row, column = np.argwhere(~usable)[0]
         raise ValueError(f"the pose is not finite: {pose[row, column]} in row {row}, column {column}")
     if pose.shape == (4, 4) and np.abs(pose[3] - [0, 0, 0, 1]).max() > ORTHONORMAL_TOLERANCE:
         raise ValueError(f"the last row of a pose is 0 0 0 1, got {' '.join(f'{x:g}' for x in pose[3])}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield data info|make|download`: a report on a data set, the project's own scenes, public sets."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import tyro
 
 from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
-from neurfield.files import atomic_path
+from neurfield.files import atomic_folder, atomic_path, refuse_existing
 
 if TYPE_CHECKING:
     from neurfield.data.report import Report
@@ -26,7 +27,7 @@ class InfoOptions:
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file."""
     output: Path | None = None
-    """Picture of the cameras; default: NAME-cameras.png in the current folder."""
+    """Picture of the cameras, replaced if it exists; default: NAME-cameras.png in the current folder."""
     load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
     """How to read the data."""
 
@@ -46,7 +47,7 @@ class MakeOptions:
     mesh_resolution: int = 288
     """Cells of the ground-truth mesh along its longest side."""
     overwrite: bool = False
-    """Replace an existing folder."""
+    """Replace a folder that this command has made."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class DownloadOptions:
     url: str | None = None
     """Another address of the same file: a mirror, or file:///PATH of what a browser has fetched."""
     sha256: str | None = None
-    """Expected hash of the file."""
+    """Expected hash of the file; default: that of the first download, kept in OUTPUT.sha256."""
     verify: bool = True
-    """--no-verify takes the file without a hash, which is then printed."""
+    """--no-verify takes the file whatever its hash is."""
     max_gigabytes: float = 64.0
     """Refuse to fetch or unpack more."""
 
@@ -88,11 +89,12 @@ def info(options: InfoOptions) -> int:
     from neurfield.data.load import read_manifest
     from neurfield.data.report import describe
 
+    if options.output and options.output.suffix.lower() != ".png":
+        raise UserError(f"{options.output}: the picture of the cameras is a PNG, expected a name that ends in .png")
     manifest = read_manifest(options.data, options.load)
-    _print(describe(manifest))
     output = options.output or Path(f"{manifest.name}-cameras.png")
-    if output.suffix.lower() != ".png":
-        raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
+    refuse_existing(output, overwrite=True)
+    _print(describe(manifest))
     with atomic_path(output) as temporary:
         draw(manifest).save(temporary)
     print(f"picture of the cameras: {output}")
@@ -144,7 +146,7 @@ def make(options: MakeOptions) -> int:
 def download(options: DownloadOptions) -> int:
     from neurfield.cli._console import Progress
     from neurfield.data.archive import extract
-    from neurfield.data.download import fetch
+    from neurfield.data.download import fetch, is_sha256, keep_hash, read_hash
     from neurfield.data.public_sets import PUBLIC_SETS
     from neurfield.registry import lookup
 
@@ -153,26 +155,28 @@ def download(options: DownloadOptions) -> int:
             print(f"{name:18} {public.about}\n{'':18} {public.page}")
         return 0
     public = lookup(PUBLIC_SETS, options.name, "public data set")
-    sha256 = options.sha256 or public.sha256
-    if sha256 is None and options.verify:
-        raise UserError(
-            f"{options.name}: its authors publish no hash; give one with --sha256, or --no-verify to take the file as "
-            f"it is (licence and description: {public.page})"
-        )
-    if sha256 is not None and (len(sha256) != 64 or not set(sha256.lower()) <= set("0123456789abcdef")):
-        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {sha256!r}")
+    if options.sha256 is not None and not is_sha256(options.sha256):
+        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {options.sha256!r}")
     output = options.output or Path("data") / options.name
     if output.exists():
         raise UserError(f"{output} exists; give another --output, or remove it")
+    hash_file = output.with_name(f"{output.name}.sha256")
+    expected = (options.sha256 or public.sha256 or read_hash(hash_file)) if options.verify else None
     max_bytes = int(options.max_gigabytes * 1e9)
-    target = output / public.file if public.file else output.with_name(f"{output.name}.archive")
+    url = options.url or public.url
+    target = output.with_name(f"{output.name}.download")  # beside it, so that a broken download leaves no folder
     with Progress(f"fetching {options.name}") as progress:
-        found = fetch(options.url or public.url, target, sha256 if options.verify else None, max_bytes, progress.update)
-    print(f"SHA-256 {found}" + ("" if options.verify else " (not verified)"))
-    if public.file is None:
+        found = fetch(url, target, expected, max_bytes, progress.update)
+    if public.file:
+        with atomic_folder(output) as folder:
+            shutil.move(target, folder / public.file)
+    else:
         with Progress(f"unpacking {options.name}") as progress:
             extract(target, output, max_bytes, progress.update)
         target.unlink()
+    keep_hash(hash_file, found, url)
+    verified = "as expected" if expected else f"not verified; kept in {hash_file}, later downloads must have it"
+    print(f"SHA-256 {found}, {verified}")
     print(f"{options.name} is in {output}; licence and description: {public.page}")
     for path in _data_sets(output, SEARCH_DEPTH):
         print(f"  {path}")

@@ -21,14 +21,14 @@ class EvalOptions:
     split: str = "test"
     """Views to measure."""
     output: Path | None = None
-    """JSON file; default: standard output."""
+    """JSON file, replaced if it exists; default: standard output."""
     data: Path | None = None
     """Where the images are now; default: where they were when the run was trained."""
 
 
 def run(options: EvalOptions) -> int:
     if options.output:
-        refuse_existing(options.output, overwrite=not options.output.is_dir())
+        refuse_existing(options.output, overwrite=True)
     trained = load(options.run)
     with Progress(f"measure {options.split}") as progress:
         data = str(options.data) if options.data else None

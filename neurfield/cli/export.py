@@ -22,13 +22,15 @@ class ExportOptions:
     output: Path
     """File to write: .glb, .ply or .obj."""
     resolution: int = 256
-    """Cells along the longest side of the scene."""
+    """Cells along the longest side of what is there."""
     level: Annotated[str, tyro.conf.arg(metavar="auto|FLOAT")] = "auto"
     """Density per world unit that counts as surface; auto: from the opacity along the training views' rays."""
     frame: Literal["world", "unit"] = "world"
     """world: that of the input data; unit: the field's own cube."""
     min_component: float = 0.01
     """Drop pieces with fewer triangles than this share of the largest piece."""
+    extent: int = 1
+    """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
     overwrite: bool = False
     """Replace a file that exists."""
 
@@ -39,7 +41,7 @@ def run(options: ExportOptions) -> int:
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
-            options.overwrite, progress.update,
+            options.extent, options.overwrite, progress.update,
         )  # fmt: skip
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
@@ -48,6 +50,9 @@ def run(options: ExportOptions) -> int:
         f"{found.n_vertices} vertices, {found.n_faces} triangles, {found.n_components} pieces, {closed}; "
         f"level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
     )
+    if done.is_cut:
+        box = trained.grid.aabb_scale
+        print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {box} looks at all of it")
     return 0
 
 

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield render`: a split, an orbit or a camera path of a trained run, as a folder of pictures or as a video."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-import torch
 import tyro
-from torch import Tensor
 
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
@@ -18,15 +14,11 @@ from neurfield.cli._console import Progress
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
-from neurfield.files import atomic_folder, atomic_path, refuse_existing
-from neurfield.rendering import video
-from neurfield.rendering.outputs import OUTPUTS, depth_map, depth_range, picture
-from neurfield.rendering.video import VideoWriter
-from neurfield.rendering.writers import FolderWriter, import_openexr
+from neurfield.export.views import DEFAULT_FPS, check_views_export, export_views, is_video
+from neurfield.rendering.outputs import DEPTH_KINDS
+from neurfield.rendering.renderer import OUTPUTS
+from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.run import Run, load
-
-OutputName = Literal["rgb", "depth", "normal", "accumulation"]
-DEFAULT_FPS = 30.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +35,8 @@ class RenderOptions:
     """This many views from the first to the last training view."""
     camera_path: Path | None = None
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
-    outputs: tuple[OutputName, ...] = ("rgb",)
-    """Any of rgb depth normal accumulation; a video shows them side by side."""
+    outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
+    """What to show; a video has them side by side."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
     elevation: float | None = None
@@ -53,12 +45,12 @@ class RenderOptions:
     """Pictures per second of a video (default: the camera path's, else 30)."""
     seconds: float | None = None
     """Length of an instant-ngp path (default: one second per keyframe)."""
-    depth_format: Literal["npy", "exr", "png"] = "npy"
+    depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
     """npy and exr: float32 world units; png: 16-bit millimetres."""
-    depth_kind: Literal["z", "ray"] = "z"
+    depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
     """z: along the optical axis; ray: distance from the camera."""
     overwrite: bool = False
-    """Replace an output that exists."""
+    """Replace a video, or a folder that this command has made."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +68,12 @@ def run(options: RenderOptions) -> int:
     views, notes = choose_views(trained, options)
     for note in notes:
         print(note)
-    target = _video(options, views) if options.output.suffix in video.SUFFIXES else _folder(options)
-    with Progress("render") as progress, target as writer:
-        for i, (name, values, camera) in enumerate(render_views(trained, views, options)):
-            writer.add(name, values, camera)
-            progress.update((i + 1) / len(views.names), f"{i + 1}/{len(views.names)} views")
-    kind = "a video of " if options.output.suffix in video.SUFFIXES else ""
+    with Progress("render") as progress:
+        export_views(
+            trained, options.output, views.cameras, options.outputs, views.names, views.fps, options.depth_format,
+            options.depth_kind, options.overwrite, progress.update,
+        )  # fmt: skip
+    kind = "a video of " if is_video(options.output) else ""
     print(f"{kind}{len(views.names)} views ({', '.join(options.outputs)}) written to {options.output}")
     return 0
 
@@ -91,17 +83,14 @@ def _check(options: RenderOptions) -> None:
     sources = [options.split, options.orbit, options.interpolate, options.camera_path]
     if sum(source is not None for source in sources) > 1:
         raise UserError("give one of --split, --orbit, --interpolate and --camera-path")
-    if not options.outputs or len(set(options.outputs)) < len(options.outputs):
-        raise UserError(f"--outputs needs different names of {', '.join(OUTPUTS)}")
     if not 1 <= options.downscale_factor <= 1024:
         raise UserError(f"--downscale-factor must be 1 ... 1024, got {options.downscale_factor:g}")
-    if options.fps is not None and not 0 < options.fps <= video.MAX_FPS:
-        raise UserError(f"--fps must be above 0 and at most {video.MAX_FPS:g}, got {options.fps:g}")
     if options.seconds is not None and not 0 < options.seconds <= 3600:
         raise UserError(f"--seconds must be above 0 and at most 3600, got {options.seconds:g}")
-    if options.depth_format == "exr" and "depth" in options.outputs:
-        import_openexr()
-    refuse_existing(options.output, options.overwrite)
+    fps = DEFAULT_FPS if options.fps is None else options.fps
+    check_views_export(
+        options.output, options.outputs, fps, options.depth_format, options.depth_kind, options.overwrite
+    )
 
 
 def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]]:
@@ -132,47 +121,3 @@ def ngp_frame(normalization: Normalization, load: LoadOptions) -> tuple[float, t
     """Scale and offset with which instant-ngp reads the data of a run: those of the file if it gives any."""
     is_of_file = normalization.source == "given" and load.scale is None and load.offset is None
     return (normalization.scale, normalization.offset) if is_of_file else (NGP_SCALE, NGP_OFFSET)
-
-
-def render_views(
-    trained: Run, views: Views, options: RenderOptions
-) -> Iterator[tuple[str, dict[str, Tensor], Cameras]]:
-    """Name, outputs and camera of each view, rendered when asked for."""
-    needed = {OUTPUTS[name] for name in options.outputs} | ({"acc"} if "depth" in options.outputs else set())
-    for i, name in enumerate(views.names):
-        camera = views.cameras[i]
-        result = trained.render(camera, sorted(needed))
-        values: dict[str, Tensor] = {output: result[OUTPUTS[output]] for output in options.outputs}
-        if "depth" in values:
-            values["depth"] = depth_map(result, camera, options.depth_kind)
-        yield name, values, camera
-
-
-@contextmanager
-def _folder(options: RenderOptions) -> Iterator[FolderWriter]:
-    with atomic_folder(options.output) as folder:
-        writer = FolderWriter(folder, options.outputs, options.depth_format, options.depth_kind)
-        yield writer
-        writer.close()
-
-
-class _SideBySide:
-    """Puts the outputs of a view next to each other; the first view decides the colours of depth."""
-
-    def __init__(self, writer: VideoWriter) -> None:
-        self._writer = writer
-        self._range: tuple[float, float] | None = None
-
-    def add(self, name: str, values: dict[str, Tensor], camera: Cameras) -> None:
-        if "depth" in values and self._range is None:
-            self._range = depth_range(values["depth"])
-        near, far = self._range or (0.0, 1.0)
-        self._writer.add(torch.cat([picture(output, value, near, far) for output, value in values.items()], dim=1))
-
-
-@contextmanager
-def _video(options: RenderOptions, views: Views) -> Iterator[_SideBySide]:
-    if len({tuple(size) for size in views.cameras.sizes.tolist()}) > 1:
-        raise UserError("the views have different sizes, which a video cannot have; give a folder as --output")
-    with atomic_path(options.output) as temporary, VideoWriter(temporary, views.fps) as writer:
-        yield _SideBySide(writer)

@@ -9,19 +9,20 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from neurfield import config as configuration
 from neurfield.cli._console import Progress, duration
-from neurfield.data.load import cameras, decode, read_manifest
-from neurfield.data.options import LoadOptions
+from neurfield.data.load import cameras, decode, locate, read_manifest
+from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
-from neurfield.run import from_trainer
-from neurfield.training import checkpoint
+from neurfield.registry import nearest
+from neurfield.run import check_measurable, from_trainer
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
-from neurfield.training.method import RunConfig, default_preset, load_method
+from neurfield.training.memory_plan import plan_training
+from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
+from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.schedule import process_age
 from neurfield.training.session import Session, ViewSet
@@ -46,79 +47,110 @@ class TrainOptions:
     """Budget in steps; with both, the first one that is used up ends the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
-    seed: int = 42
-    """Of all random numbers."""
+    seed: int | None = None
+    """Of all random numbers; default: 42."""
     resume: bool = False
     """Continue the newest run of this experiment and method (or the one named by --timestamp) to its budget."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Override the method: --set optimizer.learning_rate=0.01 training.n_samples=65536"""
     eval_split: str = "test"
-    """Measured at the end; 'none' measures nothing."""
+    """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
     """Also measure about so often while training; that time does not count towards the budget."""
-    load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
+    load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
     """How to read the data."""
 
 
 def run(options: TrainOptions) -> int:
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
-    manifest = read_manifest(options.data, options.load)
-    config = _config(options, manifest.name, device)
-    resumed = None
-    if options.resume:
-        folder = newest_run(options.output_dir, config.experiment_name, config.method.name, options.timestamp)
-        resumed = folder.checkpoints()[-1]
-        config = _resumed_config(config, resumed)
+    _check(options)
+    method = load_method(options.method or default_preset(device), options.set)
+    source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
+    place = (options.output_dir, options.experiment_name or name, method.name, options.timestamp)
+    folder = newest_run(*place) if options.resume else new_run(*place)
+    resumed = newest_whole(folder, _say) if options.resume else None
+    if resumed:
+        resumed.check_request(options.seed, load.with_defaults(vars(resumed.config.load)))
+    manifest = dataclasses.replace(read_manifest(source, resumed.config.load if resumed else load), name=name)
+    views = _all_views(manifest)
+    if resumed:
+        resumed.check_views(views)
+        views = resumed.views
+        config = resumed.with_budget(options.max_seconds, options.max_num_iterations)
+        config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
-        folder = new_run(options.output_dir, config.experiment_name, config.method.name, options.timestamp)
+        config = _config(options, manifest, method, device)
     _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         _say(f"note: {note}")
     norm = manifest.normalization
     _say(f"unit space ({norm.source}): x * {norm.scale:.6g} + {_numbers(norm.offset)}, box of side {norm.aabb_scale}")
-    trainer = Trainer(decode(manifest.only(("train",))), config, start, report=_say)
-    _say(describe(trainer.memory_plan()))
-    views = _all_views(manifest)
-    session = Session(trainer, views, folder, resumed)
+    test = _views_to_measure(options, manifest)
+    train = manifest.only(("train",))
+    _say(describe(plan_training(train, test, config.method)))
+    trainer = Trainer(decode(train), config, start, report=_say)
+    session = Session(trainer, views, folder, resumed.path if resumed else None)
     _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
-    _train(trainer, session, options, manifest)
+    _train(trainer, session, options, test)
     _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
     if trainer.interrupted:
         _say("interrupted; continue with --resume")
         return 1
-    if options.eval_split != "none" and manifest.splits.get(options.eval_split):
-        _evaluate(trainer, session, views, options, manifest)
+    if test:
+        _evaluate(trainer, session, views, options.eval_split, test)
     return 0
 
 
-def _config(options: TrainOptions, name: str, device: Literal["cpu", "cuda"]) -> RunConfig:
+def _check(options: TrainOptions) -> None:
+    """Refuses what can be refused before anything is read."""
     if options.resume and options.set:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
         if value is not None and not value >= 0:
             raise UserError(f"--{flag}: expected at least 0, got {value}")
+    names = ("none", *SPLITS)
+    if options.eval_split not in names:
+        hint = nearest(options.eval_split, names)
+        raise UserError(f"--eval-split: unknown split {options.eval_split!r}{hint} (valid: {', '.join(names)})")
+    if options.seconds_per_eval is not None:
+        if not options.seconds_per_eval > 0:
+            raise UserError(f"--seconds-per-eval: expected more than 0, got {options.seconds_per_eval}")
+        if options.eval_split == "none":
+            raise UserError(
+                "--seconds-per-eval needs views to measure, and --eval-split is none; leave one of them out"
+            )
+
+
+def _config(
+    options: TrainOptions, manifest: Manifest, method: MethodConfig, device: Literal["cpu", "cuda"]
+) -> RunConfig:
     return RunConfig(
-        data=str(options.data),
-        load=options.load,
-        experiment_name=options.experiment_name or name,
-        method=load_method(options.method or default_preset(device), options.set),
+        data=manifest.source,
+        load=manifest.options,
+        experiment_name=options.experiment_name or manifest.name,
+        method=method,
         max_seconds=options.max_seconds,
         max_num_iterations=options.max_num_iterations,
-        seed=options.seed,
+        seed=RunConfig.seed if options.seed is None else options.seed,
         device=device,
     )
 
 
-def _resumed_config(asked: RunConfig, path: Path) -> RunConfig:
-    """The configuration of the checkpoint, with the new budget if one was given."""
-    stored = configuration.from_dict(RunConfig, checkpoint.load_header(path).get("config", {}), str(path))
-    if asked.max_seconds is None and asked.max_num_iterations is None:
-        return stored
-    return dataclasses.replace(stored, max_seconds=asked.max_seconds, max_num_iterations=asked.max_num_iterations)
+def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | None:
+    """The views of --eval-split; None where there are none and none were asked for."""
+    split = options.eval_split
+    if split == "none":
+        return None
+    if not manifest.splits.get(split) and split == TrainOptions.eval_split and options.seconds_per_eval is None:
+        _say(f"note: no {split} views, nothing will be measured")
+        return None
+    test = manifest.only((split,))
+    check_measurable(f"--eval-split {split}", cameras(test.views))
+    return test
 
 
-def _train(trainer: Trainer, session: Session, options: TrainOptions, manifest: Manifest) -> None:
+def _train(trainer: Trainer, session: Session, options: TrainOptions, test: Manifest | None) -> None:
     eval_due = options.seconds_per_eval
     eval_scene: Scene | None = None
 
@@ -126,10 +158,10 @@ def _train(trainer: Trainer, session: Session, options: TrainOptions, manifest: 
         nonlocal eval_due, eval_scene
         rates.add(report)
         progress.update(report.progress, rates.text(report))
-        if eval_due is not None and report.seconds >= eval_due and options.seconds_per_eval:
+        if test and eval_due is not None and options.seconds_per_eval and report.seconds >= eval_due:
             pause = time.monotonic()
-            eval_scene = eval_scene or decode(manifest.only((options.eval_split,)))
-            result = evaluate(trainer.renderer, eval_scene, options.eval_split)
+            eval_scene = eval_scene or decode(test)
+            result = evaluate(from_trainer(trainer, session.views).renderer, eval_scene, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
@@ -160,13 +192,13 @@ class _Rates:
         return self._text
 
 
-def _evaluate(trainer: Trainer, session: Session, views: ViewSet, options: TrainOptions, manifest: Manifest) -> None:
-    scene = decode(manifest.only((options.eval_split,)))
-    with Progress(f"measure {options.eval_split}") as progress:
+def _evaluate(trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest) -> None:
+    scene = decode(test)
+    with Progress(f"measure {split}") as progress:
         renderer = from_trainer(trainer, views).renderer
-        result = evaluate(renderer, scene, options.eval_split, lambda i, n, _: progress.update(i / n))
-    session.write_metrics(_scalars(result, options.eval_split) | {"seconds": trainer.clock.seconds()})
-    _say(f"{options.eval_split}: {_summary(result)}")
+        result = evaluate(renderer, scene, split, lambda i, n, _: progress.update(i / n))
+    session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
+    _say(f"{split}: {_summary(result)}")
 
 
 def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:

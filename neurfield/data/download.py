@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from neurfield.errors import MachineError, UserError
+from neurfield.files import atomic_write
 
 CHUNK = 1 << 18
 TIMEOUT = 60.0  # seconds without a byte
@@ -67,6 +68,33 @@ def file_sha256(path: Path) -> str:
     """Of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_hash(path: Path) -> str | None:
+    """The hash that `keep_hash` left in a file, None where there is no file.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    try:
+        words = path.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        words = []
+    if not words or not is_sha256(words[0]):
+        raise UserError(f"{path}: expected a SHA-256; remove the file to take the next download as it is")
+    return words[0]
+
+
+def keep_hash(path: Path, sha256: str, url: str) -> None:
+    """Writes down what a download had, in the layout of sha256sum."""
+    with atomic_write(path) as file:
+        file.write(f"{sha256}  {url}\n".encode())
+
+
+def is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text.lower()) <= set("0123456789abcdef")
 
 
 def _fetch_all(url: str, part: Path, max_bytes: int, progress: Callable[[float, str], None], pause: float) -> None:

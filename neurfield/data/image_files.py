@@ -50,6 +50,8 @@ BROKEN = (
     Image.DecompressionBombError,
 )
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND\xae\x42\x60\x82"
+JPEG_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,10 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def read_header(path: Path, max_megapixels: float) -> ImageHeader:
-    """Size and kind of an image file, without decoding it.
+    """Size and kind of an image file, without decoding it, unless its end is missing.
 
     Raises:
-        UserError: unreadable, no image of a known kind, or larger than `max_megapixels`.
+        UserError: unreadable, truncated, no image of a known kind, or larger than `max_megapixels`.
     """
     if path.suffix.lower() == ".exr":
         width, height, channels, n_pixels = exr.size_and_channels(path)
@@ -127,6 +129,8 @@ def read_header(path: Path, max_megapixels: float) -> ImageHeader:
             f"{path}: the image has {n_pixels / 1e6:.1f} megapixels ({header.width} x {header.height}), more than the "
             f"{max_megapixels:g} allowed; raise --max-megapixels if it is meant"
         )
+    if not header.is_float and not _has_end(path):
+        read_pixels(path, header)  # only decoding tells a truncated file from one with something behind the picture
     return header
 
 
@@ -181,6 +185,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{path}: the image is broken or truncated ({reason}); copy or export it again") from None
 
 
+def _has_end(path: Path) -> bool:
+    """Whether a PNG, JPEG or WebP file ends as it should: a test view that is cut off is noticed before training."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        file.seek(max(size - 8, 0))
+        tail = file.read()
+    if head == PNG_SIGNATURE:
+        return tail == PNG_END
+    return tail[-2:] == JPEG_END or (head[:4] == b"RIFF" and int.from_bytes(head[4:], "little") + 8 <= size)
+
+
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode the whole image to look behind the pixels
@@ -202,8 +218,11 @@ def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
     else:
         import av
 
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-            has_alpha = image.mode in ("RGBA", "LA")
-            wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
+        try:
+            with av.open(str(path)) as container:
+                (frame,) = container.decode(video=0)
+        except av.error.FFmpegError:
+            raise ValueError("its 16-bit colours cannot be decoded") from None
+        has_alpha = image.mode in ("RGBA", "LA")
+        wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
     return ((wide + 128) // 257).astype(np.uint8)

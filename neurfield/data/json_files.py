@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.cameras.poses import rigid_pose
+from neurfield.checks import is_number, shown
 from neurfield.data import lens
-from neurfield.data.options import is_number
 from neurfield.data.views import Frame
 from neurfield.errors import UserError
 
 # A frame takes about 1 kB: this is room for a quarter of a million views.
 MAX_JSON_BYTES = 256 << 20
+MAX_SHOWN = 200  # characters of a path that a message repeats
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -57,8 +58,8 @@ def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
         raise UserError(f"{where}: expected an object with file_path and transform_matrix, got {type(entry).__name__}")
     name = entry.get("file_path")
     if not isinstance(name, str) or not name:
-        raise UserError(f"{where}: file_path must be the path of an image, got {name!r}")
-    where = f"{where} ({name})"
+        raise UserError(f"{where}: file_path must be the path of an image, got {shown(name)}")
+    where = f"{where} ({name if len(name) <= MAX_SHOWN else shown(name)})"
     if "transform_matrix" not in entry:
         raise UserError(
             f"{where}: no transform_matrix (poses at the start and end of a rolling shutter are not supported)"
@@ -69,8 +70,8 @@ def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
         raise UserError(f"{where}: transform_matrix: {error}") from None
     time = entry.get("time", 0.0)
     if not is_number(time) or not 0 <= time <= 1:
-        raise UserError(f"{where}: time must be a number from 0 to 1, got {time!r}")
+        raise UserError(f"{where}: time must be a number from 0 to 1, got {shown(time)}")
     mask = entry.get("mask_path")
     if mask is not None and not isinstance(mask, str):
-        raise UserError(f"{where}: mask_path must be the path of an image, got {mask!r}")
+        raise UserError(f"{where}: mask_path must be the path of an image, got {shown(mask)}")
     return Frame(name, where, pose, lens.parse(entry, shared, where), float(time), mask)

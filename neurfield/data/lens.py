@@ -4,7 +4,7 @@
 Keys stand in the frame or, shared, at the top of the file; a frame's own ones win. Focal lengths, in order of
 preference: `fl_x fl_y` (pixels), `x_fov y_fov` (degrees), `camera_angle_x camera_angle_y` (radians). Distortion
 (`k1 k2 k3 k4 p1 p2`) is never dropped: coefficients that are not zero make a camera `opencv`, whatever its model is
-called, unless it is a fisheye.
+called, unless it is a fisheye. A fisheye has `k1 ... k4` alone, as in OpenCV.
 """
 
 import math
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurfield.cameras.cameras import CAMERA_MODELS
-from neurfield.data.options import is_number
+from neurfield.checks import is_number, shown
 from neurfield.errors import UserError
 
 PERSPECTIVE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL")
@@ -77,13 +77,18 @@ class Lens:
         """Intrinsics of an image of this size.
 
         Raises:
-            UserError: no focal length, or one that is no number above zero.
+            UserError: no focal length, or one that is no number above zero; tangential distortion of a fisheye.
         """
         x, y = self._focal("x", width), self._focal("y", height)
         fl_x, fl_y = x or y, y or x
         if fl_x is None or fl_y is None:
             raise UserError(f"{self.where}: no focal length; expected one of {', '.join(FOCAL_KEYS)}")
         distortion = tuple(self.values.get(key, 0.0) for key in DISTORTION_KEYS)
+        if self.model == CAMERA_MODELS[2] and any(distortion[4:]):
+            raise UserError(
+                f"{self.where}: p1 and p2 are not supported for fisheye cameras, got {distortion[4]:g} and "
+                f"{distortion[5]:g}; undistort the images, or set them to 0 if they are a leftover"
+            )
         model = "opencv" if self.model == "pinhole" and any(distortion) else self.model
         cx, cy = self.values.get("cx", width / 2), self.values.get("cy", height / 2)
         return Intrinsics(width, height, fl_x, fl_y, cx, cy, model, distortion)
@@ -119,7 +124,7 @@ def parse(frame: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> Le
     for key in (*FOCAL_KEYS, *CENTER_KEYS, *SIZE_KEYS, *DISTORTION_KEYS):
         if key in keys:
             if not is_number(keys[key]):
-                raise UserError(f"{where}: {key} must be a finite number, got {keys[key]!r}")
+                raise UserError(f"{where}: {key} must be a finite number, got {shown(keys[key])}")
             values[key] = float(keys[key])
     sizes = [values[key] for key in SIZE_KEYS if key in values]
     if len(sizes) == 1 or any(size < 1 or size != int(size) for size in sizes):
@@ -136,7 +141,7 @@ def _model(keys: Mapping[str, Any], where: str) -> str:
     name = keys.get("camera_model")
     if name is not None and name not in PERSPECTIVE_MODELS + FISHEYE_MODELS:
         valid = ", ".join(PERSPECTIVE_MODELS + FISHEYE_MODELS)
-        raise UserError(f"{where}: camera_model {name!r} is not supported (valid: {valid})")
+        raise UserError(f"{where}: camera_model {shown(name)} is not supported (valid: {valid})")
     fisheye = name in FISHEYE_MODELS or bool(keys.get("is_fisheye"))
     return CAMERA_MODELS[2] if fisheye else CAMERA_MODELS[0]
 

@@ -5,6 +5,7 @@ Adding a format takes one module with `detect(path) -> bool` and `read(path, opt
 FORMATS.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.data import nerf_synthetic, scene_file, tiny_nerf, transforms
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions
-from neurfield.data.scene import Scene
+from neurfield.data.paths import data_name
+from neurfield.data.scene import Scene, uses_pixels
 from neurfield.data.views import Manifest, View
 from neurfield.errors import UserError
 
@@ -65,14 +67,23 @@ def load_scene(path: str | Path, options: LoadOptions | None = None, **changes: 
 
 def read_manifest(path: str | Path, options: LoadOptions | None = None, **changes: Any) -> Manifest:
     """Looks at a data set without decoding images; arguments and errors as `load_scene`."""
-    options = replace(options or LoadOptions(), **changes)
-    path, name = Path(path), None
-    if not path.exists():
+    source, name, options = locate(path, replace(options or LoadOptions(), **changes))
+    manifest = _format(source, options).read(source, options)
+    return replace(manifest, name=name, source=str(source.absolute()), options=options)
+
+
+def locate(path: str | Path, options: LoadOptions) -> tuple[Path, str, LoadOptions]:
+    """Where a data set lies, what it is called and how it is read; a scene file says all three.
+
+    Raises:
+        UserError: nothing there, or a scene file that cannot be used.
+    """
+    path = Path(path)
+    if not os.path.exists(path):  # false, not an error, for names that no file can have
         raise UserError(f"{path}: no such file or folder")
     if scene_file.is_scene_file(path):
-        path, name, options = scene_file.read(path, options)
-    manifest = _format(path, options).read(path, options)
-    return replace(manifest, name=name) if name else manifest
+        return scene_file.read(path, options)
+    return path, data_name(path), options
 
 
 def _format(path: Path, options: LoadOptions) -> Format:
@@ -128,7 +139,8 @@ def decode(manifest: Manifest) -> Scene:
     """Decodes the images and masks of a data set, on all cores.
 
     Raises:
-        UserError: a broken image, a mask of another size than its image, EXR mixed with other images.
+        UserError: a broken image, a mask of another size than its image, masks that leave no pixel of a split, EXR
+            mixed with other images.
     """
     views = manifest.views
     if len({view.header.is_float for view in views}) > 1:
@@ -136,6 +148,9 @@ def decode(manifest: Manifest) -> Scene:
     images = _same_channels(in_threads(_image, views))
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None
+    for split, indices in manifest.splits.items():
+        if masks and indices and not any(uses_pixels(masks[i]) for i in indices):
+            raise UserError(f"{manifest.name}: the masks leave no pixel of the {split} views; are they inverted?")
     transform = manifest.applied_transform
     return Scene(
         manifest.name,
@@ -147,6 +162,8 @@ def decode(manifest: Manifest) -> Scene:
         [str(view.path or view.name) for view in views],
         list(manifest.notes),
         None if transform is None else torch.from_numpy(transform),
+        manifest.source,
+        manifest.options,
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from neurfield.data import json_files, normalize
 from neurfield.data.options import SPLITS, LoadOptions
+from neurfield.data.paths import data_name
 from neurfield.data.transforms import is_cut_out
 from neurfield.data.views import Manifest, View, inspect
 from neurfield.errors import UserError
@@ -50,4 +51,4 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     tangents = np.broadcast_to(views[0].intrinsics.tan_half_fov, (len(frames), 2))
     chosen, reasons = normalize.synthetic(train, tangents, is_cut_out(views[0]))
     chosen, reasons = normalize.apply_given(chosen, reasons, train, content, options, str(file))
-    return Manifest(root.name, "nerf_synthetic", views, parts, chosen, notes + reasons)
+    return Manifest(data_name(path), "nerf_synthetic", views, parts, chosen, notes + reasons)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller may choose when a data set is read; Python, scene files and the command line use the same names."""
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from neurfield.checks import is_number, shown
 from neurfield.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -12,11 +12,9 @@ MAX_AABB_SCALE = 128
 
 
 @dataclass(frozen=True)
-class LoadOptions:
-    """How to read a data set."""
+class ReadOptions:
+    """How to read a data set, whichever of its views are wanted."""
 
-    splits: tuple[str, ...] = SPLITS
-    """Views of other splits are neither opened nor decoded."""
     format: str | None = None
     """Kind of data set, a name in `neurfield.data.FORMATS`; None recognises it."""
     downscale_factor: int = 1
@@ -35,8 +33,6 @@ class LoadOptions:
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
 
     def __post_init__(self) -> None:
-        if not self.splits or any(split not in SPLITS for split in self.splits):
-            raise UserError(f"splits must be some of {', '.join(SPLITS)}, got {self.splits!r}")
         if self.downscale_factor < 1:
             raise UserError(f"downscale_factor must be at least 1, got {self.downscale_factor}")
         if self.test_every < 0 or self.test_every == 1:
@@ -44,6 +40,19 @@ class LoadOptions:
         if not self.max_megapixels > 0:
             raise UserError(f"max_megapixels must be positive, got {self.max_megapixels}")
         check_normalization("options", self.scale, self.offset, self.aabb_scale)
+
+
+@dataclass(frozen=True)
+class LoadOptions(ReadOptions):
+    """How to read a data set, and which of its views."""
+
+    splits: tuple[str, ...] = SPLITS
+    """Views of other splits are neither opened nor decoded."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.splits or any(split not in SPLITS for split in self.splits):
+            raise UserError(f"splits must be some of {', '.join(SPLITS)}, got {self.splits!r}")
 
     def with_defaults(self, values: dict[str, Any]) -> "LoadOptions":
         """The same options, where those still at their default take `values` (what a scene file says)."""
@@ -54,19 +63,14 @@ class LoadOptions:
 def check_normalization(where: str, scale: Any, offset: Any, aabb_scale: Any) -> None:
     """Raises UserError unless each value is None or usable: scale > 0, three offsets, a power of two up to 128."""
     if scale is not None and not (is_number(scale) and scale > 0):
-        raise UserError(f"{where}: scale must be a positive number, got {scale!r}")
+        raise UserError(f"{where}: scale must be a positive number, got {shown(scale)}")
     if offset is not None and not (
         isinstance(offset, list | tuple) and len(offset) == 3 and all(map(is_number, offset))
     ):
-        raise UserError(f"{where}: offset must be three numbers, got {offset!r}")
+        raise UserError(f"{where}: offset must be three numbers, got {shown(offset)}")
     if aabb_scale is not None:
         whole = is_number(aabb_scale) and float(aabb_scale).is_integer() and 1 <= aabb_scale <= MAX_AABB_SCALE
         if not whole or int(aabb_scale) & (int(aabb_scale) - 1):
             raise UserError(
-                f"{where}: aabb_scale must be a power of two from 1 to {MAX_AABB_SCALE}, got {aabb_scale!r}"
+                f"{where}: aabb_scale must be a power of two from 1 to {MAX_AABB_SCALE}, got {shown(aabb_scale)}"
             )
-
-
-def is_number(value: Any) -> bool:
-    """A finite int or float, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -3,6 +3,7 @@
 
 from pathlib import Path, PurePosixPath
 
+from neurfield.checks import shown
 from neurfield.errors import UserError
 
 # Tried in this order for names without a known suffix ("./train/r_0").
@@ -13,19 +14,37 @@ def resolve(root: Path, name: object, where: str, allow_outside: bool = False) -
     """The file that `name` means below `root`, which must already be resolved; it need not exist.
 
     Raises:
-        UserError: no text, or a path that leaves the folder (absolute, `..`, a link), unless `allow_outside`.
+        UserError: no text, a name that no file can have, or a path that leaves the folder (absolute, `..`, a link),
+            unless `allow_outside`.
     """
     if not isinstance(name, str) or not name or "\0" in name:
-        raise UserError(f"{where}: expected a path, got {name!r}")
+        raise UserError(f"{where}: expected a path, got {shown(name)}")
     path = root / name.replace("\\", "/")
     if allow_outside:
         return path
     # Links count as leaving even if what they point at is missing: resolve() follows what exists and keeps the rest.
-    if not path.resolve().is_relative_to(root):
+    try:
+        is_inside = path.resolve().is_relative_to(root)
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, bytes that are no text
+        raise UserError(f"{where}: the path {shown(name)} leads nowhere; correct it") from None
+    if not is_inside:
         raise UserError(
             f"{where}: the path {name!r} leaves the data folder {root}; put the file inside, or pass --allow-outside"
         )
     return path
+
+
+def is_file(path: Path, where: str) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        UserError: the system refuses to look (a name too long, a folder that may not be entered).
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{where}: cannot look for the file {shown(str(path))} ({reason}); correct the path") from None
 
 
 def find_image(root: Path, name: object, where: str, allow_outside: bool = False) -> Path | None:
@@ -35,14 +54,21 @@ def find_image(root: Path, name: object, where: str, allow_outside: bool = False
         UserError: as `resolve`.
     """
     exact = resolve(root, name, where, allow_outside)
-    if exact.is_file():
+    if is_file(exact, where):
         return exact
     for suffix in IMAGE_SUFFIXES:
         for spelled in (suffix, suffix.upper()):
             candidate = exact.with_name(exact.name + spelled)
-            if candidate.is_file():
+            if is_file(candidate, where):
                 return resolve(root, f"{name}{spelled}", where, allow_outside)
     return None
+
+
+def data_name(path: Path) -> str:
+    """What a data set is called: its folder, or its archive without the suffix."""
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return path.stem
+    return (path.parent if path.is_file() else path).resolve().name
 
 
 def same_name(name: str) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Public data sets by name: where their authors keep them. Licences are theirs; read the page before you use one.
 
-`sha256` is None where the authors publish no hash: then a download asks for `--sha256` or `--no-verify` and prints
-what it got. No hash in this table was taken from elsewhere.
+`sha256` is None where the authors publish no hash: then the hash of the first download is printed, kept beside the data
+and expected of later ones. No hash in this table was taken from elsewhere.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def _google_drive(key: str) -> str:
 
 
 _NERF_PAGE = "https://www.matthewtancik.com/nerf"
-_NERF_FILES = "http://cseweb.ucsd.edu/~viscomp/projects/LF/papers/ECCV20/nerf"
+_NERF_FILES = "https://cseweb.ucsd.edu/~viscomp/projects/LF/papers/ECCV20/nerf"
 _REFRAW = "https://storage.googleapis.com/gresearch/refraw360"
 
 PUBLIC_SETS: Mapping[str, PublicSet] = MappingProxyType(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 
 
@@ -51,6 +52,7 @@ class Scene:
         notes: what the reader wants the user to know (missing frames, chosen splits, ...).
         applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
             (nerfstudio's `applied_transform`), or None.
+        source, options: where the data set lies and how it was read; "" for a scene that was not read from files.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Scene:
     paths: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     applied_transform: Tensor | None = None
+    source: str = ""
+    options: LoadOptions = field(default_factory=LoadOptions)
 
     @property
     def has_alpha(self) -> bool:
@@ -83,3 +87,8 @@ class Scene:
         """Cameras of one split in unit space."""
         norm = self.normalization
         return self.cameras[self.views(split)].transformed(norm.scale, torch.tensor(norm.offset))
+
+
+def uses_pixels(mask: Tensor | None) -> bool:
+    """Whether a mask leaves any pixel of its view; None masks nothing."""
+    return mask is None or bool(mask.any())

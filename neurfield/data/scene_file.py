@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scene files (`scenes/*.yaml`): where a data set lies and how it is to be read, in a few lines of YAML."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +41,7 @@ def read(file: Path, options: LoadOptions) -> tuple[Path, str, LoadOptions]:
     """
     scene = config.load(SceneFile, file)
     path = file.parent / scene.path
-    if not path.exists():
+    if not os.path.exists(path):  # false, not an error, for names that no file can have
         raise UserError(f"{file}: no data at {path}")
     if is_scene_file(path):
         raise UserError(f"{file}: path must be a data set, not another scene file ({path})")

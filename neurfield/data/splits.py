@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 
+from neurfield.checks import shown
 from neurfield.data.paths import same_name
 from neurfield.errors import UserError
 
@@ -36,5 +37,7 @@ def from_names(
             else:
                 splits[split].append(found)
     if not any(splits.values()):
-        raise UserError(f"{where}: no file of its train/val/test_filenames is one of its frames (first: {unknown[:1]})")
+        raise UserError(
+            f"{where}: no file of its train/val/test_filenames is one of its frames ({shown(unknown[0])}, ...)"
+        )
     return splits, unknown

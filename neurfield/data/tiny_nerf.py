@@ -8,6 +8,7 @@ for testing.
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from neurfield.data import normalize, splits
 from neurfield.data.image_files import ImageHeader
 from neurfield.data.lens import Intrinsics
 from neurfield.data.options import LoadOptions
+from neurfield.data.paths import data_name
 from neurfield.data.views import Manifest, View, poses, tan_half_fov
-from neurfield.errors import UserError
+from neurfield.errors import UserError, is_out_of_memory
 
 KEYS = ("images", "poses", "focal")
+BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError)
 N_TRAIN = 100
 # What an archive may unpack to: twenty times the well-known one, in float64.
 MAX_BYTES = 4 << 30
@@ -35,7 +38,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     """Reads the archive; its images are decoded at once, they are small.
 
     Raises:
-        UserError: not an archive, arrays missing, of the wrong kind, shape or size, or poses that are not rigid.
+        UserError: not an archive, a broken one, arrays missing, of the wrong kind, shape or size, or poses that are
+            not rigid.
     """
     file = path if path.is_file() else path / "tiny_nerf_data.npz"
     images, matrices, focal = _arrays(file, options)
@@ -61,7 +65,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         notes = []
     chosen, reasons = normalize.synthetic(poses(views), tan_half_fov(views), channels == 4)
     chosen, reasons = normalize.apply_given(chosen, reasons, poses(views), {}, options, str(file))
-    return Manifest(file.stem, "tiny_nerf", views, parts, chosen, notes + reasons).only(options.splits)
+    return Manifest(data_name(path), "tiny_nerf", views, parts, chosen, notes + reasons).only(options.splits)
 
 
 def _arrays(file: Path, options: LoadOptions) -> tuple[np.ndarray, np.ndarray, float]:
@@ -77,10 +81,12 @@ def _arrays(file: Path, options: LoadOptions) -> tuple[np.ndarray, np.ndarray, f
         _check_shapes(file, shapes, options)
         with np.load(file, allow_pickle=False) as arrays:
             images, poses, focal = (arrays[key] for key in KEYS)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+    except BROKEN as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{file}: not a readable NumPy archive ({' '.join(str(error).split())[:100]})") from None
-    if focal.size != 1 or not np.isfinite(focal).all() or not float(focal.reshape(())) > 0:
-        raise UserError(f"{file}: focal must be one positive number of pixels, got {focal!r}")
+    if not np.isfinite(focal).all() or not float(focal.reshape(())) > 0:
+        raise UserError(f"{file}: focal must be one positive number of pixels, got {focal}")
     return images, poses, float(focal.reshape(()))
 
 
@@ -94,11 +100,15 @@ def _shape(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtyp
 
 def _check_shapes(file: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype]], options: LoadOptions) -> None:
     images, dtype = shapes["images"]
-    poses, _ = shapes["poses"]
+    poses, pose_dtype = shapes["poses"]
+    focal, focal_dtype = shapes["focal"]
     if len(images) != 4 or images[3] not in (3, 4) or min(images) < 1 or not (dtype == np.uint8 or dtype.kind == "f"):
         raise UserError(f"{file}: images must be uint8 or float [n, height, width, 3 or 4], got {dtype} {list(images)}")
-    if poses != (images[0], 4, 4):
-        raise UserError(f"{file}: poses must be [{images[0]}, 4, 4] like the images, got {list(poses)}")
+    if poses != (images[0], 4, 4) or pose_dtype.kind not in "fiu":
+        wanted = f"[{images[0]}, 4, 4] numbers, one pose per image"
+        raise UserError(f"{file}: poses must be {wanted}, got {pose_dtype} {list(poses)}")
+    if math.prod(focal) != 1 or focal_dtype.kind not in "fiu":
+        raise UserError(f"{file}: focal must be one positive number of pixels, got {focal_dtype} {list(focal)}")
     if images[1] * images[2] > options.max_megapixels * 1e6:
         raise UserError(
             f"{file}: images of {images[2]} x {images[1]} pixels exceed {options.max_megapixels:g} megapixels"

@@ -14,6 +14,7 @@ from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.data import json_files, normalize, splits
 from neurfield.data.image_files import in_threads, read_pixels
 from neurfield.data.options import SPLITS, LoadOptions
+from neurfield.data.paths import data_name
 from neurfield.data.views import Manifest, View, inspect, poses, tan_half_fov
 from neurfield.errors import UserError
 
@@ -39,7 +40,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), content, options, str(file))
     notes = notes + split_notes + reasons
     transform = _applied_transform(content, file)
-    return Manifest(root.name, "transforms", views, parts, chosen, notes, transform).only(options.splits)
+    return Manifest(data_name(path), "transforms", views, parts, chosen, notes, transform).only(options.splits)
 
 
 def is_cut_out(view: View) -> bool:

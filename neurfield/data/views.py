@@ -16,7 +16,7 @@ from neurfield.cameras.poses import Array
 from neurfield.data.image_files import ImageHeader, in_threads, read_header
 from neurfield.data.lens import Intrinsics, Lens
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import find_image, resolve
+from neurfield.data.paths import find_image, is_file, resolve
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 
@@ -84,6 +84,7 @@ class Manifest:
         normalization: world to unit space.
         notes: for the user.
         applied_transform: `[3, 4]` from the frame of the capture to the file's world (nerfstudio), or None.
+        source, options: where it lies and how it was read; reading it so again gives the same manifest.
     """
 
     name: str
@@ -93,6 +94,8 @@ class Manifest:
     normalization: Normalization
     notes: list[str] = field(default_factory=list)
     applied_transform: Array | None = None
+    source: str = ""
+    options: LoadOptions = field(default_factory=LoadOptions)
 
     def only(self, splits: Sequence[str]) -> "Manifest":
         """The same data set without the views of other splits.
@@ -100,12 +103,12 @@ class Manifest:
         Raises:
             UserError: no view is left.
         """
-        kept = sorted({i for split in splits for i in self.splits[split]})
+        kept = sorted({i for split in splits for i in self.splits.get(split, ())})
         if not kept:
             counts = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
             raise UserError(f"{self.name}: no views in {' or '.join(splits)} (the data set has {counts})")
         place = {old: new for new, old in enumerate(kept)}
-        renumbered = {split: [place[i] for i in self.splits[split]] for split in splits}
+        renumbered = {split: [place[i] for i in self.splits.get(split, ())] for split in splits}
         return replace(self, views=[self.views[i] for i in kept], splits=renumbered)
 
 
@@ -156,7 +159,7 @@ def _image_path(frame: Frame, root: Path, options: LoadOptions) -> Path | None:
     if path is None or options.downscale_factor == 1 or frame.lens.size is None:
         return path
     smaller = path.parent.with_name(f"{path.parent.name}_{options.downscale_factor}") / path.name
-    return smaller if smaller.is_file() else path
+    return smaller if is_file(smaller, frame.where) else path
 
 
 def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: LoadOptions) -> View:
@@ -166,7 +169,7 @@ def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: Lo
     if min(intrinsics.width, intrinsics.height) < 1:
         raise UserError(f"{path}: the image is smaller than the downscale factor {shrink}")
     mask = resolve(root, frame.mask, frame.where, options.allow_outside) if frame.mask is not None else None
-    if mask is not None and not mask.is_file():
+    if mask is not None and not is_file(mask, frame.where):
         raise UserError(f"{frame.where}: no mask at {mask}")
     ignore = path.with_name(f"dynamic_mask_{path.stem}.png")
     return View(
@@ -180,7 +183,7 @@ def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: Lo
         upright=upright,
         shrink=shrink,
         mask=mask,
-        ignore_mask=ignore if ignore.is_file() else None,
+        ignore_mask=ignore if is_file(ignore, frame.where) else None,
     )
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The surface of a density in the unit cube: where to look, at which level, and the colours on it.
+"""The surface of a density in unit space: where to look, at which level, and the colours on it.
 
 Marching cubes run on ln(sigma / level), cut at +-CUT: a density grows by orders of magnitude within a cell, and linear
 interpolation of sigma itself would put every vertex next to the empty end of its edge.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,16 +25,38 @@ FieldFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions, direct
 Progress = Callable[[float], None]
 
 
-def occupied_cells(grid: OccupancyGrid) -> NDArray[np.bool_]:
-    """Cells `[r, r, r]` (x, y, z) of the unit cube that may have density, and their neighbours."""
+def occupied_cells(grid: OccupancyGrid, extent: int = 1) -> list[NDArray[np.bool_]]:
+    """Cells that may have density, and their neighbours, of the cascades within a cube of side `extent`.
+
+    Returns:
+        `[r, r, r]` (x, y, z) for the cubes of side 1, 2, 4 ... extent around the middle of unit space.
+    """
+    return [_with_neighbours(_cells(grid, cascade)) for cascade in range(extent.bit_length())]
+
+
+def reaches_beyond(grid: OccupancyGrid, extent: int) -> bool:
+    """Whether a cell outside of the cube of side `extent` is occupied."""
+    for cascade in range(extent.bit_length(), grid.n_cascades):
+        cells, quarter = _cells(grid, cascade), grid.resolution // 4
+        cells[quarter:-quarter, quarter:-quarter, quarter:-quarter] = False  # the next finer cube
+        if cells.any():
+            return True
+    return False
+
+
+def _cells(grid: OccupancyGrid, cascade: int) -> NDArray[np.bool_]:
+    """Bits of a cascade, `[r, r, r]` (x, y, z)."""
     r = grid.resolution
-    bits = np.unpackbits(grid.bitfield[0].numpy(), bitorder="little").astype(bool)
+    bits = np.unpackbits(grid.bitfield[cascade].numpy(), bitorder="little").astype(bool)
     coordinate = np.arange(r)
     # Morton order: bit b of x is bit 3b of the index
     spread = np.zeros(r, np.int64)
     for b in range(r.bit_length() - 1):
         spread |= (coordinate >> b & 1) << 3 * b
-    cells = bits[spread[:, None, None] | spread[None, :, None] << 1 | spread[None, None, :] << 2]
+    return bits[spread[:, None, None] | spread[None, :, None] << 1 | spread[None, None, :] << 2]
+
+
+def _with_neighbours(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for axis in range(3):
         before, after = (np.roll(cells, shift, axis) for shift in (1, -1))
         np.moveaxis(before, axis, 0)[0] = False
@@ -43,9 +65,26 @@ def occupied_cells(grid: OccupancyGrid) -> NDArray[np.bool_]:
     return cells
 
 
+def _lookup(occupied: list[NDArray[np.bool_]], axes: Sequence[NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Whether the points of a lattice lie in occupied cells, those of the finest cube around each.
+
+    Args:
+        occupied: see occupied_cells.
+        axes: ascending coordinates of the lattice along x, y, z.
+    """
+    inside = np.zeros([len(axis) for axis in axes], bool)
+    for cascade, cells in reversed(list(enumerate(occupied))):
+        r, half = cells.shape[0], 2.0**cascade / 2
+        spans = [slice(*np.searchsorted(axis, (0.5 - half, 0.5 + half))) for axis in axes]
+        places = [axis[span] - 0.5 + half for axis, span in zip(axes, spans, strict=True)]
+        index = [np.minimum(np.floor(place / (2 * half) * r), r - 1).astype(int) for place in places]
+        inside[tuple(spans)] = cells[np.ix_(*index)]
+    return inside
+
+
 def density_mesh(
     density: DensityFn,
-    occupied: NDArray[np.bool_],
+    occupied: list[NDArray[np.bool_]],
     resolution: int,
     level: float,
     progress: Progress = lambda fraction: None,
@@ -54,36 +93,32 @@ def density_mesh(
 
     Args:
         density: positions float32 `[n, 3]` in unit space to density `[n]`; asked only in occupied cells.
-        occupied: cells `[r, r, r]` of the unit cube, see occupied_cells.
+        occupied: see occupied_cells; the largest of its cubes is what is looked at.
         resolution: cells along the longest side of the box around what is occupied.
         level: above 0, per unit of unit space.
         progress: called with the fraction done.
 
     Returns:
-        A mesh without normals and colours; empty where the density never reaches the level. Beyond the unit cube the
-        density counts as 0, so surfaces are closed at its border. Memory grows with `resolution^2`.
+        A mesh without normals and colours; empty where the density never reaches the level. Beyond the largest cube
+        the density counts as 0, so surfaces are closed at its border. Memory grows with `resolution^2`.
     """
-    r = occupied.shape[0]
-    places = [np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    outer, side = occupied[-1], 2.0 ** (len(occupied) - 1)
+    r = outer.shape[0]
+    places = [np.flatnonzero(outer.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if any(place.size == 0 for place in places):
         return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
-    low, high = (np.array([place[end] + (end != 0) for place in places]) / r for end in (0, -1))
+    low, high = (0.5 + side * (np.array([place[end] + (end != 0) for place in places]) / r - 0.5) for end in (0, -1))
     cell = (high - low).max() / resolution
     # one more sample on every side, outside of all cells, closes the surface
     counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
     axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
-    cells = [
-        np.where((axis >= low[i]) & (axis < high[i]), np.floor(axis * r), -1).astype(int) for i, axis in enumerate(axes)
-    ]
 
     def sample(begin: int, end: int) -> NDArray[np.float32]:
-        index = np.ix_(cells[0][begin:end], cells[1], cells[2])
-        inside = occupied[index]
-        for i, used in enumerate((cells[0][begin:end], cells[1], cells[2])):
-            np.moveaxis(inside, i, 0)[used < 0] = False
+        slab = (axes[0][begin:end], axes[1], axes[2])
+        inside = _lookup(occupied, slab)
         values = np.full(inside.shape, -CUT, np.float32)
         rows = np.nonzero(inside)
-        points = np.stack([axes[0][begin:end][rows[0]], axes[1][rows[1]], axes[2][rows[2]]], axis=1)
+        points = np.stack([axis[row] for axis, row in zip(slab, rows, strict=True)], axis=1)
         sigma = evaluate(density, torch.from_numpy(points.astype(np.float32))).numpy()
         with np.errstate(divide="ignore"):
             values[rows] = np.clip(np.log(sigma / level), -CUT, CUT)

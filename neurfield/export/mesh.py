@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from neurfield.errors import UserError
-from neurfield.export.density_mesh import density_mesh, evaluate, occupied_cells, surface_colors, surface_level
+from neurfield.export.density_mesh import (
+    density_mesh,
+    evaluate,
+    occupied_cells,
+    reaches_beyond,
+    surface_colors,
+    surface_level,
+)
 from neurfield.files import refuse_existing
 from neurfield.geometry import WRITERS, Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import drop_cavities, face_normals
@@ -28,12 +35,19 @@ MAX_RESOLUTION = 4096
 
 @dataclass(frozen=True)
 class MeshExport:
-    """What was written: the report is in the frame of the file."""
+    """What was written.
+
+    Attributes:
+        level: density per world unit.
+        report: of the mesh, in the frame of the file.
+        is_cut: whether the scene reaches beyond the cube that was looked at.
+    """
 
     path: Path
     level: float
     frame: str
     report: MeshReport
+    is_cut: bool
 
 
 def export_mesh(
@@ -43,6 +57,7 @@ def export_mesh(
     level: float | None = None,
     frame: Literal["world", "unit"] = "world",
     min_component: float = 0.01,
+    extent: int = 1,
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> MeshExport:
@@ -51,10 +66,12 @@ def export_mesh(
     Args:
         run: trained.
         path: .ply, .obj or .glb.
-        resolution: cells along the longest side of what is occupied in the unit cube.
+        resolution: cells along the longest side of what is occupied.
         level: density per world unit that is the surface; None: see density_mesh.surface_level.
         frame: "world" = that of the input, "unit" = the field's own.
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
+        extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
+            box of the field, surroundings included.
         overwrite: replace a file that exists.
         progress: called with the fraction done.
 
@@ -70,11 +87,16 @@ def export_mesh(
         raise UserError(f"--level must be a density above 0, got {level:g}")
     if not 0 <= min_component <= 1:
         raise UserError(f"--min-component must be 0 ... 1, got {min_component:g}")
+    extents = [2**cascade for cascade in range(run.grid.n_cascades)]
+    if extent not in extents:
+        valid = ", ".join(map(str, extents))
+        raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
     refuse_existing(path, overwrite)
     norm = run.views.normalization
-    unit_level = level / norm.scale if level is not None else automatic_level(run)
+    unit_level = level / norm.scale if level is not None else automatic_level(run, extent)
+    occupied = occupied_cells(run.grid, extent)
     mesh = density_mesh(
-        lambda x: run.field.density(x)[0], occupied_cells(run.grid), resolution, unit_level, lambda f: progress(0.7 * f)
+        lambda x: run.field.density(x)[0], occupied, resolution, unit_level, lambda f: progress(0.7 * f)
     )
     mesh = keep_large_components(drop_cavities(mesh), min_component)
     if not len(mesh.faces):
@@ -83,11 +105,11 @@ def export_mesh(
     progress(0.95)
     mesh = _in_frame(run, mesh, frame, unit_level * norm.scale, resolution)
     write_mesh(mesh, path)
-    return MeshExport(path, unit_level * norm.scale, frame, report(mesh))
+    return MeshExport(path, unit_level * norm.scale, frame, report(mesh), reaches_beyond(run.grid, extent))
 
 
-def automatic_level(run: "Run") -> float:
-    """Level in unit space from rays of up to LEVEL_VIEWS training views.
+def automatic_level(run: "Run", extent: int = 1) -> float:
+    """Level in unit space from what rays of up to LEVEL_VIEWS training views meet in the cube of side `extent`.
 
     Raises:
         UserError: no ray ends anywhere.
@@ -108,8 +130,10 @@ def automatic_level(run: "Run") -> float:
             directions.append(rays[1][::step])
     o, d = torch.cat(origins), torch.cat(directions)
     samples = march_rays(run.grid, o, d, run.renderer.options)
-    sigmas = evaluate(lambda x: run.field.density(x)[0], sample_positions(samples, o, d)[0])
-    level = surface_level(sigmas, samples.t_starts, samples.t_ends, samples.ray_indices)
+    x, _ = sample_positions(samples, o, d)
+    inside = (x - 0.5).abs().amax(dim=1) < extent / 2
+    sigmas = evaluate(lambda x: run.field.density(x)[0], x[inside])
+    level = surface_level(sigmas, *(part[inside] for part in (samples.t_starts, samples.t_ends, samples.ray_indices)))
     if level is None:
         raise UserError("the field is empty: no ray of the training views ends anywhere; train longer")
     return level

@@ -33,13 +33,23 @@ def lpips(image: Tensor, target: Tensor) -> float:
         return float(model(x, y))
 
 
-@cache
-def _model() -> Any:
+def why_no_lpips() -> str | None:
+    """What has to be installed before LPIPS can be measured, or None."""
     try:
-        import lpips as package
+        import lpips as package  # noqa: F401
     except ImportError:
-        raise UserError("lpips: the package is not installed; run: pip install lpips torchvision") from None
+        return "the package is not installed; run: pip install lpips torchvision"
     weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE_WEIGHTS
     if not weights.is_file():
-        raise UserError(f"lpips: no weights at {weights}; put torchvision's VGG16 file there, it is not downloaded")
+        return f"no weights at {weights}; put torchvision's VGG16 file there, it is not downloaded"
+    return None
+
+
+@cache
+def _model() -> Any:
+    reason = why_no_lpips()
+    if reason:
+        raise UserError(f"lpips: {reason}")
+    import lpips as package
+
     return package.LPIPS(net="vgg", verbose=False).eval()

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from neurfield.errors import UserError
 from neurfield.metrics._common import check_images
 
 WINDOW = 11
@@ -21,11 +22,12 @@ def ssim(image: Tensor, target: Tensor) -> float:
         image, target: float `[height, width, 3]` in [0, 1], both sides at least 11 pixels.
 
     Raises:
-        ValueError: shapes that differ or are no image; an image smaller than the window.
+        ValueError: shapes that differ or are no image.
+        UserError: an image smaller than the window.
     """
     check_images("ssim", image, target)
     if min(image.shape[:2]) < WINDOW:
-        raise ValueError(f"ssim: the image must be at least {WINDOW} x {WINDOW} pixels, got {list(image.shape)}")
+        raise UserError(f"ssim: the image must be at least {WINDOW} x {WINDOW} pixels, got {list(image.shape)}")
     channels = [_ssim_map(x, y).mean() for x, y in zip(image.unbind(-1), target.unbind(-1), strict=True)]
     return float(torch.stack(channels).mean())
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch operators over the native core, each with a fake implementation and a registered backward.
+"""PyTorch operators over the native core, each with a fake implementation, and a backward where it is differentiable.
 
-One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference.
+One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference. Native
+code runs inside of registered operators only; outside of them it answers for sizes, layouts and memory. Functions whose
+result has as many rows as the data says (occupancy_select, occupied_pixel_blocks, march), or is a number
+(occupancy_mean, fused_gradients), break a traced graph where they read that from a tensor.
 """
 
 from neurfield.ops.aabb import ray_aabb
@@ -33,7 +36,7 @@ from neurfield.ops.occupancy import (
     occupancy_select,
     occupancy_update,
 )
-from neurfield.ops.pixel import SampledPixels, sample_pixels
+from neurfield.ops.pixel import SampledPixels, over_background, sample_pixels
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 
@@ -73,6 +76,7 @@ __all__ = [
     "occupancy_select",
     "occupancy_update",
     "occupied_pixel_blocks",
+    "over_background",
     "project",
     "ray_aabb",
     "sample_pixels",

@@ -60,12 +60,16 @@ def view_bounds(cameras: SizedCameras) -> Tensor:
     return bounds
 
 
-def _native_views(op: str, cameras: SizedCameras) -> tuple[Tensor, ...]:
+def _views(op: str, cameras: SizedCameras) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What the native core takes for cameras: c2w, intrinsics, distortion, models, bounds, sizes."""
     check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,))
     n_views = cameras.c2w.shape[0]
     check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,))
     check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,))
-    tensors = (cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_bounds(cameras), cameras.sizes)
+    return cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_bounds(cameras), cameras.sizes
+
+
+def _contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.contiguous() for tensor in tensors)
 
 
@@ -92,17 +96,58 @@ def carve(density_grid: Tensor, cameras: SizedCameras, opaque: Tensor, closed: f
     _check_in_place("carve", density_grid)
     areas = cameras.sizes.prod(dim=1)
     check_tensor("carve", "opaque", opaque, (int(areas.sum()),), (torch.uint8,))
+    _carve(*_views("carve", cameras), opaque, margin, closed, density_grid)
+
+
+@torch.library.custom_op("neurfield::carve", mutates_args=("density_grid",), device_types="cpu")
+def _carve(
+    c2w: Tensor,
+    intrinsics: Tensor,
+    distortion: Tensor,
+    models: Tensor,
+    bounds: Tensor,
+    sizes: Tensor,
+    opaque: Tensor,
+    margin: float,
+    closed: float,
+    density_grid: Tensor,
+) -> None:
     native_threads()
-    views = _native_views("carve", cameras)
-    lib.carve(*views, opaque.contiguous(), areas.cumsum(0) - areas, margin, closed, density_grid)
+    areas = sizes.prod(dim=1)
+    views = _contiguous(c2w, intrinsics, distortion, models, bounds, sizes, opaque)
+    lib.carve(*views, areas.cumsum(0) - areas, margin, closed, density_grid)
+
+
+@_carve.register_fake
+def _(c2w, intrinsics, distortion, models, bounds, sizes, opaque, margin, closed, density_grid):
+    return None
 
 
 @torch.no_grad()
 def close_unseen(density_grid: Tensor, cameras: SizedCameras, closed: float) -> None:
     """Sets to `closed` the cells of which no view sees any part. In place; cameras float32 in unit space."""
     _check_in_place("close_unseen", density_grid)
+    _close_unseen(*_views("close_unseen", cameras), closed, density_grid)
+
+
+@torch.library.custom_op("neurfield::close_unseen", mutates_args=("density_grid",), device_types="cpu")
+def _close_unseen(
+    c2w: Tensor,
+    intrinsics: Tensor,
+    distortion: Tensor,
+    models: Tensor,
+    bounds: Tensor,
+    sizes: Tensor,
+    closed: float,
+    density_grid: Tensor,
+) -> None:
     native_threads()
-    lib.close_unseen(*_native_views("close_unseen", cameras), closed, density_grid)
+    lib.close_unseen(*_contiguous(c2w, intrinsics, distortion, models, bounds, sizes), closed, density_grid)
+
+
+@_close_unseen.register_fake
+def _(c2w, intrinsics, distortion, models, bounds, sizes, closed, density_grid):
+    return None
 
 
 @torch.no_grad()
@@ -113,9 +158,31 @@ def occupied_pixel_blocks(cameras: SizedCameras, bitfield: Tensor, coarse: Tenso
     occupied cell is in one of them.
     """
     check_occupancy("occupied_pixel_blocks", bitfield, coarse)
-    native_threads()
-    counts = block_counts(cameras.sizes)
-    marks = bitfield.new_empty(int(counts.sum()))
-    views = _native_views("occupied_pixel_blocks", cameras)
-    lib.mark_pixel_blocks(*views, bitfield.contiguous(), coarse.contiguous(), counts.cumsum(0) - counts, marks)
+    n_blocks = int(block_counts(cameras.sizes).sum())
+    marks = _mark(*_views("occupied_pixel_blocks", cameras), bitfield, coarse, n_blocks)
     return marks.nonzero()[:, 0].to(torch.int32)
+
+
+@torch.library.custom_op("neurfield::mark_pixel_blocks", mutates_args=(), device_types="cpu")
+def _mark(
+    c2w: Tensor,
+    intrinsics: Tensor,
+    distortion: Tensor,
+    models: Tensor,
+    bounds: Tensor,
+    sizes: Tensor,
+    bitfield: Tensor,
+    coarse: Tensor,
+    n_blocks: int,
+) -> Tensor:
+    """uint8 `[n_blocks]`, non-zero where a block may show an occupied cell or is next to one that may."""
+    native_threads()
+    marks, counts = bitfield.new_empty(n_blocks), block_counts(sizes)
+    views = _contiguous(c2w, intrinsics, distortion, models, bounds, sizes, bitfield, coarse)
+    lib.mark_pixel_blocks(*views, counts.cumsum(0) - counts, marks)
+    return marks
+
+
+@_mark.register_fake
+def _(c2w, intrinsics, distortion, models, bounds, sizes, bitfield, coarse, n_blocks):
+    return bitfield.new_empty(n_blocks)

@@ -58,6 +58,7 @@ def march(
         origins, directions: float32 `[n_rays, 3]` in unit space, unit directions. Rays with components that are not
             finite, or a direction of zero, have no samples.
         bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
+        near, far: samples start at `t` in `[near, far)`.
         max_samples: per ray; further ones are cut off.
         capacity: samples in all. Rays whose samples would end beyond it are dropped whole and counted, so the leading
             rays are kept. None: as many as there are.

@@ -75,27 +75,61 @@ def _empty_bits(density_grid: Tensor) -> tuple[Tensor, Tensor]:
 
 def occupancy_coarse(bitfield: Tensor) -> Tensor:
     """The coarse bytes that belong to a bitfield."""
-    n_cascades, n_bytes = bitfield.shape
-    coarse = bitfield.new_empty(n_cascades, n_bytes // 64)
-    check_occupancy("occupancy_coarse", bitfield, coarse)
+    check_occupancy("occupancy_coarse", bitfield, _empty_coarse(bitfield))
+    return _coarse(bitfield)
+
+
+@torch.library.custom_op("neurfield::occupancy_coarse", mutates_args=(), device_types="cpu")
+def _coarse(bitfield: Tensor) -> Tensor:
     native_threads()
+    coarse = _empty_coarse(bitfield)
     lib.occupancy_coarse(bitfield.contiguous(), coarse)
     return coarse
+
+
+@_coarse.register_fake
+def _(bitfield: Tensor) -> Tensor:
+    return _empty_coarse(bitfield)
+
+
+def _empty_coarse(bitfield: Tensor) -> Tensor:
+    return bitfield.new_empty(bitfield.shape[0], bitfield.shape[1] // 64)
 
 
 def occupancy_mean(density_grid: Tensor) -> float:
     """Mean of `max(density, 0)` over the cells of cascade 0; the same for any number of threads."""
     check_density_grid("occupancy_mean", density_grid)
+    return float(_mean(density_grid))
+
+
+@torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types="cpu")
+def _mean(density_grid: Tensor) -> Tensor:
     native_threads()
-    return lib.occupancy_mean(density_grid[0].contiguous())
+    return torch.tensor(lib.occupancy_mean(density_grid[0].contiguous()), dtype=torch.float64)
+
+
+@_mean.register_fake
+def _(density_grid: Tensor) -> Tensor:
+    return density_grid.new_empty((), dtype=torch.float64)
 
 
 def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
     """Indices over all cascades, int32 ascending, of the cells with `density > threshold`."""
     check_density_grid("occupancy_select", density_grid)
+    return _select(density_grid, threshold)
+
+
+@torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types="cpu")
+def _select(density_grid: Tensor, threshold: float) -> Tensor:
     native_threads()
     cells = density_grid.new_empty(density_grid.numel(), dtype=torch.int32)
     return cells[: lib.occupancy_select(density_grid.reshape(-1), threshold, cells)]
+
+
+@_select.register_fake
+def _(density_grid: Tensor, threshold: float) -> Tensor:
+    n_selected = torch.library.get_ctx().new_dynamic_size()
+    return density_grid.new_empty(n_selected, dtype=torch.int32)
 
 
 def occupancy_draw(
@@ -120,11 +154,24 @@ def occupancy_draw(
             f"occupancy_draw: expected a resolution of {RESOLUTIONS}, n_samples >= 0 and cells to draw from, "
             f"got {resolution}, {n_samples} and {cells.shape[0]} cells"
         )
+    return _draw(cells, n_samples, resolution, seed, step, draw)
+
+
+@torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types="cpu")
+def _draw(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
     native_threads()
-    drawn = cells.new_empty(n_samples, dtype=torch.int64)
-    positions = cells.new_empty(n_samples, 3, dtype=torch.float32)
+    drawn, positions = _empty_draws(cells, n_samples)
     lib.occupancy_draw(cells.contiguous(), resolution, seed, step, 4 * draw, drawn, positions)
     return drawn, positions
+
+
+@_draw.register_fake
+def _(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
+    return _empty_draws(cells, n_samples)
+
+
+def _empty_draws(cells: Tensor, n_samples: int) -> tuple[Tensor, Tensor]:
+    return cells.new_empty(n_samples, dtype=torch.int64), cells.new_empty(n_samples, 3, dtype=torch.float32)
 
 
 def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:

@@ -124,3 +124,40 @@ def _empty_outputs(c2w: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
         c2w.new_empty(n, 4),
         c2w.new_empty(n, 3, dtype=torch.int32),
     )
+
+
+def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
+    """Straight alpha over a background, `alpha rgb + (1 - alpha) background`.
+
+    Args:
+        rgba: float32 `[n, 4]`.
+        color: float32 `[3]`, the background of all; None: a random one for each, uniform in [0, 1).
+        seed, step: name the random numbers.
+
+    Returns:
+        Colours and backgrounds, float32 `[n, 3]`; the same for any number of threads. Not differentiable.
+
+    Raises:
+        TypeError, ValueError: wrong dtype or shape.
+    """
+    check_tensor("over_background", "rgba", rgba, ("n", 4), (torch.float32,))
+    if color is not None:
+        check_tensor("over_background", "color", color, (3,), (torch.float32,), rgba.device)
+    return _over_background(rgba, color, seed, step)
+
+
+@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types="cpu")
+def _over_background(rgba: Tensor, color: Tensor | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    native_threads()
+    outputs = _empty_colors(rgba)
+    lib.over_background(rgba.contiguous(), None if color is None else color.contiguous(), seed, step, *outputs)
+    return outputs
+
+
+@_over_background.register_fake
+def _(rgba, color, seed, step):
+    return _empty_colors(rgba)
+
+
+def _empty_colors(rgba: Tensor) -> tuple[Tensor, Tensor]:
+    return rgba.new_empty(rgba.shape[0], 3), rgba.new_empty(rgba.shape[0], 3)

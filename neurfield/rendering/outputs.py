@@ -7,9 +7,7 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.rendering.renderer import image_rays
 
-# name for users: name of the renderer's tensor
-OUTPUTS = {"rgb": "rgb", "depth": "depth", "normal": "normal", "accumulation": "acc"}
-DEPTH_KINDS = ("z", "ray")
+DEPTH_KINDS = {"z": "z-depth, along the optical axis", "ray": "distance from the camera, along the ray"}
 SOLID = 0.5  # opacity from which the depth of a pixel means something
 
 # sRGB of the nearest to the farthest depth
@@ -22,11 +20,11 @@ def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
     """Depth `[h, w]` in world units, 0 where the opacity is below SOLID.
 
     Args:
-        result: a rendered view with `depth` (along the ray) and `acc`.
+        result: a rendered view with `depth` (along the ray) and `accumulation`.
         camera: the view, a batch of one.
-        kind: "ray" = distance from the camera, "z" = along its optical axis.
+        kind: key of DEPTH_KINDS.
     """
-    depth = torch.where(result["acc"] >= SOLID, result["depth"], 0.0)
+    depth = torch.where(result["accumulation"] >= SOLID, result["depth"], 0.0)
     if kind == "ray":
         return depth
     _, directions = image_rays(camera, 0, depth.shape[0])
@@ -49,7 +47,7 @@ def picture(name: str, value: Tensor, near: float = 0.0, far: float = 1.0) -> Te
     """uint8 `[h, w, 3]` of an output, to be looked at.
 
     Args:
-        name: key of OUTPUTS.
+        name: key of renderer.OUTPUTS.
         value: the output: colour `[h, w, 3]`, depth `[h, w]`, normal `[h, w, 3]` or opacity `[h, w]`.
         near, far: depths of the first and the last colour.
     """

@@ -9,13 +9,19 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
-from neurfield.errors import UserError
-from neurfield.registry import nearest
+from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import Field, MarchOptions, composite_rays, march_rays, render_normals
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
-OUTPUTS = ("rgb", "depth", "acc", "normal")
+# name of an output, everywhere: what it is
+OUTPUTS = {
+    "rgb": "sRGB colour over the background, [h, w, 3]",
+    "depth": "expected distance along the ray in world units, 0 where nothing is hit, [h, w]",
+    "normal": "world frame, pointing out of the surface, unit length where opaque, [h, w, 3]",
+    "accumulation": "opacity, 0 ... 1, [h, w]",
+}
+DEFAULT_OUTPUTS = ("rgb", "depth", "accumulation")  # a normal costs many densities
 _TILE_RAYS = 1 << 14  # rays at a time on the composed path: some hundred MB of samples and activations at most
 _FUSED_TILE_RAYS = 1 << 18  # the fused path needs memory for its results only; tiles serve progress and interruption
 
@@ -47,16 +53,14 @@ class Renderer:
     def render(
         self,
         camera: Cameras,
-        outputs: Sequence[str] = ("rgb", "depth", "acc"),
+        outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Tensor]:
         """One view.
 
         Args:
             camera: a batch of one view, world frame.
-            outputs: of `rgb` `[h, w, 3]` sRGB over the background; `depth` `[h, w]`, expected distance along the ray in
-                world units, 0 where nothing is hit; `acc` `[h, w]` opacity 0 ... 1; `normal` `[h, w, 3]` world frame,
-                unit length where opaque, pointing out of the surface.
+            outputs: names of OUTPUTS, which says what they are.
             progress: called with the finished part, 0 ... 1.
 
         Returns:
@@ -67,8 +71,7 @@ class Renderer:
             ValueError: not exactly one view.
         """
         for name in outputs:
-            if name not in OUTPUTS:
-                raise UserError(f"unknown output {name!r}{nearest(name, OUTPUTS)} (valid: {', '.join(OUTPUTS)})")
+            lookup(OUTPUTS, name, "output")
         if len(camera) != 1:
             raise ValueError(f"render: expected one view, got {len(camera)}")
         width, height = camera.sizes[0].tolist()
@@ -92,7 +95,7 @@ class Renderer:
             rgb, depth, acc = self._colors(origins, directions)
             result["rgb"] = rgb + (1 - acc)[:, None] * self.background
             result["depth"] = torch.where(acc > 0, depth / acc.clamp_min(1e-10), 0) / self.normalization.scale
-            result["acc"] = acc
+            result["accumulation"] = acc
         if "normal" in outputs:
             samples = march_rays(self.grid, origins, directions, self.options)
             result["normal"] = render_normals(self.field, samples, origins, directions, self.options)

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
-from neurfield.rendering.outputs import picture
+from neurfield.rendering.outputs import DEPTH_KINDS, picture
+
+FRAMES_FILE = "frames.json"
 
 
 class FolderWriter:
@@ -29,9 +31,9 @@ class FolderWriter:
 
     Args:
         folder: where to.
-        outputs: names, of neurfield.rendering.outputs.OUTPUTS.
+        outputs: names, of neurfield.rendering.renderer.OUTPUTS.
         depth_format: key of DEPTH_WRITERS.
-        depth_kind: told to the reader.
+        depth_kind: key of DEPTH_KINDS, told to the reader.
     """
 
     def __init__(self, folder: Path, outputs: Sequence[str], depth_format: str, depth_kind: str) -> None:
@@ -48,11 +50,11 @@ class FolderWriter:
     def close(self) -> None:
         content: dict[str, Any] = {"axes": "OpenGL: x right, y up, looking along -z; world frame of the data"}
         if "depth" in self._outputs:
-            kind = {"z": "z-depth, along the optical axis", "ray": "distance from the camera, along the ray"}
             unit = "millimetre (world unit / 1000)" if self._depth_format == "png" else "world unit"
-            content["depth"] = {"kind": kind[self._depth_kind], "unit": unit, "empty": 0, "format": self._depth_format}
+            kind = DEPTH_KINDS[self._depth_kind]
+            content["depth"] = {"kind": kind, "unit": unit, "empty": 0, "format": self._depth_format}
         content["frames"] = self._frames
-        (self._folder / "frames.json").write_text(json.dumps(content, indent=1))
+        (self._folder / FRAMES_FILE).write_text(json.dumps(content, indent=1))
 
     def _write(self, output: str, name: str, value: Tensor) -> str:
         suffix = self._depth_format if output == "depth" else "png"

@@ -63,7 +63,7 @@ class OccupancyGrid(nn.Module):
         return 0.0 if self.n_cascades == 1 else 1 / 256
 
     @torch.no_grad()
-    def update(self, step: int, density_fn: DensityFn, seed: int = 0, share: float = 1.0) -> None:
+    def update(self, step: int, density_fn: DensityFn, seed: int = 0, max_draws: int | None = None) -> None:
         """Evaluates the density in some cells, lets the others decay, and sets the bits anew.
 
         Before step 256 as many cells are drawn as are open; afterwards a quarter of that among the open ones and a
@@ -73,13 +73,15 @@ class OccupancyGrid(nn.Module):
             step: of training.
             density_fn: positions float32 `[n, 3]` in unit space -> density `[n]`; called in chunks.
             seed: of the run.
-            share: factor on the number of cells drawn.
+            max_draws: bounds the number of cells drawn, and so the cost. Cells that are not drawn for long fade.
         """
         open_cells = ops.occupancy_select(self.density_grid, CLOSED / 2)
-        n_draws = math.ceil(share * len(open_cells) * (1 if step < WARMUP_STEPS else 0.25))
+        n_draws = math.ceil(len(open_cells) * (1 if step < WARMUP_STEPS else 0.25))
         draws = [open_cells]
         if step >= WARMUP_STEPS:
             draws.append(ops.occupancy_select(self.density_grid, self.threshold))
+        if max_draws is not None:
+            n_draws = min(n_draws, max(max_draws // len(draws), 1))
         drawn = [
             ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, draw=i)
             for i, cells in enumerate(draws)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurfield import metrics
-from neurfield.data.scene import Scene
+from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
+from neurfield.metrics import METRICS, Metric
 from neurfield.rendering.color import over_background
 from neurfield.rendering.renderer import Renderer
 
@@ -21,20 +21,29 @@ def evaluate(
     split: str,
     on_view: Callable[[int, int, Tensor], None] | None = None,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every view of a split.
+    """All metrics that this machine can measure, of every view of a split.
+
+    Pixels that a mask ignores are left out of pointwise metrics and count as right in the others; views of which a mask
+    leaves nothing are left out.
 
     Args:
         on_view: called with number done, number of views and the picture after each view.
 
     Returns:
-        `psnr` and `ssim` (means over views), `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`.
+        The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
+        which says how each metric was measured, or why not.
 
     Raises:
-        UserError: the split has no views.
+        UserError: the split has no views, or its masks leave no pixel; a view is too small.
     """
-    views = scene.views(split)
-    psnrs, ssims, per_image = [], [], []
-    seconds, n_rays = 0.0, 0
+    masks = scene.masks or [None] * len(scene.images)
+    views = [view for view in scene.views(split) if uses_pixels(masks[view])]
+    if not views:
+        raise UserError(f"{scene.name}: the masks leave no pixel of the {split} views; are they inverted?")
+    reasons = {name: metric.why_not() for name, metric in METRICS.items()}
+    measured = {name: metric for name, metric in METRICS.items() if reasons[name] is None}
+    per_image: list[dict[str, Any]] = []
+    seconds, n_rays, n_masked = 0.0, 0, 0
     for number, view in enumerate(views):
         start = time.perf_counter()
         picture = renderer.render(scene.cameras[view])["rgb"].clamp(0, 1)
@@ -43,28 +52,42 @@ def evaluate(
         target = over_background(scene.images[view], renderer.background)
         if target.shape != picture.shape:
             raise UserError(f"view {view}: the image is {list(target.shape)}, its camera {list(picture.shape)}")
-        mask = scene.masks[view] if scene.masks else None
-        if mask is not None:  # ignored pixels count as right
-            picture = torch.where(mask[..., None] > 0, picture, target)
-        psnrs.append(metrics.psnr(picture, target))
-        ssims.append(metrics.ssim(picture, target))
-        name = scene.paths[view] if scene.paths else str(view)
-        per_image.append({"view": view, "file": str(name), "psnr": psnrs[-1], "ssim": ssims[-1]})
+        mask = masks[view]
+        name = str(scene.paths[view] if scene.paths else view)
+        n_masked += mask is not None
+        per_image.append({"view": view, "file": name, **_values(measured, picture, target, mask)})
         if on_view:
             on_view(number + 1, len(views), picture)
     n = len(per_image)
     return {
-        "psnr": sum(psnrs) / n,
-        "ssim": sum(ssims) / n,
+        **{name: sum(image[name] for image in per_image) / n for name in measured},
         "per_image": per_image,
         "seconds_per_view": seconds / n,
         "rays_per_second": n_rays / max(seconds, 1e-9),
         "protocol": {
             "split": split,
             "n_views": n,
+            "n_masked_views": n_masked,
             "background": [float(v) for v in renderer.background],
             "color_space": "sRGB, 0 ... 1, predictions clamped",
             "mean": "of the views' values",
-            "ssim": "Gaussian window 11, sigma 1.5",
+            **{
+                name: METRICS[name].protocol if reason is None else f"none: {reason}"
+                for name, reason in reasons.items()
+            },
         },
+    }
+
+
+def _values(metrics: dict[str, Metric], picture: Tensor, target: Tensor, mask: Tensor | None) -> dict[str, float]:
+    """Each metric of a picture `[h, w, 3]`; mask uint8 `[h, w]`, 0 = ignore."""
+    if mask is None:
+        return {name: metric.measure(picture, target) for name, metric in metrics.items()}
+    valid = mask > 0
+    filled = torch.where(valid[..., None], picture, target)
+    return {
+        name: metric.measure(picture[valid][None], target[valid][None])
+        if metric.is_pointwise
+        else metric.measure(filled, target)
+        for name, metric in metrics.items()
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a method is: field, sampler, losses and schedule, as frozen dataclasses that YAML presets fill in.
 
-Presets are the files of scenes/methods (installed as neurfield.scenes.methods); `docs/methods` explains their choices.
+Presets are the files of scenes/methods (installed as neurfield.scenes.methods); docs/training.md explains them.
 """
 
 import dataclasses
@@ -27,13 +27,15 @@ Count = Annotated[int, Range(1)]
 class SamplerConfig:
     """Where rays are sampled.
 
-    `step_scale` lengthens the marching step sqrt(3)/1024. A training ray ends where less than `stop_transmittance` of
-    its light is left; rendering goes on to 1e-4. `hull` starts the occupancy grid from the alpha masks of the training
-    images, where they have alpha. The grid is updated every `update_interval` steps; `occupancy_threshold` and
-    `occupancy_decay` are OccupancyGrid's.
+    `step_scale` and `render_step_scale` lengthen the marching step sqrt(3)/1024 of training and of rendering: training
+    gains more from many rays than from fine ones, whose samples are at random places. A training ray ends where less
+    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. `hull` starts the occupancy grid from the
+    alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
+    first 16); `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0
+    render_step_scale: Annotated[float, Range(0.25, 16)] = 1.0
     hull: bool = True
     update_interval: Count = 16
     stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4

@@ -55,6 +55,12 @@ class RunFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise
 
+    def set_aside_after(self, path: Path) -> None:
+        """Renames checkpoints newer than `path` to NAME.aside, so that the run goes on from `path`."""
+        for newer in self.checkpoints():
+            if newer.name > path.name:
+                newer.rename(newer.with_name(f"{newer.name}.aside"))
+
     def prune(self, keep: int) -> None:
         """Removes all but the `keep` newest checkpoints, and temporary files that a killed process left."""
         stale = [*self.checkpoints()[:-keep], *self.path.glob(f"checkpoints/.step-*.tmp{SUFFIX}")]

@@ -73,7 +73,7 @@ class Session:
         trainer: fresh, or about to be continued from `resume_from`.
         views: all views of the scene, for the checkpoint.
         folder: created now, unless `resume_from` is a checkpoint in it.
-        resume_from: checkpoint to continue from.
+        resume_from: checkpoint to continue from; newer ones in the folder are set aside.
 
     Raises:
         UserError: the folder exists with other content, or the checkpoint does not fit.
@@ -89,6 +89,7 @@ class Session:
             trainer.load(
                 {name: value for name, value in tensors.items() if not name.startswith("cameras.")}, header["counters"]
             )
+            folder.set_aside_after(resume_from)
         with folder.removed_on_failure():
             with atomic_write(folder.config_path) as file:
                 file.write(configuration.dumps(trainer.config).encode())

@@ -19,24 +19,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neurfield import ops
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
-from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.ema import Ema
 from neurfield.training.guard import NonFiniteGuard
-from neurfield.training.memory import n_bytes
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.schedule import Clock, learning_rate_factor
 from neurfield.training.steps import RayBatch, StepResult, make_density, make_step
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
-_STEP_BYTES = 2048  # per sample on the composed path: features and two networks' activations, forward and backward
+_WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty
 _RAY_GRANULE = 64  # ray counts are multiples of it, so that work divides evenly
 
 
@@ -81,17 +81,18 @@ class Trainer:
     ):
         method, norm = config.method, scene.normalization
         self.config, self.budget = config, config.budget
-        self.options = MarchOptions.for_box(norm.aabb_scale, method.sampler.step_scale)
-        while_training = dataclasses.replace(self.options, stop_transmittance=method.sampler.stop_transmittance)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.field = RadianceField.from_config(method.field, norm.aabb)
         sampler = method.sampler
+        march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
+        march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
         views = scene.views("train")
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
         cameras = scene.unit_cameras("train")
+        self.grid.close_unseen(cameras)
         if method.sampler.hull and scene.has_alpha:
             self.grid.carve(cameras, images, masks)
         self.pixels = PixelSampler(images, cameras, masks)
@@ -99,12 +100,13 @@ class Trainer:
             self.pixels.restrict(self.grid)
         self.optimizer = Adam(self.field, method.optimizer)
         self.ema = Ema(self.field, method.training.ema_decay) if method.training.ema_decay > 0 else None
-        self.renderer = Renderer(self.field, self.grid, norm, self.options, BACKGROUNDS[method.background])
+        rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
+        self.renderer = Renderer(self.field, self.grid, norm, rendering, BACKGROUNDS[method.background])
         self.step = 0
         self.n_rays = self._rounded_rays(method.training.n_samples / _FIRST_SAMPLES_PER_RAY)
         self.clock = Clock(time.monotonic() if start is None else start)
         self.interrupted = False
-        self._take_step = make_step(self.field, self.grid, self.optimizer, while_training, method, config.seed)
+        self._take_step = make_step(self.field, self.grid, self.optimizer, march, method, config.seed)
         self._guard = NonFiniteGuard(self.tensors, self._restore_good, report)
         self._good: tuple[int, dict[str, Tensor]] | None = None
 
@@ -131,8 +133,11 @@ class Trainer:
         method, step, progress = self.config.method, self.step, self.progress
         optimizer = method.optimizer
         rate = optimizer.learning_rate * learning_rate_factor(progress, optimizer.decay_start, optimizer.final_fraction)
-        if step > 0 and step % method.sampler.update_interval == 0:
-            self.grid.update(step, make_density(self.field), seed=self.config.seed)
+        interval = method.sampler.update_interval if step >= WARMUP_STEPS else _WARMUP_INTERVAL
+        if step > 0 and step % interval == 0:
+            # no more densities than the steps since the last update took samples: large boxes have millions of cells
+            max_draws = interval * method.training.n_samples
+            self.grid.update(step, make_density(self.field), self.config.seed, max_draws)
         batch = self._batch(step)
         result = self._take_step(batch, rate, step)
         finite = self._guard.check(step, result.loss)
@@ -146,19 +151,11 @@ class Trainer:
         )
 
     def _batch(self, step: int) -> RayBatch:
+        """Rays and targets; the background, the same for target and prediction, teaches the field to be empty there."""
         origins, directions, rgba = self.pixels.sample(self.n_rays, step, self.config.seed)
-        background = self._background(rgba.shape[0], step)
-        target = rgba[:, :3]
-        if rgba.shape[1] == 4:
-            target = target * rgba[:, 3:] + background * (1 - rgba[:, 3:])
-        return RayBatch(origins, directions, target, background)
-
-    def _background(self, n_rays: int, step: int) -> Tensor:
-        """Colour behind each ray, the same for target and prediction; random teaches the field to be empty there."""
         kind = self.config.method.training.background
-        if kind != "random":
-            return torch.tensor(BACKGROUNDS[kind]).expand(n_rays, 3)
-        return torch.rand(n_rays, 3, generator=_generator(self.config.seed, step))
+        color = None if kind == "random" else torch.tensor(BACKGROUNDS[kind])
+        return RayBatch(origins, directions, *ops.over_background(rgba, color, self.config.seed, step))
 
     def _adapt_rays(self, result: StepResult) -> None:
         """The ray count whose samples would have met the target."""
@@ -168,18 +165,6 @@ class Trainer:
     def _rounded_rays(self, n: float) -> int:
         rounded = math.ceil(n / _RAY_GRANULE) * _RAY_GRANULE
         return max(min(rounded, self.config.method.training.max_rays), _RAY_GRANULE)
-
-    def memory_plan(self) -> dict[str, int]:
-        """Bytes that this training keeps, by purpose; what a single step needs beyond them is an estimate."""
-        state = n_bytes(self.tensors().values())
-        parameters = n_bytes(self.field.parameters())
-        return {
-            "images": n_bytes(t for t in (self.pixels.values, self.pixels.masks) if t is not None),
-            "parameters": parameters,
-            "optimiser and occupancy": state - parameters,
-            "last good state": state,
-            "step": self.config.method.training.n_samples * _STEP_BYTES,
-        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes while training, by name; the tensors themselves, not copies."""
@@ -256,8 +241,3 @@ def _stop_signals() -> Iterator[threading.Event]:
     finally:
         for kind in kinds:
             signal.signal(kind, old[kind])
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    """Random numbers that depend on the seed and the step alone."""
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9) & (2**63 - 1))

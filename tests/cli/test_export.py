@@ -5,7 +5,7 @@ import pytest
 
 from neurfield.cli import export
 from neurfield.cli.main import main
-from tests.export.test_mesh import ball, fake_run
+from tests.export.test_mesh import ball, fake_run, far_ball
 
 
 def test_export_says_what_it_wrote(
@@ -17,6 +17,16 @@ def test_export_says_what_it_wrote(
     out = capsys.readouterr().out
     assert "1 pieces, closed, volume" in out and "world frame" in out and str(path) in out
     assert path.stat().st_size > 1000
+
+
+def test_a_scene_that_is_cut_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "load", lambda path: fake_run(far_ball, aabb_scale=4))
+    words = ["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), "--resolution", "24", "--overwrite"]
+    note = "note: the scene reaches beyond the cube of side 1; --extent 4 looks at all of it"
+    assert main(words) == 0 and note in capsys.readouterr().out
+    assert main([*words, "--extent", "4"]) == 0 and "note" not in capsys.readouterr().out
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

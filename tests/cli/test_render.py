@@ -17,7 +17,7 @@ from neurfield.cli import render
 from neurfield.cli.main import main
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
-from neurfield.rendering.renderer import image_rays
+from neurfield.rendering.renderer import OUTPUTS, image_rays
 from neurfield.training.method import RunConfig
 from neurfield.training.session import ViewSet
 
@@ -45,7 +45,7 @@ class Ball:
         depth = torch.where(hit, along - gap.clamp_min(0).sqrt(), 0.0)
         normal = torch.where(hit[:, None], origins + depth[:, None] * directions, 0.0)
         rgb = torch.where(hit[:, None], torch.tensor([0.8, 0.3, 0.1]), 1.0)
-        flat = {"rgb": rgb, "depth": depth, "acc": hit.float(), "normal": normal}
+        flat = {"rgb": rgb, "depth": depth, "accumulation": hit.float(), "normal": normal}
         return {name: flat[name].view(height, width, *flat[name].shape[1:]) for name in outputs}
 
 
@@ -65,8 +65,7 @@ def fails(capsys: pytest.CaptureFixture, *words: object) -> str:
 
 def test_split_to_a_folder_with_all_outputs(ball: Ball, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "out"
-    outputs = ["rgb", "depth", "normal", "accumulation"]
-    assert main(["render", "RUN", "--output", str(output), "--outputs", *outputs]) == 0
+    assert main(["render", "RUN", "--output", str(output), "--outputs", *OUTPUTS]) == 0
     content = json.loads((output / "frames.json").read_text())
     assert [frame["files"]["rgb"] for frame in content["frames"]] == ["rgb/r_1.png", "rgb/r_2.png"]
     depth = np.load(output / "depth/r_1.npy")
@@ -120,19 +119,36 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "no views in split 'tset' (there are" in fails(capsys, "--output", out, "--split", "tset")
     assert "--downscale-factor must be 1 ... 1024, got 0" in fails(capsys, "--output", out, "--downscale-factor", 0)
     assert "--outputs needs different names" in fails(capsys, "--output", out, "--outputs", "rgb", "rgb")
+    assert "unknown output 'normals', did you mean 'normal'?" in fails(capsys, "--output", out, "--outputs", "normals")
+    assert "unknown depth format 'tif'" in fails(capsys, "--output", out, "--depth-format", "tif")
+    assert "unknown kind of depth 'zz'" in fails(capsys, "--output", out, "--depth-kind", "zz")
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
     assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")
-    (out / "rgb").mkdir(parents=True)
+    out.mkdir()
+    (out / "frames.json").write_text("{}")
     assert "exists; choose another --output" in fails(capsys, "--output", out)
     assert not ball.asked
 
 
-def test_overwrite_replaces_the_folder(ball: Ball, tmp_path: Path) -> None:
+def test_overwrite_replaces_what_render_has_made(ball: Ball, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    (out / "old").mkdir(parents=True)
+    assert main(["render", "RUN", "--output", str(out)]) == 0
+    (out / "old").mkdir()
     assert main(["render", "RUN", "--output", str(out), "--overwrite"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["frames.json", "rgb"]
+
+
+@pytest.mark.parametrize("name", ["photos", "photos.mp4"])
+def test_overwrite_replaces_no_other_folder(
+    ball: Ball, name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    photos = tmp_path / name
+    photos.mkdir()
+    (photos / "a.jpg").write_text("dear")
+    message = "is a folder" if photos.suffix else "exists and holds no frames.json, so it is not replaced"
+    assert message in fails(capsys, "--output", photos, "--overwrite")
+    assert [p.name for p in photos.iterdir()] == ["a.jpg"] and not ball.asked
 
 
 @pytest.mark.parametrize("name", ["out", "out.mp4"])

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from neurfield.cli import train
 from neurfield.cli.main import main
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
@@ -84,6 +85,11 @@ def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
         (["{data}", "--max-seconds", "-1"], "--max-seconds: expected at least 0"),
         (["{data}", "--experiment-name", "../x"], "cannot be a folder name"),
         (["{data}", "--resume"], "no run with a checkpoint to resume"),
+        (["{data}", "--eval-split", "tset"], "--eval-split: unknown split 'tset', did you mean 'test'"),
+        (["{data}", "--eval-split", "val"], "no views in val (the data set has 24 train, 0 val, 2 test)"),
+        (["{data}", "--eval-split", "none", "--seconds-per-eval", "1"], "--seconds-per-eval needs views to measure"),
+        (["{data}", "--seconds-per-eval", "0"], "--seconds-per-eval: expected more than 0, got 0"),
+        (["{data}", "--downscale-factor", "3"], "views of 10 x 10 pixels are too small to be measured, SSIM needs 11"),
         (["{data}", "--output-dir", "{data}/transforms_train.json"], "choose another --output-dir"),
     ],
 )
@@ -95,6 +101,13 @@ def test_wrong_input_is_one_line_and_writes_nothing(words, message, data, tmp_pa
     assert main(["train", *words, "--max-num-iterations", "1"]) == 2
     assert message in one_line(capsys)
     assert not list(tmp_path.iterdir()) and sorted(data.rglob("*")) == before
+
+
+def test_the_memory_plan_comes_before_any_image_is_decoded(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "decode", lambda manifest: pytest.fail("decoded"))
+    with pytest.raises(pytest.fail.Exception):
+        main(["train", str(data), "--output-dir", str(tmp_path), "--set", *SMALL])
+    assert "memory: " in capsys.readouterr().out
 
 
 def test_a_method_file_is_named_with_its_line(data, tmp_path, capsys):
@@ -111,13 +124,27 @@ def test_an_existing_run_folder_is_refused(data, trained, capsys):
     assert sorted(trained.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "words", ["eval {run}", "render {run} --output {out}/v", "export mesh {run} --output {out}/m.ply"]
+)
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 pickles", None], ids=["empty", "foreign", "truncated"])
-def test_a_broken_checkpoint_is_refused(content, trained, tmp_path, capsys):
+def test_a_broken_checkpoint_is_refused(words, content, trained, tmp_path, capsys):
     (whole, *_) = (trained / "checkpoints").iterdir()
     path = tmp_path / "broken.safetensors"
     path.write_bytes(whole.read_bytes()[:-100] if content is None else content)
-    assert main(["eval", str(path)]) == 2
+    assert main([word.format(run=path, out=tmp_path) for word in words.split()]) == 2
     assert "not a whole neurfield checkpoint" in one_line(capsys)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, capsys):
+    (tmp_path / "ball").mkdir()
+    (tmp_path / "ball/train").symlink_to(data / "train")
+    (tmp_path / "ball/transforms_train.json").symlink_to(data / "transforms_train.json")
+    words = ["train", str(tmp_path / "ball"), "--output-dir", str(tmp_path / "out"), "--max-num-iterations", "1"]
+    assert main([*words, "--allow-outside", "--set", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "note: no test views, nothing will be measured" in out and "PSNR" not in out
 
 
 @pytest.mark.parametrize(
@@ -127,7 +154,7 @@ def test_a_broken_checkpoint_is_refused(content, trained, tmp_path, capsys):
         (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
         (["{run}", "--split", "tset"], "no views in split 'tset'"),
         (["{run}", "--output", "{run}/config.yaml/m.json"], "config.yaml is a file; choose another --output"),
-        (["{run}", "--output", "{run}/checkpoints"], "checkpoints exists; choose another --output"),
+        (["{run}", "--output", "{run}/checkpoints"], "checkpoints is a folder; choose another --output"),
         (["{run}", "--data", "{run}/none"], "no such file or folder"),
     ],
 )
@@ -136,9 +163,10 @@ def test_wrong_eval_input_is_one_line(words, message, trained, capsys):
     assert message in one_line(capsys)
 
 
-def test_an_unknown_flag_is_wrong_use(data):
+@pytest.mark.parametrize("flag", ["--max-secnds", "--splits"])
+def test_an_unknown_flag_is_wrong_use(flag, data):
     with pytest.raises(SystemExit) as stop:
-        main(["train", str(data), "--max-secnds", "3"])
+        main(["train", str(data), flag, "3"])
     assert stop.value.code == 2
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
 import threading
@@ -273,8 +274,6 @@ def test_command(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[s
     server.content = zipped(tmp_path / "pack", files).read_bytes()
     output = tmp_path / "data/set"
     words = ["data", "download", "nerf-synthetic", "--url", server.url, "--output", str(output)]
-    assert main(words) == 2
-    assert "publish no hash; give one with --sha256, or --no-verify" in capsys.readouterr().err
     assert main([*words, "--sha256", "abc"]) == 2
     assert "expected 64 hexadecimal digits" in capsys.readouterr().err
     assert main([*words, "--sha256", "0" * 64]) == 2
@@ -282,10 +281,35 @@ def test_command(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert main([*words, "--sha256", sha256(server.content)]) == 0
     printed = capsys.readouterr().out
-    assert f"SHA-256 {sha256(server.content)}\n" in printed and f"  {output / 'cup'}\n" in printed
-    assert sorted(p.name for p in output.parent.iterdir()) == ["set"]
+    assert f"SHA-256 {sha256(server.content)}, as expected\n" in printed and f"  {output / 'cup'}\n" in printed
+    assert sorted(p.name for p in output.parent.iterdir()) == ["set", "set.sha256"]
     assert main([*words, "--no-verify"]) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def test_the_first_download_decides_what_later_ones_must_be(
+    tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, kept, first = tmp_path / "tiny", tmp_path / "tiny.sha256", sha256(server.content)
+    words = ["data", "download", "tiny-nerf", "--url", server.url, "--output", str(output)]
+    assert main(words) == 0
+    assert f"SHA-256 {first}, not verified; kept in {kept}" in capsys.readouterr().out
+    assert kept.read_text() == f"{first}  {server.url}\n"
+    shutil.rmtree(output)
+    assert main(words) == 0
+    assert f"SHA-256 {first}, as expected" in capsys.readouterr().out
+    shutil.rmtree(output)
+    server.content, server.etag = server.content[::-1], '"2"'
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert f"the SHA-256 is {sha256(server.content)}, expected {first}" in error and error.count("\n") == 1
+    assert leftovers(tmp_path) == ["tiny.sha256"] and kept.read_text().startswith(first)
+    assert main([*words, "--no-verify"]) == 0
+    assert kept.read_text().startswith(sha256(server.content))
+    shutil.rmtree(output)
+    kept.write_text("hello")
+    assert main(words) == 2
+    assert "tiny.sha256: expected a SHA-256; remove the file" in capsys.readouterr().err and not output.exists()
 
 
 def test_command_keeps_a_single_file_under_its_name(
@@ -295,7 +319,7 @@ def test_command_keeps_a_single_file_under_its_name(
     words = ["data", "download", "tiny-nerf", "--url", server.url, "--output", str(output), "--no-verify"]
     assert main(words) == 0
     assert (output / "tiny_nerf_data.npz").read_bytes() == server.content
-    assert "(not verified)" in capsys.readouterr().out
+    assert "not verified" in capsys.readouterr().out
 
 
 def test_command_lists_and_suggests_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,7 +332,5 @@ def test_command_lists_and_suggests_names(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_table_is_complete() -> None:
     for name, public in PUBLIC_SETS.items():
-        assert public.url.startswith(("http://", "https://")) and public.page.startswith("https://") and public.about, (
-            name
-        )
+        assert public.url.startswith("https://") and public.page.startswith("https://") and public.about, name
         assert public.sha256 is None or len(public.sha256) == 64

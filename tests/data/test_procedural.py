@@ -195,6 +195,9 @@ def test_wrong_use_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"resolution must be 8 ... 4096, got 5000"):
         procedural.make("lighthouse", tmp_path / "x", resolution=5000)
     (tmp_path / "old" / "pictures").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no transforms_train\.json, so it is not replaced"):
+        procedural.make("lighthouse", tmp_path / "old", overwrite=True)
+    (tmp_path / "old" / "transforms_train.json").write_text("{}")
     with pytest.raises(UserError, match="exists; choose another --output, or --overwrite"):
         procedural.make("lighthouse", tmp_path / "old")
     assert [p.name for p in tmp_path.iterdir()] == ["old"]

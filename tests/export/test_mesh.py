@@ -26,6 +26,7 @@ trimesh = pytest.importorskip("trimesh")
 NORM = Normalization(scale=0.25, offset=(0.5, 0.4, 0.6))
 CENTRE = torch.tensor([0.48, 0.53, 0.51])
 RADIUS = 0.23
+FAR_CENTRE = torch.tensor([1.5, 0.5, 0.6])
 STEEPNESS = 300.0  # of ln sigma per unit: a field's surface is a few thousandths of the cube thick
 AT_SURFACE = 60.0
 
@@ -47,6 +48,11 @@ def speck(x: Tensor) -> Tensor:
     return torch.maximum(ball(x), 0.03 - (x - torch.tensor([0.9, 0.9, 0.9])).norm(dim=1))
 
 
+def far_ball(x: Tensor) -> Tensor:
+    """The ball, and one of radius 0.4 that the cube of side 4 holds and that of side 2 cuts through."""
+    return torch.maximum(ball(x), 0.4 - (x - FAR_CENTRE).norm(dim=1))
+
+
 class Solid(nn.Module):
     """Density that crosses AT_SURFACE where `inside` is 0, red left, green right, blue from above."""
 
@@ -62,10 +68,10 @@ class Solid(nn.Module):
         return self.density(x)[0], torch.stack([left, ~left, directions[:, 2] < -0.5], dim=1).float()
 
 
-def fake_run(inside: Callable[[Tensor], Tensor]) -> SimpleNamespace:
+def fake_run(inside: Callable[[Tensor], Tensor], aabb_scale: int = 1) -> SimpleNamespace:
     """What export_mesh uses of a trained run: eight cameras around a field."""
     field = Solid(inside)
-    grid = OccupancyGrid(1)
+    grid = OccupancyGrid(aabb_scale)
     for step in range(3):
         grid.update(step, lambda x: field.density(x)[0])
     angle = torch.arange(8) * torch.pi / 4
@@ -73,7 +79,7 @@ def fake_run(inside: Callable[[Tensor], Tensor]) -> SimpleNamespace:
     centre = NORM.to_world(CENTRE)
     cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 100.0, 96, 80)
     views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []})
-    renderer = SimpleNamespace(options=MarchOptions.for_box(1))
+    renderer = SimpleNamespace(options=MarchOptions.for_box(aabb_scale))
     return SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
 
 
@@ -103,20 +109,20 @@ def test_ring_has_a_hole() -> None:
 
 
 def test_density_is_asked_in_occupied_cells_only(ball_run: SimpleNamespace) -> None:
-    occupied, asked = occupied_cells(ball_run.grid), []
+    (occupied,), asked = occupied_cells(ball_run.grid), []
 
     def density(x: Tensor) -> Tensor:
         asked.append(x)
         return ball_run.field.density(x)[0]
 
-    density_mesh(density, occupied, 40, AT_SURFACE)
+    density_mesh(density, [occupied], 40, AT_SURFACE)
     cells = (torch.cat(asked) * 128).long().numpy()
     assert occupied[cells[:, 0], cells[:, 1], cells[:, 2]].all()
     assert len(cells) < 40**3
 
 
 def test_surface_at_the_border_of_the_cube_is_closed() -> None:
-    mesh = density_mesh(lambda x: torch.full((len(x),), 100.0), np.ones((8, 8, 8), bool), 16, 10.0)
+    mesh = density_mesh(lambda x: torch.full((len(x),), 100.0), [np.ones((8, 8, 8), bool)], 16, 10.0)
     found = report(mesh)
     assert found.watertight and found.volume == pytest.approx(1, abs=0.2)
 
@@ -126,7 +132,7 @@ def test_occupied_cells_are_those_of_the_grid_and_their_neighbours() -> None:
     grid.density_grid.zero_()
     grid.density_grid[0, 0b101_001_011] = 1.0  # x = 0b111, y = 0b001, z = 0b100 in Morton order
     grid._set_bits(0.5)
-    cells = occupied_cells(grid)
+    (cells,) = occupied_cells(grid)
     x, y, z = 0b111, 0b001, 0b100
     assert cells[x, y, z] and cells.sum() == 2 * 3 * 3 and cells[6:8, 0:3, 3:6].all()
 
@@ -180,6 +186,42 @@ def test_metadata_leads_back_to_the_world(ball_run: SimpleNamespace, tmp_path: P
     np.testing.assert_allclose(matrix @ [*unit.report.low, 1], [*world.report.low, 1], atol=1e-6)
 
 
+def test_surroundings_are_exported_on_request_and_otherwise_told_of(tmp_path: Path) -> None:
+    run = fake_run(far_ball, aabb_scale=4)
+    options = {"resolution": 96, "level": AT_SURFACE * NORM.scale, "frame": "unit"}
+    inner, cut, whole = (export_mesh(run, tmp_path / f"{i}.ply", extent=i, **options) for i in (1, 2, 4))
+    assert (inner.is_cut, cut.is_cut, whole.is_cut) == (True, True, False)
+    assert (inner.report.n_components, whole.report.n_components) == (1, 2)
+    assert inner.report.high[0] == pytest.approx(float(CENTRE[0]) + RADIUS, abs=0.01)
+    assert cut.report.high[0] == pytest.approx(1.5, abs=0.02) and cut.report.watertight
+    assert whole.report.high[0] == pytest.approx(1.9, abs=0.02) and whole.report.watertight
+    volume = 4 / 3 * np.pi * (RADIUS**3 + 0.4**3)
+    assert whole.report.volume == pytest.approx(volume, rel=0.1)
+    assert not export_mesh(fake_run(ball, aabb_scale=4), tmp_path / "ball.ply", resolution=24).is_cut
+
+
+def test_cells_of_the_finest_cube_decide() -> None:
+    """A field that is solid where the fine cells say empty: nothing of it shows up in a larger cube, either."""
+    fine, coarse = np.zeros((8, 8, 8), bool), np.zeros((8, 8, 8), bool)
+    fine[:2, :2, :2] = True  # [0, 1/4]^3
+    coarse[2:4, 2:4, 2:4] = True  # [0, 1/2]^3, beyond it nothing
+    mesh = density_mesh(lambda x: torch.full((len(x),), 100.0), [fine, coarse], 64, 10.0)
+    np.testing.assert_allclose([mesh.vertices.min(), mesh.vertices.max()], [0, 0.25], atol=1 / 64)
+
+
+def test_automatic_level_is_that_of_the_cube() -> None:
+    """Mist far outside, in which most rays end, does not count."""
+    mist = 10.0
+
+    def inside(x: Tensor) -> Tensor:
+        is_far = (x - 0.5).abs().amax(dim=1) > 2
+        return torch.where(is_far, torch.tensor(np.log(mist / AT_SURFACE) / STEEPNESS).float(), ball(x))
+
+    run = fake_run(inside, aabb_scale=8)
+    assert automatic_level(run) > 3 * mist
+    assert automatic_level(run, 8) == pytest.approx(mist)
+
+
 def test_cavities_and_specks_are_dropped(tmp_path: Path) -> None:
     done = export_mesh(fake_run(hollow), tmp_path / "hollow.ply", resolution=48)
     assert done.report.n_components == 1
@@ -205,6 +247,7 @@ def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path
         ({"resolution": 4}, "--resolution must be 8 ... 4096, got 4"),
         ({"level": -1.0}, "--level must be a density above 0, got -1"),
         ({"level": float("nan")}, "--level must be a density above 0, got nan"),
+        ({"extent": 2}, r"--extent must be one of 1 \(the field's box has side 1\), got 2"),
         ({"min_component": 2.0}, "--min-component must be 0 ... 1, got 2"),
     ],
 )

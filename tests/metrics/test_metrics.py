@@ -49,7 +49,7 @@ def test_ssim_properties() -> None:
     # constant pictures: only the luminance term is left
     dark, light = torch.full((16, 16, 3), 0.25), torch.full((16, 16, 3), 0.75)
     assert ssim(dark, light) == pytest.approx((2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4), abs=1e-9)
-    with pytest.raises(ValueError, match=r"ssim: the image must be at least 11 x 11 pixels, got \[10, 30, 3\]"):
+    with pytest.raises(UserError, match=r"ssim: the image must be at least 11 x 11 pixels, got \[10, 30, 3\]"):
         ssim(image[:10], target[:10])
 
 
@@ -58,7 +58,7 @@ def test_shapes_are_checked(name: str) -> None:
     image, target = images()
     for wrong in (target[:, :, :1], target[:20], target[None]):
         with pytest.raises(ValueError, match=rf"{name}: image and target must be \[height, width, 3\] of one size"):
-            METRICS[name](image, wrong)
+            METRICS[name].measure(image, wrong)
 
 
 def lpips_module() -> types.ModuleType:
@@ -73,6 +73,7 @@ def test_lpips_needs_package_and_weights(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(UserError, match="lpips: the package is not installed; run: pip install"):
         metrics.lpips(image, target)
+    assert METRICS["lpips"].why_not() == "the package is not installed; run: pip install lpips torchvision"
 
     class Distance(torch.nn.Module):  # stands for the network: checks its input, returns a distance
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -87,6 +88,7 @@ def test_lpips_needs_package_and_weights(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / module.BACKBONE_WEIGHTS).touch()
+    assert METRICS["lpips"].why_not() is None
     expected = 2 * (image - target).abs().mean()
     assert metrics.lpips(image, target) == pytest.approx(float(expected), rel=1e-5)
     module._model.cache_clear()

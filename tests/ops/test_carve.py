@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.reference import camera as camera_reference
+from neurfield.ops.carve import _views
+from neurfield.reference import carve as carve_reference
 from neurfield.reference import occupancy as reference
 from neurfield.sampling.occupancy_grid import CLOSED, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
@@ -83,30 +85,14 @@ def test_hull_keeps_what_is_there_and_little_else(model: str) -> None:
     assert open_cells.float().mean() < 0.2
 
 
-def test_hull_matches_a_reference_of_corner_boxes() -> None:
+def test_hull_matches_the_reference() -> None:
     """The native footprint holds the box around the eight projected corners, and is at most a little larger."""
     cameras = orbit("pinhole", n=8)
     opaque = silhouettes(cameras)
     grid = torch.zeros(1, 16**3)
     ops.carve(grid, cameras, opaque, CLOSED)
-    offsets = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]).double() * 0.5 / 16
-    corners = (cell_centers(16)[:, None] + offsets).reshape(-1, 3)
-    closed = torch.zeros(16**3, dtype=torch.bool)
-    tensors = [
-        t.double() if t.is_floating_point() else t for t in (cameras.c2w, cameras.intrinsics, cameras.distortion)
-    ]
-    for view in range(len(cameras)):
-        idx = torch.full((len(corners),), view)
-        pixel, _ = camera_reference.project(*tensors, cameras.models, idx, corners)
-        low, high = pixel.view(-1, 8, 2).amin(dim=1), pixel.view(-1, 8, 2).amax(dim=1)
-        seen = ((low >= 0) & (high <= torch.tensor([64.0, 56.0]))).all(dim=1)
-        counts = torch.zeros(57, 65, dtype=torch.int64)
-        counts[1:, 1:] = opaque.view(-1, 56, 64)[view].long().cumsum(0).cumsum(1)
-        x0, y0 = (low - 1).floor().long().clamp_min(0).unbind(1)
-        x1, y1 = torch.minimum((high + 1).floor().long() + 1, torch.tensor([64, 56])).clamp_min(0).unbind(1)
-        x0, x1, y0, y1 = (v.clamp(0, end) for v, end in ((x0, 64), (x1, 64), (y0, 56), (y1, 56)))
-        empty = counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] == 0
-        closed |= seen & empty
+    tensors = (t.double() for t in (cameras.c2w, cameras.intrinsics, cameras.distortion))
+    closed = carve_reference.carve(*tensors, cameras.models, opaque.view(-1, 56, 64), 16)
     native = grid[0] == CLOSED
     assert not (native & ~closed).any()
     assert (closed & ~native).float().mean() < 0.02
@@ -196,6 +182,16 @@ def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model:
     assert torch.isin(block[meets], sampler.blocks).all()
     targets = sampler.sample(3000, step=0)[2]
     assert targets[:, 3].mean() > opaque.float().mean()
+
+
+def test_opcheck() -> None:
+    cameras = orbit("opencv", n=2)
+    views = _views("test", cameras)
+    grid = torch.zeros(1, 8**3)
+    opcheck(torch.ops.neurfield.carve.default, (*views, silhouettes(cameras), 1.0, CLOSED, grid))
+    opcheck(torch.ops.neurfield.close_unseen.default, (*views, CLOSED, grid))
+    bits = ops.occupancy_bits(torch.ones(1, 8**3), 0.5)
+    opcheck(torch.ops.neurfield.mark_pixel_blocks.default, (*views, *bits, 2 * 8 * 7))
 
 
 def test_errors_say_expected_and_found() -> None:

@@ -171,6 +171,20 @@ def test_max_samples_cuts_off_the_rest() -> None:
         assert torch.equal(short.t_starts[a : a + n], long.t_starts[b : b + n])
 
 
+@pytest.mark.parametrize("cone_angle", [0.0, CONE])
+def test_far_keeps_the_samples_before_it(cone_angle: float) -> None:
+    grid = ops.occupancy_bits(random_grid(2, 32), 0.5)
+    origins, directions = rays(200, 2.0)
+    settings = {"cone_angle": cone_angle, "near": 0.1, "step": 3, "max_samples": 100000}
+    whole = ops.march(origins, directions, *grid, **settings)
+    for far in (0.0, 0.7, 1.5):
+        cut = ops.march(origins, directions, *grid, far=far, **settings)
+        kept = whole.t_starts < far
+        assert far == 0 or 0 < kept.float().mean() < 0.9
+        assert torch.equal(cut.t_starts, whole.t_starts[kept]) and torch.equal(cut.t_ends, whole.t_ends[kept])
+        assert torch.equal(cut.packed_info[:, 1], torch.bincount(whole.ray_indices[kept], minlength=200))
+
+
 def test_jitter_is_uniform_and_named_by_seed_and_step() -> None:
     n = 4000
     origins = torch.tensor([[-1.0, 0.5, 0.5]]).expand(n, 3)

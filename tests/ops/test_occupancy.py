@@ -116,6 +116,10 @@ def test_opcheck() -> None:
     opcheck(torch.ops.neurfield.occupancy_bits.default, (random_grid(2, 16), 0.5))
     args = (uniform(1, 512), torch.tensor([3, 3, 7]), uniform(3), 0.95)
     opcheck(torch.ops.neurfield.occupancy_update.default, args)
+    opcheck(torch.ops.neurfield.occupancy_coarse.default, (ops.occupancy_bits(random_grid(2, 16), 0.5)[0],))
+    opcheck(torch.ops.neurfield.occupancy_mean.default, (random_grid(2, 16),))
+    opcheck(torch.ops.neurfield.occupancy_select.default, (random_grid(2, 16), 0.5))
+    opcheck(torch.ops.neurfield.occupancy_draw.default, (torch.arange(100, dtype=torch.int32), 30, 16, 1, 2, 0))
 
 
 def test_errors_say_expected_and_found() -> None:

@@ -9,7 +9,9 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
-from tests.cases import SIZES
+from neurfield.reference import pixel as reference
+from tests.cases import SIZES, strided, uniform
+from tests.compare import assert_close
 from tests.ops.test_camera import cameras
 
 SIZE_LIST = [[20, 11], [8, 16], [5, 3]]  # width, height: partial blocks, whole blocks, less than a block
@@ -49,6 +51,25 @@ def test_rays_and_colours_belong_to_the_picked_pixel(n: int) -> None:
     origins, directions = ops.camera_rays(c, view, torch.stack([x, y], dim=1) + 0.5)
     assert torch.equal(drawn.origins, origins) and torch.equal(drawn.directions, directions)
     assert torch.equal(drawn.targets, values[pixel_numbers(drawn.picks)] / 255)
+
+
+@pytest.mark.parametrize("valid", [1.0, 0.5, 0.02])
+@pytest.mark.parametrize("listed", [None, [0, 4, 7, 8]])
+def test_picks_match_reference(valid: float, listed: list[int] | None) -> None:
+    """Exactly: integers only. Hardly any valid pixels: most rays search their last block."""
+    c = views("pinhole")
+    masks = (uniform(sum(w * h for w, h in SIZE_LIST)) < valid).to(torch.uint8)
+    starts = reference.blocks_of(SIZE_LIST)
+    for number, (view, x, y) in enumerate(starts):  # every block needs a valid pixel
+        masks[pixel_numbers(torch.tensor([[view, x + number % 2, y]]))] = 1
+    blocks = None if listed is None else torch.tensor(listed, dtype=torch.int32)
+    step = 2**40 + 5
+    drawn = ops.sample_pixels(numbered_images(), c.sizes, c, 500, seed=9, step=step, masks=masks, blocks=blocks)
+    per_view = [
+        part.view(h, w) for part, (w, h) in zip(masks.split([w * h for w, h in SIZE_LIST]), SIZE_LIST, strict=True)
+    ]
+    expected = [reference.pick_pixel(SIZE_LIST, ray, 9, step, per_view, listed) for ray in range(500)]
+    assert drawn.picks.tolist() == [list(pick) for pick in expected]
 
 
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
@@ -139,3 +160,42 @@ def test_errors_say_expected_and_found() -> None:
     with pytest.raises(ValueError, match=r"expected 1 ... 2147483647 blocks of pixels to draw from, got 0"):
         nothing = torch.zeros(0, dtype=torch.int32)
         ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, blocks=nothing)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_colours_over_one_background(n: int) -> None:
+    rgba, color = uniform(n, 4), torch.tensor([0.1, 0.5, 0.9])
+    wide = strided(rgba)
+    for source in (rgba, wide):
+        rgb, background = ops.over_background(source, color)
+        assert torch.equal(background, color.expand(n, 3))
+        alpha = rgba[:, 3:].double()
+        expected = alpha * rgba[:, :3].double() + (1 - alpha) * color.double()
+        assert_close(rgb, expected, roundings=3)  # two products and a sum of values up to 1
+
+
+def test_random_backgrounds_are_uniform_and_differ_from_step_to_step() -> None:
+    rgba = uniform(4096, 4)
+    rgb, background = ops.over_background(rgba, seed=1, step=2)
+    assert torch.equal(rgb, rgba[:, 3:] * rgba[:, :3] + (1 - rgba[:, 3:]) * background)
+    n = background.numel()
+    assert background.min() >= 0 and background.max() < 1
+    assert abs(background.mean() - 0.5) < 4 * math.sqrt(1 / 12 / n)
+    assert abs(background.var() - 1 / 12) < 4 * math.sqrt(1 / 180 / n)
+    correlation = torch.corrcoef(background.T).fill_diagonal_(0)
+    assert correlation.abs().max() < 4 / math.sqrt(4096)
+    assert torch.equal(ops.over_background(rgba, seed=1, step=2)[1], background)
+    for other in ({"seed": 1, "step": 3}, {"seed": 2, "step": 2}):
+        assert (ops.over_background(rgba, **other)[1] == background).float().mean() < 0.001
+
+
+def test_opcheck_of_backgrounds() -> None:
+    for color in (None, torch.ones(3)):
+        opcheck(torch.ops.neurfield.over_background.default, (uniform(5, 4), color, 1, 2))
+
+
+def test_errors_of_backgrounds() -> None:
+    with pytest.raises(ValueError, match=r"over_background: rgba must be float32 \[n, 4\], got float32 \[2, 3\]"):
+        ops.over_background(torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"over_background: color must be float32 \[3\], got float32 \[4\]"):
+        ops.over_background(torch.zeros(2, 4), torch.zeros(4))

@@ -145,6 +145,7 @@ def bad_paths() -> list[tuple[object, str]]:
     pose = nerfstudio(ring(1).c2w)
     skewed = nerfstudio(ring(1).c2w)
     skewed["camera_path"][0]["camera_to_world"][0] += 0.5
+    frame, huge = pose["camera_path"][0], 10**400  # JSON allows it, float64 does not
     return [
         ([], "expected a JSON object, found list"),
         (
@@ -166,6 +167,10 @@ def bad_paths() -> list[tuple[object, str]]:
             {"path": [{"R": [0, 0, 0, 1], "T": [0, float("nan"), 0], "fov": 50}]},
             "frame 0: expected 3 finite numbers for 'T'",
         ),
+        ({"path": [{"R": [0, 0, 0, huge], "T": [0, 0, 0], "fov": 50}]}, "frame 0: expected 4 finite numbers for 'R'"),
+        (pose | {"camera_path": [frame | {"fov": huge}]}, "expected a number 0.1 ... 179 for 'fov', found 1000"),
+        (pose | {"camera_path": [frame | {"render_time": "x"}]}, "frame 0: expected .* 'render_time', found 'x'"),
+        (pose | {"camera_path": [frame | {"render_time": huge}]}, "frame 0: expected .* 'render_time', found 1000"),
     ]
 
 

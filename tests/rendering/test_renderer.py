@@ -12,7 +12,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.rendering import renderer as renderer_module
-from neurfield.rendering.renderer import Renderer, image_rays
+from neurfield.rendering.renderer import OUTPUTS, Renderer, image_rays
 from neurfield.rendering.volume import NORMAL_ERROR, MarchOptions, march_rays, render_normals, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.trainer import Trainer
@@ -40,7 +40,7 @@ def camera() -> Cameras:
 
 @pytest.fixture(scope="module")
 def result(camera) -> dict[str, Tensor]:
-    return Renderer(Ball(), OccupancyGrid(), NORM).render(camera, ("rgb", "depth", "acc", "normal"))
+    return Renderer(Ball(), OccupancyGrid(), NORM).render(camera, tuple(OUTPUTS))
 
 
 def inside(camera: Cameras, margin: int = 2) -> Tensor:
@@ -53,11 +53,11 @@ def test_colour_and_opacity_are_the_balls(camera, result):
     picture = ball_picture(camera).float() / 255
     solid = inside(camera)
     assert solid.sum() > 300
-    assert result["rgb"].shape == (40, 48, 3) and result["acc"].shape == (40, 48)
-    assert (result["acc"][solid] > 0.999).all()
+    assert result["rgb"].shape == (40, 48, 3) and result["accumulation"].shape == (40, 48)
+    assert (result["accumulation"][solid] > 0.999).all()
     # a step is 5e-3 in the world and the colour changes by 0.5 per radius
     assert (result["rgb"] - picture[..., :3])[solid].abs().max() < 0.02
-    corner = result["rgb"][0, 0], result["acc"][0, 0], result["depth"][0, 0]
+    corner = result["rgb"][0, 0], result["accumulation"][0, 0], result["depth"][0, 0]
     assert torch.equal(corner[0], torch.ones(3)) and corner[1] == 0 and corner[2] == 0
 
 

@@ -33,7 +33,7 @@ def test_z_depth_of_a_plane_across_the_axis_is_constant() -> None:
     length = 2 * torch.sqrt(((column - WIDTH / 2) / 7) ** 2 + ((row - HEIGHT / 2) / 7) ** 2 + 1)
     acc = torch.ones(HEIGHT, WIDTH)
     acc[2, 3] = 0.4
-    result = {"depth": length, "acc": acc}
+    result = {"depth": length, "accumulation": acc}
     z = depth_map(result, camera(), "z")
     assert z[2, 3] == 0
     z[2, 3] = 2

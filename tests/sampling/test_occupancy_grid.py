@@ -120,3 +120,16 @@ def test_march_uses_the_cone_of_the_grid() -> None:
     assert small.march(*ray).t_ends.diff().max() == pytest.approx(BASE_STEP, rel=1e-3)
     dt = large.march(*ray)
     assert (dt.t_ends - dt.t_starts)[-1] == pytest.approx(float(dt.t_starts[-1]) / 256, rel=1e-3)
+
+
+def test_max_draws_bounds_the_evaluations() -> None:
+    grid, drawn = OccupancyGrid(resolution=16), []
+
+    def density(x: Tensor) -> Tensor:
+        drawn.append(len(x))
+        return ball_density(x)
+
+    for step, max_draws, expected in ((0, None, 16**3), (0, 1000, 1000), (256, 1000, 1000), (256, None, 16**3 // 2)):
+        drawn.clear()
+        grid.update(step, density, max_draws=max_draws)
+        assert sum(drawn) == expected

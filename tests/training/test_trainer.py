@@ -13,6 +13,7 @@ from neurfield import metrics
 from neurfield.errors import MachineError, UserError
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import over_background
+from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
@@ -274,8 +275,11 @@ def test_images_without_alpha_train_too():
     assert evaluate(trainer.renderer, scene, "test")["psnr"] > mean_psnr(scene, constant) + 6
 
 
-def test_the_memory_plan_counts_images_and_state(scene):
+def test_cells_that_no_camera_sees_stay_closed() -> None:
+    scene = ball_scene(n_train=2, alpha=False)
     trainer = Trainer(scene, small_config())
-    plan = trainer.memory_plan()
-    assert plan["images"] == 24 * 32 * 32 * 4
-    assert plan["parameters"] == 4 * sum(p.numel() for p in trainer.field.parameters())
+    closed = trainer.grid.density_grid < 0
+    seen = OccupancyGrid(scene.normalization.aabb_scale)
+    seen.close_unseen(scene.unit_cameras("train"))
+    assert 0 < closed.float().mean() < 1
+    assert torch.equal(closed, seen.density_grid < 0)

@@ -79,7 +79,7 @@ def make(
     ):  # fmt: skip
         if not low <= value <= high:
             raise UserError(f"{option} must be {low} ... {high}, got {value}")
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite, marker="transforms_train.json")
     with atomic_folder(output) as folder:
         _fill(folder, name, Model(builder()), views, resolution, mesh_resolution, progress)
     return output

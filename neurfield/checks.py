@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values that come out of other people's files: whether they are usable, and how they look in a message."""
+
+import math
+import reprlib
+from typing import Any
+
+
+def is_number(value: Any) -> bool:
+    """A finite int or float that float64 can hold, and no bool."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON knows integers of any length
+        return False
+
+
+def shown(value: Any) -> str:
+    """`repr`, short enough for one line whatever a file holds."""
+    return reprlib.repr(value)

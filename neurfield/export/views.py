@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield render`: views of a trained field as a folder of pictures or as a video."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.errors import UserError
+from neurfield.files import atomic_folder, atomic_path, refuse_existing
+from neurfield.registry import lookup
+from neurfield.rendering import video
+from neurfield.rendering.outputs import DEPTH_KINDS, depth_map, depth_range, picture
+from neurfield.rendering.renderer import OUTPUTS
+from neurfield.rendering.video import VideoWriter
+from neurfield.rendering.writers import DEPTH_WRITERS, FRAMES_FILE, FolderWriter, import_openexr
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+
+DEFAULT_FPS = 30.0
+
+
+def is_video(path: Path) -> bool:
+    """By its suffix: .mp4, .mov or .mkv."""
+    return path.suffix in video.SUFFIXES
+
+
+def export_views(
+    run: "Run",
+    path: str | Path,
+    cameras: Cameras,
+    outputs: Sequence[str] = ("rgb",),
+    names: Sequence[str] | None = None,
+    fps: float = DEFAULT_FPS,
+    depth_format: str = "npy",
+    depth_kind: str = "z",
+    overwrite: bool = False,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> Path:
+    """Renders views into a folder (see neurfield.rendering.writers) or, where `path` is that of a video, side by side.
+
+    Args:
+        run: trained.
+        path: folder, or video; appears complete or not at all.
+        cameras: the views, world frame of the input.
+        outputs: any of `rgb depth normal accumulation`.
+        names: of the pictures, without suffix; None: numbers.
+        fps: pictures per second of a video.
+        depth_format: npy or exr (float32 world units) or png (16-bit millimetres).
+        depth_kind: "z" = along the optical axis, "ray" = distance from the camera.
+        overwrite: replace a video, or a folder that this function has made.
+        progress: called with the fraction done and a text.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: see check_views_export; views of different sizes for a video.
+        MachineError: the disk refuses.
+    """
+    path = Path(path)
+    check_views_export(path, outputs, fps, depth_format, depth_kind, overwrite)
+    names = names or [f"{i:05d}" for i in range(len(cameras))]
+    with _video(path, cameras, fps) if is_video(path) else _folder(path, outputs, depth_format, depth_kind) as writer:
+        for i, name in enumerate(names):
+            camera = cameras[i]
+            writer.add(name, _render(run, camera, outputs, depth_kind), camera)
+            progress((i + 1) / len(names), f"{i + 1}/{len(names)} views")
+    return path
+
+
+def check_views_export(
+    path: Path, outputs: Sequence[str], fps: float, depth_format: str, depth_kind: str, overwrite: bool
+) -> None:
+    """Raises UserError for what can be refused before a run is loaded: unknown names, numbers, a path in use."""
+    for output in outputs:
+        lookup(OUTPUTS, output, "output")
+    if not outputs or len(set(outputs)) < len(outputs):
+        raise UserError(f"--outputs needs different names of {', '.join(OUTPUTS)}")
+    if not 0 < fps <= video.MAX_FPS:
+        raise UserError(f"--fps must be above 0 and at most {video.MAX_FPS:g}, got {fps:g}")
+    lookup(DEPTH_WRITERS, depth_format, "depth format")
+    lookup(DEPTH_KINDS, depth_kind, "kind of depth")
+    if depth_format == "exr" and "depth" in outputs:
+        import_openexr()
+    refuse_existing(path, overwrite, None if is_video(path) else FRAMES_FILE)
+
+
+def _render(run: "Run", camera: Cameras, outputs: Sequence[str], depth_kind: str) -> dict[str, Tensor]:
+    needed = {*outputs, "accumulation"} if "depth" in outputs else set(outputs)
+    result = run.render(camera, sorted(needed))
+    values = {output: result[output] for output in outputs}
+    return values | ({"depth": depth_map(result, camera, depth_kind)} if "depth" in values else {})
+
+
+@contextmanager
+def _folder(path: Path, outputs: Sequence[str], depth_format: str, depth_kind: str) -> Iterator[FolderWriter]:
+    with atomic_folder(path) as folder:
+        writer = FolderWriter(folder, outputs, depth_format, depth_kind)
+        yield writer
+        writer.close()
+
+
+class _SideBySide:
+    """Puts the outputs of a view next to each other; the first view decides the colours of depth."""
+
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+        self._range: tuple[float, float] | None = None
+
+    def add(self, name: str, values: dict[str, Tensor], camera: Cameras) -> None:
+        if "depth" in values and self._range is None:
+            self._range = depth_range(values["depth"])
+        near, far = self._range or (0.0, 1.0)
+        self._writer.add(torch.cat([picture(output, value, near, far) for output, value in values.items()], dim=1))
+
+
+@contextmanager
+def _video(path: Path, cameras: Cameras, fps: float) -> Iterator[_SideBySide]:
+    if len({tuple(size) for size in cameras.sizes.tolist()}) > 1:
+        raise UserError("the views have different sizes, which a video cannot have; give a folder as --output")
+    with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
+        yield _SideBySide(writer)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory that a training will take, from headers and configuration alone: nothing is decoded or allocated."""
+
+import torch
+
+from neurfield.data.load import plan_memory
+from neurfield.data.views import Manifest
+from neurfield.fields.radiance_field import RadianceField
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.ema import Ema
+from neurfield.training.memory import n_bytes
+from neurfield.training.method import MethodConfig
+from neurfield.training.optimizer import Adam
+
+STEP_BYTES = 2048  # per sample on the composed path: features and two networks' activations, forward and backward
+
+
+def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) -> dict[str, int]:
+    """Bytes by purpose; those of a step and of reading are estimates from above, and not all are needed at once.
+
+    Args:
+        train: the training views.
+        test: views that are measured while or after training.
+        method: field, occupancy grid and optimiser are built on torch's meta device, which holds shapes only.
+    """
+    norm, data = train.normalization, plan_memory(train)
+    with torch.device("meta"):
+        field = RadianceField.from_config(method.field, norm.aabb)
+        state = [
+            *Adam(field, method.optimizer).tensors().values(),
+            *OccupancyGrid(norm.aabb_scale).state_dict().values(),
+        ]
+        if method.training.ema_decay > 0:
+            state += Ema(field, method.training.ema_decay).tensors().values()
+    images, parameters, rest = data.images + data.masks, n_bytes(field.parameters()), n_bytes(state)
+    plan = {
+        "images": images,
+        "reading them": max(data.decoding, images),  # packing them for training takes a copy
+        "parameters": parameters,
+        "optimiser and occupancy": rest,
+        "last good state": parameters + rest,
+        "step": method.training.n_samples * STEP_BYTES,
+    }
+    return plan if test is None else plan | {"images to measure": plan_memory(test).peak}

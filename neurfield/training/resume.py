@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Continuing a run: from which checkpoint, with its own configuration, on the data that it was trained on."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neurfield import config as configuration
+from neurfield.data.options import LoadOptions, ReadOptions
+from neurfield.errors import UserError
+from neurfield.training import checkpoint
+from neurfield.training.method import RunConfig
+from neurfield.training.run_folder import RunFolder, find_checkpoint
+from neurfield.training.session import ViewSet, unpack_views
+
+ROUNDING = 1e-5  # poses are read through float64 decompositions, whose last bits are the library's
+_ELSE = "leave it out to continue as before, or train a new run"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a checkpoint says about the run that is to be continued from it."""
+
+    path: Path
+    config: RunConfig
+    views: ViewSet
+
+    def with_budget(self, max_seconds: float | None, max_num_iterations: int | None) -> RunConfig:
+        """The configuration of the run, with the new budget if one is given."""
+        if max_seconds is None and max_num_iterations is None:
+            return self.config
+        return dataclasses.replace(self.config, max_seconds=max_seconds, max_num_iterations=max_num_iterations)
+
+    def check_request(self, seed: int | None, load: LoadOptions) -> None:
+        """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""
+        if seed is not None and seed != self.config.seed:
+            raise UserError(f"--seed {seed}: the run has the seed {self.config.seed}; {_ELSE}")
+        for field in dataclasses.fields(ReadOptions):
+            asked, stored = getattr(load, field.name), getattr(self.config.load, field.name)
+            if asked != stored:
+                flag = "--" + field.name.replace("_", "-")
+                raise UserError(f"{flag} {asked}: the run was trained with {stored}; {_ELSE}")
+
+    def check_views(self, found: ViewSet) -> None:
+        """Raises UserError when the training views found now are not those that the run was trained on."""
+        ours, theirs = _geometry(self.views), _geometry(found)
+        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING):
+            raise UserError(
+                f"{found.name}: its {len(theirs) - 1} training views, or their map into unit space, are not those that "
+                f"{self.path.parents[1]} was trained on; restore the data, or train a new run"
+            )
+
+
+def _geometry(views: ViewSet) -> Tensor:
+    """`[1 + n_views, n]`: the map into unit space, and everything about the training cameras."""
+    cameras, norm = views.cameras[views.splits.get("train", [])], views.normalization
+    rows = torch.cat([values.double().reshape(len(cameras), -1) for values in vars(cameras).values()], dim=1)
+    scene = torch.zeros(1, rows.shape[1], dtype=torch.float64)
+    scene[0, :5] = torch.tensor([norm.scale, *norm.offset, norm.aabb_scale])
+    return torch.cat([scene, rows])
+
+
+def newest_whole(folder: RunFolder, report: Callable[[str], None]) -> Resumed:
+    """The newest checkpoint of a run that can be read; `report` takes a line about each newer one.
+
+    Raises:
+        UserError: the run has no checkpoint, or none that is whole.
+    """
+    newest = find_checkpoint(folder.path)
+    for path in reversed(folder.checkpoints()):
+        try:
+            found = _read(path)
+        except UserError as error:
+            report(f"note: {error}")
+            continue
+        if path != newest:
+            report(f"note: continuing from {path}, newer ones are set aside")
+        return found
+    raise UserError(f"{folder.path}: none of its checkpoints is whole; train a new run")
+
+
+def _read(path: Path) -> Resumed:
+    tensors, header = checkpoint.load(path)
+    try:
+        config = configuration.from_dict(RunConfig, header["config"], str(path))
+        return Resumed(path, config, unpack_views(tensors, header))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({error!r})") from None

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public Python API: what the README shows runs, and it can do what the commands can."""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import neurfield
+from neurfield.errors import UserError
+from neurfield.training import checkpoint
+from neurfield.training.trainer import StepReport
+from tests.scenes import ball_scene, write_synthetic
+from tests.training.test_trainer import SMALL
+
+README = Path(__file__).parents[1] / "README.md"
+STEPS = 20
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_synthetic(ball_scene(12, 2, 32), tmp_path / "data/lighthouse")
+
+
+def train(scene: neurfield.Scene, **options: object) -> neurfield.Run:
+    return neurfield.train(scene, "ngp-fast", overrides=SMALL, max_num_iterations=STEPS, **options)
+
+
+def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(code.splitlines()) <= 10 and "max_seconds=60" in code
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code.replace("max_seconds=60", "max_num_iterations=60"), names)
+    assert float(capsys.readouterr().out) > 15
+    image = names["image"]
+    assert isinstance(image, torch.Tensor) and image.shape == (32, 32, 3) and image.min() >= 0 and image.max() <= 1
+    for made in ("orbit.mp4", "lighthouse.glb"):
+        assert (tmp_path / made).stat().st_size > 1000
+
+
+def test_every_public_name_is_there():
+    for name in neurfield.__all__:
+        assert getattr(neurfield, name) is not None
+
+
+def test_a_run_that_is_loaded_reads_its_images_as_it_was_trained(data, tmp_path):
+    """At half resolution, as the configuration in its files says."""
+    scene = neurfield.load_scene(data, downscale_factor=2)
+    run = train(scene, output_dir=tmp_path / "out")
+    loaded = neurfield.load(run.path)
+    assert Path(loaded.config.data) == data and loaded.config.load.downscale_factor == 2
+    measured = loaded.evaluate("test")
+    assert measured["psnr"] == run.evaluate("test")["psnr"] and measured["protocol"]["n_views"] == 2
+    assert loaded.cameras.sizes.unique().tolist() == [16]
+
+
+def test_overrides_and_reports(data):
+    said: list[str] = []
+    run = train(neurfield.load_scene(data), seed=3, report=said.append)
+    assert run.config.method.field.encoding["n_levels"] == 4 and run.config.seed == 3 and run.step == STEPS
+    method = neurfield.load_method("ngp-fast")
+    changed = neurfield.train(ball_scene(4), method, overrides=("loss.distortion=0.5",), max_num_iterations=1)
+    assert changed.config.method.loss.distortion == 0.5
+    with pytest.raises(UserError, match=r"unknown key 'loss\.distorsion'"):
+        neurfield.train(ball_scene(4), method, overrides=("loss.distorsion=0.5",))
+
+
+def interrupt(report: StepReport) -> None:
+    if report.step == STEPS // 2:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_resume_goes_on_to_the_same_bits(data, tmp_path):
+    scene = neurfield.load_scene(data)
+    whole = train(scene, output_dir=tmp_path / "whole", seed=5)
+    half = train(scene, output_dir=tmp_path / "half", seed=5, on_step=interrupt)
+    assert half.step == STEPS // 2
+    resumed = neurfield.train(scene, resume=half.path.parents[1])
+    assert resumed.step == STEPS and resumed.path.parent == half.path.parent
+    ours, theirs = (checkpoint.load(run.path)[0] for run in (resumed, whole))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_resume_refuses_what_would_change_the_run(data, tmp_path):
+    scene = neurfield.load_scene(data)
+    run = train(scene, output_dir=tmp_path).path.parents[1]
+    with pytest.raises(UserError, match="the run has the seed 42"):
+        neurfield.train(scene, resume=run, seed=1)
+    with pytest.raises(UserError, match="--downscale-factor 2: the run was trained with 1"):
+        neurfield.train(neurfield.load_scene(data, downscale_factor=2), resume=run)
+    with pytest.raises(UserError, match="a resumed run keeps its method and its folder"):
+        neurfield.train(scene, "ngp", resume=run)
+    with pytest.raises(UserError, match="no such run"):
+        neurfield.train(scene, resume=tmp_path / "none")
+
+
+def test_views_become_a_folder_or_a_video(data, tmp_path):
+    run = train(neurfield.load_scene(data))
+    path = run.export_views(
+        tmp_path / "views", neurfield.interpolate(run.cameras, 3), outputs=("rgb", "depth"), names="abc"
+    )
+    frames = json.loads((path / "frames.json").read_text())["frames"]
+    assert [frame["files"]["depth"] for frame in frames] == ["depth/a.npy", "depth/b.npy", "depth/c.npy"]
+    for options, message in (
+        ({"outputs": ("rbg",)}, "unknown output 'rbg', did you mean 'rgb'"),
+        ({"depth_kind": "y"}, "unknown kind of depth 'y'"),
+        ({"depth_format": "tiff"}, "unknown depth format 'tiff'"),
+        ({}, "exists; choose another --output"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run.export_views(path, run.cameras, **options)

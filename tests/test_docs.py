@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages name every entry of the tables they describe, and their links lead somewhere."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from neurfield.geometry import WRITERS
+from neurfield.metrics import METRICS
+from neurfield.rendering.outputs import DEPTH_KINDS
+from neurfield.rendering.renderer import OUTPUTS
+from neurfield.rendering.video import SUFFIXES
+from neurfield.rendering.writers import DEPTH_WRITERS
+from neurfield.training.method import presets
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+TABLES = {
+    "rendering.md": (OUTPUTS, DEPTH_KINDS, DEPTH_WRITERS, SUFFIXES, WRITERS),
+    "training.md": (presets(), [name.upper() for name in METRICS]),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_described_whole(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
+    entries: Iterable[str] = [entry for table in TABLES[name] for entry in table]
+    assert [entry for entry in entries if not re.search(rf"(?<![\w.]){re.escape(entry)}\b", text)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build benchmark clean
+.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build test-arm64-build benchmark clean
 
 setup: $(STAMP)
 
@@ -57,9 +57,18 @@ test-native: setup
 test-packaging: setup
 	$(BIN)/python tests/packaging.py
 
-# Compiles every CUDA source for sm_90 where nvcc is found.
+# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found.
 test-cuda-build:
 	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
+
+# Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:
+# g++-aarch64-linux-gnu). The bindings are left out: they need the headers of an arm64 Python, and know no machine.
+ARM64_CXX := aarch64-linux-gnu-g++
+test-arm64-build:
+	@if command -v $(ARM64_CXX) >/dev/null; then \
+	  printf '%s\n' csrc/core/*.cpp csrc/cpu/*.cpp | xargs -P 2 -n 1 $(ARM64_CXX) -std=gnu++17 -Icsrc -fsyntax-only \
+	    -Wall -Wextra -Werror -Wno-psabi && echo "arm64: csrc/core and csrc/cpu compile"; \
+	else echo "$(ARM64_CXX) not found: arm64 build not checked"; fi
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.run

@@ -22,12 +22,14 @@ void bind_trunc_exp(nb::module_& m);
 void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
 
-// Instruction sets of this machine among those that modules are built for, best first.
+// Instruction sets of this machine among those that modules are built for, best first. What is asked for here is what
+// CMakeLists.txt compiles with.
 static nb::list supported_isas() {
   nb::list isas;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     isas.append("avx512");

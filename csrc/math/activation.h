@@ -32,14 +32,11 @@ enum class Activation : int32_t {
 namespace detail {
 NF_HD double select(bool mask, double a, double b) { return mask ? a : b; }
 NF_HD double broadcast(double x, double) { return x; }
+NF_HD float broadcast(double x, float) { return static_cast<float>(x); }
 NF_HD float root(float x) { return ::sqrtf(x); }
 NF_HD double root(double x) { return ::sqrt(x); }
-#ifdef __CUDACC__
-NF_HD float select(bool mask, float a, float b) { return mask ? a : b; }
-NF_HD float broadcast(float x, float) { return x; }
-#else
+#ifndef __CUDACC__
 NF_HD vf broadcast(double x, vf) { return splat(static_cast<float>(x)); }
-NF_HD float broadcast(double x, float) { return static_cast<float>(x); }
 NF_HD vf root(vf x) { return nf::sqrt(x); }
 #endif
 template <typename V>

@@ -34,20 +34,20 @@ struct Scalar<vf> {
 template <typename V>
 using ScalarOf = typename Scalar<V>::type;
 
-constexpr double root(double x) {
+constexpr NF_HD double root(double x) {
   double r = x > 1 ? x : 1;
   for (int i = 0; i < 64; ++i) r = 0.5 * (r + x / r);
   return r;
 }
 
 // q_mm: (2m - 1)!!^2 / (2m)! is the product of (2k - 1) / 2k
-constexpr double diagonal(int m) {
+constexpr NF_HD double diagonal(int m) {
   double square = (m == 0 ? 1 : 2) * (2 * m + 1) / (4 * 3.14159265358979323846);
   for (int k = 1; k <= m; ++k) square *= (2 * k - 1) / (2.0 * k);
   return m % 2 == 0 ? root(square) : -root(square);
 }
-constexpr double recurrence_a(int l, int m) { return root((4.0 * l * l - 1) / (l * l - m * m)); }
-constexpr double recurrence_b(int l, int m) {  // l >= m + 2
+constexpr NF_HD double recurrence_a(int l, int m) { return root((4.0 * l * l - 1) / (l * l - m * m)); }
+constexpr NF_HD double recurrence_b(int l, int m) {  // l >= m + 2
   return root(((l - 1.0) * (l - 1) - m * m) * (2 * l + 1) / ((2.0 * l - 3) * (l * l - m * m)));
 }
 

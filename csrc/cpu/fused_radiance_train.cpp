@@ -12,10 +12,10 @@ namespace nf::cpu {
 namespace {
 
 constexpr int kTileRows = 4096;
-constexpr int kTargetRows = 2048;    // samples of a chunk on average: half the tile, as rays differ
-constexpr int kRoundsPerRay = 4;  // what is evaluated behind a surface is lost, half a round of samples a ray
+constexpr int kTargetRows = 2048;  // samples of a chunk on average: half the tile, as rays differ
+constexpr int kRoundsPerRay = 4;   // what is evaluated behind a surface is lost, half a round of samples a ray
 constexpr int kShortestRound = 2, kLongestRound = 32;
-constexpr int kRowsPerRound = 64;  // few rays left: longer steps keep the products and the encoding efficient
+constexpr int kRowsPerRound = 64;       // few rays left: longer steps keep the products and the encoding efficient
 constexpr float kEntropyFloor = 1e-6f;  // -O ln O has an infinite slope at 0; constant below
 
 int64_t tile_rows(const FusedMarch& march) { return std::max(kTileRows, march.max_samples + kLongestRound); }

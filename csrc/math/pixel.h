@@ -14,8 +14,8 @@
 
 namespace nf {
 
-constexpr int kPixelBlock = 8;          // pixels per side of a block
-constexpr uint32_t kPixelStream = 3;    // of random_stream
+constexpr int kPixelBlock = 8;        // pixels per side of a block
+constexpr uint32_t kPixelStream = 3;  // of random_stream
 constexpr uint32_t kBackgroundStream = 4;
 constexpr uint32_t kPixelAttempts = 8;  // draws before the first valid pixel of the last block is searched for
 

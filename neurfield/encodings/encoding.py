@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every encoding is: a module that knows its widths."""
 
-from torch import Tensor, nn
+from torch import nn
 
 
 class Encoding(nn.Module):
@@ -15,9 +15,6 @@ class Encoding(nn.Module):
         super().__init__()
         self.n_input_dims = n_input_dims
         self.n_output_dims = n_output_dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         return f"{self.n_input_dims} -> {self.n_output_dims}"

@@ -11,6 +11,7 @@
 #include "math/elementary.h"
 #include "math/exponential.h"
 #include "math/footprint.h"
+#include "math/fourier_features.h"
 #include "math/frequency.h"
 #include "math/hash_grid.h"
 #include "math/march.h"
@@ -139,6 +140,8 @@ NF_ACTIVATION(kTanh)
 NF_BOTH(Adam)
 NF_BOTH(CameraRays)
 NF_BOTH(Composite)
+NF_BOTH(FourierBackward)
+NF_BOTH(FourierForward)
 NF_BOTH(FrequencyBackward)
 NF_BOTH(FrequencyForward)
 NF_BOTH(ProjectPoints)

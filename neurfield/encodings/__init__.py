@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn.
+"""Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn;
+`GaussianFourier` is ours.
 
 encodings.create(3, {"otype": "SphericalHarmonics", "degree": 4})
 """
@@ -11,6 +12,7 @@ from neurfield.config import from_dict
 from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
 from neurfield.encodings.encoding import Encoding
 from neurfield.encodings.frequency import Frequency, FrequencyConfig
+from neurfield.encodings.gaussian_fourier import GaussianFourier, GaussianFourierConfig
 from neurfield.encodings.hash_grid import (
     DenseGridBlock,
     Grid,
@@ -24,7 +26,17 @@ from neurfield.encodings.spherical_harmonics import SphericalHarmonics, Spherica
 from neurfield.errors import UserError
 from neurfield.registry import lookup
 
-__all__ = ["ENCODINGS", "Composite", "Encoding", "Frequency", "Grid", "Identity", "SphericalHarmonics", "create"]
+__all__ = [
+    "ENCODINGS",
+    "Composite",
+    "Encoding",
+    "Frequency",
+    "GaussianFourier",
+    "Grid",
+    "Identity",
+    "SphericalHarmonics",
+    "create",
+]
 
 
 class Entry(NamedTuple):
@@ -55,6 +67,7 @@ def create(n_input_dims: int, config: Mapping[str, Any]) -> Encoding:
 ENCODINGS: dict[str, Entry] = {
     "Identity": Entry(IdentityConfig, Identity),
     "Frequency": Entry(FrequencyConfig, Frequency),
+    "GaussianFourier": Entry(GaussianFourierConfig, GaussianFourier),
     "SphericalHarmonics": Entry(SphericalHarmonicsConfig, SphericalHarmonics),
     "Grid": Entry(GridBlock, create_grid),
     "HashGrid": Entry(HashGridBlock, create_grid),

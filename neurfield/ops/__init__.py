@@ -12,6 +12,7 @@ from neurfield.ops.adam import adam_step, hash_grid_adam_step
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
+from neurfield.ops.fourier_features import fourier_features
 from neurfield.ops.frequency import frequency
 from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
 from neurfield.ops.fused_mlp import MLPConfig, fused_mlp
@@ -57,6 +58,7 @@ __all__ = [
     "carve",
     "close_unseen",
     "composite",
+    "fourier_features",
     "frequency",
     "fused_density",
     "fused_gradients",

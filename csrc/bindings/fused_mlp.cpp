@@ -12,11 +12,14 @@ namespace nf {
 
 namespace {
 
-// n_input_dims, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, has_bias, input_padding. A
-// tuple and not a class: two modules of one process (baseline is always loaded) cannot both register a type.
-using ShapeTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, bool, double>;
+// n_input_dims, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, has_bias, input_padding, and
+// first_omega, omega, scale. A tuple and not a class: two modules of one process (baseline is always loaded) cannot
+// both register a type.
+using ShapeTuple =
+    std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, bool, double, std::tuple<double, double, double>>;
 
 cpu::MlpShape make_shape(const ShapeTuple& t) {
+  const auto [first_omega, omega, scale] = std::get<8>(t);
   return {std::get<0>(t),
           std::get<1>(t),
           std::get<2>(t),
@@ -24,7 +27,9 @@ cpu::MlpShape make_shape(const ShapeTuple& t) {
           static_cast<Activation>(std::get<4>(t)),
           static_cast<Activation>(std::get<5>(t)),
           std::get<6>(t),
-          std::get<7>(t)};
+          std::get<7>(t),
+          first_omega,
+          {omega, scale}};
 }
 
 template <typename T>

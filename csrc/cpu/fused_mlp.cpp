@@ -11,8 +11,9 @@
 namespace nf::cpu {
 namespace {
 
-constexpr int64_t kMaxSlots = 64;
-constexpr int64_t kNarrowOutputs = 4;  // up to here gemm_dot beats a padded layer
+constexpr int64_t kMaxSlots = 64, kMinSlots = 8;
+constexpr int64_t kSlotValues = 1 << 23;  // of all slots together, where that leaves kMinSlots
+constexpr int64_t kNarrowOutputs = 4;     // up to here gemm_dot beats a padded layer
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -132,7 +133,7 @@ class Mlp {
     for (int64_t l = n_hidden; l >= 0; --l) {
       const T* stored = l > 0 ? saved + (l - 1) * rows * width : nullptr;
       if (dL_dparams)
-        weight_gradient(l, grad, ld_grad, l > 0 ? hidden_output(stored, rows, tile) : input, rows, dL_dparams);
+        weight_gradient(l, grad, ld_grad, l > 0 ? hidden_output(l - 1, stored, rows, tile) : input, rows, dL_dparams);
       if (l == 0 && !dL_dx) return;
       T* next = grad == tile.a ? tile.b : tile.a;
       grad = input_gradient(l, grad, ld_grad, rows, stored, next, dL_dx, &next_tile);
@@ -157,7 +158,7 @@ class Mlp {
     };
     if (shape_.activation == Activation::kReLU) return product_saving(ReluEpilogue{}, saved);
     product_saving(NoEpilogue{}, saved && stores_input(shape_.activation));
-    apply_activation(shape_.activation, out, out, rows * layer.n_out);
+    apply_activation(shape_.activation, out, out, rows * layer.n_out, shape_.arguments_of(l));
     if (saved && !stores_input(shape_.activation)) stream_copy(out, rows * layer.n_out, saved);
   }
 
@@ -186,9 +187,9 @@ class Mlp {
     return tile.output;
   }
 
-  const T* hidden_output(const T* stored, int64_t rows, const TileBuffers<T>& tile) const {
+  const T* hidden_output(int64_t l, const T* stored, int64_t rows, const TileBuffers<T>& tile) const {
     if (!stores_input(shape_.activation)) return stored;
-    apply_activation(shape_.activation, stored, tile.stored, rows * shape_.n_neurons);
+    apply_activation(shape_.activation, stored, tile.stored, rows * shape_.n_neurons, shape_.arguments_of(l));
     return tile.stored;
   }
 
@@ -221,7 +222,7 @@ class Mlp {
       product(next, ReluGradientEpilogue<T>{stored, layer.n_in});
     } else {
       product(next, NoEpilogue{});
-      apply_activation_gradient(shape_.activation, stored, next, next, rows * layer.n_in);
+      apply_activation_gradient(shape_.activation, stored, next, next, rows * layer.n_in, shape_.arguments_of(l - 1));
     }
     return next;
   }
@@ -232,7 +233,9 @@ class Mlp {
 };
 
 int64_t n_tiles_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
-int64_t n_slots_of(int64_t n) { return std::min(kMaxSlots, n_tiles_of(n)); }
+int64_t n_slots_of(int64_t n, int64_t n_params) {
+  return std::min(n_tiles_of(n), std::clamp(kSlotValues / n_params, kMinSlots, kMaxSlots));
+}
 
 // Calls body(first sample, samples) for the tiles [begin, end).
 template <typename Body>
@@ -261,7 +264,7 @@ int64_t MlpShape::saved_per_sample() const {
   return n_hidden_layers * n_neurons + (stores_input(output_activation) ? n_output_dims : 0);
 }
 int64_t MlpShape::forward_scratch() const { return n_params(); }
-int64_t MlpShape::backward_scratch(int64_t n) const { return n_slots_of(n) * n_params(); }
+int64_t MlpShape::backward_scratch(int64_t n) const { return n_slots_of(n, n_params()) * n_params(); }
 
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch) {
@@ -285,7 +288,7 @@ template <typename T>
 void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
                         int64_t n, T* dL_dx, T* dL_dparams, T* scratch) {
   const Mlp<T> mlp(shape, params);
-  const int64_t n_tiles = n_tiles_of(n), n_slots = n_slots_of(n), n_params = shape.n_params();
+  const int64_t n_params = shape.n_params(), n_tiles = n_tiles_of(n), n_slots = n_slots_of(n, n_params);
   parallel_tasks(n_slots, [&](int64_t slot, int) {
     T* slot_gradient = dL_dparams ? scratch + slot * n_params : nullptr;
     if (slot_gradient) std::fill_n(slot_gradient, n_params, T(0));

@@ -8,7 +8,8 @@
 //
 // Memory: the forward pass keeps nothing but `saved`, when the caller wants gradients: per tile of kTileRows samples
 // the stored value of each hidden layer ([n_hidden_layers, rows, n_neurons], the output of the activation, or its input
-// for SiLU and Sine), then that of the output where its activation stores the input. The backward pass reads it once.
+// where stores_input says so), then that of the output where its activation stores the input. The backward pass reads
+// it once.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,12 @@ struct MlpShape {
   Activation activation, output_activation;
   bool has_bias;
   double input_padding;
+  double first_omega = 1;         // of the first hidden layer
+  ActivationArguments arguments;  // of the hidden layers; the output activation has ones
 
+  ActivationArguments arguments_of(int64_t layer) const {
+    return {layer == 0 ? first_omega : arguments.omega, arguments.scale};
+  }
   int64_t padded_inputs() const;
   int64_t padded_outputs() const;
   int64_t n_params() const;
@@ -39,8 +45,8 @@ void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64
 
 // Gradients of sum(dL_dy * y). dL_dx [n, n_input_dims], aligned to 64 bytes, and dL_dparams [n_params] are written;
 // either may be null.
-// Weight gradients are summed in at most 64 slots of consecutive tiles and the slots in order: the same numbers for
-// every thread count.
+// Weight gradients are summed in at most 64 slots of consecutive tiles (fewer for large networks) and the slots in
+// order: the same numbers for every thread count.
 template <typename T>
 void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
                         int64_t n, T* dL_dx, T* dL_dparams, T* scratch);

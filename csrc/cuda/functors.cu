@@ -133,6 +133,9 @@ NF_ACTIVATION(kSigmoid)
 NF_ACTIVATION(kSquareplus)
 NF_ACTIVATION(kSoftplus)
 NF_ACTIVATION(kTanh)
+NF_ACTIVATION(kGaussian)
+NF_ACTIVATION(kGabor)
+NF_ACTIVATION(kFiner)
 
 #define NF_BOTH(name)    \
   NF_KERNEL(name<float>) \

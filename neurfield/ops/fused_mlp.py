@@ -2,6 +2,8 @@
 """Fused multi-layer perceptron (csrc/cpu/fused_mlp.h, csrc/math/activation.h)."""
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,24 +13,34 @@ from torch.nn import functional
 from neurfield._native import lib
 from neurfield.ops._common import check_tensor, empty, native_threads
 
-# in the order of nf::Activation; the torch form is differentiated for second derivatives
+# in the order of nf::Activation, of z, omega and scale; the torch form is differentiated for second derivatives
 _TORCH_ACTIVATIONS = {
-    "None": lambda z: z,
-    "ReLU": torch.relu,
-    "LeakyReLU": lambda z: functional.leaky_relu(z, 0.01),
-    "SiLU": functional.silu,
-    "Exponential": torch.exp,
-    "Sine": torch.sin,
-    "Sigmoid": torch.sigmoid,
-    "Squareplus": lambda z: 0.5 * z + 0.1 * torch.sqrt(25 * z * z + 1),
-    "Softplus": lambda z: functional.softplus(z, beta=10, threshold=40),
-    "Tanh": torch.tanh,
+    "None": lambda z, omega, scale: z,
+    "ReLU": lambda z, omega, scale: torch.relu(z),
+    "LeakyReLU": lambda z, omega, scale: functional.leaky_relu(z, 0.01),
+    "SiLU": lambda z, omega, scale: functional.silu(z),
+    "Exponential": lambda z, omega, scale: torch.exp(z),
+    "Sine": lambda z, omega, scale: torch.sin(omega * z),
+    "Sigmoid": lambda z, omega, scale: torch.sigmoid(z),
+    "Squareplus": lambda z, omega, scale: 0.5 * z + 0.1 * torch.sqrt(25 * z * z + 1),
+    "Softplus": lambda z, omega, scale: functional.softplus(z, beta=10, threshold=40),
+    "Tanh": lambda z, omega, scale: torch.tanh(z),
+    "Gaussian": lambda z, omega, scale: torch.exp(-((scale * z) ** 2)),
+    "Gabor": lambda z, omega, scale: torch.cos(omega * z) * torch.exp(-((scale * z) ** 2)),
+    "FINER": lambda z, omega, scale: torch.sin(omega * (z.abs() + 1).detach() * z),
 }
 ACTIVATIONS = tuple(_TORCH_ACTIVATIONS)
-_STORES_INPUT = ("SiLU", "Sine")  # their derivative needs the input, the others' the output (nf::stores_input)
+STORES_INPUT = ("SiLU", "Sine", "Gaussian", "Gabor", "FINER")  # derivative of the input, not the output (stores_input)
+# which numbers a hidden activation takes
+ARGUMENTS = {
+    "Sine": ("first_omega", "omega"),
+    "Gaussian": ("scale",),
+    "Gabor": ("first_omega", "omega", "scale"),
+    "FINER": ("first_omega", "omega"),
+}
 
 COLUMN_MULTIPLE = 16
-MAX_NEURONS = 128
+MAX_NEURONS = 512
 
 
 def _padded(n: int) -> int:
@@ -45,11 +57,15 @@ class MLPConfig:
 
     Attributes:
         n_input_dims, n_output_dims: at least 1. Rows of the last matrix past n_output_dims exist and are ignored.
-        n_neurons: width of the hidden layers, a multiple of 16 in 16 ... 128.
+        n_neurons: width of the hidden layers, a multiple of 16 in 16 ... 512.
         n_hidden_layers: at least 0; 0 is one matrix and the output activation.
         activation, output_activation: one of ACTIVATIONS.
         input_padding: the constant in the input columns past n_input_dims: 1 acts as a bias (tiny-cuda-nn pads every
             encoding but grids so), 0 makes them idle.
+        first_omega, omega, scale: of the first hidden activation, the other hidden ones, and all hidden ones: Sine is
+            `sin(omega z)`, Gaussian `exp(-(scale z)^2)`, Gabor `cos(omega z) exp(-(scale z)^2)`, FINER
+            `sin(omega (|z| + 1) z)` with `|z| + 1` a constant in derivatives. Positive; 1 where the activation does
+            not take them. An output activation has ones.
     """
 
     n_input_dims: int
@@ -60,6 +76,9 @@ class MLPConfig:
     output_activation: str = "None"
     bias: bool = False
     input_padding: float = 0.0
+    first_omega: float = 1.0
+    omega: float = 1.0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.n_input_dims < 1 or self.n_output_dims < 1:
@@ -68,7 +87,9 @@ class MLPConfig:
                 f"got {self.n_input_dims} and {self.n_output_dims}"
             )
         if self.n_neurons % COLUMN_MULTIPLE or not 0 < self.n_neurons <= MAX_NEURONS:
-            raise ValueError(f"fused_mlp: n_neurons must be a multiple of 16 in 16 ... 128, got {self.n_neurons}")
+            raise ValueError(
+                f"fused_mlp: n_neurons must be a multiple of 16 in 16 ... {MAX_NEURONS}, got {self.n_neurons}"
+            )
         if self.n_hidden_layers < 0:
             raise ValueError(f"fused_mlp: n_hidden_layers must be at least 0, got {self.n_hidden_layers}")
         for key in ("activation", "output_activation"):
@@ -76,6 +97,18 @@ class MLPConfig:
                 raise ValueError(
                     f"fused_mlp: {key} must be one of {', '.join(ACTIVATIONS)}, got {getattr(self, key)!r}"
                 )
+
+        for key in ("first_omega", "omega", "scale"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"fused_mlp: {key} must be a positive number, got {value}")
+            if value != 1 and key not in ARGUMENTS.get(self.activation, ()):
+                raise ValueError(f"fused_mlp: activation {self.activation} takes no {key}, got {value}")
+
+    @property
+    def arguments(self) -> tuple[float, float, float]:
+        """first_omega, omega, scale."""
+        return self.first_omega, self.omega, self.scale
 
     @property
     def matrix_shapes(self) -> list[tuple[int, int]]:
@@ -124,30 +157,34 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig) -> Tensor:
     return _forward(x, params, *_flatten(config), keep)[0]
 
 
-def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float]:
+def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float, list[float]]:
     """The configuration as arguments of an operator schema; n_input_dims is x.shape[1]."""
     return (
         config.n_output_dims, config.n_neurons, config.n_hidden_layers, config.activation, config.output_activation,
-        config.bias, config.input_padding,
+        config.bias, config.input_padding, list(config.arguments),
     )  # fmt: skip
 
 
-def _shape(n_input_dims, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding):
+def _shape(
+    n_input_dims, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+    arguments,
+):  # fmt: skip
     return (
         n_input_dims, n_output_dims, n_neurons, n_hidden_layers, ACTIVATIONS.index(activation),
-        ACTIVATIONS.index(output_activation), bias, input_padding,
+        ACTIVATIONS.index(output_activation), bias, input_padding, tuple(arguments),
     )  # fmt: skip
 
 
 @torch.library.custom_op("neurfield::fused_mlp", mutates_args=(), device_types="cpu")
 def _forward(
     x: Tensor, params: Tensor, n_output_dims: int, n_neurons: int, n_hidden_layers: int, activation: str,
-    output_activation: str, bias: bool, input_padding: float, keep: bool,
+    output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float], keep: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     native_threads()
     shape = _shape(
-        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
-    )
+        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments,
+    )  # fmt: skip
     y = empty(x, x.shape[0], n_output_dims)
     n_saved, n_scratch, _ = lib.fused_mlp_sizes(shape, x.shape[0])
     saved, scratch = empty(x, n_saved if keep else 0), x.new_empty(n_scratch)
@@ -157,22 +194,24 @@ def _forward(
 
 @_forward.register_fake
 def _(
-    x, params, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding, keep
+    x, params, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+    arguments, keep,
 ):  # fmt: skip
-    per_sample = n_hidden_layers * n_neurons + (n_output_dims if output_activation in _STORES_INPUT else 0)
+    per_sample = n_hidden_layers * n_neurons + (n_output_dims if output_activation in STORES_INPUT else 0)
     return x.new_empty(x.shape[0], n_output_dims), x.new_empty(x.shape[0] * per_sample if keep else 0)
 
 
 @torch.library.custom_op("neurfield::fused_mlp_backward", mutates_args=(), device_types="cpu")
 def _backward(
     grad_y: Tensor, x: Tensor, params: Tensor, y: Tensor, saved: Tensor, n_output_dims: int, n_neurons: int,
-    n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float, needs_x: bool,
-    needs_params: bool,
+    n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,
+    arguments: Sequence[float], needs_x: bool, needs_params: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     native_threads()
     shape = _shape(
-        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
-    )
+        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments,
+    )  # fmt: skip
     grad_x = empty(x, x.shape[0] if needs_x else 0, x.shape[1])
     grad_params = x.new_empty(params.numel() * needs_params)
     scratch = empty(x, lib.fused_mlp_sizes(shape, x.shape[0])[2] if needs_params else 0)
@@ -184,7 +223,7 @@ def _backward(
 @_backward.register_fake
 def _(
     grad_y, x, params, y, saved, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
-    input_padding, needs_x, needs_params,
+    input_padding, arguments, needs_x, needs_params,
 ):  # fmt: skip
     return x.new_empty(x.shape if needs_x else (0, x.shape[1])), x.new_empty(params.numel() * needs_params)
 
@@ -221,7 +260,8 @@ def _double_autograd(ctx, grad_grad_x: Tensor | None, grad_grad_params: Tensor |
     """
     with torch.enable_grad():
         grad_y, x, params = (t.detach().requires_grad_() for t in ctx.saved_tensors)
-        y = _composed(x, params, MLPConfig(x.shape[1], *ctx.shape))
+        *shape, arguments = ctx.shape
+        y = _composed(x, params, MLPConfig(x.shape[1], *shape, *arguments))
         outputs = torch.autograd.grad(y, (x, params), grad_y, create_graph=True)
         upstream = (grad_grad_x, grad_grad_params)
         used = [(out, up) for out, up in zip(outputs, upstream, strict=True) if up is not None]
@@ -240,7 +280,9 @@ def _composed(x: Tensor, params: Tensor, config: MLPConfig) -> Tensor:
     """The same function as torch operations, which can be differentiated any number of times."""
     h = functional.pad(x, (0, config.matrix_shapes[0][1] - config.n_input_dims), value=config.input_padding)
     layers = config.matrices(params)
+    omega = config.first_omega
     for weights, bias in layers[:-1]:
-        h = _TORCH_ACTIVATIONS[config.activation](functional.linear(h, weights, bias))
+        h = _TORCH_ACTIVATIONS[config.activation](functional.linear(h, weights, bias), omega, config.scale)
+        omega = config.omega
     z = functional.linear(h, *layers[-1])
-    return _TORCH_ACTIVATIONS[config.output_activation](z[:, : config.n_output_dims])
+    return _TORCH_ACTIVATIONS[config.output_activation](z[:, : config.n_output_dims], 1.0, 1.0)

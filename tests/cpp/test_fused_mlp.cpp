@@ -66,5 +66,9 @@ int main() {
   test_shape({3, 5, 32, 3, Activation::kSine, Activation::kSiLU, true, 1});
   test_shape({17, 33, 48, 2, Activation::kTanh, Activation::kNone, true, 0});
   test_shape({20, 16, 16, 0, Activation::kReLU, Activation::kExponential, false, 1});
+  MlpShape finer{2, 3, 32, 2, Activation::kFiner, Activation::kNone, true, 0, 3.0, {2.0, 1.0}};
+  test_shape(finer);
+  MlpShape gabor{2, 3, 256, 2, Activation::kGabor, Activation::kNone, true, 0, 3.0, {2.0, 1.5}};
+  test_shape(gabor);
   return test::finish("fused_mlp");
 }

@@ -15,6 +15,7 @@ void bind_fourier_features(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_march(nb::module_& m);
+void bind_modulation(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
 void bind_fused_mlp(nb::module_& m);
@@ -63,6 +64,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_frequency(m);
   nf::bind_hash_grid(m);
   nf::bind_march(m);
+  nf::bind_modulation(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);
   nf::bind_fused_mlp(m);

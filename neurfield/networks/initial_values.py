@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Initial values of multi-layer perceptrons, per activation. U(+-a) is uniform, d counts the input dimensions.
 
-    tiny-cuda-nn's  Xavier U(+-sqrt(6 / (fan_in + fan_out))) per padded matrix, biases 0; for hidden Sine U(+-30 / fan_in)
-                    first, others U(+-sqrt(6 / fan_in)), which has omega = 30 in the weights
+    tiny-cuda-nn's  Xavier U(+-sqrt(6 / (fan_in + fan_out))) per padded matrix, biases 0; for hidden Sine, with an omega
+                    of 30 in the weights, U(+-30 / fan_in) first, others U(+-sqrt(6 / fan_in))
     SIREN, FINER    first matrix U(+-1 / d), others U(+-sqrt(6 / fan_in) / omega) (Sitzmann et al. 2020, 3.2), biases
                     U(+-1 / sqrt(fan_in)); FINER's first ones U(+-first_bias) if given (Liu et al. 2024, 3.3)
     Gaussian, Gabor matrices and biases U(+-1 / sqrt(fan_in)), torch's default

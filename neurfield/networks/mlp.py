@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-layer perceptron with one flat parameter vector, drop-in for the networks of tiny-cuda-nn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
-from neurfield.ops import MLPConfig
 from neurfield.networks import initial_values
+from neurfield.networks.modulation import Modulation, ModulationConfig
+from neurfield.networks.quantization import dequantize, fake_quantize, quantize
+from neurfield.ops import MLPConfig
 from neurfield.ops.fused_mlp import ACTIVATIONS, ARGUMENTS, MAX_NEURONS
 from neurfield.registry import lookup
 
@@ -34,6 +37,8 @@ class NetworkConfig:
             default omega.
         scale: s of Gaussian (default 30) and Gabor (default 10).
         first_bias: FINER only: first biases are uniform in +-first_bias, which chooses the band of frequencies.
+        modulation: grids that scale and shift the hidden features; forward takes their coordinates then.
+        weight_bits: train with matrices and modulation grids rounded to so many bits, gradients as if they were not.
     """
 
     activation: str = "ReLU"
@@ -45,6 +50,8 @@ class NetworkConfig:
     first_omega: Annotated[float | None, Range(1e-3, 1e5)] = None
     scale: Annotated[float | None, Range(1e-3, 1e5)] = None
     first_bias: Annotated[float | None, Range(0, 1e5)] = None
+    modulation: ModulationConfig | None = None
+    weight_bits: Annotated[int | None, Range(2, 8)] = None
 
 
 OMEGA = {"Sine": 30.0, "Gabor": 20.0, "FINER": 30.0}
@@ -84,6 +91,7 @@ class MLP(nn.Module):
     Attributes:
         params: flat float32 `[config.n_params]`; their initial values are those of neurfield.networks.initial_values.
         config: the MLPConfig that the operator takes.
+        modulation: the Modulation, or None.
 
     Raises:
         UserError: unknown activation, unfit dimensions, a key that the activation does not take.
@@ -103,6 +111,10 @@ class MLP(nn.Module):
             lookup(_BY_LOWER_NAME, name.lower(), "activation") for name in (keys.activation, keys.output_activation)
         )
         arguments = _arguments(hidden, keys)
+        self.modulation: Modulation | None = None
+        if keys.modulation is not None:
+            self.modulation = Modulation(keys.modulation, keys.n_hidden_layers, seed, keys.weight_bits)
+        self.weight_bits = keys.weight_bits
         self.is_coordinate_network, self.first_bias = bool(arguments), keys.first_bias
         try:
             self.config = MLPConfig(
@@ -114,6 +126,7 @@ class MLP(nn.Module):
                 output,
                 bool(arguments) if keys.bias is None else keys.bias,
                 0.0 if arguments else input_padding,
+                normalizes=self.modulation is not None and self.modulation.normalizes,
                 **arguments,
             )
         except ValueError as error:
@@ -141,8 +154,48 @@ class MLP(nn.Module):
             initial_values.draw(self.config, values, generator)
         self.params.copy_(values)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.fused_mlp(x, self.params, self.config)
+    def forward(self, x: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """`coordinates` [n, modulation.n_coordinates] belong to a modulated network, and to no other."""
+        if (coordinates is None) != (self.modulation is None):
+            expected = "no coordinates" if self.modulation is None else "the coordinates of its modulation"
+            raise ValueError(f"network: expected {expected}, got {'none' if coordinates is None else 'some'}")
+        params = self.params if self.weight_bits is None else self._rounded(self.weight_bits)
+        return ops.fused_mlp(x, params, self.config, None if self.modulation is None else self.modulation(coordinates))
+
+    def _rounded(self, bits: int) -> Tensor:
+        """The parameters with every matrix rounded to `bits`."""
+        parts = []
+        for weights, bias in self.config.matrices(self.params):
+            parts.append(fake_quantize(weights, bits).flatten())
+            if bias is not None:
+                parts.append(bias)
+        return torch.cat(parts)
+
+    def packed(self, bits: int) -> dict[str, Tensor]:
+        """Matrices in few bits, one step each, and biases in float16; see networks.quantization.pack."""
+        layers = self.config.matrices(self.params.detach())
+        codes, steps = zip(*(quantize(weights, bits) for weights, _ in layers), strict=True)
+        biases = [bias for _, bias in layers if bias is not None]
+        return {
+            "params.codes": torch.cat([c.flatten() for c in codes]),
+            "params.step": torch.stack(steps),
+            "params.biases": torch.cat(biases).half() if biases else torch.empty(0, dtype=torch.float16),
+        }
+
+    def packed_names(self) -> tuple[str, ...]:
+        return "params.codes", "params.step", "params.biases"
+
+    @torch.no_grad()
+    def load_packed(self, packed: Mapping[str, Tensor]) -> None:
+        codes, steps, biases = (packed[name] for name in self.packed_names())
+        layers = self.config.matrices(self.params)
+        parts = zip(layers, codes.split([weights.numel() for weights, _ in layers]), steps, strict=True)
+        start = 0
+        for (weights, bias), part, step in parts:
+            weights.copy_(dequantize(part, step).view_as(weights))
+            if bias is not None:
+                bias.copy_(biases[start : start + bias.numel()])
+                start += bias.numel()
 
     def extra_repr(self) -> str:
         c = self.config

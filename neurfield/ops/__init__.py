@@ -29,6 +29,7 @@ from neurfield.ops.fused_radiance import (
 )
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.march import PackedSamples, march
+from neurfield.ops.modulation import modulation
 from neurfield.ops.occupancy import (
     occupancy_bits,
     occupancy_coarse,
@@ -71,6 +72,7 @@ __all__ = [
     "hash_grid",
     "hash_grid_adam_step",
     "march",
+    "modulation",
     "occupancy_bits",
     "occupancy_coarse",
     "occupancy_draw",

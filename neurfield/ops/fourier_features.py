@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
 
 MAX_DIMS = 8
 
@@ -49,16 +49,16 @@ def fourier_features(x: Tensor, frequencies: Tensor, gates: Tensor | None = None
     return _forward(x, frequencies, gates)
 
 
-def _contiguous(frequencies: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _arranged(frequencies: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Frequencies component by component, as the kernels read them, and the gates."""
-    return frequencies.t().contiguous(), None if gates is None else gates.contiguous()
+    return frequencies.t().contiguous(), contiguous(gates)
 
 
 @torch.library.custom_op("neurfield::fourier_features", mutates_args=(), device_types="cpu")
 def _forward(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     native_threads()
     y = empty(x, x.shape[0], 2 * frequencies.shape[0])
-    lib.fourier_features_forward(x.contiguous(), *_contiguous(frequencies, gates), y)
+    lib.fourier_features_forward(x.contiguous(), *_arranged(frequencies, gates), y)
     return y
 
 
@@ -71,7 +71,7 @@ def _(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
 def _backward(grad_y: Tensor, x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     native_threads()
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    lib.fourier_features_backward(x.contiguous(), *_contiguous(frequencies, gates), grad_y.contiguous(), grad_x)
+    lib.fourier_features_backward(x.contiguous(), *_arranged(frequencies, gates), grad_y.contiguous(), grad_x)
     return grad_x
 
 

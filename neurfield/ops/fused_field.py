@@ -148,6 +148,8 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str 
             return f"the {name} network has biases"
         if config.arguments != (1, 1, 1):
             return f"the {name} network has an omega or a scale"
+        if config.normalizes:
+            return f"the {name} network is modulated"
         if config.n_neurons > MAX_WIDTH:
             return f"the {name} network is {config.n_neurons} wide, more than {MAX_WIDTH}"
         if not 1 <= config.n_hidden_layers <= MAX_HIDDEN_LAYERS:

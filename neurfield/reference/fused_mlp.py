@@ -23,7 +23,7 @@ ACTIVATIONS = {
 }
 
 
-def fused_mlp(x: Tensor, params: Tensor, config) -> Tensor:
+def fused_mlp(x: Tensor, params: Tensor, config, modulation: Tensor | None = None) -> Tensor:
     """x [n, n_input_dims] -> [n, n_output_dims]; see neurfield.ops.fused_mlp. Splits `params` as documented there."""
 
     def padded(n: int) -> int:
@@ -42,6 +42,12 @@ def fused_mlp(x: Tensor, params: Tensor, config) -> Tensor:
         if layer == config.n_hidden_layers:
             h = ACTIVATIONS[config.output_activation](h, 1.0, 1.0)
         else:
+            if config.normalizes:
+                centred = h - h.mean(dim=1, keepdim=True)
+                h = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+            if modulation is not None:
+                gamma, beta = modulation.unflatten(1, (-1, 2))[:, layer if modulation.shape[1] > 2 else 0].unbind(1)
+                h = gamma[:, None] * h + beta[:, None]
             h = ACTIVATIONS[config.activation](h, config.omega if layer else config.first_omega, config.scale)
     assert start == params.shape[0]
     return h[:, : config.n_output_dims]

@@ -309,13 +309,13 @@ def test_only_the_gradient_that_is_asked_for() -> None:
 def test_opcheck() -> None:
     for bias in (False, True):
         config = MLPConfig(5, 3, 16, 1, "SiLU", "Sine", bias)
-        flat = (3, 16, 1, "SiLU", "Sine", bias, 0.0, [1.0, 1.0, 1.0])
+        flat = (3, 16, 1, "SiLU", "Sine", bias, 0.0, [1.0, 1.0, 1.0], False)
         x, params = uniform(7, 5).requires_grad_(), parameters(config).requires_grad_()
-        opcheck(torch.ops.neurfield.fused_mlp.default, (x, params, *flat, True))
-        y, saved = torch.ops.neurfield.fused_mlp(x.detach(), params.detach(), *flat, True)
+        opcheck(torch.ops.neurfield.fused_mlp.default, (x, params, None, *flat, True))
+        y, saved = torch.ops.neurfield.fused_mlp(x.detach(), params.detach(), None, *flat, True)
         opcheck(
             torch.ops.neurfield.fused_mlp_backward.default,
-            (uniform(7, 3).requires_grad_(), x, params, y, saved, *flat, True, True),
+            (uniform(7, 3).requires_grad_(), x, params, None, y, saved, *flat, True, True, False),
         )
 
 

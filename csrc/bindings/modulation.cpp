@@ -3,30 +3,18 @@
 
 #include <nanobind/stl/vector.h>
 
-#include <vector>
-
 #include "bindings/common.h"
+#include "bindings/modulation.h"
 
 namespace nf {
-
-// Nodes per axis; negative where the axis wraps.
-using Resolution = std::vector<int>;
-static ModulationGrid grid_of(const Resolution& resolution) {
-  ModulationGrid grid{static_cast<int>(resolution.size()), {}, {}};
-  for (int a = 0; a < grid.n_dims; ++a) {
-    grid.wraps[a] = resolution[a] < 0;
-    grid.resolution[a] = grid.wraps[a] ? -resolution[a] : resolution[a];
-  }
-  return grid;
-}
 
 template <typename T>
 static void bind(nb::module_& m) {
   m.def(
       "modulation_forward",
       [](const Resolution& resolution, Array<const T, 2> x, Array<const T, 2> values, Array<T, 2> y) {
-        cpu::modulation_forward<T>(grid_of(resolution), x.data(), values.data(), static_cast<int>(values.shape(1)),
-                                   x.shape(0), y.data());
+        cpu::modulation_forward<T>(modulation_grid(resolution), x.data(), values.data(),
+                                   static_cast<int>(values.shape(1)), x.shape(0), y.data());
       },
       nb::arg("resolution"), nb::arg("x").noconvert(), nb::arg("values").noconvert(), nb::arg("y").noconvert(),
       ReleaseGil());
@@ -35,8 +23,8 @@ static void bind(nb::module_& m) {
       [](const Resolution& resolution, Array<const T, 2> x, Array<const T, 2> values, Array<const T, 2> dL_dy,
          Array<T, 2> dL_dvalues, Array<T, 2> dL_dx, Array<T, 1> scratch, bool needs_values, bool needs_x) {
         cpu::modulation_backward<T>(
-            grid_of(resolution), x.data(), values.data(), dL_dy.data(), static_cast<int>(values.shape(1)), x.shape(0),
-            needs_values ? dL_dvalues.data() : nullptr, needs_x ? dL_dx.data() : nullptr, scratch.data());
+            modulation_grid(resolution), x.data(), values.data(), dL_dy.data(), static_cast<int>(values.shape(1)),
+            x.shape(0), needs_values ? dL_dvalues.data() : nullptr, needs_x ? dL_dx.data() : nullptr, scratch.data());
       },
       nb::arg("resolution"), nb::arg("x").noconvert(), nb::arg("values").noconvert(), nb::arg("dL_dy").noconvert(),
       nb::arg("dL_dvalues").noconvert(), nb::arg("dL_dx").noconvert(), nb::arg("scratch").noconvert(),
@@ -47,7 +35,7 @@ void bind_modulation(nb::module_& m) {
   m.def(
       "modulation_scratch",
       [](const Resolution& resolution, int n_channels, int64_t n) {
-        return cpu::modulation_scratch(grid_of(resolution), n_channels, n);
+        return cpu::modulation_scratch(modulation_grid(resolution), n_channels, n);
       },
       nb::arg("resolution"), nb::arg("n_channels"), nb::arg("n"), "Values of scratch of modulation_backward.");
   bind<float>(m);

@@ -13,6 +13,7 @@ void bind_carve(nb::module_& m);
 void bind_composite(nb::module_& m);
 void bind_fourier_features(nb::module_& m);
 void bind_frequency(nb::module_& m);
+void bind_gates(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_modulation(nb::module_& m);
@@ -62,6 +63,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_composite(m);
   nf::bind_fourier_features(m);
   nf::bind_frequency(m);
+  nf::bind_gates(m);
   nf::bind_hash_grid(m);
   nf::bind_march(m);
   nf::bind_modulation(m);

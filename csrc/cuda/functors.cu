@@ -13,6 +13,7 @@
 #include "math/footprint.h"
 #include "math/fourier_features.h"
 #include "math/frequency.h"
+#include "math/gates.h"
 #include "math/hash_grid.h"
 #include "math/march.h"
 #include "math/modulation.h"
@@ -163,6 +164,7 @@ NF_BOTH(FourierBackward)
 NF_BOTH(FourierForward)
 NF_BOTH(FrequencyBackward)
 NF_BOTH(FrequencyForward)
+NF_BOTH(GateForward)
 NF_BOTH(Modulate)
 NF_BOTH(ProjectPoints)
 NF_BOTH(RayAabb)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn;
-`GaussianFourier` is ours.
+`GaussianFourier` and `SAPE` are ours.
 
 encodings.create(3, {"otype": "SphericalHarmonics", "degree": 4})
 """
@@ -22,6 +22,7 @@ from neurfield.encodings.hash_grid import (
     create_grid,
 )
 from neurfield.encodings.identity import Identity, IdentityConfig
+from neurfield.encodings.sape import Sape, SapeConfig, create_sape
 from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
 from neurfield.errors import UserError
 from neurfield.registry import lookup
@@ -34,6 +35,7 @@ __all__ = [
     "GaussianFourier",
     "Grid",
     "Identity",
+    "Sape",
     "SphericalHarmonics",
     "create",
 ]
@@ -74,4 +76,5 @@ ENCODINGS: dict[str, Entry] = {
     "DenseGrid": Entry(DenseGridBlock, create_grid),
     "TiledGrid": Entry(TiledGridBlock, create_grid),
     "Composite": Entry(CompositeConfig, lambda n, config: create_composite(n, config, create)),
+    "SAPE": Entry(SapeConfig, lambda n, config: create_sape(n, config, create)),
 }

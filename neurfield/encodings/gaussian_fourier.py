@@ -46,5 +46,10 @@ class GaussianFourier(Encoding):
         drawn = config.sigma * torch.randn(config.n_frequencies, n_input_dims, generator=generator)
         self.register_buffer("frequencies", drawn[drawn.norm(dim=1).argsort(stable=True)])
 
+    @property
+    def n_gates(self) -> int:
+        """Gates that forward takes at most, [n, n_gates], one per frequency."""
+        return self.config.n_frequencies
+
     def forward(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
         return ops.fourier_features(x, self.frequencies, gates)

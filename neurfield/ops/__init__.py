@@ -27,9 +27,10 @@ from neurfield.ops.fused_radiance import (
     fused_table_adam,
     fused_table_gradient,
 )
+from neurfield.ops.gates import gates
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.march import PackedSamples, march
-from neurfield.ops.modulation import modulation
+from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
     occupancy_bits,
     occupancy_coarse,
@@ -69,10 +70,12 @@ __all__ = [
     "fused_supported",
     "fused_table_adam",
     "fused_table_gradient",
+    "gates",
     "hash_grid",
     "hash_grid_adam_step",
     "march",
     "modulation",
+    "modulation_gradient",
     "occupancy_bits",
     "occupancy_coarse",
     "occupancy_draw",

@@ -46,6 +46,23 @@ def modulation(x: Tensor, values: Tensor, resolution: Sequence[int], wraps: Sequ
     return _forward(x, values, [-r if wrap else r for r, wrap in zip(resolution, wraps, strict=True)])
 
 
+def modulation_gradient(x: Tensor, rows: Tensor, resolution: Sequence[int]) -> Tensor:
+    """Adds rows to the nodes around their coordinates, with the weights of the interpolation.
+
+    Args:
+        x: float32 or float64 `[n, n_dims]` in [0, 1]. rows: same dtype `[n, n_channels]`.
+        resolution: nodes per axis.
+
+    Returns:
+        `[n_nodes, n_channels]`, the gradient to `values` of `(rows * modulation(x, values, resolution)).sum()`. The
+        same numbers for every thread count.
+    """
+    check_tensor("modulation_gradient", "x", x, ("n", len(resolution)))
+    check_tensor("modulation_gradient", "rows", rows, (x.shape[0], "n_channels"), (x.dtype,), x.device)
+    values = x.new_empty(math.prod(resolution), rows.shape[1])  # only its shape matters
+    return _backward(rows.detach(), x.detach(), values, list(resolution), False, True)[1]
+
+
 @torch.library.custom_op("neurfield::modulation", mutates_args=(), device_types="cpu")
 def _forward(x: Tensor, values: Tensor, resolution: Sequence[int]) -> Tensor:
     native_threads()

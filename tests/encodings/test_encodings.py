@@ -79,6 +79,18 @@ CASES = {
         {"nested": IDENTITIES, "reduction": "Product"}, 3, 2, lambda x, _: x[:, :2] * 2 * x[:, 1:3], 2
     ),
 }
+CASES["SAPE"] = Case(
+    {
+        "nested": {"otype": "GaussianFourier", "n_frequencies": 12, "sigma": 0.5},
+        "resolution": [5, 4],
+        "n_iterations": 10,
+        "n_blocks": 1,
+    },
+    2,
+    26,
+    lambda x, encoding: torch.cat([x, gaussian_fourier(x, encoding.nested)], dim=1),
+    6.3 * 4,
+)
 # 2 x - 1 rounds twice before the functions, whose slope is in `scale`; the functions' own bounds are in tests/ops
 ROUNDINGS = 60
 

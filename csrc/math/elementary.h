@@ -15,12 +15,14 @@ namespace nf {
 
 NF_HD double sine(double x) { return ::sin(x); }
 NF_HD double cosine(double x) { return ::cos(x); }
+NF_HD void sine_cosine(double x, double* s, double* c) { *s = ::sin(x), *c = ::cos(x); }
 NF_HD double hyperbolic_tangent(double x) { return ::tanh(x); }
 NF_HD double log1p_unit(double u) { return ::log1p(u); }
 
 #ifdef __CUDACC__
 NF_HD float sine(float x) { return ::sinf(x); }
 NF_HD float cosine(float x) { return ::cosf(x); }
+NF_HD void sine_cosine(float x, float* s, float* c) { ::sincosf(x, s, c); }
 NF_HD float hyperbolic_tangent(float x) { return ::tanhf(x); }
 NF_HD float log1p_unit(float u) { return ::log1pf(u); }
 #else
@@ -76,6 +78,15 @@ NF_HD V cosine_float(V x) {
   if (any(outside(x, kSineRange))) return per_lane< ::cosf>(x);
   return sine_quarter(x, 1);
 }
+// Both for little more than one: they share the reduction and the polynomials.
+template <typename V>
+NF_HD void sine_cosine_float(V x, V* s, V* c) {
+  if (any(outside(x, kSineRange))) {
+    *s = per_lane< ::sinf>(x), *c = per_lane< ::cosf>(x);
+  } else {
+    *s = sine_quarter(x, 0), *c = sine_quarter(x, 1);
+  }
+}
 
 // Odd polynomial below 0.625, 1 - 2 / (e^(2 |x|) + 1) above.
 template <typename V>
@@ -108,10 +119,12 @@ NF_HD V log1p_unit_float(V u) {
 
 NF_HD float sine(float x) { return detail::sine_float(x); }
 NF_HD float cosine(float x) { return detail::cosine_float(x); }
+NF_HD void sine_cosine(float x, float* s, float* c) { detail::sine_cosine_float(x, s, c); }
 NF_HD float hyperbolic_tangent(float x) { return detail::tanh_float(x); }
 NF_HD float log1p_unit(float u) { return detail::log1p_unit_float(u); }
 NF_HD vf sine(vf x) { return detail::sine_float(x); }
 NF_HD vf cosine(vf x) { return detail::cosine_float(x); }
+NF_HD void sine_cosine(vf x, vf* s, vf* c) { detail::sine_cosine_float(x, s, c); }
 NF_HD vf hyperbolic_tangent(vf x) { return detail::tanh_float(x); }
 NF_HD vf log1p_unit(vf u) { return detail::log1p_unit_float(u); }
 #endif

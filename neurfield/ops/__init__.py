@@ -27,6 +27,7 @@ from neurfield.ops.fused_radiance import (
     fused_table_gradient,
 )
 from neurfield.ops.hash_grid import GridConfig, hash_grid
+from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.occupancy import (
     occupancy_bits,
@@ -49,6 +50,7 @@ __all__ = [
     "FusedReport",
     "FusedWorkspace",
     "GridConfig",
+    "KiloConfig",
     "MLPConfig",
     "PackedSamples",
     "SampledPixels",
@@ -68,6 +70,7 @@ __all__ = [
     "fused_table_gradient",
     "hash_grid",
     "hash_grid_adam_step",
+    "kilo_mlp",
     "march",
     "occupancy_bits",
     "occupancy_coarse",

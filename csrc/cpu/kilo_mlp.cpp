@@ -50,10 +50,24 @@ const T* network_of(const KiloInputs<T>& in, const KiloChunk& chunk) {
   return in.params + chunk.network * int64_t(in.shape.n_params());
 }
 
+// Calls body(index of a chunk, prefetch for its tiles) for all chunks, in tasks of some consecutive ones: while one
+// network is used, the next one is fetched.
+template <typename T, typename Body>
+void for_chunks(const KiloInputs<T>& in, const std::vector<KiloChunk>& chunks, const Body& body) {
+  constexpr int64_t chunks_per_task = 4;
+  parallel_ranges(static_cast<int64_t>(chunks.size()), chunks_per_task, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      NextTile next((chunks[c].end - chunks[c].begin + kKiloRows - 1) / kKiloRows);
+      if (c + 1 < end) next.add(network_of(in, chunks[c + 1]), 1, in.shape.n_params());
+      body(c, next);
+    }
+  });
+}
+
 // Calls body(first of order, rows) for the tiles of a chunk.
 template <typename Body>
-void for_tiles(const KiloChunk& chunk, const Body& body) {
-  for (int64_t i = chunk.begin; i < chunk.end; i += kKiloRows) body(i, std::min(kKiloRows, chunk.end - i));
+void for_tiles(const KiloChunk& chunk, NextTile& next, const Body& body) {
+  for (int64_t i = chunk.begin; i < chunk.end; i += kKiloRows, next.step()) body(i, std::min(kKiloRows, chunk.end - i));
 }
 
 }  // namespace
@@ -65,11 +79,11 @@ void kilo_mlp_forward(const KiloInputs<T>& in, T* y) {
   int32_t* order = order_memory(in.n);
   const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, chunk_rows, order);
   clear_unowned(in.network, in.n, n_out, y);
-  parallel_tasks(static_cast<int64_t>(chunks.size()), [&](int64_t c, int) {
+  for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
     const KiloTile<T> tile(in.shape, false);
     const T* net = network_of(in, chunks[c]);
     if (in.directions) kilo_merge(in.shape, net, tile.m, tile.m_bias);
-    for_tiles(chunks[c], [&](int64_t first, int64_t rows) {
+    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
       forward_tile(in, net, order + first, rows, tile);
       for (int64_t i = 0; i < rows; ++i) {
         T* out = y + order[first + i] * n_out;
@@ -102,13 +116,13 @@ void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T
     }
   }
   const bool needs_inputs = dL_dx || dL_dd, has_color = in.directions != nullptr;
-  parallel_tasks(static_cast<int64_t>(chunks.size()), [&](int64_t c, int) {
+  for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
     const KiloTile<T> tile(in.shape, true);
     const T* net = network_of(in, chunks[c]);
     if (grads[c] && chunks[c].number > 0) std::fill_n(grads[c], n_params, T(0));
     if (has_color) kilo_merge(in.shape, net, tile.m, tile.m_bias);
     kilo_begin_backward(in.shape, net, has_color, needs_inputs, tile);
-    for_tiles(chunks[c], [&](int64_t first, int64_t rows) {
+    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
       forward_tile(in, net, order + first, rows, tile);
       for (int64_t i = 0; i < rows; ++i) std::copy_n(dL_dy + order[first + i] * n_out, n_out, tile.dz + 4 * i);
       const auto writer = [&](T* out) {

@@ -14,6 +14,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.guard import non_finite
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.task import StepResult
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,12 @@ class RayBatch:
         return self.origins.shape[0]
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """Loss as optimised, mean squared error of the colours, and how many rays and samples took part."""
-
-    loss: float
-    squared_error: float
-    n_rays: int
-    n_samples: int
-
-
-StepFn = Callable[[RayBatch, float, int], StepResult]
+RayStepFn = Callable[[RayBatch, float, int], StepResult]
 
 
 def make_step(
     field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
-) -> StepFn:
+) -> RayStepFn:
     """The fastest step that supports field and loss."""
     fused, loss = field.fused(), _fused_loss(method)
     if fused is not None and loss is not None:
@@ -61,7 +52,7 @@ def make_density(field: RadianceField) -> Callable[[Tensor], Tensor]:
 
 def composed_step(
     field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
-) -> StepFn:
+) -> RayStepFn:
     """A step that runs op by op under autograd; a loss that is not finite changes nothing.
 
     Regularisers are weighted means over the rays.
@@ -102,7 +93,7 @@ def fused_step(
     method: MethodConfig,
     seed: int,
     loss: ops.FusedLoss,
-) -> StepFn:
+) -> RayStepFn:
     """A step in native code, tile by tile; a loss or gradient that is not finite changes nothing."""
     # rays are uneven, and their number follows the samples of the step before
     workspace = ops.FusedWorkspace(field, capacity=4 * method.training.n_samples, max_samples=options.max_samples)

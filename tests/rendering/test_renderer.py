@@ -16,7 +16,7 @@ from neurfield.rendering.renderer import OUTPUTS, Renderer, image_rays
 from neurfield.rendering.volume import NORMAL_ERROR, MarchOptions, march_rays, render_normals, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.trainer import Trainer
-from tests.scenes import RADIUS, ball_picture, ball_scene, orbit
+from tests.scenes import RADIUS, ball_picture, ball_scene, orbit, radiance_trainer
 from tests.training.test_trainer import small_config
 
 NORM = Normalization(0.33, (0.5, 0.5, 0.5))
@@ -84,15 +84,15 @@ class Fog(Ball):
 
 @pytest.fixture(scope="module")
 def small_run() -> Trainer:
-    trainer = Trainer(ball_scene(size=16), small_config(steps=40))
+    trainer = radiance_trainer(ball_scene(size=16), small_config(steps=40))
     trainer.train()
     return trainer
 
 
 @pytest.mark.parametrize("kind", ["ball", "fog", "trained"])
 def test_normals_of_visible_samples_alone_are_those_of_all(camera, small_run, kind):
-    field = {"ball": Ball(), "fog": Fog(), "trained": copy.deepcopy(small_run.field)}[kind]
-    grid, options = small_run.grid if kind == "trained" else OccupancyGrid(), MarchOptions.for_box(1)
+    field = {"ball": Ball(), "fog": Fog(), "trained": copy.deepcopy(small_run.task.field)}[kind]
+    grid, options = small_run.task.grid if kind == "trained" else OccupancyGrid(), MarchOptions.for_box(1)
     rays = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 10, 30)
     samples = march_rays(grid, *rays, options)
     x, _ = sample_positions(samples, *rays)
@@ -124,7 +124,7 @@ def count_gradients(field: nn.Module) -> list[int]:
 
 def test_rays_that_meet_nothing_have_no_normals(small_run):
     ray = torch.tensor([[5.0, 5.0, 5.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-    result = Renderer(small_run.field, small_run.grid, NORM).render_rays(*ray, ("normal",))
+    result = Renderer(small_run.task.field, small_run.task.grid, NORM).render_rays(*ray, ("normal",))
     assert torch.equal(result["normal"], torch.zeros(1, 3))
 
 

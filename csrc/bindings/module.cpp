@@ -14,6 +14,7 @@ void bind_composite(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_kilo_mlp(nb::module_& m);
+void bind_kilo_render(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
@@ -62,6 +63,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_frequency(m);
   nf::bind_hash_grid(m);
   nf::bind_kilo_mlp(m);
+  nf::bind_kilo_render(m);
   nf::bind_march(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);

@@ -19,8 +19,9 @@ from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.task import StepFn, StepResult
 
-_EMPTY_SHARE = 4  # one position in so many is anywhere in the cell
-_DIRECTION_SPREAD = 0.2  # of directions around those to the cameras
+_NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space
+_NEARBY_REACH = 1 / 32
+_DIRECTION_SPREAD = 0.3  # of directions around those from the cameras, per axis
 _LEAK = 0.01  # slope of the student's density below zero, so that no network is stuck there
 _COLOR_WEIGHT = 0.1  # of the colour of what is transparent; of opaque positions 1
 
@@ -47,28 +48,24 @@ class DistillTask:
     ):
         self.field, self.teacher, self.plan, self.eyes = student, teacher, plan, eyes
         self.config, self.seed = config, seed
-        used = (plan.cells.view(-1) >= 0).nonzero()[:, 0]
-        x, y = plan.config.cells[:2]
-        self._cell = torch.stack([used % x, used // x % y, used // (x * y)], dim=1)[plan.cells.view(-1)[used].argsort()]
+        self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
 
     def draw(self, number: int) -> tuple[Tensor, Tensor]:
         """Positions and unit directions of a step, in the order of the networks; those of the next step follow on."""
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        per_network, n = self.config.samples_per_network, self.plan.config.n_networks
-        at_once = min(n, max(1, self.config.n_samples // per_network))
-        network = (number * at_once + torch.arange(at_once)) % n
-        network = network.sort().values.repeat_interleave(per_network)
-        starts = self.plan.starts
-        counts = starts[network + 1] - starts[network]
-        part = starts[network] + (torch.rand(len(network), generator=random) * counts).long().minimum(counts - 1)
-        u = torch.rand(len(network), 3, generator=random)
-        x = self.plan.low[part] + u * (self.plan.high[part] - self.plan.low[part])
-        anywhere = torch.arange(len(network)) % _EMPTY_SHARE == 0
-        x[anywhere] = self.field.low + (self._cell[network[anywhere]] + u[anywhere]) / self.field.inverse_size
-        eye = self.eyes[torch.randint(len(self.eyes), (len(network),), generator=random)]
-        towards = functional.normalize(x - eye, dim=1)
-        noise = torch.randn(len(network), 3, generator=random)
-        return x, functional.normalize(towards + _DIRECTION_SPREAD * noise, dim=1)
+        m, n = self.config.samples_per_network, self.plan.config.n_networks
+        at_once = min(n, max(1, self.config.n_samples // m))
+        network = ((number * at_once + torch.arange(at_once)) % n).sort().values
+        starts, counts = self.plan.starts[network], self.plan.starts[network + 1] - self.plan.starts[network]
+        chosen = starts[:, None] + (torch.rand(at_once, m, generator=random) * counts[:, None]).long()
+        parts = self._parts[chosen.view(-1)]
+        x = torch.addcmul(parts[:, :3], parts[:, 3:], torch.rand(at_once * m, 3, generator=random))
+        nearby = x[::_NEARBY]
+        nearby += _NEARBY_REACH * (torch.rand(nearby.shape, generator=random) - 0.5)
+        eye = self.eyes[torch.randint(len(self.eyes), (at_once,), generator=random)]
+        towards = functional.normalize((x.view(at_once, m, 3) - eye[:, None]).view(-1, 3), dim=1)
+        spread = 2 * _DIRECTION_SPREAD * (torch.rand(towards.shape, generator=random) - 0.5)
+        return x, functional.normalize(towards.add_(spread), dim=1)
 
     def start(self, optimizer: Adam) -> StepFn:
         field, delta = self.field, self.config.reference_step

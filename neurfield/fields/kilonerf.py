@@ -10,6 +10,7 @@ see neurfield.convert.kilonerf.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
-from neurfield.fields.radiance_module import RadianceModule
+from neurfield.fields.radiance_module import RadianceModule, RenderFn
 
 _VIEW_PARTS = ("w3", "b3", "w_rgb", "b_rgb")  # of a network: the layer that reads the direction, and what follows it
 
@@ -73,32 +74,27 @@ class KiloNerf(RadianceModule):
 
     sparse_parameters: ClassVar[tuple[str, ...]] = ("params",)
     cells: Tensor
-    low: Tensor
-    inverse_size: Tensor
-    size: Tensor
 
     def __init__(self, config: KiloNerfConfig):
         super().__init__()
         self.config, self.network = config, config.network
-        low, high = torch.tensor(config.box[:3]), torch.tensor(config.box[3:])
-        size = torch.tensor(config.cells)
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("size", size, persistent=False)
-        self.register_buffer("inverse_size", size / (high - low), persistent=False)
+        low, high = config.box[:3], config.box[3:]
+        x, y, z = (n / (b - a) for n, a, b in zip(config.cells, low, high, strict=True))
+        self._low, self._scale = (low[0], low[1], low[2]), (x, y, z)
         self.register_buffer("cells", torch.full(config.cells[::-1], -1, dtype=torch.int32))
         self.params = nn.Parameter(_initial(self.network).repeat(config.n_networks, 1))
 
-    def locate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """int32 network `[n]`, or -1, and local coordinates `[n, 3]` of positions `[n, 3]` in unit space."""
-        place = (x - self.low) * self.inverse_size
-        cell = torch.minimum(place.detach().floor().clamp_min(0).long(), self.size - 1)
-        index = (cell[:, 2] * self.size[1] + cell[:, 1]) * self.size[0] + cell[:, 0]
-        inside = ((place >= 0) & (place <= self.size)).all(dim=1)
-        return torch.where(inside, self.cells.view(-1)[index], -1), 2 * (place - cell) - 1
+    def grid(self) -> ops.KiloCells:
+        """The cells as the operators take them."""
+        return ops.KiloCells(self.cells, self._low, self._scale)
+
+    def fused_render(self) -> RenderFn | None:
+        """See RadianceModule."""
+        return partial(ops.kilo_render, self.params.detach(), self.grid(), self.network, self.config.density_scale)
 
     def raw(self, x: Tensor, directions: Tensor | None) -> Tensor:
         """What the networks give: `[n, 4]` density before its activation and rgb, `[n, 1]` without directions."""
-        network, local = self.locate(x)
+        network, local = ops.kilo_locate(x, self.grid())
         return ops.kilo_mlp(local, directions, network, self.params, self.network)
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ from neurfield.ops.fused_radiance import (
 )
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
+from neurfield.ops.kilo_render import KiloCells, kilo_locate, kilo_render
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.occupancy import (
     occupancy_bits,
@@ -50,6 +51,7 @@ __all__ = [
     "FusedReport",
     "FusedWorkspace",
     "GridConfig",
+    "KiloCells",
     "KiloConfig",
     "MLPConfig",
     "PackedSamples",
@@ -70,7 +72,9 @@ __all__ = [
     "fused_table_gradient",
     "hash_grid",
     "hash_grid_adam_step",
+    "kilo_locate",
     "kilo_mlp",
+    "kilo_render",
     "march",
     "occupancy_bits",
     "occupancy_coarse",

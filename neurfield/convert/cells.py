@@ -39,8 +39,8 @@ class CellPlan:
         n_empty = self.cells.numel() - self.config.n_networks
         cells = " x ".join(map(str, self.config.cells))
         return (
-            f"{self.config.n_networks} networks of {network.n_values} parameters in {cells} cells, the other {n_empty} are "
-            f"empty and have none; {megabytes:.1f} MB, {megabytes / 2:.1f} MB in fp16"
+            f"{self.config.n_networks} networks of {network.n_values} parameters in {cells} cells, the other {n_empty} "
+            f"are empty and have none; {megabytes:.1f} MB, {megabytes / 2:.1f} MB in fp16"
         )
 
 

@@ -22,6 +22,7 @@ from neurfield.training.task import StepFn, StepResult
 _NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space
 _NEARBY_REACH = 1 / 32
 _DIRECTION_SPREAD = 0.3  # of directions around those from the cameras, per axis
+_POOL, _REPEATS = 32, 4  # lessons that are kept, and how often each is used
 _LEAK = 0.01  # slope of the student's density below zero, so that no network is stuck there
 _COLOR_WEIGHT = 0.1  # of the colour of what is transparent; of opaque positions 1
 
@@ -48,6 +49,7 @@ class DistillTask:
     ):
         self.field, self.teacher, self.plan, self.eyes = student, teacher, plan, eyes
         self.config, self.seed = config, seed
+        self._first, self._pool = -1, dict[int, tuple[Tensor, Tensor, Tensor, Tensor]]()
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
 
     def draw(self, number: int) -> tuple[Tensor, Tensor]:
@@ -67,16 +69,29 @@ class DistillTask:
         spread = 2 * _DIRECTION_SPREAD * (torch.rand(towards.shape, generator=random) - 0.5)
         return x, functional.normalize(towards.add_(spread), dim=1)
 
+    @torch.no_grad()
+    def lesson(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a step learns: positions, directions, the teacher's colours and opacities over the reference step.
+
+        The teacher costs more than a student, so its answers are used `_REPEATS` times, in turns with others.
+        """
+        first = number // (_POOL * _REPEATS) * _POOL
+        if self._first != first:
+            self._first, self._pool = first, {}
+        turn = number % _POOL
+        if turn not in self._pool:
+            x, directions = self.draw(first + turn)
+            sigma, rgb = self.teacher(x, directions)
+            self._pool[turn] = (x, directions, rgb, -torch.expm1(-sigma * self.config.reference_step))
+        return self._pool[turn]
+
     def start(self, optimizer: Adam) -> StepFn:
         field, delta = self.field, self.config.reference_step
         scale = field.config.density_scale
 
         def step(number: int, learning_rate: float) -> StepResult:
-            x, directions = self.draw(number)
-            with torch.no_grad():
-                sigma, rgb = self.teacher(x, directions)
-                alpha = -torch.expm1(-sigma * delta)
-                weight = alpha.clamp_min(_COLOR_WEIGHT)[:, None]
+            x, directions, rgb, alpha = self.lesson(number)
+            weight = alpha.clamp_min(_COLOR_WEIGHT)[:, None]
             raw = field.raw(x, directions)
             opacity = -torch.expm1(-functional.leaky_relu(raw[:, 0], _LEAK) * (scale * delta))
             squared = torch.cat([weight * (raw[:, 1:] - rgb).square(), (opacity - alpha)[:, None].square()], dim=1)

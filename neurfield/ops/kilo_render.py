@@ -51,7 +51,10 @@ def kilo_locate(x: Tensor, grid: KiloCells) -> tuple[Tensor, Tensor]:
         inside of the box, differentiable in `x`. Upper faces of the box belong to the last cells; NaN is outside.
     """
     check_tensor("kilo_locate", "x", x, ("n", 3))
-    return _locate(x, grid.cells, grid.box)
+    network, local = _locate(x.detach(), grid.cells, grid.box)
+    if x.requires_grad:  # adds nothing but the gradient, which is that of the cell's own coordinates
+        local = local + 2 * (x - x.detach()) * x.new_tensor(grid.scale)
+    return network, local
 
 
 @torch.library.custom_op("neurfield::kilo_locate", mutates_args=(), device_types="cpu")
@@ -65,18 +68,6 @@ def _locate(x: Tensor, cells: Tensor, box: list[float]) -> tuple[Tensor, Tensor]
 @_locate.register_fake
 def _(x, cells, box):
     return x.new_empty(x.shape[0], dtype=torch.int32), x.new_empty(x.shape[0], 3)
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    ctx.scale = inputs[2][3:]
-    ctx.mark_non_differentiable(output[0])
-
-
-def _autograd(ctx, grad_network: Tensor | None, grad_local: Tensor):
-    return grad_local * (2 * grad_local.new_tensor(ctx.scale)), None, None
-
-
-_locate.register_autograd(_autograd, setup_context=_setup_context)
 
 
 @torch.no_grad()

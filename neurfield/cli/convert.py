@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from neurfield.cli._console import Progress
+from neurfield.cli._stages import Stages
 from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
 from neurfield.registry import lookup
@@ -39,19 +39,6 @@ class ConvertOptions:
     """Continue a conversion that was interrupted."""
 
 
-class _Stages:
-    """Progress of one stage after the other."""
-
-    def __init__(self, stack: ExitStack):
-        self._stack, self._name = stack, ""
-
-    def update(self, stage: str, part: float, text: str) -> None:
-        if stage != self._name:
-            self._stack.close()
-            self._name, self._progress = stage, self._stack.enter_context(Progress(stage))
-        self._progress.update(part, text)
-
-
 def run(options: ConvertOptions) -> int:
     convert = lookup(CONVERTERS, options.to, "conversion")
     with ExitStack() as stack:
@@ -65,7 +52,7 @@ def run(options: ConvertOptions) -> int:
             seed=options.seed,
             resume=options.resume,
             report=lambda line: print(line, flush=True),
-            progress=_Stages(stack).update,
+            progress=Stages(stack).update,
         )
         made = convert(load(options.run), request)
     if made is None:

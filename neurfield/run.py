@@ -13,7 +13,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
-from neurfield.fields.radiance_field import RadianceField
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
@@ -45,7 +45,7 @@ class Run:
         self,
         config: RunConfig,
         views: ViewSet,
-        field: RadianceField,
+        field: RadianceModule,
         grid: OccupancyGrid,
         step: int,
         path: Path | None = None,
@@ -118,7 +118,7 @@ def load(run: str | Path) -> Run:
     try:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
-        field = RadianceField.from_config(config.method.field, views.normalization.aabb)
+        field = config.method.field.build(views.normalization.aabb)
         grid = OccupancyGrid(views.normalization.aabb_scale)
         # an average, where one was kept, is used for everything but training
         field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
@@ -229,6 +229,6 @@ def from_task(
     """
     field = task.field
     if trainer.ema:
-        field = RadianceField.from_config(task.config.method.field, views.normalization.aabb)
+        field = task.config.method.field.build(views.normalization.aabb)
         field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
     return Run(task.config, views, field, task.grid, trainer.step, path, scene)

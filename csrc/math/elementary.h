@@ -103,7 +103,6 @@ NF_HD void sine_cosine_float(V x, V* sine, V* cosine) {
   *sine = turned(n, s, c);
   *cosine = turned(n + 1, s, c);
 }
-
 // Odd polynomial below 0.625, 1 - 2 / (e^(2 |x|) + 1) above.
 template <typename V>
 NF_HD V tanh_float(V x) {

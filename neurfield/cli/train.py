@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from neurfield.cli import _distilled
 from neurfield.cli._console import Progress, duration
 from neurfield.data.load import cameras, decode, locate, read_manifest
 from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
@@ -67,6 +68,10 @@ def run(options: TrainOptions) -> int:
     device = resolve_device(options.device)
     _check(options)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
+    if method.distill and not options.resume:
+        stamp = _distilled.timestamp(options)
+        code = run(_distilled.teacher_options(options, method.distill, stamp))
+        return code or _distilled.distil(options, method, method.distill, stamp)
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:

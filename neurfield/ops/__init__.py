@@ -29,6 +29,8 @@ from neurfield.ops.fused_radiance import (
 )
 from neurfield.ops.gates import gates
 from neurfield.ops.hash_grid import GridConfig, hash_grid
+from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
+from neurfield.ops.kilo_render import KiloCells, kilo_locate, kilo_render
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
@@ -52,6 +54,8 @@ __all__ = [
     "FusedReport",
     "FusedWorkspace",
     "GridConfig",
+    "KiloCells",
+    "KiloConfig",
     "MLPConfig",
     "PackedSamples",
     "SampledPixels",
@@ -73,6 +77,9 @@ __all__ = [
     "gates",
     "hash_grid",
     "hash_grid_adam_step",
+    "kilo_locate",
+    "kilo_mlp",
+    "kilo_render",
     "march",
     "modulation",
     "modulation_gradient",

@@ -21,11 +21,18 @@ void check(cudaError_t error, const char* what);
 
 inline int64_t blocks_for(int64_t n, int64_t per_block = kBlock) { return (n + per_block - 1) / per_block; }
 
+struct Grid {
+  int64_t n_blocks;
+  int n_threads = kBlock;
+  int shared_bytes = 0;
+};
+
 // No blocks is no launch: an empty input is no error.
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, Arguments... arguments) {
-  if (n_blocks == 0) return;
-  kernel<<<dim3(static_cast<unsigned>(n_blocks)), n_threads, 0, current_stream()>>>(arguments...);
+void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
+  if (grid.n_blocks == 0) return;
+  const dim3 blocks(static_cast<unsigned>(grid.n_blocks));
+  kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
   check(cudaGetLastError(), name);
 }
 
@@ -38,7 +45,7 @@ __global__ void __launch_bounds__(kBlock) for_each_kernel(Functor functor, int64
 // Calls functor(i) for every i in [0, n), one thread each: the counterpart of parallel_for.
 template <typename Functor>
 void for_each(const char* name, int64_t n, const Functor& functor) {
-  launch(name, for_each_kernel<Functor>, blocks_for(n), kBlock, functor, n);
+  launch(name, for_each_kernel<Functor>, Grid{blocks_for(n)}, functor, n);
 }
 
 // Sets n values to zero on the caller's stream.

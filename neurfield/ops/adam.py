@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops.hash_grid import GridConfig
 
 
@@ -144,7 +144,7 @@ def _bits(copy: Tensor | None) -> Tensor | None:
 
 
 @torch.library.custom_op(
-    "neurfield::adam_step", mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy"), device_types="cpu"
+    "neurfield::adam_step", mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy"), device_types=DEVICES
 )
 def _step(
     params: Tensor,

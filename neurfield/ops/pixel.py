@@ -112,7 +112,7 @@ def rays_per_side(op: str, rays_per_pixel: int) -> int:
     return side
 
 
-@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types=DEVICES)
 def _sample(
     values: Tensor,
     sizes: Tensor,

@@ -26,7 +26,8 @@ QUICK = (
     "field.longest=3",
     "field.width=16",
     "field.position_frequencies=4",
-    "distill.iterations=120",
+    "distill.iterations=600",
+    "distill.learning_rate=0.005",
     "distill.n_samples=4096",
     "training.n_samples=4096",
 )

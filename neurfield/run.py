@@ -54,7 +54,9 @@ class Run:
         self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
         options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.render_step_scale)
         background = BACKGROUNDS[config.method.background]
-        self.renderer = Renderer(field, grid, views.normalization, options, background)
+        self.renderer = Renderer(
+            field, grid, views.normalization, options, background, config.method.sampler.rays_per_pixel
+        )
         self._scene = scene
 
     @property

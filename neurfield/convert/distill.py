@@ -92,7 +92,7 @@ class DistillTask:
         field, delta = self.field, self.config.reference_step
         scale = field.config.density_scale
 
-        def step(number: int, learning_rate: float) -> StepResult:
+        def step(number: int, learning_rate: float, progress: float) -> StepResult:
             x, directions, rgb, alpha = self.lesson(number)
             weight = alpha.clamp_min(_COLOR_WEIGHT)[:, None]
             raw = field.raw(x, directions)

@@ -32,13 +32,17 @@ class SamplerConfig:
 
     `step_scale` and `render_step_scale` lengthen the marching step sqrt(3)/1024 of training and of rendering: training
     gains more from many rays than from fine ones, whose samples are at random places. A training ray ends where less
-    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. `hull` starts the occupancy grid from the
+    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. A pixel is the mean of `rays_per_pixel`
+    rays on a regular grid within it, as a camera's pixel is of an area; in training it has one ray in its
+    middle until `rays_per_pixel_start` of the budget. `hull` starts the occupancy grid from the
     alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
     first 16), or never if that is 0; `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0
     render_step_scale: Annotated[float, Range(0.25, 16)] = 1.0
+    rays_per_pixel: Literal[1, 4, 9, 16] = 1
+    rays_per_pixel_start: Fraction = 0.0
     hull: bool = True
     update_interval: Annotated[int, Range(0)] = 16
     stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4

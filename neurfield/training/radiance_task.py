@@ -66,31 +66,35 @@ class RadianceTask:
         if method.sampler.hull and scene.has_alpha:
             self.pixels.restrict(self.grid)
         rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
-        self.renderer = Renderer(self.field, self.grid, norm, rendering, BACKGROUNDS[method.background])
+        background = BACKGROUNDS[method.background]
+        self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
         self.n_rays = self._rounded_rays(method.training.n_samples / _FIRST_SAMPLES_PER_RAY)
 
     def start(self, optimizer: Adam) -> StepFn:
         method, seed = self.config.method, self.config.seed
         take_step = make_step(self.field, self.grid, optimizer, self._march, method, seed)
 
-        def step(number: int, learning_rate: float) -> StepResult:
+        def step(number: int, learning_rate: float, progress: float) -> StepResult:
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
             if method.sampler.update_interval and number > 0 and number % interval == 0:
                 # no more densities than the steps since the last update took samples: large boxes have millions of
                 # cells
                 max_draws = interval * method.training.n_samples
                 self.grid.update(number, make_density(self.field), seed, max_draws)
-            batch = self._batch(number)
+            batch = self._batch(number, progress)
             result = take_step(batch, learning_rate, number)
             self._adapt_rays(result)
             return dataclasses.replace(result, n_rays=batch.n_rays)
 
         return step
 
-    def _batch(self, step: int) -> RayBatch:
+    def _batch(self, step: int, progress: float) -> RayBatch:
         """Rays and targets; the background, the same for target and prediction, teaches the field to be empty there."""
-        origins, directions, rgba = self.pixels.sample(self.n_rays, step, self.config.seed)
-        kind = self.config.method.training.background
+        method = self.config.method
+        per_pixel = method.sampler.rays_per_pixel if progress >= method.sampler.rays_per_pixel_start else 1
+        n_pixels = max(self.n_rays // per_pixel, 1)
+        origins, directions, rgba = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
+        kind = method.training.background
         color = None if kind == "random" else torch.tensor(BACKGROUNDS[kind])
         return RayBatch(origins, directions, *ops.over_background(rgba, color, self.config.seed, step))
 

@@ -19,7 +19,10 @@ from neurfield.training.task import StepResult
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays in unit space `[n, 3]`, their target colours and what is behind them `[n, 3]`."""
+    """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
+
+    A pixel is the mean of n_rays / n_pixels consecutive rays.
+    """
 
     origins: Tensor
     directions: Tensor
@@ -29,6 +32,10 @@ class RayBatch:
     @property
     def n_rays(self) -> int:
         return self.origins.shape[0]
+
+    @property
+    def n_pixels(self) -> int:
+        return self.target.shape[0]
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
@@ -63,7 +70,8 @@ def composed_step(
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         samples = march_rays(grid, batch.origins, batch.directions, options, jitter=(seed, number))
         rays = composite_rays(field, samples, batch.origins, batch.directions, options)
-        rgb = rays.rgb + (1 - rays.acc)[:, None] * batch.background
+        rgb, acc = (x.view(batch.n_pixels, -1, x[0].numel()).mean(1) for x in (rays.rgb, rays.acc))
+        rgb = rgb + (1 - acc) * batch.background
         loss = loss_fn(rgb, batch.target).mean()
         for name, weight in weights.items():
             if weight > 0:

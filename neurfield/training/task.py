@@ -27,7 +27,7 @@ class StepResult:
     n_samples: int
 
 
-StepFn = Callable[[int, float], StepResult]  # number of the step, learning rate
+StepFn = Callable[[int, float, float], StepResult]  # number of the step, learning rate, used part of the budget
 
 
 class Task(Protocol):

@@ -75,6 +75,21 @@ def test_normals_point_out_of_the_surface(camera, result):
     assert torch.equal(result["normal"][0, 0], torch.zeros(3))
 
 
+def test_a_pixel_of_four_rays_is_the_mean_of_a_picture_of_twice_the_size(camera):
+    fine = Renderer(Ball(), OccupancyGrid(), NORM).render(camera.resized(2), ("rgb", "accumulation", "normal"))
+    four = Renderer(Ball(), OccupancyGrid(), NORM, rays_per_pixel=4)
+    got = four.render(camera, ("rgb", "accumulation", "normal", "depth"))
+    assert four.rays_per_pixel == 4
+    for name, value in fine.items():
+        means = value.view(40, 2, 48, 2, -1).mean(dim=(1, 3)).view(got[name].shape)
+        # the same rays up to the rounding of pixel coordinates, which the ball's steep border magnifies
+        assert (got[name] - means).abs().max() < 1e-3, name
+    border = (got["accumulation"] > 0.1) & (got["accumulation"] < 0.9)
+    assert border.sum() > 20  # partly covered pixels
+    distances = camera.c2w[0, :, 3].norm() - RADIUS
+    assert (got["depth"][border] > distances - 0.01).all()  # of what is hit, not diluted by what is not
+
+
 class Fog(Ball):
     """Thin everywhere: hundreds of samples of a thousandth each decide a pixel."""
 

@@ -6,6 +6,8 @@ are part of kilo_mlp's time only: the peers get encoded input, torch.bmm also so
 """
 
 import statistics
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from tests.cases import generator, uniform, unit_vectors
 CONFIG = KiloConfig()
 N_NETWORKS = 512
 PER_NETWORK = (25, 100, 256, 1024)
+BMM_CHUNKS = (4, 16, 64, 512)
 FLOP = 2 * (63 * 32 + 32 * 32 + 32 * 33 + 59 * 32 + 32 * 3)
 
 
@@ -61,54 +64,72 @@ def gathered(e_x: Tensor, e_d: Tensor, network: Tensor, p: dict[str, Tensor], ch
         batched(e_x[part], e_d[part], p, product)
 
 
-def main() -> None:
-    params = parameters()
+class Table:
+    """Timings, each beside the peak measured around it."""
+
+    def __init__(self) -> None:
+        self.peaks = [lib.measure_fma_peak(0.2)]
+        self.timings: list[tuple[str, float, float, int, str]] = []  # name, samples per second, spread, passes, note
+
+    def add(self, name: str, n: int, fn: Callable[[], object], passes: int = 1, note: str = "") -> None:
+        timing = measure(fn, seconds=1.5)
+        self.peaks.append(lib.measure_fma_peak(0.1))
+        self.timings.append((name, n / timing.median, timing.spread, passes, note))
+
+    def rows(self) -> list[Row]:
+        peak = statistics.median(self.peaks)
+        rows = [Row("FMA peak", peak, "GFLOP/s", (max(self.peaks) - min(self.peaks)) / peak, note="registers only")]
+        own = next(rate for name, rate, *_ in self.timings if name == "forward, 256 samples per network")
+        for name, rate, spread, passes, note in self.timings:
+            ratio = f"; kilo_mlp is {own / rate:.1f} times as fast" if name.startswith("torch") else ""
+            text = f"{rate / 1e6:.2f} Ms/s{ratio}{'; ' + note if note else ''}"
+            rows.append(Row(name, 1e-9 * passes * FLOP * rate, "GFLOP/s", spread, peak, text))
+        return rows
+
+
+def add_forward(table: Table, params: Tensor, m: int) -> None:
+    n = m * N_NETWORKS
+    x, d, network = uniform(n, 3, low=-1), unit_vectors(n), along_rays(n)
+    with torch.no_grad():
+        table.add(f"forward, {m} samples per network", n, lambda: kilo_mlp(x, d, network, params))
+
+
+def add_training(table: Table, params: Tensor, m: int) -> None:
+    n = m * N_NETWORKS
+    x, d, network = uniform(n, 3, low=-1), unit_vectors(n), along_rays(n)
+    leaf, grad_y = params.clone().requires_grad_(), uniform(n, 4, low=-1)
+
+    def both() -> None:
+        torch.autograd.grad(kilo_mlp(x, d, network, leaf), leaf, grad_y)
+
+    table.add(f"forward and backward, {m}", n, both, 3, "three times the forward's operations")
+
+
+def add_peers(table: Table, params: Tensor, m: int) -> None:
     p = {name: part.contiguous() for name, part in CONFIG.parts(params).items()}
     p["w_rgb_in"] = p["w_rgb"].transpose(1, 2).contiguous()
-    peaks, rows = [lib.measure_fma_peak(0.2)], []
+    n = m * N_NETWORKS
+    e_x = encode(uniform(n, 3, low=-1), 10).view(N_NETWORKS, m, -1)
+    e_d = encode(unit_vectors(n), 4).view(N_NETWORKS, m, -1)
+    with torch.no_grad():
+        seconds = {chunk: measure(partial(bmm, e_x, e_d, p, chunk), seconds=1).median for chunk in BMM_CHUNKS}
+        chunk = min(seconds, key=seconds.__getitem__)
+        note = f"the best of chunks of {', '.join(map(str, BMM_CHUNKS))} networks: {chunk}"
+        table.add(f"torch.bmm, sorted, {m}", n, partial(bmm, e_x, e_d, p, chunk), 1, note)
+        few, network = 4096, along_rays(n)
+        flat = e_x.view(n, -1)[:few], e_d.view(n, -1)[:few], network[:few]
+        table.add(
+            "torch, unsorted", few, partial(gathered, *flat, p, 256), 1, "weights gathered per sample, 256 at once"
+        )
 
-    def add(name: str, n: int, fn, factor: int = 1, note: str = "", **kwargs) -> float:
-        timing = measure(fn, **kwargs)
-        peaks.append(lib.measure_fma_peak(0.1))
-        rate = n / timing.median
-        rows.append((name, rate * 1e-6, timing.spread, rate * factor * FLOP * 1e-9, note))
-        return rate
 
+def main() -> None:
+    params, table = parameters(), Table()
     for m in PER_NETWORK:
-        n = m * N_NETWORKS
-        x, d, network = uniform(n, 3, low=-1), unit_vectors(n), along_rays(n)
-        with torch.no_grad():
-            add(f"forward, {m} samples per network", n, lambda: kilo_mlp(x, d, network, params), seconds=1.5)
-        if m == 256:
-            leaf, grad_y = params.clone().requires_grad_(), uniform(n, 4, low=-1)
-
-            def both(x=x, d=d, network=network, grad_y=grad_y, leaf=leaf) -> None:
-                torch.autograd.grad(kilo_mlp(x, d, network, leaf), leaf, grad_y)
-
-            add("forward+backward, 256", n, both, 3, "three times the forward's operations", seconds=1.5)
-            e_x, e_d = encode(x, 10).view(N_NETWORKS, m, -1), encode(d, 4).view(N_NETWORKS, m, -1)
-            with torch.no_grad():
-                rates = {}
-                for chunk in (4, 16, 64, 512):
-                    timing = measure(lambda c=chunk: bmm(e_x, e_d, p, c), seconds=1)
-                    rates[chunk] = n / timing.median
-                chunk = max(rates, key=rates.get)
-                add(
-                    "torch.bmm, sorted, 256", n, lambda: bmm(e_x, e_d, p, chunk), 1, f"best of chunks, {chunk} networks"
-                )
-                few = 4096
-                flat_x, flat_d = e_x.reshape(n, -1)[:few], e_d.reshape(n, -1)[:few]
-                add(
-                    "torch, unsorted", few, lambda: gathered(flat_x, flat_d, network[:few], p, 256), 1,
-                    "weights gathered per sample, 256 at a time",
-                )  # fmt: skip
-    peak = statistics.median(peaks)
-    table = [Row("FMA peak", peak, "GFLOP/s", (max(peaks) - min(peaks)) / peak, note="registers only")]
-    own = next(row for row in rows if row[0].startswith("forward, 256"))[1]
-    for name, rate, spread, gflops, note in rows:
-        ratio = f"; kilo_mlp is {own / rate:.1f} times as fast" if name.startswith("torch") else ""
-        table.append(Row(name, gflops, "GFLOP/s", spread, peak, f"{rate:.2f} Ms/s{ratio}{'; ' + note if note else ''}"))
-    report("kilo_mlp", f"Tiny networks, {N_NETWORKS} of 6212 parameters", table)
+        add_forward(table, params, m)
+    add_training(table, params, 256)
+    add_peers(table, params, 256)
+    report("kilo_mlp", f"Tiny networks, {N_NETWORKS} of 6212 parameters", table.rows())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch.nn import functional
 from neurfield.convert.cells import CellPlan
 from neurfield.fields.kilonerf import KiloNerf
 from neurfield.fields.radiance_module import RadianceModule
+from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.guard import non_finite
 from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
@@ -34,6 +35,7 @@ class DistillTask:
         student: its cells are those of the plan.
         teacher: density and colour, evaluated without gradient.
         plan: where samples are drawn.
+        grid: the student's occupancy, which makes its checkpoints whole.
         eyes: `[n_views, 3]` camera positions in unit space.
         config, seed: how, and of all random numbers.
     """
@@ -43,11 +45,12 @@ class DistillTask:
         student: KiloNerf,
         teacher: RadianceModule,
         plan: CellPlan,
+        grid: OccupancyGrid,
         eyes: Tensor,
         config: DistillConfig,
         seed: int,
     ):
-        self.field, self.teacher, self.plan, self.eyes = student, teacher, plan, eyes
+        self.field, self.teacher, self.plan, self.grid, self.eyes = student, teacher, plan, grid, eyes
         self.config, self.seed = config, seed
         self._first, self._pool = -1, dict[int, tuple[Tensor, Tensor, Tensor, Tensor]]()
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
@@ -89,7 +92,7 @@ class DistillTask:
         field, delta = self.field, self.config.reference_step
         scale = field.config.density_scale
 
-        def step(number: int, learning_rate: float) -> StepResult:
+        def step(number: int, learning_rate: float, progress: float) -> StepResult:
             x, directions, rgb, alpha = self.lesson(number)
             weight = alpha.clamp_min(_COLOR_WEIGHT)[:, None]
             raw = field.raw(x, directions)
@@ -98,7 +101,7 @@ class DistillTask:
             loss = squared.mean()
             loss.backward()
             value = loss.item()
-            if value != value or non_finite({"params": field.params.grad}):
+            if value != value or (grad := field.params.grad) is None or non_finite({"params": grad}):
                 field.zero_grad(set_to_none=True)
                 value = float("nan")
             else:
@@ -108,7 +111,7 @@ class DistillTask:
         return step
 
     def tensors(self) -> dict[str, Tensor]:
-        return {}
+        return {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
 
     def counters(self) -> dict[str, Any]:
         return {}

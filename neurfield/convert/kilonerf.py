@@ -77,7 +77,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     field.cells.copy_(plan.cells)
     if not folder.checkpoints():
         stage = _distill_config(config, distill)
-        student = DistillTask(field, teacher.field, plan, _eyes(teacher.views), distill, request.seed)
+        student = DistillTask(field, teacher.field, plan, grid, _eyes(teacher.views), distill, request.seed)
         if not _train(Trainer(student, stage, report=request.report), teacher.views, aside, request, "distil"):
             return None
     trainer = Trainer(task, config, report=request.report)

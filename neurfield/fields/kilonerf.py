@@ -110,8 +110,8 @@ class KiloNerf(RadianceModule):
     def view_dependence(self) -> Tensor:
         """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2)."""
         parts = self.network.parts(self.params)
-        squares = sum(parts[name].flatten(1).square().sum(dim=1) for name in _VIEW_PARTS)
-        return torch.sqrt(squares + 1e-12).sum()
+        values = torch.cat([parts[name].flatten(1) for name in _VIEW_PARTS], dim=1)
+        return torch.linalg.vector_norm(values, dim=1).sum()
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

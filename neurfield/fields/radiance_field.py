@@ -37,7 +37,6 @@ class FieldConfig:
     machine has such products; masters and sums are float32.
     """
 
-    otype: Literal["grid"] = "grid"
     encoding: Block = field(default_factory=lambda: Block(otype="HashGrid", **_GRID))
     max_resolution: Annotated[int, Range(2)] = 2048
     direction_encoding: Block = field(default_factory=lambda: Block(otype="SphericalHarmonics", degree=4))
@@ -46,6 +45,7 @@ class FieldConfig:
     n_geo_features: Annotated[int, Range(1, 64)] = 16
     table_precision: Literal["fp16", "fp32"] = "fp16"
     network_precision: Literal["bf16", "fp32"] = "bf16"
+    otype: Literal["grid"] = "grid"
 
     def build(self, aabb: Sequence[float]) -> "RadianceField":
         """See RadianceField.from_config."""

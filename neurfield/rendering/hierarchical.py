@@ -49,7 +49,7 @@ def render_hierarchical(
 def _composite(
     field: Field, origins: Tensor, directions: Tensor, edges: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """rgb, depth, opacity of rays, weights `[n * m]` of the intervals between `edges [n, m + 1]`, taken at middles."""
+    """rgb, depth, opacity of rays; weights `[n * m]` of the intervals between `edges [n, m + 1]`, seen at middle."""
     n, m = edges.shape[0], edges.shape[1] - 1
     middle = (edges[:, 1:] + edges[:, :-1]) / 2
     x = origins[:, None] + middle[:, :, None] * directions[:, None]

@@ -26,7 +26,8 @@ QUICK = (
     "field.longest=3",
     "field.width=16",
     "field.position_frequencies=4",
-    "distill.iterations=120",
+    "distill.iterations=600",
+    "distill.learning_rate=0.005",
     "distill.n_samples=4096",
     "training.n_samples=4096",
 )
@@ -139,7 +140,8 @@ def test_bad_input_is_one_line(teacher, tmp_path, monkeypatch, capsys):
 
 def test_train_makes_teacher_and_student_in_one_command(data, tmp_path, capsys):
     words = ["--max-num-iterations", "30", "--timestamp", "t", "--output-dir", str(tmp_path), "--set", *QUICK]
-    assert main(["train", str(data), "--method", "kilonerf", *words, "distill.teacher=ngp-fast"]) == 0
+    short = ("distill.teacher=ngp-fast", "distill.iterations=30")
+    assert main(["train", str(data), "--method", "kilonerf", *words, *short]) == 0
     assert "test: PSNR" in capsys.readouterr().out
     assert load(tmp_path / "data" / "kilonerf" / "t").config.method.field.otype == "kilonerf"
     assert load(tmp_path / "data" / "ngp-fast" / "t").config.method.field.otype == "grid"

@@ -30,7 +30,7 @@ def why_not_cuda() -> str | None:
 
 def architectures(module: ModuleType) -> list[int]:
     """Compute capabilities that the kernels are compiled for, 90 for 9.0; their PTX serves newer devices."""
-    return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split(";")]
+    return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split()]
 
 
 def cuda_build() -> str:

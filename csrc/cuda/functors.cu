@@ -11,9 +11,12 @@
 #include "math/elementary.h"
 #include "math/exponential.h"
 #include "math/footprint.h"
+#include "math/fourier_features.h"
 #include "math/frequency.h"
+#include "math/gates.h"
 #include "math/hash_grid.h"
 #include "math/march.h"
+#include "math/modulation.h"
 #include "math/occupancy.h"
 #include "math/pixel.h"
 #include "math/spherical_harmonics.h"
@@ -89,6 +92,21 @@ struct Grid {
   }
 };
 
+template <typename T>
+struct Modulate {
+  ModulationGrid grid;
+  const T *x, *values, *dL_dy;  // [n, n_dims], [n_nodes, n_channels], [n, n_channels]
+  T *y, *dL_dvalues, *dL_dx;
+  int n_channels;
+  NF_HD void operator()(int64_t i) const {
+    const T *at = x + i * grid.n_dims, *grad = dL_dy + i * n_channels;
+    modulation_forward(grid, values, n_channels, at, y + i * n_channels);
+    modulation_backward_values(grid, n_channels, at, grad, dL_dvalues);
+    modulation_backward_input(grid, values, n_channels, at, grad, dL_dx + i * grid.n_dims);
+    y[i] = normalized_gradient(grad[0], at[0], inverse_deviation(grad[0], T(n_channels)), grad[0], grad[0]);
+  }
+};
+
 struct March {
   OccupancyView grid;
   StepLattice lattice;
@@ -132,6 +150,9 @@ NF_ACTIVATION(kSigmoid)
 NF_ACTIVATION(kSquareplus)
 NF_ACTIVATION(kSoftplus)
 NF_ACTIVATION(kTanh)
+NF_ACTIVATION(kGaussian)
+NF_ACTIVATION(kGabor)
+NF_ACTIVATION(kFiner)
 
 #define NF_BOTH(name)    \
   NF_KERNEL(name<float>) \
@@ -139,8 +160,12 @@ NF_ACTIVATION(kTanh)
 NF_BOTH(Adam)
 NF_BOTH(CameraRays)
 NF_BOTH(Composite)
+NF_BOTH(FourierBackward)
+NF_BOTH(FourierForward)
 NF_BOTH(FrequencyBackward)
 NF_BOTH(FrequencyForward)
+NF_BOTH(GateForward)
+NF_BOTH(Modulate)
 NF_BOTH(ProjectPoints)
 NF_BOTH(RayAabb)
 NF_BOTH(TruncExpBackward)

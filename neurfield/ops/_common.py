@@ -48,6 +48,11 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     return lib.pooled_bytes(n_bytes).view(like.dtype).view(*shape)
 
 
+def contiguous(tensor: Tensor | None) -> Tensor | None:
+    """What a binding takes for an argument that may be absent."""
+    return None if tensor is None else tensor.contiguous()
+
+
 def native_threads() -> None:
     """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
     lib.set_num_threads(torch.get_num_threads())

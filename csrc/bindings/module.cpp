@@ -16,6 +16,7 @@ void bind_frequency(nb::module_& m);
 void bind_gates(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_march(nb::module_& m);
+void bind_mesh_distance(nb::module_& m);
 void bind_modulation(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
@@ -66,6 +67,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_gates(m);
   nf::bind_hash_grid(m);
   nf::bind_march(m);
+  nf::bind_mesh_distance(m);
   nf::bind_modulation(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);

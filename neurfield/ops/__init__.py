@@ -30,6 +30,7 @@ from neurfield.ops.fused_radiance import (
 from neurfield.ops.gates import gates
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.march import PackedSamples, march
+from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
     occupancy_bits,
@@ -53,6 +54,7 @@ __all__ = [
     "FusedWorkspace",
     "GridConfig",
     "MLPConfig",
+    "MeshTree",
     "PackedSamples",
     "SampledPixels",
     "adam_step",
@@ -74,6 +76,9 @@ __all__ = [
     "hash_grid",
     "hash_grid_adam_step",
     "march",
+    "mesh_distance",
+    "mesh_inside",
+    "mesh_tree",
     "modulation",
     "modulation_gradient",
     "occupancy_bits",

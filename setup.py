@@ -76,7 +76,7 @@ class CMakeBuild(build_ext):
 setup(
     packages=[*find_packages(include=["neurfield", "neurfield.*"]), "neurfield.scenes"],
     package_dir={"neurfield.scenes": "scenes"},
-    package_data={"neurfield.scenes": ["*.yaml", "methods/*.yaml"]},
+    package_data={"neurfield.scenes": ["*.yaml", "methods/*.yaml", "signals/*.yaml"]},
     ext_modules=[Extension("neurfield._native._baseline", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -32,6 +32,7 @@ from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
 from neurfield.ops.kilo_render import KiloCells, kilo_locate, kilo_render
 from neurfield.ops.march import PackedSamples, march
+from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
     occupancy_bits,
@@ -57,6 +58,7 @@ __all__ = [
     "KiloCells",
     "KiloConfig",
     "MLPConfig",
+    "MeshTree",
     "PackedSamples",
     "SampledPixels",
     "adam_step",
@@ -81,6 +83,9 @@ __all__ = [
     "kilo_mlp",
     "kilo_render",
     "march",
+    "mesh_distance",
+    "mesh_inside",
+    "mesh_tree",
     "modulation",
     "modulation_gradient",
     "occupancy_bits",

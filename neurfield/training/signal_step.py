@@ -38,7 +38,7 @@ def make_step(
         error = float((y.detach() - target).square().mean()) if has_psnr else math.nan
         return StepResult(float(value), error, 0, y.shape[0])
 
-    def composed(number: int, learning_rate: float) -> StepResult:
+    def composed(number: int, learning_rate: float, progress: float) -> StepResult:
         x, target = batch(number)
         y = field(x)
         value = loss_fn(y, target).mean()
@@ -55,7 +55,7 @@ def make_step(
         return composed
     update, parameters = _grid_update(field, optimizer), dict(field.network.named_parameters(prefix="network"))
 
-    def with_grid(number: int, learning_rate: float) -> StepResult:
+    def with_grid(number: int, learning_rate: float, progress: float) -> StepResult:
         x, target = batch(number)
         with torch.no_grad():
             features = field.features(x)

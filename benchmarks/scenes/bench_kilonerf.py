@@ -8,7 +8,7 @@ Frames of SIZE x SIZE pixels of the first test view. The original NeRF is measur
 192 fine samples on every ray, and with skipping of empty space and early termination, through the student's own
 occupancy grid. Both are measured on a regular subset of the pixels (stated as `pixels`) and scaled to the frame. Its
 quality says little: on a CPU it is trained for minutes only; its time does not depend on that but for where rays end.
-results/kilonerf_NAME.json holds the figures.
+results/kilonerf_NAME.json holds the figures; FILE shows the photo, the teacher and the student side by side.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from torch import Tensor
 from benchmarks.harness import Row, report, summarise
 from neurfield import load_scene
 from neurfield.cameras.cameras import Cameras
+from neurfield.rendering.color import over_background
 from neurfield.rendering.hierarchical import render_hierarchical
 from neurfield.rendering.renderer import Renderer, image_rays
 from neurfield.run import Run, load
@@ -107,7 +108,9 @@ def main() -> None:
     extra = {"scene": options.name, "frame": [options.size, int(camera.sizes[0, 1])], "quality": quality}
     report(f"kilonerf_{options.name}", f"KiloNeRF on {options.name}, frames of {options.size} pixels", rows, extra)
     if options.picture:
-        parts = [run.render(camera, ("rgb",))["rgb"].clamp(0, 1) for run in (teacher, student, nerf)]
+        view = scene.views("test")[0]
+        truth = over_background(scene.images[view], teacher.renderer.background)
+        parts = [truth, *(run.render(scene.cameras[view], ("rgb",))["rgb"].clamp(0, 1) for run in (teacher, student))]
         Image.fromarray((255 * torch.cat(parts, dim=1).numpy()).round().astype(np.uint8)).save(options.picture)
 
 

@@ -57,8 +57,8 @@ struct Chunk {
 
 class RenderTask {
  public:
-  RenderTask(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight,
-             const float* merged, const Chunk& chunk)
+  RenderTask(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight, float* merged,
+             const Chunk& chunk)
       : field_(field),
         march_(march),
         rays_(rays),
@@ -151,7 +151,7 @@ class RenderTask {
       NextTile next((end - begin + kKiloRows - 1) / kKiloRows);
       if (i + 1 < n_touched_) next.add(network(c_.touched[i + 1]), 1, field_.shape.n_params());
       const int64_t w = field_.shape.width;
-      tile_.m = const_cast<float*>(merged_ + id * (w * w + w));
+      tile_.m = merged_ + id * (w * w + w);
       tile_.m_bias = tile_.m + w * w;
       for (; begin < end; begin += kKiloRows, next.step())
         evaluate_tile(network(id), c_.order + begin, std::min<int64_t>(kKiloRows, end - begin));
@@ -221,7 +221,7 @@ class RenderTask {
   const FusedMarch& march_;
   const FusedRays& rays_;
   const float skip_;
-  const float* merged_;
+  float* merged_;  // [n_networks, width^2 + width], see kilo_merge
   Chunk c_;
   KiloTile<float> tile_;
   int64_t first_ = 0;

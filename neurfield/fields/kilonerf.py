@@ -74,6 +74,7 @@ class KiloNerf(RadianceModule):
 
     sparse_parameters: ClassVar[tuple[str, ...]] = ("params",)
     cells: Tensor
+    _is_view_dependent: Tensor
 
     def __init__(self, config: KiloNerfConfig):
         super().__init__()
@@ -82,6 +83,12 @@ class KiloNerf(RadianceModule):
         x, y, z = (n / (b - a) for n, a, b in zip(config.cells, low, high, strict=True))
         self._low, self._scale = (low[0], low[1], low[2]), (x, y, z)
         self.register_buffer("cells", torch.full(config.cells[::-1], -1, dtype=torch.int32))
+        marks = torch.zeros(1, self.network.n_params)
+        for name, part in self.network.parts(marks).items():
+            part.fill_(name in _VIEW_PARTS)
+        first = next(i for i, mark in enumerate(marks[0].tolist()) if mark)
+        self._view = slice(first, None)
+        self.register_buffer("_is_view_dependent", marks[:, first:], persistent=False)
         self.params = nn.Parameter(_initial(self.network).repeat(config.n_networks, 1))
 
     def grid(self) -> ops.KiloCells:
@@ -109,9 +116,8 @@ class KiloNerf(RadianceModule):
 
     def view_dependence(self) -> Tensor:
         """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2)."""
-        parts = self.network.parts(self.params)
-        values = torch.cat([parts[name].flatten(1) for name in _VIEW_PARTS], dim=1)
-        return torch.linalg.vector_norm(values, dim=1).sum()
+        # one slice: each view of the parameters costs a gradient of their whole size
+        return torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1).sum()
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

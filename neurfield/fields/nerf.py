@@ -10,7 +10,7 @@ The softplus, shifted as in mip-NeRF (Barron et al. 2021), replaces a ReLU that 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -21,6 +21,8 @@ from torch.nn import functional
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.fields.radiance_module import RadianceModule
+
+_CHUNK = 4096  # positions at a time where no gradient is needed: larger layers of activations leave the caches
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ class Nerf(RadianceModule):
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` and the last hidden layer `[n, width]` at positions `[n, 3]` in unit space."""
+        return self._chunked(self._density, x)
+
+    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma `[n]` and rgb `[n, 3]` of positions seen along unit `directions` `[n, 3]`."""
+        return self._chunked(self._color, x, directions)
+
+    def _chunked(self, evaluate: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled() or inputs[0].shape[0] <= _CHUNK:
+            return evaluate(*inputs)
+        parts = [evaluate(*chunk) for chunk in zip(*(t.split(_CHUNK) for t in inputs), strict=True)]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def _density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         encoded = encode((x - self.middle) * self.inverse_size, self.config.position_frequencies)
         h = encoded
         for i, layer in enumerate(self.layers):
@@ -76,9 +91,8 @@ class Nerf(RadianceModule):
             h = torch.relu(layer(h))
         return self.config.density_scale * functional.softplus(self.density_layer(h)[:, 0] - 1), h
 
-    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """sigma `[n]` and rgb `[n, 3]` of positions seen along unit `directions` `[n, 3]`."""
-        sigma, h = self.density(x)
+    def _color(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        sigma, h = self._density(x)
         encoded = encode(directions, self.config.direction_frequencies)
         h = torch.relu(self.direction_layer(torch.cat([self.feature_layer(h), encoded], dim=1)))
         return sigma, torch.sigmoid(self.color_layer(h))

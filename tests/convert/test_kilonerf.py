@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import neurfield.run
+from neurfield import ops
 from neurfield.cli.main import main
 from neurfield.convert.cells import plan_cells
 from neurfield.convert.kilonerf import to_kilonerf
@@ -114,8 +115,6 @@ def test_cells_cover_the_voxels_and_their_parts_fill_them():
     field = plan.config.build(())
     field.cells.copy_(plan.cells)
     owner = torch.repeat_interleave(torch.arange(plan.config.n_networks), plan.starts.diff())
-    from neurfield import ops
-
     network, local = ops.kilo_locate((plan.low + plan.high) / 2, field.grid())
     assert torch.equal(network.long(), owner) and (local.abs() < 1).all()
     assert int((plan.cells >= 0).sum()) == plan.config.n_networks == len(owner.unique())

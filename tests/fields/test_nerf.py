@@ -32,6 +32,15 @@ def test_skip_reads_the_position_again_in_front_of_the_hidden_layer() -> None:
         assert torch.equal(before, field.density(uniform(5, 3))[0])
 
 
+def test_chunks_do_not_show() -> None:
+    field = NerfConfig(width=16, n_layers=2).build(UNIT)
+    x, directions = uniform(4096 + 100, 3), unit_vectors(4096 + 100)
+    whole = field(x, directions)
+    with torch.no_grad():
+        for ours, theirs in zip(whole, field(x, directions), strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6)  # a product may be summed in another order
+
+
 def test_encoding_is_that_of_the_paper() -> None:
     v = uniform(50, 3, low=-3, high=3)
     # v / pi is rounded once (2^-24 relative) and multiplied by 2^9 pi; two roundings more in the reduction

@@ -28,7 +28,9 @@ PACKAGES = {
     "tyro": "the command line",
     "rich": "progress and reports",
     "lpips": "the LPIPS metric (optional)",
+    "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",
+    "trimesh": "reading meshes (optional)",
 }
 
 

@@ -14,8 +14,8 @@ import torch
 from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
 from neurfield.errors import MachineError
+from neurfield.memory import available_bytes, readable
 from neurfield.training.device import why_not_cuda
-from neurfield.training.memory import available_bytes, readable
 
 # distribution: what works with it; those that pyproject.toml depends on, then those that add something
 PACKAGES = {

@@ -135,6 +135,8 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     refused(tmp_path / "a.png", "more than the 1 allowed; raise --max-megapixels", max_megapixels=1)
     np.save(tmp_path / "a.npy", np.zeros((1200, 1000), np.uint8))
     refused(tmp_path / "a.npy", "more than the 1 allowed", max_megapixels=1)
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999 +X 99999\n")
+    refused(tmp_path / "a.hdr", "more than the 64 allowed")
     nibabel = pytest.importorskip("nibabel")
     image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
     image.header.set_data_shape((30000, 30000, 30000))

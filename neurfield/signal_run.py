@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained field of a single file: measured, drawn, loaded again."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
 from neurfield.signal_kinds import KINDS, Kind, SignalRender
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.run_folder import find_checkpoint
-from neurfield.training.signal_method import SignalRunConfig
-from neurfield.training.trainer import Trainer
+from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
+from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
 
@@ -87,6 +89,54 @@ class SignalRun:
         refuse_existing(path, overwrite)
         self.kind.write(self.field, self.info, asked or SignalRender(), path, progress)
         return path
+
+
+def train_signal(
+    path: str | Path,
+    method: str | SignalMethod | None = None,
+    *,
+    max_seconds: float | None = None,
+    max_num_iterations: int | None = None,
+    overrides: Sequence[str] = (),
+    seed: int = SignalRunConfig.seed,
+    device: str = "auto",
+    max_megapixels: float = SignalRunConfig.max_megapixels,
+    on_step: Callable[[StepReport], None] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> SignalRun:
+    """Trains a field of a file; nothing is written. Ctrl-C and SIGTERM end it early, after the step in progress.
+
+    Args:
+        path: image, mesh, video or volume; see neurfield.data.signals.
+        method: preset, YAML file or configuration; None: the preset that has the name of the kind.
+        max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
+            method's default.
+        overrides: single values of the method, "optimizer.learning_rate=0.01".
+        seed: of all random numbers.
+        max_megapixels: larger images are refused.
+        on_step: called after each step.
+        report: takes a line for the user: skipped steps, roll-backs.
+
+    Raises:
+        UserError: the file or the method cannot be used.
+        MachineError: training does not converge to numbers.
+    """
+    start, path = time.monotonic(), Path(path).absolute()
+    signal = signals.read(path, max_megapixels=max_megapixels)
+    kind = signals.kind_of(path)
+    assert kind is not None, "what has been read is of a kind"
+    if isinstance(method, SignalMethod):
+        chosen = configuration.override(method, overrides, "overrides")
+    else:
+        chosen = load_signal_method(method or kind, kind, tuple(overrides))
+    config = SignalRunConfig(
+        data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
+        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
+        max_megapixels=max_megapixels, method=chosen,
+    )  # fmt: skip
+    trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)
+    trainer.train(on_step)
+    return from_trainer(trainer, config, signal.info)
 
 
 def unpack(path: Path, header: dict[str, Any]) -> tuple[SignalRunConfig, Any]:

@@ -11,10 +11,11 @@ from neurfield.cli._console import Progress, budget_text, duration
 from neurfield.data import signals
 from neurfield.data.options import ReadOptions
 from neurfield.errors import UserError
+from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
 from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
 from neurfield.training import checkpoint
-from neurfield.training.memory import n_bytes, readable
+from neurfield.training.memory import n_bytes
 from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.session import Session

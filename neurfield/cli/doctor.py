@@ -14,8 +14,8 @@ import torch
 from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
 from neurfield.errors import MachineError
+from neurfield.memory import available_bytes, readable
 from neurfield.training.device import cuda_build, why_runs_stay_on_the_cpu
-from neurfield.training.memory import available_bytes, readable
 
 # distribution: what works with it; those that pyproject.toml depends on, then those that add something
 PACKAGES = {
@@ -28,7 +28,9 @@ PACKAGES = {
     "tyro": "the command line",
     "rich": "progress and reports",
     "lpips": "the LPIPS metric (optional)",
+    "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",
+    "trimesh": "reading meshes (optional)",
 }
 
 

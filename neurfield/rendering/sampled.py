@@ -2,7 +2,7 @@
 """A signal's field, sampled on a grid of any resolution, tile by tile."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +13,15 @@ TILE = 1 << 17  # samples at once
 
 
 @torch.no_grad()
-def sampled_tiles(field: nn.Module, sizes: tuple[int, ...]) -> Iterator[tuple[int, int, Tensor]]:
-    """`(begin, end, values [end - begin, n_channels])` over the flat samples of a grid with `sizes` per axis."""
-    n = math.prod(sizes)
-    for begin in range(0, n, TILE):
-        end = min(begin + TILE, n)
-        yield begin, end, field(grid_positions(torch.arange(begin, end), sizes))
-
-
 def sample_grid(
     field: nn.Module,
     sizes: tuple[int, ...],
     into: Callable[[int, int, Tensor], None],
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Hands every tile to `into(begin, end, values)`."""
+    """Hands `into(begin, end, values [end - begin, n_channels])` the flat samples of a grid with `sizes` per axis."""
     n = math.prod(sizes)
-    for begin, end, values in sampled_tiles(field, sizes):
-        into(begin, end, values)
+    for begin in range(0, n, TILE):
+        end = min(begin + TILE, n)
+        into(begin, end, field(grid_positions(torch.arange(begin, end), sizes)))
         progress(end / n)

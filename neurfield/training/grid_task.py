@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning a signal on a grid: an image, a video or a volume."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,10 +10,10 @@ from neurfield.fields.signal_field import grid_field, grid_positions
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
 from neurfield.training.signal_step import make_step, step_generator
-from neurfield.training.task import StepFn
+from neurfield.training.task import NoState, StepFn
 
 
-class GridTask:
+class GridTask(NoState):
     """A GridSignal, to be learned by a SignalField.
 
     A step takes samples that are random within equal parts of the array, in its order: as even as possible, and kind to
@@ -40,15 +38,3 @@ class GridTask:
             index = ((torch.arange(n, dtype=torch.float64) + offsets) * (n_all / n)).long().clamp_(max=n_all - 1)
         values = self.signal.normalized(np.take(self._rows, index.numpy(), axis=0))
         return grid_positions(index, self.signal.info.sizes), torch.from_numpy(values)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def counters(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, counters: dict[str, Any]) -> None:
-        pass
-
-    def refresh(self) -> None:
-        pass

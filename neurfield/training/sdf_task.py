@@ -16,7 +16,7 @@ from neurfield.fields.signal_field import SignalField, SignalFieldConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
 from neurfield.training.signal_step import make_step, step_generator
-from neurfield.training.task import StepFn
+from neurfield.training.task import NoState, StepFn
 
 NEAR_POOL, UNIFORM_POOL = 3 << 18, 1 << 18
 NOISE_SCALE = 1 / 1024
@@ -46,7 +46,7 @@ class SurfaceSampler:
         return self._a[triangle] + root * (1 - v) * self._ab[triangle] + root * v * self._ac[triangle]
 
 
-class SdfTask:
+class SdfTask(NoState):
     """A MeshSignal, to be learned by a SignalField of one channel."""
 
     def __init__(self, signal: MeshSignal, config: SignalRunConfig):
@@ -73,15 +73,3 @@ class SdfTask:
             positions.append(x[index])
             targets.append(distance[index])
         return torch.cat(positions), torch.cat(targets)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    def counters(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, counters: dict[str, Any]) -> None:
-        pass
-
-    def refresh(self) -> None:
-        pass

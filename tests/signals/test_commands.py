@@ -234,3 +234,15 @@ def test_a_folder_of_a_signal_is_a_run_in_python(tmp_path):
     trained = neurfield.load(folder)
     assert trained.config.kind == "image" and trained.field(torch.rand(5, 2)).shape == (5, 3)
     assert trained.evaluate()["psnr"] > 0
+
+
+def test_python_trains_without_files(tmp_path):
+    import neurfield
+
+    path = write_picture(tmp_path / "p.png")
+    trained = neurfield.train_signal(path, overrides=SMALL, max_num_iterations=30)
+    assert trained.step == 30 and trained.evaluate()["psnr"] > 15 and list(tmp_path.iterdir()) == [path]
+    trained.render(tmp_path / "back.png")
+    assert Image.open(tmp_path / "back.png").size == (64, 48)
+    with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
+        neurfield.train_signal(tmp_path)

@@ -53,6 +53,16 @@ def test_16_bit_colours_keep_their_bits(tmp_path):
     assert grey.info.n_channels == 1 and np.array_equal(grey.values[..., 0], values[..., 0])
 
 
+def test_a_radiance_picture_is_its_mantissas_and_exponent(tmp_path):
+    codes = np.random.default_rng(0).integers(60, 255, (12, 16, 4), dtype=np.uint8)
+    codes[..., 3] = 130
+    head = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 12 +X 16\n"
+    (tmp_path / "a.hdr").write_bytes(head + codes.tobytes())
+    signal = signals.read(tmp_path / "a.hdr")
+    assert signals.kind_of(tmp_path / "a.hdr") == "image" and signal.info.dtype == "float32"
+    assert np.array_equal(signal.values, codes[..., :3] * np.float32(2.0 ** (130 - 136)))
+
+
 def test_channels_that_say_nothing_are_dropped(tmp_path):
     grey = np.repeat(ramp(4, 4)[..., None], 3, axis=2)
     assert signals.read(png(tmp_path / "a.png", grey)).info.n_channels == 1
@@ -125,6 +135,8 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     refused(tmp_path / "a.png", "more than the 1 allowed; raise --max-megapixels", max_megapixels=1)
     np.save(tmp_path / "a.npy", np.zeros((1200, 1000), np.uint8))
     refused(tmp_path / "a.npy", "more than the 1 allowed", max_megapixels=1)
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999 +X 99999\n")
+    refused(tmp_path / "a.hdr", "more than the 64 allowed")
     nibabel = pytest.importorskip("nibabel")
     image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
     image.header.set_data_shape((30000, 30000, 30000))

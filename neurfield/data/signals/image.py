@@ -5,6 +5,7 @@ Values stay as they are stored: sRGB codes of 0 ... 255 or 65535, linear light i
 dropped: an alpha that is full everywhere, colours that are all grey.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from neurfield.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr")
 MAX_CHANNELS = 4
+_HEAD = 1 << 14  # bytes in which the size of a Radiance picture is looked for
 
 
 def detect(path: Path) -> bool:
@@ -64,15 +66,23 @@ def _radiance(path: Path, max_megapixels: float) -> np.ndarray:
     """`[height, width, 3]` float32 of a Radiance picture, by FFmpeg's decoder."""
     import av
 
+    with path.open("rb") as file:
+        size = re.search(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", file.read(_HEAD))
+    if size is None:
+        raise UserError(f"{path}: not a Radiance picture, or its head is broken")
+    n_pixels = int(size[1]) * int(size[2])
+    if n_pixels > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: the image has {n_pixels / 1e6:.1f} megapixels, more than the {max_megapixels:g} allowed; "
+            "raise --max-megapixels if it is meant"
+        )
     try:
-        with av.open(str(path), options={"max_pixels": str(int(max_megapixels * 1e6))}) as container:
+        with av.open(str(path)) as container:
             (frame,) = container.decode(video=0)
             return np.ascontiguousarray(frame.to_ndarray(format="gbrpf32le"), dtype=np.float32)
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path}: not a whole Radiance picture of at most {max_megapixels:g} megapixels ({reason})"
-        ) from None
+        raise UserError(f"{path}: not a whole Radiance picture ({reason})") from None
 
 
 def _fewest_channels(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from neurfield.data.signals.grid import GridSignal, grid_signal
 from neurfield.errors import UserError, is_out_of_memory
-from neurfield.training.memory import available_bytes, readable
+from neurfield.memory import available_bytes, readable
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 DEFAULT_FPS = 30.0

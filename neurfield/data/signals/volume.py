@@ -9,7 +9,7 @@ import numpy as np
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal
 from neurfield.errors import UserError, is_out_of_memory
-from neurfield.training.memory import available_bytes, readable
+from neurfield.memory import available_bytes, readable
 
 SUFFIXES = (".nii", ".nii.gz")
 MAX_CHANNELS = 4

@@ -11,7 +11,14 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
-from neurfield.rendering.volume import Field, MarchOptions, composite_rays, march_rays, render_normals
+from neurfield.rendering.volume import (
+    Field,
+    MarchOptions,
+    composite_rays,
+    march_rays,
+    render_normals,
+    render_occupancy,
+)
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 # name of an output, everywhere: what it is
@@ -20,6 +27,8 @@ OUTPUTS = {
     "depth": "expected distance along the ray in world units, 0 where nothing is hit, [h, w]",
     "normal": "world frame, pointing out of the surface, unit length where opaque, [h, w, 3]",
     "accumulation": "opacity, 0 ... 1, [h, w]",
+    "occupancy": "sRGB picture of the cells that may have density, over the background, [h, w, 3]",
+    "samples": "samples in such cells along the ray, before any is hidden, [h, w]",
 }
 DEFAULT_OUTPUTS = ("rgb", "depth", "accumulation")  # a normal costs many densities
 _TILE_RAYS = 1 << 14  # rays at a time on the composed path: some hundred MB of samples and activations at most
@@ -55,13 +64,15 @@ class Renderer:
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
+        tile_rays: int | None = None,
     ) -> dict[str, Tensor]:
         """One view.
 
         Args:
             camera: a batch of one view, world frame.
             outputs: names of OUTPUTS, which says what they are.
-            progress: called with the finished part, 0 ... 1.
+            progress: called with the finished part, 0 ... 1; what it raises ends the rendering.
+            tile_rays: rays between two calls of `progress`, at least one row of pixels; None: as suits the memory.
 
         Returns:
             float32 CPU tensors by output name.
@@ -76,8 +87,8 @@ class Renderer:
             raise ValueError(f"render: expected one view, got {len(camera)}")
         width, height = camera.sizes[0].tolist()
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
-        tile = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
-        rows = max(1, tile // width)
+        largest = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
+        rows = max(1, min(tile_rays or largest, largest) // width)
         parts = []
         for top in range(0, height, rows):
             origins, directions = image_rays(unit, top, min(top + rows, height))
@@ -91,7 +102,7 @@ class Renderer:
     def render_rays(self, origins: Tensor, directions: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of rays `[n, 3]` in unit space with unit directions; see `render` for their meaning."""
         result: dict[str, Tensor] = {}
-        if set(outputs) - {"normal"}:
+        if {"rgb", "depth", "accumulation"} & set(outputs):
             rgb, depth, acc = self._colors(origins, directions)
             result["rgb"] = rgb + (1 - acc)[:, None] * self.background
             result["depth"] = torch.where(acc > 0, depth / acc.clamp_min(1e-10), 0) / self.normalization.scale
@@ -99,6 +110,11 @@ class Renderer:
         if "normal" in outputs:
             samples = march_rays(self.grid, origins, directions, self.options)
             result["normal"] = render_normals(self.field, samples, origins, directions, self.options)
+        if "occupancy" in outputs:
+            color, hit = render_occupancy(self.grid, origins, directions, self.options)
+            result["occupancy"] = torch.where(hit[:, None], color, self.background)
+        if "samples" in outputs:
+            result["samples"] = march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float()
         return {name: result[name] for name in outputs}
 
     def _fused(self) -> ops.FusedField | None:

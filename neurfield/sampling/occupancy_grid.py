@@ -140,6 +140,36 @@ class OccupancyGrid(nn.Module):
             capacity=capacity, seed=seed, step=step,
         )  # fmt: skip
 
+    def cells_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells of the finest cascade around positions `[n, 3]` in unit space.
+
+        Returns:
+            int64 `[n, 3]` cells along x, y, z, counted from the origin of unit space, and their sides `[n]`.
+        """
+        reach = (positions - 0.5).abs().amax(dim=1) * 2
+        cascade = torch.log2(reach.clamp_min(1e-9)).ceil().clamp(0, self.n_cascades - 1)
+        sizes = torch.exp2(cascade) / self.resolution
+        return torch.floor(positions / sizes[:, None]).long(), sizes
+
+    def cropped(self, inside: Callable[[Tensor], Tensor]) -> "OccupancyGrid":
+        """A copy in which the cells are empty whose middle is not `inside` (positions `[n, 3]` in unit space -> bool).
+
+        The cut is as fine as the cells: `1 / resolution` of the unit cube, twice that in each further cascade.
+        """
+        copy = OccupancyGrid(self.aabb_scale, self.resolution, self.threshold, self.decay)
+        copy.load_state_dict(self.state_dict())
+        r = self.resolution
+        index = torch.arange(r**3)
+        axes = [torch.zeros_like(index) for _ in range(3)]
+        for bit in range(r.bit_length() - 1):  # Morton order: bit b of x is bit 3b of the index
+            for axis in range(3):
+                axes[axis] |= (index >> (3 * bit + axis) & 1) << bit
+        unit = (torch.stack(axes, dim=1) + 0.5) / r - 0.5
+        for cascade in range(self.n_cascades):
+            copy.density_grid[cascade][~inside(0.5 + unit * 2**cascade)] = CLOSED
+        copy._close_bits()
+        return copy
+
     def occupied_fraction(self) -> float:
         """Share of set bits among all cells."""
         set_bits = sum(int((self.bitfield >> bit & 1).sum()) for bit in range(8))

@@ -26,7 +26,9 @@ def build(page: "Page") -> None:
         center = gui.add_vector3("Middle", middle, step=0.01 * side)
         back = gui.add_button("Whole scene again")
     handles = scene.add_transform_controls("/crop", scale=0.35 * side, position=middle, visible=False, depth_test=False)
-    edges = scene.add_line_segments("/crop/edges", points=_segments(size.value), colors=(245, 130, 32), line_width=2.0)
+    edges = scene.add_line_segments(
+        "/crop/edges", points=_segments(size.value), colors=(245, 130, 32), thickness=0.004 * side
+    )
 
     def draw() -> None:
         handles.visible = use.value
@@ -49,8 +51,7 @@ def build(page: "Page") -> None:
         draw()
 
     def toggle() -> None:
-        use.value = not use.value
-        draw()
+        use.value = not use.value  # viser calls draw
 
     for handle in (use, size):
         handle.on_update(page.guarded(draw))

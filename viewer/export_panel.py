@@ -62,6 +62,8 @@ def build(page: "Page") -> None:
 
     def screenshot() -> None:
         width, height = (int(side) for side in size.value)
+        if not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
+            raise UserError(f"a screenshot has 1 ... {MAX_SIDE} pixels on each side, got {width} x {height}")
         picture = page.paint(page.eye.camera(width, height), step)
         data = io.BytesIO()
         Image.fromarray(picture.numpy()).save(data, "PNG")
@@ -75,7 +77,9 @@ def build(page: "Page") -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"mesh{ending}"
             with page.viewer.turns:
-                done = export_mesh(cropped_run(page), file, int(resolution.value), progress=in_turns)
+                done = export_mesh(
+                    cropped_run(page), file, min(int(resolution.value), MAX_RESOLUTION), progress=in_turns
+                )
             page.tell("The mesh is done", f"{done.report.n_faces} triangles")
             return file.read_bytes()
 
@@ -104,7 +108,7 @@ def build(page: "Page") -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "points.ply"
             with page.viewer.turns:
-                export_point_cloud(cropped_run(page), file, int(n_points.value), progress=in_turns)
+                export_point_cloud(cropped_run(page), file, min(int(n_points.value), MAX_POINTS), progress=in_turns)
             page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
     shoot.on_click(page.guarded(lambda: long(screenshot)))

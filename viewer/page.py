@@ -33,7 +33,7 @@ MAX_SIDE = 16384  # of a page's picture; what it says is not trusted
 
 # title of a tab: the panels in it, from top to bottom
 TABS: dict[str, tuple[Callable[["Page"], None], ...]] = {
-    "View": (view_panel.build, crop_panel.build, photo_panel.build),
+    "View": (view_panel.build, crop_panel.build, photo_panel.build, view_panel.build_history),
     "Path": (path_panel.build,),
     "Export": (export_panel.build,),
 }

@@ -73,6 +73,7 @@ class _PathPanel:
         self._key_fov.on_update(guarded(self._set_fov))
         for handle in (self._seconds, self._fps, self._size, self._loop):
             handle.on_update(guarded(self._draw_curve))
+        page.on_tick.append(self._set_visible)
         page.actions |= {"add key frame": self.add, "play path": lambda: self._preview("Play")}
 
     @property
@@ -112,15 +113,24 @@ class _PathPanel:
             wxyz, position = viser_pose(pose)
             frustum = self._page.client.scene.add_camera_frustum(
                 f"/path/keys/{i}", math.radians(fov), width / height, scale=size, color=(70, 160, 255),
-                wxyz=wxyz, position=position, variant="filled",
+                wxyz=wxyz, position=position, thickness=0.04 * size, cast_shadow=False, receive_shadow=False,
             )  # fmt: skip
             frustum.on_click(self._page.guarded(lambda i=i: self._move(i)))  # type: ignore[misc]
             self._frusta.append(frustum)
+        self._set_visible()
         n = len(self._poses)
         self._list.options = tuple(str(i + 1) for i in range(n)) if n else ("none",)
         self._list.value = str(min(chosen, n - 1) + 1) if n else "none"
         self._choose()
         self._draw_curve()
+
+    def _set_visible(self) -> None:
+        """Without the keys that the page's camera is in: they would hide everything."""
+        eye = self._page.client.camera.position
+        for frustum in self._frusta:
+            visible = float(abs(frustum.position - eye).max()) > frustum.scale
+            if frustum.visible != visible:
+                frustum.visible = visible
 
     def _draw_curve(self) -> None:
         scene = self._page.client.scene
@@ -130,7 +140,8 @@ class _PathPanel:
         cameras = replace(self.path, fps=_CURVE_POINTS / self.path.seconds).cameras()
         points = cameras.c2w[:, :, 3]
         lines = torch.stack([points[:-1], points[1:]], dim=1).numpy()
-        scene.add_line_segments("/path/curve", points=lines, colors=(70, 160, 255), line_width=2.0)
+        thickness = 0.004 / self._page.viewer.shown.views.normalization.scale
+        scene.add_line_segments("/path/curve", points=lines, colors=(70, 160, 255), thickness=thickness)
 
     def _choose(self) -> None:
         i = self._index()

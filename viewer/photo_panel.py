@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FRUSTA = 200
 _THUMBNAIL = 96  # pixels of the longer side
-_FRUSTUM = 0.12  # of the cameras' median distance from what they look at
+_FRUSTUM = 0.06  # of the cameras' median distance from what they look at
 
 
 def build(page: "Page") -> None:
@@ -48,19 +48,25 @@ def build(page: "Page") -> None:
 
     def jump() -> None:
         page.jump_to_view(number.value)
-        say_name()
 
     def other(by: int) -> None:
         number.value = (number.value + by) % n
-        jump()
+        page.jump_to_view(number.value)
 
     def show() -> None:
         if session is not None:
             session.change(with_depth=shown.value)
         if shown.value and not frusta:
             page.start(lambda: _add_frusta(page, frusta, clicked))
+        set_visible()
+
+    def set_visible() -> None:
+        """Without those that the page's camera is in: they would hide everything."""
+        eye = page.client.camera.position
         for frustum in frusta:
-            frustum.visible = shown.value
+            visible = shown.value and float(abs(frustum.position - eye).max()) > frustum.scale
+            if frustum.visible != visible:
+                frustum.visible = visible
 
     def clicked(view: int) -> None:
         number.value = view
@@ -71,14 +77,14 @@ def build(page: "Page") -> None:
         assert session is not None
         session.change(split=split.value if beside.value else None)
 
+    page.on_tick.append(set_visible)
     number.on_update(page.guarded(say_name))
     go.on_click(page.guarded(jump))
     shown.on_update(page.guarded(show))
     page.actions |= {"next view": lambda: other(1), "previous view": lambda: other(-1)}
 
     def toggle_frusta() -> None:
-        shown.value = not shown.value
-        show()
+        shown.value = not shown.value  # viser calls show
 
     page.actions["cameras"] = toggle_frusta
     if session is not None:
@@ -86,8 +92,7 @@ def build(page: "Page") -> None:
         split.on_update(page.guarded(compare))
 
         def toggle_photo() -> None:
-            beside.value = not beside.value
-            compare()
+            beside.value = not beside.value  # viser calls compare
 
         page.actions["photo"] = toggle_photo
     page.guarded(say_name)(None)
@@ -110,8 +115,9 @@ def _add_frusta(page: "Page", frusta: list[viser.CameraFrustumHandle], clicked: 
         fov = 2 * float(torch.atan(height / 2 / cameras.intrinsics[view, 1]))
         wxyz, position = viser_pose(cameras.c2w[view])
         frustum = scene.add_camera_frustum(
-            f"/views/{view}", fov, width / height, scale=scale, color=(245, 130, 32), wxyz=wxyz, position=position
-        )
+            f"/views/{view}", fov, width / height, scale=scale, thickness=0.02 * scale, color=(245, 130, 32),
+            wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
+        )  # fmt: skip
         frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc, operator]
         frusta.append(frustum)
     for view, frustum in zip(chosen, list(frusta), strict=True):

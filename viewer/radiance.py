@@ -133,6 +133,9 @@ class RadianceStage:
         turned = 1 - (views.c2w[:, :, 2] * camera.c2w[:, :, 2]).sum(dim=1)
         return self.train[int((apart + turned).argmin())]
 
+    def is_slow(self, look: Look) -> bool:
+        return look.mode == "normals"  # gradients of the density
+
     def samples_per_ray(self, camera: Cameras) -> float | None:
         small = camera.resized(_PROBE / int(camera.sizes[0].max()))
         unit = small.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))

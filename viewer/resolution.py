@@ -1,33 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """How large the pictures are while the camera moves: as large as their time allows.
 
-A picture costs about as much per pixel as the last ones did. Costs that rise are believed at once and costs that fall
-slowly, since a slow frame is seen and a coarse one hardly.
+A picture that took too long makes the next one smaller at once, one that was quick makes it larger step by step: a slow
+frame is seen, a coarse one hardly. The number of pixels is what is changed, not a cost per pixel that is measured:
+a part of each picture's time does not depend on its size, and would make small pictures look ever more expensive.
 """
 
 import math
 
-_FALLING = 0.25  # how much of a lower cost is believed per picture
+_SMALLEST, _LARGEST = 0.4, 1.25  # factors by which the pixels change from one picture to the next
 _STEPS = 4  # sizes per factor of two; neighbouring frames of one size do not flicker
-MIN_SIDE = 16
-FIRST_SECONDS_PER_PIXEL = 1e-6
+_FIRST_PIXELS = 160 * 120
+MIN_SIDE = 32
 
 
 class Resolution:
-    """Chooses sizes for pictures that take at most `seconds`."""
+    """Chooses sizes for pictures that take at most `seconds`, which may be set anew at any time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._cost = FIRST_SECONDS_PER_PIXEL
+        self._pixels = float(_FIRST_PIXELS)
 
     def observe(self, width: int, height: int, seconds: float) -> None:
         """A picture of that size took so long."""
-        cost = seconds / (width * height)
-        self._cost = cost if cost > self._cost else self._cost + _FALLING * (cost - self._cost)
+        factor = min(max(self.seconds / max(seconds, 1e-6), _SMALLEST), _LARGEST)
+        # from what was wanted, where rounding or the page's size made the picture smaller, but not far from it
+        pixels = min(self._pixels, 2.0 * width * height)
+        self._pixels = max(pixels * factor, float(MIN_SIDE**2))
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size to render a view of `width` x `height` at: no larger, of the same shape."""
-        scale = math.sqrt(self.seconds / self._cost / (width * height))
+        scale = math.sqrt(self._pixels / (width * height))
         if scale >= 1:
             return width, height
         scale = 2 ** (math.floor(math.log2(scale) * _STEPS) / _STEPS)

@@ -24,6 +24,7 @@ from neurfield.viewer.resolution import Resolution, fitted
 from neurfield.viewer.stage import Painted, Stage
 from neurfield.viewer.turns import Turns
 
+SLOW = 0.6  # seconds of a whole picture from which each further one is shown, and not only the last
 REST = 0.12  # seconds without change after which the camera counts as resting
 # Where rays pass through their pixels, from its middle: the R2 sequence (Roberts 2018), whose first points are even.
 OFFSETS = ((0.0, 0.0), (-0.245, 0.14), (0.26, -0.29), (0.02, 0.28))
@@ -84,6 +85,7 @@ class Session:
         self._eye: Eye | None = None
         self._look = Look()
         self._version = 0  # grows with every change
+        self._drawn = 0  # version of the last picture
         self._at = 0.0  # time of the last change
         self._closed = False
         self._times: deque[float] = deque(maxlen=30)
@@ -143,17 +145,16 @@ class Session:
         self._changed.notify_all()
 
     def _run(self) -> None:
-        drawn = 0  # version of the last moving picture
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or (self._eye and self._version != drawn))
+                self._changed.wait_for(lambda: self._closed or (self._eye and self._version != self._drawn))
                 if self._closed:
                     return
                 eye, look, version = self._eye, self._look, self._version
             assert eye is not None
             try:
                 self._attempt(lambda: self._moving(eye, look))  # noqa: B023
-                drawn = version
+                self._drawn = version
                 if self._rests(version):
                     self._attempt(lambda: self._resting(eye, look, version))  # noqa: B023
             except Cancelled:
@@ -207,6 +208,10 @@ class Session:
             width, height = fitted(eye.width, eye.height, look.longest)
             camera, total, cost = eye.camera(width, height), None, 0.0
             # a field that learns has changed before its picture is smooth
+            if self._stage.is_slow(look):
+                with self._turns:
+                    draft = self._stage.paint(camera, look, step, False)
+                self._send(draft, False, time.perf_counter())
             n_passes = 1 if self._pace.is_training() else len(OFFSETS)
             for i, offset in enumerate(OFFSETS[:n_passes]):
                 start = time.perf_counter()
@@ -214,12 +219,12 @@ class Session:
                     painted = self._stage.paint(moved(camera, offset), look, step, True)
                     if i == 0:
                         self._samples = self._stage.samples_per_ray(camera)
-                cost += time.perf_counter() - start
+                seconds = time.perf_counter() - start
+                cost += seconds
                 total = painted.image if total is None else total + painted.image
                 self._n_passes = i + 1
-                if i in (0, n_passes - 1):
-                    shown = replace(painted, image=total / (i + 1), depth=painted.depth)
-                    self._send(shown, True, start)
+                if i in (0, n_passes - 1) or seconds > SLOW:
+                    self._send(replace(painted, image=total / (i + 1)), True, start)
             if not self._pace.is_training():
                 return
             with self._changed:

@@ -32,16 +32,17 @@ class Painted:
 
 
 class Stage(Protocol):
-    """What the sessions of a viewer ask of a field. Called by one thread at a time.
+    """What the sessions of a viewer ask of a field. Called by one thread at a time."""
 
-    Attributes:
-        modes: names of the ways to draw it, with what they show.
-    """
-
-    modes: Mapping[str, str]
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """Names of the ways to draw it, with what they show; the first is what a page begins with."""
 
     def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
         """A picture of the size of `camera`, a batch of one; a final one may take longer."""
+
+    def is_slow(self, look: Look) -> bool:
+        """Whether a final picture with this look takes much longer than one that is not final."""
 
     def samples_per_ray(self, camera: Cameras) -> float | None:
         """Mean cost of the view, or None where that means nothing."""

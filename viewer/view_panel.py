@@ -44,7 +44,7 @@ def build(page: "Page") -> None:
             colors=colors.value,
             depth_range=(near.value, max(far.value, near.value + 1e-3)) if own_range.value else None,
             background=tuple(c / 255 for c in background.value) if own_background.value else None,
-            longest=int(longest.value),
+            longest=min(max(int(longest.value), 16), MAX_LONGEST),
         )
 
     for handle in (mode, colors, own_range, near, far, own_background, background, longest):
@@ -62,8 +62,7 @@ def build(page: "Page") -> None:
     for i, name in enumerate(stage.modes):
 
         def choose(name: str = name) -> None:
-            mode.value = name
-            draw()
+            mode.value = name  # viser calls draw
 
         page.actions[f"mode {i + 1}"] = choose
 
@@ -81,9 +80,14 @@ def build(page: "Page") -> None:
             statistics.content = text
 
     page.on_tick.append(tick)
+
+
+def build_history(page: "Page") -> None:
+    """The curve of a training that is over, below the other panels."""
     history = page.viewer.shown.history
     if len(history) > 1:
-        plot_psnr(page, history)
+        with page.client.gui.add_folder("Training", expand_by_default=False):
+            plot_psnr(page, history)
 
 
 def plot_psnr(page: "Page", history: tuple[tuple[int, float], ...]) -> object:

@@ -131,8 +131,8 @@ def _keys(entries: object) -> tuple[Tensor, Tensor] | None:
         return None
     poses, fov = [], []
     for entry in entries:
-        matrix = entry.get("matrix") if isinstance(entry, dict) else None
-        angle = entry.get("fov") if isinstance(entry, dict) else None
+        matrix: Any = entry.get("matrix") if isinstance(entry, dict) else None
+        angle: Any = entry.get("fov") if isinstance(entry, dict) else None
         if not isinstance(matrix, list) or len(matrix) != 16 or not all(map(is_number, matrix)):
             return None
         if not is_number(angle) or not 1 <= angle <= 170:

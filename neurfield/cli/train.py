@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield train`: fits a field to a scene, keeps checkpoints, measures it at the end."""
 
+import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from torch import Tensor
 
 from neurfield.cli._console import Progress, duration
+from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
 from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.data.scene import Scene
@@ -27,6 +30,10 @@ from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.schedule import process_age
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.viewer.options import ServeOptions
+
+if TYPE_CHECKING:
+    from neurfield.viewer import Live
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class TrainOptions:
     """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
     """Also measure about so often while training; that time does not count towards the budget."""
+    vis: Literal["none", "viewer"] = "none"
+    """viewer: watch in the browser; the page goes on when the training is done, until Ctrl-C."""
+    serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
+    """Where the page of --vis viewer is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
     """How to read the data."""
 
@@ -95,13 +106,15 @@ def run(options: TrainOptions) -> int:
     trainer = Trainer(decode(train), config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
-    _train(trainer, session, options, test)
-    _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
-    if trainer.interrupted:
-        _say("interrupted; continue with --resume")
-        return 1
-    if test:
-        _evaluate(trainer, session, views, options.eval_split, test)
+    watching = watched(session, manifest, options.serve) if options.vis == "viewer" else contextlib.nullcontext()
+    with watching as live:
+        _train(trainer, session, options, test, live)
+        _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        if trainer.interrupted:
+            _say("interrupted; continue with --resume")
+            return 1
+        if test:
+            _evaluate(trainer, session, views, options.eval_split, test, live)
     return 0
 
 
@@ -153,7 +166,9 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
     return test
 
 
-def _train(trainer: Trainer, session: Session, options: TrainOptions, test: Manifest | None) -> None:
+def _train(
+    trainer: Trainer, session: Session, options: TrainOptions, test: Manifest | None, live: "Live | None"
+) -> None:
     eval_due = options.seconds_per_eval
     eval_scene: Scene | None = None
 
@@ -169,6 +184,8 @@ def _train(trainer: Trainer, session: Session, options: TrainOptions, test: Mani
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
             trainer.clock.pause(pause)
+        if live:
+            live.on_step(report)
 
     rates = _Rates()
     with Progress("train") as progress:
@@ -195,11 +212,19 @@ class _Rates:
         return self._text
 
 
-def _evaluate(trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest) -> None:
+def _evaluate(
+    trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest, live: "Live | None"
+) -> None:
     scene = decode(test)
     with Progress(f"measure {split}") as progress:
         renderer = from_trainer(trainer, views).renderer
-        result = evaluate(renderer, scene, split, lambda i, n, _: progress.update(i / n))
+
+        def on_view(i: int, n: int, _: Tensor) -> None:
+            progress.update(i / n)
+            if live:
+                live.turns.pass_on()
+
+        result = evaluate(renderer, scene, split, on_view)
     session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
     _say(f"{split}: {_summary(result)}")
 

@@ -2,15 +2,23 @@
 """`neurfield view`: a trained run, or the cameras and images of a data set, in the browser."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neurfield.data.options import LoadOptions, ReadOptions
+from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.training.run_folder import SUFFIX, RunFolder
-from neurfield.viewer import ServeOptions, Shown, Viewer, shown_data, shown_run
+from neurfield.viewer.options import ServeOptions
+
+if TYPE_CHECKING:
+    from neurfield.training.session import Session
+    from neurfield.viewer import Live, Shown, Viewer
 
 
 @dataclass(frozen=True)
@@ -19,16 +27,43 @@ class ViewOptions:
     """Run folder, .safetensors file, or data as `neurfield train` takes them."""
     serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
     """Where the page is served."""
+    load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
+    """How to read data; a run is read as it was trained."""
 
 
 def run(options: ViewOptions) -> int:
-    with Viewer(_shown(options.what), options.serve) as viewer:
-        say_where(viewer)
+    from neurfield.viewer import Viewer
+
+    with Viewer(_shown(options), options.serve) as viewer:
+        _say_where(viewer)
         viewer.wait()
     return 0
 
 
-def say_where(viewer: Viewer) -> None:
+@contextmanager
+def watched(session: "Session", manifest: Manifest, serve: ServeOptions) -> Iterator["Live"]:
+    """A viewer of a training: around it, and on until Ctrl-C when it has come to its end."""
+    from neurfield.run import Run
+    from neurfield.viewer import Live, Shown, Viewer
+    from neurfield.viewer.photos import photos_of_data
+    from neurfield.viewer.stages import stage_of
+
+    trainer, views = session.trainer, session.views
+    live = Live(trainer, session.save)
+    photos = photos_of_data(manifest.source, manifest.options, views.paths)
+    shown = Run(trainer.config, views, trainer.field, trainer.grid, trainer.step)
+    stage = stage_of(shown, photos, lambda: trainer.step)
+    with Viewer(Shown(views, photos, stage, shown), serve, live) as viewer:
+        _say_where(viewer)
+        with live:
+            yield live
+        viewer.refresh()
+        if not trainer.interrupted:
+            print("the viewer goes on; Ctrl-C ends it", flush=True)
+            viewer.wait()
+
+
+def _say_where(viewer: "Viewer") -> None:
     """Prints the link, and from now on the connections that are refused."""
     logging.basicConfig(format="%(message)s")
     print(f"viewer: {viewer.url}", flush=True)
@@ -36,16 +71,13 @@ def say_where(viewer: Viewer) -> None:
     print(f"from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there", flush=True)
 
 
-def _shown(what: Path) -> Shown:
-    if is_run(what):
-        from neurfield.run import load
+def _shown(options: ViewOptions) -> "Shown":
+    from neurfield.run import load
+    from neurfield.viewer import shown_data, shown_run
 
+    what = options.what
+    if what.suffix == SUFFIX or (what.is_dir() and RunFolder(what).checkpoints()):
         return shown_run(load(what))
     if not what.exists():
         raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file or a data folder")
-    return shown_data(what)
-
-
-def is_run(path: Path) -> bool:
-    """Whether a path is a run, and not data."""
-    return path.suffix == SUFFIX or (path.is_dir() and bool(RunFolder(path).checkpoints()))
+    return shown_data(what, LoadOptions(**vars(options.load)))

@@ -16,8 +16,9 @@ from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load
 from neurfield.training.session import ViewSet
+from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.photos import photos_of_data
-from neurfield.viewer.server import ServeOptions, Shown, Viewer, history_of
+from neurfield.viewer.server import Shown, Viewer, history_of
 from neurfield.viewer.stages import stage_of
 
 

@@ -115,7 +115,7 @@ def _add_frusta(page: "Page", frusta: list[viser.CameraFrustumHandle], clicked: 
         fov = 2 * float(torch.atan(height / 2 / cameras.intrinsics[view, 1]))
         wxyz, position = viser_pose(cameras.c2w[view])
         frustum = scene.add_camera_frustum(
-            f"/views/{view}", fov, width / height, scale=scale, thickness=0.02 * scale, color=(245, 130, 32),
+            f"/views/{view}", fov, width / height, scale=scale, thickness=0.05 * scale, color=(245, 130, 32),
             wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
         )  # fmt: skip
         frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc, operator]

@@ -8,7 +8,10 @@ a part of each picture's time does not depend on its size, and would make small 
 
 import math
 
-_SMALLEST, _LARGEST = 0.4, 1.25  # factors by which the pixels change from one picture to the next
+_SMALLEST, _LARGEST = 0.25, 1.6  # factors by which the pixels change from one picture to the next
+# Sizes step by 2^(1/2) in pixels. Within these parts of the time nothing changes, so that no two sizes take turns: one
+# step up from _QUICK costs less than _SLOW, one step down from _SLOW more than _QUICK.
+_QUICK, _SLOW = 0.65, 1.15
 _STEPS = 4  # sizes per factor of two; neighbouring frames of one size do not flicker
 _FIRST_PIXELS = 160 * 120
 MIN_SIDE = 32
@@ -23,10 +26,12 @@ class Resolution:
 
     def observe(self, width: int, height: int, seconds: float) -> None:
         """A picture of that size took so long."""
-        factor = min(max(self.seconds / max(seconds, 1e-6), _SMALLEST), _LARGEST)
-        # from what was wanted, where rounding or the page's size made the picture smaller, but not far from it
-        pixels = min(self._pixels, 2.0 * width * height)
-        self._pixels = max(pixels * factor, float(MIN_SIDE**2))
+        used = seconds / self.seconds
+        if used > _SLOW:
+            self._pixels = width * height * max(1 / used, _SMALLEST)
+        elif used < _QUICK:
+            # from what was wanted, where rounding or the page's size made the picture smaller, but not far from it
+            self._pixels = min(self._pixels, 1.5 * width * height) * min(1 / max(used, 1e-6), _LARGEST)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size to render a view of `width` x `height` at: no larger, of the same shape."""

@@ -133,7 +133,8 @@ class Viewer:
         # viser can hand a page on through a host outside; this viewer never does
         server.request_share_url = lambda verbose=True: None  # type: ignore[method-assign]
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium", dark_mode=True)
-        home = Home.of(self.shown.views)
+        # without a field there are only the cameras to be seen, from further away
+        home = Home.of(self.shown.views, 1.0 if self.shown.stage is not None else 2.2)
         server.scene.set_up_direction(home.up)
         server.initial_camera.position = home.position
         server.initial_camera.look_at = home.target
@@ -174,7 +175,8 @@ class Home:
     scale: float
 
     @staticmethod
-    def of(views: ViewSet) -> "Home":
+    def of(views: ViewSet, distance: float = 1.0) -> "Home":
+        """What the first training view sees, from `distance` times as far."""
         scale = 1 / views.normalization.scale
         train = views.splits.get("train") or list(range(len(views.cameras)))
         cameras = views.cameras[train]
@@ -185,9 +187,9 @@ class Home:
         middle = torch.from_numpy(focus(cameras.c2w.double().numpy()).point).float()
         ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
         fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
-        return Home(
-            triple(first[:, 3].tolist()), triple((first[:, 3] + ahead * forward).tolist()), up, float(fov), scale
-        )
+        target = first[:, 3] + ahead * forward
+        position = target - distance * ahead * forward
+        return Home(triple(position.tolist()), triple(target.tolist()), up, float(fov), scale)
 
 
 def history_of(folder: Path) -> tuple[tuple[int, float], ...]:

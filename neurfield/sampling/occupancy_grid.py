@@ -6,6 +6,8 @@ decaying maximum of the optical thickness seen in it and one bit: occupied or no
 neurfield.ops.occupancy.
 """
 
+import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -152,23 +154,20 @@ class OccupancyGrid(nn.Module):
         return torch.floor(positions / sizes[:, None]).long(), sizes
 
     def cropped(self, inside: Callable[[Tensor], Tensor]) -> "OccupancyGrid":
-        """A copy in which the cells are empty whose middle is not `inside` (positions `[n, 3]` in unit space -> bool).
+        """A copy without the bits of cells whose middle is not `inside` (positions `[n, 3]` in unit space -> bool).
 
-        The cut is as fine as the cells: `1 / resolution` of the unit cube, twice that in each further cascade.
+        For rendering and meshes; its densities are those of the whole grid. The cut is as fine as the cells:
+        `1 / resolution` of the unit cube, twice that in each further cascade.
         """
-        copy = OccupancyGrid(self.aabb_scale, self.resolution, self.threshold, self.decay)
-        copy.load_state_dict(self.state_dict())
-        r = self.resolution
-        index = torch.arange(r**3)
-        axes = [torch.zeros_like(index) for _ in range(3)]
-        for bit in range(r.bit_length() - 1):  # Morton order: bit b of x is bit 3b of the index
-            for axis in range(3):
-                axes[axis] |= (index >> (3 * bit + axis) & 1) << bit
-        unit = (torch.stack(axes, dim=1) + 0.5) / r - 0.5
-        for cascade in range(self.n_cascades):
-            copy.density_grid[cascade][~inside(0.5 + unit * 2**cascade)] = CLOSED
-        copy._close_bits()
-        return copy
+        cropped = copy.deepcopy(self)
+        middles = _middles(self.resolution).view(-1, 8, 3)  # of the cells of a byte
+        weights = 2 ** torch.arange(8, dtype=torch.uint8)
+        for cascade, bits in enumerate(cropped.bitfield):
+            (used,) = bits.nonzero(as_tuple=True)  # most of space is empty
+            kept = inside((0.5 + middles[used] * 2**cascade).view(-1, 3)).view(-1, 8)
+            bits[used] &= (kept * weights).sum(dim=1, dtype=torch.uint8)
+        cropped.coarse.copy_(ops.occupancy_coarse(cropped.bitfield))
+        return cropped
 
     def occupied_fraction(self) -> float:
         """Share of set bits among all cells."""
@@ -186,3 +185,13 @@ class OccupancyGrid(nn.Module):
         bitfield, coarse = ops.occupancy_bits(self.density_grid, threshold)
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)
+
+
+@functools.lru_cache(maxsize=1)
+def _middles(resolution: int) -> Tensor:
+    """Middles `[resolution^3, 3]` of the cells of the unit cube around the origin, in Morton order."""
+    octants = torch.tensor([[i >> axis & 1 for axis in range(3)] for i in range(8)])  # bit b of x is bit 3b
+    cells = torch.zeros(1, 3, dtype=torch.int64)
+    for bit in range(resolution.bit_length() - 1):
+        cells = ((octants << bit)[:, None] + cells).view(-1, 3)
+    return (cells + 0.5) / resolution - 0.5

@@ -71,7 +71,7 @@ def test_frames_stand_in_for_keys_that_cannot_be_used(tmp_path, keyframes):
 def test_numbers_out_of_range():
     with pytest.raises(UserError, match="no keyframes yet"):
         KeyframePath(torch.empty(0, 3, 4), torch.empty(0)).cameras()
-    with pytest.raises(UserError, match="1 ... 100000 frames"):
+    with pytest.raises(UserError, match=r"1 \.\.\. 100000 frames"):
         KeyframePath(POSES, FOV, 1e6, 30.0)
     with pytest.raises(UserError, match="pixels wide and high"):
         KeyframePath(POSES, FOV, size=(0, 10))

@@ -106,7 +106,7 @@ def test_a_message_that_is_too_long_ends_its_connection_only(viewer, run):
         page.look_from(run.cameras.c2w[0])
         page.frame()
         page.socket.send(b"x" * (viewer.gate.max_message + 1))
-        with pytest.raises(Exception, match="1009|message too big|no close frame"):
+        with pytest.raises(Exception, match=r"1009|message too big|no close frame"):
             while True:
                 page.messages(10)
     with WirePage(viewer.base_url) as page:

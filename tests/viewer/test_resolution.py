@@ -11,10 +11,13 @@ FULL = (800, 600)
 def settled(fixed: float, per_pixel: float, seconds: float = 0.04) -> tuple[tuple[int, int], float]:
     """The size after a while, and its cost."""
     resolution = Resolution(seconds)
+    sizes = []
     for _ in range(60):
         width, height = resolution.size(*FULL)
         cost = fixed + per_pixel * width * height
         resolution.observe(width, height, cost)
+        sizes.append((width, height))
+    assert len(set(sizes[30:])) == 1  # no two sizes take turns
     return (width, height), cost
 
 
@@ -22,10 +25,10 @@ def settled(fixed: float, per_pixel: float, seconds: float = 0.04) -> tuple[tupl
 @pytest.mark.parametrize("per_pixel", [3e-7, 6e-7, 5e-6])
 def test_the_time_is_used_and_kept(fixed: float, per_pixel: float):
     (width, height), cost = settled(fixed, per_pixel)
-    # sizes are steps of 2^(1/4) on each side, so one step more would be 1.41 times the pixels
+    # sizes are steps of 2^(1/4) on each side, and a step is taken while less than 0.65 of the time is used
     assert width / height == pytest.approx(4 / 3, rel=0.03)
-    assert cost < 0.04 * 1.25  # the factor by which it tries
-    assert fixed + per_pixel * width * height * 2 > 0.04
+    assert cost < 0.04 * 1.15
+    assert cost > 0.04 * 0.65 / 1.5
 
 
 def test_cheap_pictures_are_whole():
@@ -35,14 +38,16 @@ def test_cheap_pictures_are_whole():
 def test_a_slow_picture_is_followed_by_a_smaller_one_at_once():
     resolution = Resolution(0.04)
     for _ in range(30):
-        resolution.observe(*resolution.size(*FULL), 0.03)
+        width, height = resolution.size(*FULL)
+        resolution.observe(width, height, 2e-7 * width * height)
     before = resolution.size(*FULL)
     resolution.observe(*before, 0.2)
     after = resolution.size(*FULL)
     assert after[0] * after[1] < 0.5 * before[0] * before[1]
     # one hiccup is forgotten
     for _ in range(12):
-        resolution.observe(*resolution.size(*FULL), 0.03)
+        width, height = resolution.size(*FULL)
+        resolution.observe(width, height, 2e-7 * width * height)
     assert resolution.size(*FULL) == before
 
 

@@ -54,7 +54,7 @@ class WirePage:
         wxyz, position = viser_pose(c2w)
         width, height = self.size
         self.send(
-            type="ViewerCameraMessage", wxyz=wxyz, position=position, fov=fov, near=0.01, far=100.0,
+            type="ViewerCameraMessage", wxyz=wxyz, position=position, fov=float(fov), near=0.01, far=100.0,
             image_height=height, image_width=width, look_at=(0.0, 0.0, 0.0), up_direction=(0.0, 0.0, 1.0),
         )  # fmt: skip
         return time.perf_counter()

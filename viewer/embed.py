@@ -10,6 +10,7 @@ returns when the viewer is closed, or on Ctrl-C.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from neurfield.data.options import LoadOptions
@@ -73,9 +74,8 @@ def show(run: Run | str | Path, height: int = 600, **options: object) -> Viewer:
     """
     viewer = open_viewer(run, **options)
     if _in_notebook():
-        from IPython.display import IFrame, display
-
-        display(IFrame(viewer.url, width="100%", height=height))
+        notebook = import_module("IPython.display")
+        notebook.display(notebook.IFrame(viewer.url, width="100%", height=height))
         return viewer
     print(f"viewer: {viewer.url}", flush=True)
     with viewer:

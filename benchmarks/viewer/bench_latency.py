@@ -3,18 +3,19 @@
 
     python -m benchmarks.viewer.bench_latency RUN [--training DATA]
 
-A page of 800 x 600 pixels orbits the scene and sends 50 cameras a second, as viser's does. A camera's latency is the time
-until the first picture that was begun after it, which is at the latest the second one to arrive: a bound from above.
+A page of 800 x 600 pixels orbits the scene and sends 50 cameras a second, as viser's does. A camera's latency is the
+time until the first picture that was begun after it, which is at the latest the second one to arrive.
 Then it rests, several times, until the first whole picture and the smooth one. With --training a training on DATA runs
 three times for some seconds: without a page, with one at rest and with one that moves.
 """
 
 import argparse
+import contextlib
+import itertools
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ import neurfield
 from benchmarks.harness import Row, report
 from neurfield.training.method import RunConfig, load_method
 from neurfield.training.session import ViewSet
+from neurfield.training.trainer import StepReport
 from neurfield.viewer import Live, ServeOptions, Shown, Viewer, shown_run
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stages import stage_of
@@ -31,7 +33,8 @@ from tests.viewer.wire import WirePage
 SIZE = (800, 600)
 FOV = 0.69
 CAMERAS_PER_SECOND = 50
-MOVING_SECONDS, N_RESTS, TRAINING_SECONDS = 10.0, 8, 12.0
+MOVING_SECONDS, N_RESTS = 10.0, 8
+WARMUP_SECONDS, TRAINING_SECONDS = 6.0, 14.0
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -77,7 +80,7 @@ def moving(page: WirePage, poses: torch.Tensor, seconds: float) -> tuple[list[fl
         if len(later) > 1:
             latencies.append(later[1] - sent)
     skipped = len(latencies) // 10  # the size settles first
-    return latencies[skipped:], [b - a for a, b in zip(arrived, arrived[1:], strict=False)], pixels
+    return latencies[skipped:], [b - a for a, b in itertools.pairwise(arrived)], pixels
 
 
 def view_rows(run: neurfield.Run) -> list[Row]:
@@ -111,67 +114,68 @@ def view_rows(run: neurfield.Run) -> list[Row]:
     return rows
 
 
-def training_rate(scene: neurfield.Scene, visit: Callable[[Viewer], None] | None) -> float:
-    """Samples per second of a training, after a warm-up, while `visit` looks at it."""
-    config = RunConfig(method=load_method("ngp-fast"), max_num_iterations=10**7)
-    trainer, views = neurfield.Trainer(scene, config), ViewSet.of_scene(scene)
-    live = Live(trainer)
-    run = neurfield.Run(config, views, trainer.field, trainer.grid, 0)
-    photos = Photos(lambda: scene)
-    counted, start, ready = 0, 0.0, threading.Event()
+class Training:
+    """A training in a thread, with a viewer, whose samples are counted between `begin` and `rate`."""
 
-    def on_step(step: neurfield.training.trainer.StepReport) -> None:  # type: ignore[name-defined]
-        nonlocal counted, start
-        live.on_step(step)
-        if step.seconds > 6 and not start:
-            ready.set()
-            start = time.perf_counter()
-        elif start:
-            counted += step.n_samples
+    def __init__(self, scene: neurfield.Scene) -> None:
+        config = RunConfig(method=load_method("ngp-fast"), max_num_iterations=10**7)
+        self._trainer, views = neurfield.Trainer(scene, config), ViewSet.of_scene(scene)
+        self._live = Live(self._trainer)
+        run = neurfield.Run(config, views, self._trainer.field, self._trainer.grid, 0)
+        photos = Photos(lambda: scene)
+        stage = stage_of(run, photos, lambda: self._trainer.step)
+        self.viewer = Viewer(Shown(views, photos, stage, run), ServeOptions(port=0), self._live)
+        self._samples, self._start = 0, 0.0
+        self._thread = threading.Thread(target=self._train)
 
-    def train() -> None:
-        with live:
-            trainer.train(on_step)
+    def __enter__(self) -> "Training":
+        self._thread.start()
+        time.sleep(WARMUP_SECONDS)
+        self.begin()
+        return self
 
-    with Viewer(
-        Shown(views, photos, stage_of(run, photos, lambda: trainer.step), run), ServeOptions(port=0), live
-    ) as v:
-        thread = threading.Thread(target=train)
-        thread.start()
-        ready.wait()
-        if visit:
-            visit(v)
-        else:
-            time.sleep(TRAINING_SECONDS)
-        rate = counted / (time.perf_counter() - start)
-        live.stop()
-        thread.join()
-    return rate
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+        self._thread.join()
+        self.viewer.close()
+
+    def begin(self) -> None:
+        self._samples, self._start = 0, time.perf_counter()
+
+    def rate(self) -> float:
+        """Samples per second since `begin`."""
+        return self._samples / (time.perf_counter() - self._start)
+
+    def _train(self) -> None:
+        def on_step(step: StepReport) -> None:
+            self._samples += step.n_samples
+            self._live.on_step(step)
+
+        with self._live:
+            self._trainer.train(on_step)
 
 
 def training_rows(data: Path) -> list[Row]:
     scene = neurfield.load_scene(data, splits=("train",))
     orbit = neurfield.orbit(scene.cameras, 500).c2w
-
-    def rest(viewer: Viewer) -> None:
-        with WirePage(viewer.base_url, size=SIZE) as page:
-            page.look_from(orbit[0], FOV)
-            end = time.perf_counter() + TRAINING_SECONDS
-            while time.perf_counter() < end:
-                try:
-                    page.frame(max(end - time.perf_counter(), 0.01))
-                except TimeoutError:
-                    break
-
-    gaps: list[float] = []
-
-    def move(viewer: Viewer) -> None:
-        with WirePage(viewer.base_url, size=SIZE) as page:
-            page.look_from(orbit[0], FOV)
-            gaps.extend(moving(page, orbit, TRAINING_SECONDS)[1])
-
-    alone = training_rate(scene, None)
-    resting, moved = training_rate(scene, rest), training_rate(scene, move)
+    with Training(scene) as training:
+        time.sleep(TRAINING_SECONDS)
+        alone = training.rate()
+    with Training(scene) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
+        page.look_from(orbit[0], FOV)
+        page.frame_of(SIZE)
+        training.begin()
+        end = time.perf_counter() + TRAINING_SECONDS
+        with contextlib.suppress(TimeoutError):
+            while True:
+                page.frame(max(end - time.perf_counter(), 0.0))
+        resting = training.rate()
+    with Training(scene) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
+        page.look_from(orbit[0], FOV)
+        page.frame()
+        training.begin()
+        _, gaps, _ = moving(page, orbit, TRAINING_SECONDS)
+        moved = training.rate()
     return [
         Row("training without a page", alone / 1e6, "Ms/s"),
         Row("training with a resting page, of that", resting / alone, ""),

@@ -44,7 +44,7 @@ def test_no_more_points_than_pixels(run, tmp_path):
 
 
 def test_what_cannot_be_is_one_line(run, tmp_path):
-    with pytest.raises(UserError, match="written as .ply"):
+    with pytest.raises(UserError, match=r"written as \.ply"):
         export_point_cloud(run, tmp_path / "ball.obj")
     with pytest.raises(UserError, match="got 0"):
         export_point_cloud(run, tmp_path / "ball.ply", 0)

@@ -161,7 +161,7 @@ def test_occupancy_shows_the_first_cell(camera):
     assert (result["samples"][solid] > 0).all()
     assert result["samples"].max() == result["samples"][20, 24] or result["samples"][20, 24] > 100
     # place is 0.25 + 0.7 of the cell's middle, times 0.8 in every other cell
-    origins, directions = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 20, 21)
+    _, directions = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 20, 21)
     back = -directions[24]
     surface = 0.5 + back * RADIUS * NORM.scale
     color = result["occupancy"][20, 24]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages over the wire: pictures, several at once, those that vanish; and the commands and functions that open them."""
 
-import os
+import contextlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import neurfield.viewer
 from neurfield.cli.main import main
 from neurfield.errors import UserError
 from neurfield.viewer import Viewer, open_viewer, shown_data
+from tests.viewer.conftest import METHOD
 from tests.viewer.wire import WirePage
 
 
@@ -86,19 +88,56 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert "not a data set of a known format" in capsys.readouterr().err
 
 
-def test_the_command_prints_its_link_and_ends_with_ctrl_c(run):
-    command = [sys.executable, "-m", "neurfield.cli.main", "view", str(run.path.parents[1]), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+@contextlib.contextmanager
+def command(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A neurfield command that prints where its viewer is."""
+    line = [sys.executable, "-m", "neurfield.cli.main", *map(str, words), "--port", "0"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("viewer: http://127.0.0.1:")
-        with WirePage(line.split()[1]) as page:
-            page.look_from(run.cameras.c2w[0])
-            assert page.frame().image.size
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
-        assert process.stderr is not None
-        assert "ssh -L" in process.stdout.read() and process.stderr.read() == ""
+        yield process
     finally:
         process.kill()
+        process.communicate()
+
+
+def link_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("viewer: "):
+            return line.split()[1]
+    raise AssertionError(process.stderr and process.stderr.read())
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it printed after Ctrl-C; it must end well."""
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0 and process.stdout is not None and process.stderr is not None
+    assert process.stderr.read() == ""
+    return process.stdout.read()
+
+
+def test_view_prints_its_link_and_ends_with_ctrl_c(run):
+    with command("view", run.path.parents[1]) as process:
+        with WirePage(link_of(process)) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame().image.size
+        assert "ssh -L" in ended(process)
+
+
+def test_a_training_is_shown_from_its_start_and_when_it_is_over(data, run, tmp_path):
+    words = ("train", data, "--vis", "viewer", "--output-dir", tmp_path, "--max-num-iterations", 30, "--set", *METHOD)
+    with command(*words) as process:
+        with WirePage(link_of(process)) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame().image.size
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "the viewer goes on" in line:
+                    break
+            assert any("test: PSNR" in line for line in lines)
+            page.look_from(run.cameras.c2w[3])
+            assert page.frame_of((320, 240)).image.size
+        ended(process)
+    assert list(tmp_path.glob("ball/ngp-fast/*/checkpoints/step-*.safetensors"))

@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ class ViewOptions:
 def run(options: ViewOptions) -> int:
     from neurfield.viewer import Viewer
 
-    with Viewer(_shown(options), options.serve) as viewer:
+    with Viewer(_shown(options), options.serve) as viewer, suppress(KeyboardInterrupt):
         _say_where(viewer)
         viewer.wait()
     return 0
@@ -59,8 +59,9 @@ def watched(session: "Session", manifest: Manifest, serve: ServeOptions) -> Iter
             yield live
         viewer.refresh()
         if not trainer.interrupted:
-            print("the viewer goes on; Ctrl-C ends it", flush=True)
-            viewer.wait()
+            with suppress(KeyboardInterrupt):  # one that comes before `wait` ends the viewer as well
+                print("the viewer goes on; Ctrl-C ends it", flush=True)
+                viewer.wait()
 
 
 def _say_where(viewer: "Viewer") -> None:

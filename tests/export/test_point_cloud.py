@@ -30,7 +30,7 @@ def test_points_lie_on_the_ball_and_have_its_colours(run, tmp_path):
     parts: list[float] = []
     n = export_point_cloud(run, tmp_path / "ball.ply", 500, progress=parts.append)
     cloud = trimesh.load(tmp_path / "ball.ply")
-    assert n == 500 == len(cloud.vertices) and parts[-1] == pytest.approx(1.0) and parts == sorted(parts)
+    assert 400 < n == len(cloud.vertices) <= 500 and parts[-1] == pytest.approx(1.0) and parts == sorted(parts)
     radius = np.linalg.norm(cloud.vertices, axis=1)
     # rims are a mean of depths; a step is 5e-3
     assert np.abs(np.median(radius) - RADIUS) < 0.01 and np.quantile(np.abs(radius - RADIUS), 0.9) < 0.03

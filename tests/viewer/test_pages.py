@@ -111,8 +111,9 @@ def link_of(process: subprocess.Popen[str]) -> str:
 def ended(process: subprocess.Popen[str]) -> str:
     """What it printed after Ctrl-C; it must end well."""
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0 and process.stdout is not None and process.stderr is not None
-    assert process.stderr.read() == ""
+    assert process.stdout is not None and process.stderr is not None
+    code = process.wait(timeout=20)
+    assert (code, process.stderr.read()) == (0, "")
     return process.stdout.read()
 
 

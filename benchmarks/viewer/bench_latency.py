@@ -23,8 +23,9 @@ import torch
 import neurfield
 from benchmarks.harness import Row, report
 from neurfield.training.method import RunConfig, load_method
+from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.session import ViewSet
-from neurfield.training.trainer import StepReport
+from neurfield.training.trainer import StepReport, Trainer
 from neurfield.viewer import Live, ServeOptions, Shown, Viewer, shown_run
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stages import stage_of
@@ -119,9 +120,10 @@ class Training:
 
     def __init__(self, scene: neurfield.Scene) -> None:
         config = RunConfig(method=load_method("ngp-fast"), max_num_iterations=10**7)
-        self._trainer, views = neurfield.Trainer(scene, config), ViewSet.of_scene(scene)
+        task, views = RadianceTask(scene, config), ViewSet.of_scene(scene)
+        self._trainer = Trainer(task, config)
         self._live = Live(self._trainer)
-        run = neurfield.Run(config, views, self._trainer.field, self._trainer.grid, 0)
+        run = neurfield.Run(config, views, task.field, task.grid, 0)
         photos = Photos(lambda: scene)
         stage = stage_of(run, photos, lambda: self._trainer.step)
         self.viewer = Viewer(Shown(views, photos, stage, run), ServeOptions(port=0), self._live)

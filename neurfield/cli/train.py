@@ -19,12 +19,13 @@ from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
-from neurfield.run import check_measurable, from_trainer
+from neurfield.run import check_measurable, from_task
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
 from neurfield.training.memory_plan import plan_training
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
+from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.schedule import process_age
@@ -103,18 +104,19 @@ def run(options: TrainOptions) -> int:
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
     _say(describe(plan_training(train, test, config.method)))
-    trainer = Trainer(decode(train), config, start, report=_say)
+    task = RadianceTask(decode(train), config)
+    trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
-    watching = watched(session, manifest, options.serve) if options.vis == "viewer" else contextlib.nullcontext()
-    with watching as live:
-        _train(trainer, session, options, test, live)
+    is_watched = options.vis == "viewer"
+    with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
+        _train(task, trainer, session, views, options, test, live)
         _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:
             _say("interrupted; continue with --resume")
             return 1
         if test:
-            _evaluate(trainer, session, views, options.eval_split, test, live)
+            _evaluate(task, trainer, session, views, options.eval_split, test, live)
     return 0
 
 
@@ -167,7 +169,13 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
 
 
 def _train(
-    trainer: Trainer, session: Session, options: TrainOptions, test: Manifest | None, live: "Live | None"
+    task: RadianceTask,
+    trainer: Trainer,
+    session: Session,
+    views: ViewSet,
+    options: TrainOptions,
+    test: Manifest | None,
+    live: "Live | None",
 ) -> None:
     eval_due = options.seconds_per_eval
     eval_scene: Scene | None = None
@@ -179,7 +187,7 @@ def _train(
         if test and eval_due is not None and options.seconds_per_eval and report.seconds >= eval_due:
             pause = time.monotonic()
             eval_scene = eval_scene or decode(test)
-            result = evaluate(from_trainer(trainer, session.views).renderer, eval_scene, options.eval_split)
+            result = evaluate(from_task(task, trainer, views).renderer, eval_scene, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
@@ -213,11 +221,17 @@ class _Rates:
 
 
 def _evaluate(
-    trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest, live: "Live | None"
+    task: RadianceTask,
+    trainer: Trainer,
+    session: Session,
+    views: ViewSet,
+    split: str,
+    test: Manifest,
+    live: "Live | None",
 ) -> None:
     scene = decode(test)
     with Progress(f"measure {split}") as progress:
-        renderer = from_trainer(trainer, views).renderer
+        renderer = from_task(task, trainer, views).renderer
 
         def on_view(i: int, n: int, _: Tensor) -> None:
             progress.update(i / n)

@@ -17,7 +17,8 @@ from neurfield.training.run_folder import SUFFIX, RunFolder
 from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:
-    from neurfield.training.session import Session
+    from neurfield.training.radiance_task import RadianceTask
+    from neurfield.training.session import Session, ViewSet
     from neurfield.viewer import Live, Shown, Viewer
 
 
@@ -41,17 +42,19 @@ def run(options: ViewOptions) -> int:
 
 
 @contextmanager
-def watched(session: "Session", manifest: Manifest, serve: ServeOptions) -> Iterator["Live"]:
+def watched(
+    task: "RadianceTask", session: "Session", views: "ViewSet", manifest: Manifest, serve: ServeOptions
+) -> Iterator["Live"]:
     """A viewer of a training: around it, and on until Ctrl-C when it has come to its end."""
     from neurfield.run import Run
     from neurfield.viewer import Live, Shown, Viewer
     from neurfield.viewer.photos import photos_of_data
     from neurfield.viewer.stages import stage_of
 
-    trainer, views = session.trainer, session.views
+    trainer = session.trainer
     live = Live(trainer, session.save)
     photos = photos_of_data(manifest.source, manifest.options, views.paths)
-    shown = Run(trainer.config, views, trainer.field, trainer.grid, trainer.step)
+    shown = Run(task.config, views, task.field, task.grid, trainer.step)
     stage = stage_of(shown, photos, lambda: trainer.step)
     with Viewer(Shown(views, photos, stage, shown), serve, live) as viewer:
         _say_where(viewer)

@@ -16,7 +16,9 @@ import trimesh
 from PIL import Image
 
 import neurfield
+from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.session import ViewSet
+from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.server import Shown
@@ -283,10 +285,11 @@ def test_data_without_a_field(browser: Any, data: Path, artefacts: Path) -> None
 def test_a_training_is_watched_paused_and_ended(browser: Any, artefacts: Path, data: Path) -> None:
     scene = ball_scene(16, 2, 32)
     config = small_config(steps=100_000)
-    trainer = neurfield.Trainer(scene, config)
+    task = RadianceTask(scene, config)
+    trainer = Trainer(task, config)
     views = ViewSet.of_scene(scene)
     live = Live(trainer)
-    run = neurfield.Run(config, views, trainer.field, trainer.grid, 0)
+    run = neurfield.Run(config, views, task.field, task.grid, 0)
     photos = Photos(lambda: scene)
     shown = Shown(views, photos, stage_of(run, photos, lambda: trainer.step), run)
     with Viewer(shown, ServeOptions(port=0), live) as viewer:

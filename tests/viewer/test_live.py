@@ -6,15 +6,14 @@ import time
 
 import pytest
 
-from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live
-from tests.scenes import ball_scene
+from tests.scenes import ball_scene, radiance_trainer
 from tests.training.test_trainer import small_config
 
 
 @pytest.fixture
 def training():
-    trainer = Trainer(ball_scene(8, 1, 24), small_config(steps=1_000_000))
+    trainer = radiance_trainer(ball_scene(8, 1, 24), small_config(steps=1_000_000))
     saved: list[int] = []
     live = Live(trainer, lambda: saved.append(trainer.step))
 

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import itertools
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -82,6 +83,21 @@ def moving(page: WirePage, poses: torch.Tensor, seconds: float) -> tuple[list[fl
             latencies.append(later[1] - sent)
     skipped = len(latencies) // 10  # the size settles first
     return latencies[skipped:], [b - a for a, b in itertools.pairwise(arrived)], pixels
+
+
+def opening_row(run: Path, c2w: torch.Tensor) -> Row:
+    """From the start of the command to a picture on a page that waits for it."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "neurfield.cli.main", "view", str(run), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        with WirePage(process.stdout.readline().split()[1], size=SIZE) as page:
+            page.look_from(c2w, FOV)
+            return Row("from the command to the first picture", page.frame().at - start, "s")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def view_rows(run: neurfield.Run) -> list[Row]:
@@ -191,7 +207,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--training", type=Path)
     options = parser.parse_args()
-    rows = view_rows(neurfield.load(options.run))
+    run = neurfield.load(options.run)
+    rows = [opening_row(options.run, run.cameras.c2w[0]), *view_rows(run)]
     if options.training:
         rows += training_rows(options.training)
     report("viewer", "Viewer over the websocket, page of 800 x 600", rows)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 SECONDS_PER_FRAME = 0.04  # of a moving picture with its way to the page; 15 frames a second leave 0.067
 MOVING_SHARE = 0.33  # of the time while training, for the pictures of all pages that move
-RESTING_SHARE = 0.035  # of the time while training, for the pictures of one page at rest
+RESTING_SHARE = 0.025  # of the time while training, for the pictures of one page at rest
 _FRAMES_WHILE_TRAINING = 18.0  # aimed at, since a picture may take somewhat longer than it should
 
 

@@ -190,11 +190,12 @@ class Session:
             painted = self._stage.paint(
                 eye.camera(width, height), replace(look, with_depth=False), self._keep_if_open, False
             )
-            self._pace.spent(time.perf_counter() - taken)
         self._n_passes = 0
         self._send(painted, False, start)
         # what waiting for a turn costs is not the size's fault
-        self._resolution.observe(width, height, time.perf_counter() - taken)
+        seconds = time.perf_counter() - taken
+        self._pace.spent(seconds)
+        self._resolution.observe(width, height, seconds)
 
     def _resting(self, eye: Eye, look: Look, version: int) -> None:
         """Whole pictures while nothing changes, and new ones while the field is being trained."""

@@ -73,7 +73,7 @@ def moving(page: WirePage, poses: torch.Tensor, seconds: float) -> tuple[list[fl
     while time.perf_counter() < end:
         frame = page.frame()
         arrived.append(frame.at)
-        pixels.append(frame.image.shape[0] * frame.image.shape[1])
+        pixels.append(frame.size[0] * frame.size[1])
     mover.stop()
     latencies = []
     for sent in mover.sent:

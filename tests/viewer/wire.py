@@ -19,10 +19,20 @@ from neurfield.viewer.look import viser_pose
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture uint8 `[h, w, 3]`, and when its message was complete (time.perf_counter)."""
+    """A picture as it came, and when its message was complete (time.perf_counter)."""
 
-    image: np.ndarray
+    data: bytes
     at: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height; the picture is not decoded."""
+        return Image.open(io.BytesIO(self.data)).size
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 `[h, w, 3]`."""
+        return np.asarray(Image.open(io.BytesIO(self.data)).convert("RGB"))
 
 
 class WirePage:
@@ -74,13 +84,12 @@ class WirePage:
         while True:
             for message in self.messages(max(end - time.perf_counter(), 0.001)):
                 if message["type"] == "BackgroundImageMessage" and message["rgb_data"] is not None:
-                    at = time.perf_counter()
-                    return Frame(np.asarray(Image.open(io.BytesIO(message["rgb_data"])).convert("RGB")), at)
+                    return Frame(message["rgb_data"], time.perf_counter())
 
     def frame_of(self, size: tuple[int, int], timeout: float = 20.0) -> Frame:
         """The next picture of a width and height."""
         end = time.perf_counter() + timeout
         while True:
             frame = self.frame(end - time.perf_counter())
-            if frame.image.shape[:2] == (size[1], size[0]):
+            if frame.size == size:
                 return frame

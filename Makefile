@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
+.PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
 
 setup: $(STAMP)
 
@@ -28,8 +28,16 @@ $(STAMP): $(VENV)/.neurfield-requirements $(NATIVE)
 demo: setup
 	$(BIN)/python benchmarks/demo.py
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# The viewer's tests open a real page. Without a browser, and where this may not install one, they skip and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null \
+	    || echo "no Chromium could be installed: the viewer's browser tests will skip" >&2; \
+	else echo "no Chromium: the viewer's browser tests will skip (Debian: apt-get install chromium)" >&2; fi
 
 # What runs native code, on the instruction sets of this machine below the best one, which `make test` takes.
 test-isa: setup

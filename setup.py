@@ -74,8 +74,8 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=[*find_packages(include=["neurfield", "neurfield.*"]), "neurfield.scenes"],
-    package_dir={"neurfield.scenes": "scenes"},
+    packages=[*find_packages(include=["neurfield", "neurfield.*"]), "neurfield.scenes", "neurfield.viewer"],
+    package_dir={"neurfield.scenes": "scenes", "neurfield.viewer": "viewer"},
     package_data={"neurfield.scenes": ["*.yaml", "methods/*.yaml", "signals/*.yaml"]},
     ext_modules=[Extension("neurfield._native._baseline", sources=[])],
     cmdclass={"build_ext": CMakeBuild},

@@ -27,6 +27,8 @@ PACKAGES = {
     "OpenEXR": "EXR images and depths",
     "tyro": "the command line",
     "rich": "progress and reports",
+    "viser": "the viewer",
+    "websockets": "the viewer's connections",
     "lpips": "the LPIPS metric (optional)",
     "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",

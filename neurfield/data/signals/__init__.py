@@ -5,6 +5,7 @@ A reader module has `detect(path) -> bool` and `read(path, max_megapixels) -> si
 and one line here, and one in neurfield.signal_kinds, which says how it is learned, measured and written.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,7 @@ READERS: Mapping[str, Reader] = MappingProxyType({"image": image, "sdf": mesh, "
 
 def kind_of(path: Path) -> str | None:
     """Kind of signal that a file is; None for folders, missing files and everything else."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # false, not an error, for names that no file can have
         return None
     return next((kind for kind, reader in READERS.items() if reader.detect(path)), None)
 

@@ -29,7 +29,7 @@ READERS: Mapping[str, Reader] = MappingProxyType({"image": image, "sdf": mesh, "
 
 def kind_of(path: Path) -> str | None:
     """Kind of signal that a file is; None for folders, missing files and everything else."""
-    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+    if not os.path.isfile(path):  # false, not an error, for names that no file can have
         return None
     return next((kind for kind, reader in READERS.items() if reader.detect(path)), None)
 

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build test-arm64-build benchmark clean
+.PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
 
 setup: $(STAMP)
 
@@ -28,8 +28,16 @@ $(STAMP): $(VENV)/.neurfield-requirements $(NATIVE)
 demo: setup
 	$(BIN)/python benchmarks/demo.py
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest
+
+# The viewer's tests open a real page. Without a browser, and where this may not install one, they skip and say so.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null \
+	    || echo "no Chromium could be installed: the viewer's browser tests will skip" >&2; \
+	else echo "no Chromium: the viewer's browser tests will skip (Debian: apt-get install chromium)" >&2; fi
 
 # What runs native code, on the instruction sets of this machine below the best one, which `make test` takes.
 test-isa: setup
@@ -44,7 +52,7 @@ test-isa: setup
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/*.cpp' 'tests/*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/*.cpp' 'tests/*.h' 'tests/*.cu')
 	$(BIN)/mypy
 
 # The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
@@ -57,9 +65,16 @@ test-native: setup
 test-packaging: setup
 	$(BIN)/python tests/packaging.py
 
-# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found.
+# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what ptxas
+# says with docs/cuda.md.
 test-cuda-build:
 	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
+
+# The CUDA kernels on the host, thread by thread, against the CPU's: needs neither nvcc nor a GPU.
+test-cuda-host: setup
+	$(BIN)/cmake -S tests/cuda/host -B build/cuda-host -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	$(BIN)/cmake --build build/cuda-host --parallel
+	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(BIN)/python -m pytest tests/cuda -k host
 
 # Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:
 # g++-aarch64-linux-gnu). The bindings are left out: they need the headers of an arm64 Python, and know no machine.

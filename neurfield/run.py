@@ -19,6 +19,7 @@ from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.signal_run import SignalRun, is_signal, load_signal_run
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
@@ -107,13 +108,25 @@ class Run:
         return export_mesh(self, path, **options)
 
 
-def load(run: str | Path) -> Run:
-    """A run from its folder (newest checkpoint) or a .safetensors file.
+def load(run: str | Path) -> Run | SignalRun:
+    """A run from its folder (newest checkpoint) or a .safetensors file: of a scene, or of an image or another signal.
 
     Raises:
         UserError: nothing there, truncated, or no checkpoint of this program.
     """
     path = find_checkpoint(Path(run))
+    return load_signal_run(path) if is_signal(checkpoint.load_header(path)) else _load_scene_run(path)
+
+
+def load_scene_run(run: str | Path, what: str) -> Run:
+    """A run of a scene; raises UserError, saying `what` needs one, for others, and as `load` does."""
+    found = load(run)
+    if isinstance(found, SignalRun):
+        raise UserError(f"{run}: a field of the kind {found.config.kind}; {what} needs a radiance field")
+    return found
+
+
+def _load_scene_run(path: Path) -> Run:
     tensors, header = checkpoint.load(path)
     try:
         config = configuration.from_dict(RunConfig, header["config"], str(path))

@@ -90,6 +90,32 @@ def spline(poses: Tensor, values: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return torch.cat([matrix_from_quaternion(mixed[:, :4]), mixed[:, 4:7, None]], dim=2), mixed[:, 7:]
 
 
+def through(poses: Tensor, values: Tensor, n: int, loop: bool = False) -> tuple[Tensor, Tensor]:
+    """Catmull-Rom spline: smooth, and through every keyframe.
+
+    Args:
+        poses: `[n_keys, 3, 4]`, at least one.
+        values: `[n_keys, n_values]` that change along (field of view, ...).
+        n: frames, at least 1; evenly spaced in the number of the key.
+        loop: go on from the last key to the first; the last frame is then a step before the first.
+
+    Returns:
+        poses `[n, 3, 4]` and values `[n, n_values]`.
+    """
+    keys = torch.cat([quaternion_from_matrix(poses[:, :, :3]), poses[:, :, 3], values], dim=1)
+    if len(keys) == 1:
+        keys = keys.repeat(2, 1)
+    around = torch.cat([keys[-1:], keys, keys[:2]] if loop else [keys[:1], keys, keys[-1:]])
+    around = torch.cat([_aligned(around[:, :4]), around[:, 4:]], dim=1)
+    n_parts = len(keys) if loop else len(keys) - 1
+    moment = torch.arange(n) * (n_parts / n) if loop else torch.linspace(0, n_parts, n)
+    low = moment.long().clamp_max(n_parts - 1)
+    t = (moment - low)[:, None]
+    weights = (2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+    mixed = torch.stack([w * around[low + i] for i, w in enumerate(weights)]).sum(0) / 2
+    return torch.cat([matrix_from_quaternion(mixed[:, :4]), mixed[:, 4:7, None]], dim=2), mixed[:, 7:]
+
+
 def matrix_from_quaternion(q: Tensor) -> Tensor:
     """Rotations `[n, 3, 3]` of quaternions wxyz `[n, 4]` of any length but 0."""
     w, x, y, z = torch.nn.functional.normalize(q, dim=1).unbind(1)

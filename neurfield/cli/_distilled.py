@@ -11,7 +11,7 @@ from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
 from neurfield.data.options import LoadOptions
-from neurfield.run import load
+from neurfield.run import load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig
 from neurfield.training.run_folder import new_run
 
@@ -49,7 +49,7 @@ def distil(options: "TrainOptions", method: MethodConfig, distill: DistillConfig
             report=lambda line: print(line, flush=True),
             progress=Stages(stack).update,
         )
-        made = to_kilonerf(load(teacher.path), request)
+        made = to_kilonerf(load_scene_run(teacher.path, "a conversion"), request)
     if made is None:
         print(f"continue with: neurfield convert {teacher.path} --to kilonerf --output {student.path} --resume")
         return 1

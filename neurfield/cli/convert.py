@@ -12,7 +12,7 @@ from neurfield.cli._stages import Stages
 from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
 from neurfield.registry import lookup
-from neurfield.run import load
+from neurfield.run import load_scene_run
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(options: ConvertOptions) -> int:
             report=lambda line: print(line, flush=True),
             progress=Stages(stack).update,
         )
-        made = convert(load(options.run), request)
+        made = convert(load_scene_run(options.run, "a conversion"), request)
     if made is None:
         return 1
     print(f"step {made.step}; {made.path}")

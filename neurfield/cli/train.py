@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield train`: fits a field to a scene, keeps checkpoints, measures it at the end."""
 
+import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from torch import Tensor
 
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, duration
+from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._train_signal import train_signal
+from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
 from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.data.scene import Scene
+from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
@@ -29,14 +34,19 @@ from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.schedule import process_age
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.viewer.options import ServeOptions
+
+if TYPE_CHECKING:
+    from neurfield.viewer import Live
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     data: tyro.conf.Positional[Path]
-    """Data folder, transforms.json, .npz archive or scene file."""
+    """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     method: str | None = None
-    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium."""
+    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for single
+    files the preset that has the name of their kind."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None
@@ -59,6 +69,10 @@ class TrainOptions:
     """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
     """Also measure about so often while training; that time does not count towards the budget."""
+    vis: Literal["none", "viewer"] = "none"
+    """viewer: watch in the browser; the page goes on when the training is done, until Ctrl-C."""
+    serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
+    """Where the page of --vis viewer is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
     """How to read the data."""
 
@@ -67,6 +81,9 @@ def run(options: TrainOptions) -> int:
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
+    kind = kind_of(options.data)
+    if kind is not None:
+        return train_signal(options, kind, device, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
         stamp = _distilled.timestamp(options)
@@ -101,14 +118,16 @@ def run(options: TrainOptions) -> int:
     task = RadianceTask(decode(train), config)
     trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
-    _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
-    _train(task, trainer, session, views, options, test)
-    _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
-    if trainer.interrupted:
-        _say("interrupted; continue with --resume")
-        return 1
-    if test:
-        _evaluate(task, trainer, session, views, options.eval_split, test)
+    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    is_watched = options.vis == "viewer"
+    with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
+        _train(task, trainer, session, views, options, test, live)
+        _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        if trainer.interrupted:
+            _say("interrupted; continue with --resume")
+            return 1
+        if test:
+            _evaluate(task, trainer, session, views, options.eval_split, test, live)
     return 0
 
 
@@ -161,7 +180,13 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
 
 
 def _train(
-    task: RadianceTask, trainer: Trainer, session: Session, views: ViewSet, options: TrainOptions, test: Manifest | None
+    task: RadianceTask,
+    trainer: Trainer,
+    session: Session,
+    views: ViewSet,
+    options: TrainOptions,
+    test: Manifest | None,
+    live: "Live | None",
 ) -> None:
     eval_due = options.seconds_per_eval
     eval_scene: Scene | None = None
@@ -178,6 +203,8 @@ def _train(
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
             trainer.clock.pause(pause)
+        if live:
+            live.on_step(report)
 
     rates = _Rates()
     with Progress("train") as progress:
@@ -205,12 +232,24 @@ class _Rates:
 
 
 def _evaluate(
-    task: RadianceTask, trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest
+    task: RadianceTask,
+    trainer: Trainer,
+    session: Session,
+    views: ViewSet,
+    split: str,
+    test: Manifest,
+    live: "Live | None",
 ) -> None:
     scene = decode(test)
     with Progress(f"measure {split}") as progress:
         renderer = from_task(task, trainer, views).renderer
-        result = evaluate(renderer, scene, split, lambda i, n, _: progress.update(i / n))
+
+        def on_view(i: int, n: int, _: Tensor) -> None:
+            progress.update(i / n)
+            if live:
+                live.turns.pass_on()
+
+        result = evaluate(renderer, scene, split, on_view)
     session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
     _say(f"{split}: {_summary(result)}")
 
@@ -222,16 +261,6 @@ def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
 def _summary(result: dict[str, Any]) -> str:
     n, seconds = result["protocol"]["n_views"], result["seconds_per_view"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
-
-
-def _budget(config: RunConfig) -> str:
-    budget = config.budget
-    limits = []
-    if budget.max_seconds is not None:
-        limits.append(duration(budget.max_seconds) + " from the start of the command")
-    if budget.max_num_iterations is not None:
-        limits.append(f"{budget.max_num_iterations} steps")
-    return " or ".join(limits)
 
 
 def _all_views(manifest: Manifest) -> ViewSet:

@@ -11,7 +11,7 @@ from torch import Tensor
 from neurfield.convert.occupied import Voxels
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
-from neurfield.training.memory import available_bytes, readable
+from neurfield.memory import available_bytes, readable
 
 _BYTES_PER_VALUE = 4 * 5 + 2  # parameter, gradient, two moments, a copy for roll-backs; steps of Adam
 

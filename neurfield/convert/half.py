@@ -6,7 +6,7 @@ import torch
 from neurfield import config as configuration
 from neurfield.convert.request import Request
 from neurfield.errors import UserError
-from neurfield.run import Run, load
+from neurfield.run import Run, load_scene_run
 from neurfield.training import checkpoint
 from neurfield.training.guard import assert_finite
 
@@ -39,4 +39,4 @@ def to_half(run: Run, request: Request) -> Run:
     checkpoint.save(path, tensors, header)
     n_bytes = sum(value.numel() * 2 for value in parameters.values())
     request.report(f"{n_bytes / 1e6:.1f} MB of parameters in fp16, {path.stat().st_size / 1e6:.1f} MB in all; {path}")
-    return load(path)
+    return load_scene_run(path, "a conversion")

@@ -5,15 +5,18 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.registry import lookup
 from neurfield.rendering.renderer import image_rays
 
 DEPTH_KINDS = {"z": "z-depth, along the optical axis", "ray": "distance from the camera, along the ray"}
 SOLID = 0.5  # opacity from which the depth of a pixel means something
 
-# sRGB of the nearest to the farthest depth
-_DEPTH_COLORS = torch.tensor(
-    [[255, 246, 202], [253, 200, 92], [238, 122, 63], [187, 52, 89], [112, 28, 106], [40, 20, 76], [8, 8, 24]]
-) / 255  # fmt: skip
+# sRGB from the nearest to the farthest depth, evenly spaced
+COLOR_MAPS = {
+    "warm": [[255, 246, 202], [253, 200, 92], [238, 122, 63], [187, 52, 89], [112, 28, 106], [40, 20, 76], [8, 8, 24]],
+    "cool": [[240, 249, 232], [186, 228, 188], [123, 204, 196], [67, 162, 202], [8, 104, 172], [6, 48, 96]],
+    "grey": [[255, 255, 255], [0, 0, 0]],
+}
 
 
 def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
@@ -43,19 +46,31 @@ def depth_range(depth: Tensor) -> tuple[float, float]:
     return near, max(far, near * 1.001)
 
 
-def picture(name: str, value: Tensor, near: float = 0.0, far: float = 1.0) -> Tensor:
+def colored(value: Tensor, near: float, far: float, colors: str = "warm") -> Tensor:
+    """sRGB `[..., 3]` in 0 ... 1 of numbers: the first colour at `near`, the last at `far`.
+
+    Args:
+        colors: key of COLOR_MAPS.
+    """
+    table = torch.tensor(lookup(COLOR_MAPS, colors, "colour map")) / 255
+    place = ((value - near) / (far - near)).clamp(0, 1) * (len(table) - 1)
+    low = place.long().clamp_max(len(table) - 2)
+    return torch.lerp(table[low], table[low + 1], (place - low)[..., None])
+
+
+def picture(name: str, value: Tensor, near: float = 0.0, far: float = 1.0, colors: str = "warm") -> Tensor:
     """uint8 `[h, w, 3]` of an output, to be looked at.
 
     Args:
         name: key of renderer.OUTPUTS.
-        value: the output: colour `[h, w, 3]`, depth `[h, w]`, normal `[h, w, 3]` or opacity `[h, w]`.
+        value: the output, of the shape that renderer.OUTPUTS says.
         near, far: depths of the first and the last colour.
+        colors: of depth, a key of COLOR_MAPS.
     """
     if name == "depth":
-        place = ((value - near) / (far - near)).clamp(0, 1) * (len(_DEPTH_COLORS) - 1)
-        low = place.long().clamp_max(len(_DEPTH_COLORS) - 2)
-        color = torch.lerp(_DEPTH_COLORS[low], _DEPTH_COLORS[low + 1], (place - low)[..., None])
-        value = torch.where((value > 0)[..., None], color, 1.0)
+        value = torch.where((value > 0)[..., None], colored(value, near, far, colors), 1.0)
+    elif name == "samples":
+        value = colored(value, max(float(value.max()), 1.0), 0.0)  # many samples are light
     elif name == "normal":
         value = value / 2 + 0.5
     elif name == "accumulation":

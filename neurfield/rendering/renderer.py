@@ -13,7 +13,14 @@ from neurfield.fields.radiance_module import RenderFn
 from neurfield.ops.pixel import rays_per_side
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
-from neurfield.rendering.volume import Field, MarchOptions, composite_in_rounds, march_rays, render_normals
+from neurfield.rendering.volume import (
+    Field,
+    MarchOptions,
+    composite_in_rounds,
+    march_rays,
+    render_normals,
+    render_occupancy,
+)
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 # name of an output, everywhere: what it is
@@ -22,6 +29,8 @@ OUTPUTS = {
     "depth": "expected distance along the ray in world units, 0 where nothing is hit, [h, w]",
     "normal": "world frame, pointing out of the surface, unit length where opaque, [h, w, 3]",
     "accumulation": "opacity, 0 ... 1, [h, w]",
+    "occupancy": "sRGB picture of the cells that may have density, over the background, [h, w, 3]",
+    "samples": "samples in such cells along the ray, before any is hidden, [h, w]",
 }
 DEFAULT_OUTPUTS = ("rgb", "depth", "accumulation")  # a normal costs many densities
 _TILE_RAYS = 1 << 14  # rays at a time on the composed path: some hundred MB of samples and activations at most
@@ -71,13 +80,15 @@ class Renderer:
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
+        tile_rays: int | None = None,
     ) -> dict[str, Tensor]:
         """One view.
 
         Args:
             camera: a batch of one view, world frame.
             outputs: names of OUTPUTS, which says what they are.
-            progress: called with the finished part, 0 ... 1.
+            progress: called with the finished part, 0 ... 1; what it raises ends the rendering.
+            tile_rays: rays between two calls of `progress`, at least one row of pixels; None: as suits the memory.
 
         Returns:
             float32 CPU tensors by output name.
@@ -92,8 +103,8 @@ class Renderer:
             raise ValueError(f"render: expected one view, got {len(camera)}")
         width, height = camera.sizes[0].tolist()
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
-        tile = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
-        rows = max(1, tile // (width * self.rays_per_pixel))
+        largest = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
+        rows = max(1, min(tile_rays or largest, largest) // (width * self.rays_per_pixel))
         parts = []
         for top in range(0, height, rows):
             origins, directions = image_rays(unit, top, min(top + rows, height), self._side)
@@ -109,7 +120,7 @@ class Renderer:
     ) -> dict[str, Tensor]:
         """Outputs `[n, ...]` of rays `[n * rays_per_pixel, 3]` in unit space with unit directions, see `render`."""
         result: dict[str, Tensor] = {}
-        if set(outputs) - {"normal"}:
+        if {"rgb", "depth", "accumulation"} & set(outputs):
             colors = self._colors(origins, directions)
             rgb, depth, acc = (_pixel_means(value, rays_per_pixel) for value in colors)
             result["rgb"] = rgb + (1 - acc)[:, None] * self.background
@@ -119,6 +130,12 @@ class Renderer:
             samples = march_rays(self.grid, origins, directions, self.options)
             normals = render_normals(self.field, samples, origins, directions, self.options)
             result["normal"] = _pixel_means(normals, rays_per_pixel)
+        if "occupancy" in outputs:
+            color, hit = render_occupancy(self.grid, origins, directions, self.options)
+            result["occupancy"] = _pixel_means(torch.where(hit[:, None], color, self.background), rays_per_pixel)
+        if "samples" in outputs:
+            counts = march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float()
+            result["samples"] = _pixel_means(counts, rays_per_pixel)
         return {name: result[name] for name in outputs}
 
     def _fused(self) -> RenderFn | None:

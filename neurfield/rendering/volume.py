@@ -4,7 +4,7 @@
 A field is a callable on positions and unit directions `[n, 3]` in unit space that gives sigma `[n]` and rgb `[n, 3]`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -148,3 +148,23 @@ def render_normals(
         (gradient,) = torch.autograd.grad(field.density(positions)[0].sum(), positions)
     normals[seen] = -torch.nn.functional.normalize(gradient, dim=1)
     return ops.composite(sigmas, normals, t_starts, t_ends, packed_info, early_stop_eps=eps).rgb
+
+
+def render_occupancy(
+    grid: OccupancyGrid, origins: Tensor, directions: Tensor, options: MarchOptions
+) -> tuple[Tensor, Tensor]:
+    """The first occupied cell that each ray takes a sample in.
+
+    Returns:
+        Colours `[n_rays, 3]` in 0 ... 1, by the place of the cell, lighter and darker in turns, and whether a cell was
+        met `[n_rays]`.
+    """
+    samples = march_rays(grid, origins, directions, replace(options, max_samples=1))
+    positions, _ = sample_positions(samples, origins, directions)
+    cells, sizes = grid.cells_at(positions)
+    color = torch.full_like(origins, 0.0)
+    checker = torch.where(cells.sum(dim=1, keepdim=True) % 2 == 0, 1.0, 0.8)
+    # the box of a cell decides its colour, not the sample in it, so that cells can be told apart
+    place = ((cells + 0.5) * sizes[:, None] - 0.5) / grid.aabb_scale + 0.5
+    color[samples.ray_indices] = (0.25 + 0.7 * place) * checker
+    return color.clamp(0, 1), samples.packed_info[:, 1] > 0

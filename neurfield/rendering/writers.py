@@ -5,6 +5,8 @@ OUTPUT/rgb/NAME.png             8 bits, sRGB
 OUTPUT/depth/NAME.npy|exr|png   float32 world units, or 16-bit millimetres (world unit = metre); 0 = nothing there
 OUTPUT/normal/NAME.png          (n + 1) / 2 in 8 bits, world frame
 OUTPUT/accumulation/NAME.png    opacity in 8 bits
+OUTPUT/occupancy/NAME.png       8 bits, sRGB
+OUTPUT/samples/NAME.png         8 bits, sRGB: dark = none, light = the most of this view
 OUTPUT/frames.json              cameras and files; kind, unit and format of the depth
 """
 

@@ -6,6 +6,8 @@ decaying maximum of the optical thickness seen in it and one bit: occupied or no
 neurfield.ops.occupancy.
 """
 
+import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -140,6 +142,33 @@ class OccupancyGrid(nn.Module):
             capacity=capacity, seed=seed, step=step,
         )  # fmt: skip
 
+    def cells_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells of the finest cascade around positions `[n, 3]` in unit space.
+
+        Returns:
+            int64 `[n, 3]` cells along x, y, z, counted from the origin of unit space, and their sides `[n]`.
+        """
+        reach = (positions - 0.5).abs().amax(dim=1) * 2
+        cascade = torch.log2(reach.clamp_min(1e-9)).ceil().clamp(0, self.n_cascades - 1)
+        sizes = torch.exp2(cascade) / self.resolution
+        return torch.floor(positions / sizes[:, None]).long(), sizes
+
+    def cropped(self, inside: Callable[[Tensor], Tensor]) -> "OccupancyGrid":
+        """A copy without the bits of cells whose middle is not `inside` (positions `[n, 3]` in unit space -> bool).
+
+        For rendering and meshes; its densities are those of the whole grid. The cut is as fine as the cells:
+        `1 / resolution` of the unit cube, twice that in each further cascade.
+        """
+        cropped = copy.deepcopy(self)
+        middles = _middles(self.resolution).view(-1, 8, 3)  # of the cells of a byte
+        weights = 2 ** torch.arange(8, dtype=torch.uint8)
+        for cascade, bits in enumerate(cropped.bitfield):
+            (used,) = bits.nonzero(as_tuple=True)  # most of space is empty
+            kept = inside((0.5 + middles[used] * 2**cascade).view(-1, 3)).view(-1, 8)
+            bits[used] &= (kept * weights).sum(dim=1, dtype=torch.uint8)
+        cropped.coarse.copy_(ops.occupancy_coarse(cropped.bitfield))
+        return cropped
+
     def occupied_fraction(self) -> float:
         """Share of set bits among all cells."""
         set_bits = sum(int((self.bitfield >> bit & 1).sum()) for bit in range(8))
@@ -156,3 +185,13 @@ class OccupancyGrid(nn.Module):
         bitfield, coarse = ops.occupancy_bits(self.density_grid, threshold)
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)
+
+
+@functools.lru_cache(maxsize=1)
+def _middles(resolution: int) -> Tensor:
+    """Middles `[resolution^3, 3]` of the cells of the unit cube around the origin, in Morton order."""
+    octants = torch.tensor([[i >> axis & 1 for axis in range(3)] for i in range(8)])  # bit b of x is bit 3b
+    cells = torch.zeros(1, 3, dtype=torch.int64)
+    for bit in range(resolution.bit_length() - 1):
+        cells = ((octants << bit)[:, None] + cells).view(-1, 3)
+    return (cells + 0.5) / resolution - 0.5

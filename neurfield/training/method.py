@@ -138,12 +138,17 @@ class MethodConfig:
     background: Literal["white", "black"] = "white"
 
 
-def presets() -> dict[str, Path]:
-    """Files of the presets by name."""
+def preset_files(folder: str) -> dict[str, Path]:
+    """The YAML files of scenes/FOLDER by name."""
     package = Path(neurfield.__file__).parent
     # installed inside the package; beside it in a source tree
-    folders = (package / "scenes" / "methods", package.parent / "scenes" / "methods")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    folders = (package / "scenes" / folder, package.parent / "scenes" / folder)
+    return {path.stem: path for place in folders for path in sorted(place.glob("*.yaml"))}
+
+
+def presets() -> dict[str, Path]:
+    """Files of the radiance presets by name."""
+    return preset_files("methods")
 
 
 def default_preset(device: str, max_seconds: float | None) -> str:
@@ -218,5 +223,6 @@ class BaseRunConfig:
 class RunConfig(BaseRunConfig):
     """A radiance field of a scene."""
 
+    kind: Literal["radiance"] = "radiance"
     load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
     method: MethodConfig = dataclasses.field(default_factory=MethodConfig)

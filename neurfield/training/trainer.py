@@ -70,6 +70,7 @@ class Trainer:
         self.step = 0
         self.clock = Clock(time.monotonic() if start is None else start)
         self.interrupted = False
+        self._ended = threading.Event()
         self._take_step = task.start(self.optimizer)
         self._guard = NonFiniteGuard(self.tensors, self._restore_good, report)
         self._good: tuple[int, dict[str, Tensor]] | None = None
@@ -80,17 +81,21 @@ class Trainer:
         return self.budget.progress(self.clock.seconds(), self.step)
 
     def train(self, on_step: Callable[[StepReport], None] | None = None) -> None:
-        """Steps until the budget is used, or until Ctrl-C or SIGTERM, which end it after the step in progress.
+        """Steps until the budget is used, or until `end`, Ctrl-C or SIGTERM, which stop after the step in progress.
 
         Raises:
             MachineError: training gives NaN or Inf and cannot recover.
         """
         with _stop_signals() as stopped:
-            while self.progress < 1 and not stopped.is_set():
+            while self.progress < 1 and not stopped.is_set() and not self._ended.is_set():
                 report = self.train_step()
                 if on_step:
                     on_step(report)
             self.interrupted = stopped.is_set()
+
+    def end(self) -> None:
+        """Ends `train` after the step in progress as if the budget were used; may be called from any thread."""
+        self._ended.set()
 
     def train_step(self) -> StepReport:
         """One step, whatever the budget says."""
@@ -102,7 +107,8 @@ class Trainer:
         if self.ema and finite and step % training.ema_interval == 0:
             self.ema.update(self.task.field)
         self.step += 1
-        psnr = -10 * math.log10(max(result.squared_error, 1e-12)) if finite else math.nan
+        error = result.squared_error
+        psnr = -10 * math.log10(max(error, 1e-12)) if finite and error == error else math.nan
         return StepReport(
             self.step, progress, self.clock.seconds(), result.loss, psnr, rate, result.n_rays, result.n_samples
         )

@@ -46,6 +46,7 @@ class Ball:
         normal = torch.where(hit[:, None], origins + depth[:, None] * directions, 0.0)
         rgb = torch.where(hit[:, None], torch.tensor([0.8, 0.3, 0.1]), 1.0)
         flat = {"rgb": rgb, "depth": depth, "accumulation": hit.float(), "normal": normal}
+        flat |= {"occupancy": rgb, "samples": 9 * hit.float()}
         return {name: flat[name].view(height, width, *flat[name].shape[1:]) for name in outputs}
 
 

@@ -151,6 +151,39 @@ def test_tiles_do_not_show(camera, result, monkeypatch):
     assert len(fractions) == 20 and fractions[-1] == 1
 
 
+def test_small_tiles_are_asked_for_and_may_end_the_picture(camera, result):
+    fractions = []
+    renderer = Renderer(Ball(), OccupancyGrid(), NORM)
+    again = renderer.render(camera, ("rgb",), fractions.append, tile_rays=1)  # a row at least
+    assert torch.equal(again["rgb"], result["rgb"]) and len(fractions) == 40
+
+    class Enough(Exception):
+        pass
+
+    def stop(part: float) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        renderer.render(camera, ("rgb",), stop, tile_rays=100)
+
+
+def test_occupancy_shows_the_first_cell(camera):
+    """Cells of the ball only: where a ray meets none, the background; colours tell the cell's place."""
+    grid = OccupancyGrid(resolution=32).cropped(lambda x: (x - 0.5).norm(dim=1) < RADIUS * NORM.scale)
+    result = Renderer(Ball(), grid, NORM).render(camera, ("occupancy", "samples"))
+    assert torch.equal(result["occupancy"][0, 0], torch.ones(3)) and result["samples"][0, 0] == 0
+    solid = inside(camera)
+    assert (result["samples"][solid] > 0).all()
+    assert result["samples"].max() == result["samples"][20, 24] or result["samples"][20, 24] > 100
+    # place is 0.25 + 0.7 of the cell's middle, times 0.8 in every other cell
+    _, directions = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 20, 21)
+    back = -directions[24]
+    surface = 0.5 + back * RADIUS * NORM.scale
+    color = result["occupancy"][20, 24]
+    # two cells: one that the ray enters at an edge, one that its middle is off
+    assert min((color / shade - (0.25 + 0.7 * surface)).abs().max() for shade in (1.0, 0.8)) < 0.7 * 2 / 32
+
+
 def test_the_world_may_be_moved_and_scaled(camera, result):
     moved = Normalization(NORM.scale / 10, (0.5 - NORM.scale * 2, 0.5, 0.5))
     c2w = camera.c2w.clone()

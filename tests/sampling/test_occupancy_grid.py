@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from neurfield import ops
 from neurfield.reference import occupancy as reference
 from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, OccupancyGrid
 
@@ -133,3 +134,31 @@ def test_max_draws_bounds_the_evaluations() -> None:
         drawn.clear()
         grid.update(step, density, max_draws=max_draws)
         assert sum(drawn) == expected
+
+
+@pytest.mark.parametrize("aabb_scale", [1, 4])
+def test_cropped_keeps_the_bits_of_cells_inside(aabb_scale: int):
+    grid = OccupancyGrid(aabb_scale, resolution=16)
+    before = grid.bitfield.clone()
+
+    def inside(x: torch.Tensor) -> torch.Tensor:
+        return (x[:, 0] < 0.3) & (x[:, 2] > 0.1)
+
+    cropped = grid.cropped(inside)
+    assert torch.equal(grid.bitfield, before)
+    cells = torch.arange(grid.density_grid.numel(), dtype=torch.int32)
+    # every cell once, at a random place in it: far from the planes of the cut it tells the side of the middle
+    drawn, positions = ops.occupancy_draw(cells, len(cells), 16, seed=1, step=0)
+    bits = (cropped.bitfield.view(-1)[drawn // 8] >> (drawn % 8).to(torch.uint8) & 1).bool()
+    size = 2.0 ** (drawn // 16**3) / 16
+    clear = ((positions[:, 0] - 0.3).abs() > size) & ((positions[:, 2] - 0.1).abs() > size)
+    assert clear.float().mean() > 0.5
+    assert torch.equal(bits[clear], inside(positions)[clear])
+    assert torch.equal(cropped.coarse, ops.occupancy_coarse(cropped.bitfield))
+
+
+def test_cells_at_are_those_of_the_finest_cascade_around():
+    grid = OccupancyGrid(4, resolution=16)
+    cells, sizes = grid.cells_at(torch.tensor([[0.5, 0.5, 0.5], [0.99, 0.1, 0.0], [1.2, 0.5, 0.5], [-1.4, 0.5, 0.5]]))
+    assert sizes.tolist() == [1 / 16, 1 / 16, 2 / 16, 4 / 16]
+    assert cells.tolist() == [[8, 8, 8], [15, 1, 0], [9, 4, 4], [-6, 2, 2]]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The points that the training views of a field see, with their colours, as PLY."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from neurfield.errors import UserError
+from neurfield.files import refuse_existing
+from neurfield.geometry import Mesh, write_mesh
+from neurfield.rendering.outputs import SOLID
+from neurfield.rendering.renderer import image_rays
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+
+MAX_POINTS = 100_000_000
+_MAX_VIEWS = 48
+_TILE_RAYS = 1 << 15
+
+
+def export_point_cloud(
+    run: "Run",
+    path: str | Path,
+    n_points: int = 1_000_000,
+    overwrite: bool = False,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> int:
+    """Renders training views and writes where their rays end.
+
+    Args:
+        run: trained.
+        path: .ply.
+        n_points: about so many, at most; those of pixels that are opaque, drawn evenly.
+        overwrite: replace a file that exists.
+        progress: called with the fraction done; what it raises ends the work.
+
+    Returns:
+        The number of points.
+
+    Raises:
+        UserError: another extension, a number out of range, a file that exists, a field in which no ray ends.
+        MachineError: the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".ply":
+        raise UserError(f"{path}: point clouds are written as .ply")
+    if not 1 <= n_points <= MAX_POINTS:
+        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
+    refuse_existing(path, overwrite)
+    views = run.views.splits.get("train") or list(range(len(run.cameras)))
+    views = views[:: -(-len(views) // _MAX_VIEWS)]
+    positions, colors = [], []
+    for i, view in enumerate(views):
+        camera = run.cameras[view]
+        # rays enough for all points if half of them end somewhere
+        wanted = (2 * n_points / len(views) / float(camera.sizes[0].prod())) ** 0.5
+        camera = camera.resized(min(wanted, 1.0)) if wanted < 1 else camera
+
+        def step(part: float, i: int = i) -> None:
+            progress((i + part) / len(views))
+
+        result = run.renderer.render(camera, ("rgb", "depth", "accumulation"), step, _TILE_RAYS)
+        solid = result["accumulation"].reshape(-1) >= SOLID
+        origins, directions = image_rays(camera, 0, int(camera.sizes[0, 1]))
+        places = origins + directions * result["depth"].reshape(-1, 1)
+        # over the background a pixel's colour is the field's and the background's; only the field's is wanted
+        acc = result["accumulation"].reshape(-1, 1)
+        own = (result["rgb"].reshape(-1, 3) - (1 - acc) * run.renderer.background) / acc.clamp_min(SOLID)
+        positions.append(places[solid])
+        colors.append(own[solid])
+    all_places, all_colors = torch.cat(positions), torch.cat(colors)
+    if not len(all_places):
+        raise UserError("the field is empty: no ray of the training views ends anywhere; train longer")
+    chosen = torch.linspace(0, len(all_places) - 1, min(n_points, len(all_places))).long()
+    mesh = Mesh(
+        all_places[chosen].double().numpy(),
+        np.empty((0, 3), np.int64),
+        colors=(all_colors[chosen].clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy(),
+        metadata={"frame": "world"},
+    )
+    write_mesh(mesh, path)
+    return len(chosen)

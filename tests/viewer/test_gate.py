@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may connect: pages and websockets, with and without token, through a prefix, one too many, from other sites."""
+
+import logging
+import socket
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from neurfield.errors import UserError
+from neurfield.viewer import ServeOptions, Viewer, shown_run
+from neurfield.viewer.look import Eye
+from tests.viewer.wire import WirePage
+
+
+@pytest.fixture(scope="module")
+def locked(run):
+    with Viewer(shown_run(run), ServeOptions(port=0, token="auto", path_prefix="/a/b", max_clients=2)) as viewer:
+        yield viewer
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: object) -> None:
+        return None
+
+
+def get(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    opener = urllib.request.build_opener(NoRedirect)
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def cookie_of(viewer: Viewer) -> str:
+    return get(viewer.url)[1]["Set-Cookie"].split(";")[0]
+
+
+def test_no_page_without_the_token(locked, caplog):
+    with caplog.at_level(logging.WARNING, "neurfield.viewer"):
+        status, _, body = get(locked.base_url)
+    assert status == HTTPStatus.FORBIDDEN and b"link that it printed" in body and b"<script" not in body
+    assert "refused a page from 127.0.0.1: no token" in caplog.text
+    assert get(locked.base_url + "?token=wrong")[0] == HTTPStatus.FORBIDDEN
+    assert get(locked.base_url, Cookie=f"{locked.gate.cookie}=wrong")[0] == HTTPStatus.FORBIDDEN
+    assert get(locked.base_url + "?token=%C3%A9")[0] == HTTPStatus.FORBIDDEN
+    assert get(locked.base_url + "health")[0] == HTTPStatus.FORBIDDEN
+
+
+def test_the_link_gives_a_cookie_and_loses_its_token(locked):
+    status, headers, _ = get(locked.link(initialCameraFov="0.5"))
+    assert status == HTTPStatus.SEE_OTHER and headers["Location"] == "?initialCameraFov=0.5"
+    assert "SameSite=Strict" in headers["Set-Cookie"] and "HttpOnly" in headers["Set-Cookie"]
+    status, _, body = get(locked.base_url, Cookie=cookie_of(locked))
+    assert status == HTTPStatus.OK and b"<script" in body
+    assert get(locked.base_url + "health", Cookie=cookie_of(locked))[2] == b"ok\n"
+
+
+def test_no_websocket_without_the_token(locked, caplog):
+    before = locked.gate.n_rejected
+    for cookie in (None, f"{locked.gate.cookie}=wrong", "bad cookie;;="):
+        with pytest.raises(InvalidStatus) as refused, WirePage(locked.base_url, cookie):
+            pass
+        assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
+    assert locked.gate.n_rejected == before + 3 and "refused a connection from 127.0.0.1" in caplog.text
+    assert not locked.pages
+
+
+def test_with_the_token_a_websocket_gets_pictures(locked, run):
+    with WirePage(locked.base_url, cookie_of(locked)) as page:
+        page.look_from(run.cameras.c2w[0])
+        assert page.frame().image.shape[2] == 3
+
+
+def test_another_path_is_not_the_viewers(locked):
+    root = locked.base_url.removesuffix("/a/b/")
+    for path in ("/", "/a/bc/", "/a"):
+        assert get(root + path, Cookie=cookie_of(locked))[0] == HTTPStatus.NOT_FOUND
+    assert get(locked.base_url + "../../../../etc/passwd", Cookie=cookie_of(locked))[0] == HTTPStatus.NOT_FOUND
+    assert get(locked.base_url + "%2e%2e/%2e%2e/setup.py", Cookie=cookie_of(locked))[0] == HTTPStatus.NOT_FOUND
+
+
+def test_one_page_too_many(locked, run):
+    cookie = cookie_of(locked)
+    with WirePage(locked.base_url, cookie), WirePage(locked.base_url, cookie):
+        with pytest.raises(InvalidStatus) as refused, WirePage(locked.base_url, cookie):
+            pass
+        assert refused.value.response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def test_other_sites_do_not_reach_a_viewer_without_token(viewer):
+    for origin in ("http://evil.example", "https://localhost.evil.example", "null"):
+        with pytest.raises(InvalidStatus), WirePage(viewer.base_url, origin=origin):
+            pass
+    for origin in ("http://localhost:1234", "http://127.0.0.1:7007", None):
+        with WirePage(viewer.base_url, origin=origin):
+            pass
+
+
+def test_a_message_that_is_too_long_ends_its_connection_only(viewer, run):
+    with WirePage(viewer.base_url) as page:
+        page.look_from(run.cameras.c2w[0])
+        page.frame()
+        page.socket.send(b"x" * (viewer.gate.max_message + 1))
+        with pytest.raises(Exception, match=r"1009|message too big|no close frame"):
+            while True:
+                page.messages(10)
+    with WirePage(viewer.base_url) as page:
+        page.look_from(run.cameras.c2w[0])
+        page.frame()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fov": float("nan")},
+        {"fov": 0.0},
+        {"wxyz": (0.0, 0.0, 0.0, 0.0)},
+        {"position": (float("inf"), 0.0, 0.0)},
+        {"image_height": 10**9},
+        {"image_width": 0},
+    ],
+)
+def test_cameras_that_are_none_are_ignored(viewer, run, values):
+    with WirePage(viewer.base_url) as page:
+        page.look_from(run.cameras.c2w[0])
+        page.frame()
+        (served,) = viewer.pages.values()
+        before = served.eye
+        wrong = {
+            "type": "ViewerCameraMessage", "wxyz": (1.0, 0.0, 0.0, 0.0), "position": (0.0, 0.0, 1.0), "fov": 0.7,
+            "near": 0.01, "far": 10.0, "image_height": 100, "image_width": 100, "look_at": (0.0, 0.0, 0.0),
+            "up_direction": (0.0, 0.0, 1.0),
+        }  # fmt: skip
+        page.send(**(wrong | values))
+        page.look_from(run.cameras.c2w[1])
+        page.frame()
+        assert isinstance(served.eye, Eye) and served.eye != before and served.eye.width == 320
+
+
+def test_the_token_is_asked_for_away_from_loopback(run):
+    with Viewer(shown_run(run), ServeOptions(host="0.0.0.0", port=0)) as viewer:
+        assert viewer.gate.token is not None and viewer.gate.token in viewer.url
+        assert get(viewer.base_url)[0] == HTTPStatus.FORBIDDEN
+    with Viewer(shown_run(run), ServeOptions(port=0)) as viewer:
+        assert viewer.gate.token is None and "token" not in viewer.url
+
+
+def test_a_port_in_use(run):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is in use; choose another --port, or --next-port"):
+            Viewer(shown_run(run), ServeOptions(port=port))
+        with Viewer(shown_run(run), ServeOptions(port=port, next_port=True)) as viewer:
+            assert port < viewer.gate.port <= port + 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"port": 70000}, "--port must be 0 ... 65535"),
+        ({"path_prefix": "x"}, "--path-prefix must begin with /"),
+        ({"token": "a b"}, "--token needs"),
+        ({"max_clients": 0}, "--max-clients"),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        ServeOptions(**options)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages over the wire: pictures, several at once, those that vanish; and the commands and functions that open them."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import neurfield.viewer
+from neurfield.cli.main import main
+from neurfield.errors import UserError
+from neurfield.viewer import Viewer, open_viewer, shown_data
+from tests.viewer.conftest import METHOD
+from tests.viewer.wire import WirePage
+
+
+def test_a_picture_is_what_the_renderer_gives(viewer, run):
+    with WirePage(viewer.base_url, size=(64, 64)) as page:
+        fov = 2 * np.arctan(0.5 / 1.4)
+        page.look_from(run.cameras.c2w[0], fov)
+        page.frame()
+        frame = page.frame_of((64, 64))
+    expected = (run.render(run.cameras[0])["rgb"] * 255).numpy()
+    # JPEG at quality 95, its colours at half resolution
+    assert np.abs(frame.image - expected).mean() < 4
+
+
+def test_pages_have_their_own_pictures(viewer, run):
+    with WirePage(viewer.base_url) as one, WirePage(viewer.base_url) as other:
+        one.look_from(run.cameras.c2w[0])
+        other.look_from(run.cameras.c2w[6])
+        a, b = one.frame_of((320, 240)), other.frame_of((320, 240))
+        assert np.abs(a.image.astype(int) - b.image).mean() > 3
+        assert len(viewer.pages) == 2
+
+
+def test_a_page_that_vanishes_frees_its_work(viewer, run):
+    with WirePage(viewer.base_url, size=(2000, 2000)) as page:
+        page.look_from(run.cameras.c2w[0])
+        page.frame()
+        (served,) = viewer.pages.values()
+        page.socket.socket.close()  # no goodbye
+    end = time.monotonic() + 15
+    assert served.session is not None
+    while served.session._thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not viewer.pages and not served.session._thread.is_alive()
+
+
+def test_pictures_are_no_larger_than_the_page_allows(viewer, run):
+    with WirePage(viewer.base_url, size=(3000, 1500)) as page:
+        page.look_from(run.cameras.c2w[0])
+        assert max(page.frame().image.shape) <= 1280
+        frame = page.frame_of((1280, 640))
+        assert frame.image.shape == (640, 1280, 3)
+
+
+def test_the_link_has_the_camera(viewer, run):
+    link = viewer.link(initialCameraPosition="1,2,3")
+    assert link == viewer.base_url + "?initialCameraPosition=1,2,3"
+
+
+def test_open_viewer_takes_runs_and_their_folders(run):
+    folder = run.path.parents[1]
+    with open_viewer(folder, port=0) as viewer:
+        assert viewer.shown.views.name == "ball" and len(viewer.shown.history) > 1
+    with pytest.raises(UserError, match="expected a run or its folder"):
+        open_viewer(3)  # type: ignore[arg-type]
+    assert set(neurfield.viewer.__all__) >= {"show", "Viewer"}
+
+
+def test_data_have_views_and_no_field(data):
+    shown = shown_data(data)
+    assert shown.stage is None and len(shown.views.cameras) == 18
+    with Viewer(shown, neurfield.viewer.ServeOptions(port=0)) as viewer:
+        assert viewer.url
+
+
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
+    assert main(["view", str(tmp_path / "nothing")]) == 2
+    assert "no such run or data" in capsys.readouterr().err
+    assert main(["view", str(tmp_path)]) == 2
+    assert "not a data set of a known format" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def command(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A neurfield command that prints where its viewer is."""
+    line = [sys.executable, "-m", "neurfield.cli.main", *map(str, words), "--port", "0"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def link_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("viewer: "):
+            return line.split()[1]
+    raise AssertionError(process.stderr and process.stderr.read())
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it printed after Ctrl-C; it must end well."""
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None and process.stderr is not None
+    code = process.wait(timeout=20)
+    assert (code, process.stderr.read()) == (0, "")
+    return process.stdout.read()
+
+
+def test_view_prints_its_link_and_ends_with_ctrl_c(run):
+    with command("view", run.path.parents[1]) as process:
+        with WirePage(link_of(process)) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame().image.size
+        assert "ssh -L" in ended(process)
+
+
+def test_a_training_is_shown_from_its_start_and_when_it_is_over(data, run, tmp_path):
+    words = ("train", data, "--vis", "viewer", "--output-dir", tmp_path, "--max-num-iterations", 30, "--set", *METHOD)
+    with command(*words) as process:
+        with WirePage(link_of(process)) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame().image.size
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "the viewer goes on" in line:
+                    break
+            assert any("test: PSNR" in line for line in lines)
+            page.look_from(run.cameras.c2w[3])
+            assert page.frame_of((320, 240)).image.size
+        ended(process)
+    assert list(tmp_path.glob("ball/ngp-fast/*/checkpoints/step-*.safetensors"))

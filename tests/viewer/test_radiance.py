@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage of radiance fields, and the poses and boxes that pages send."""
+
+import math
+
+import pytest
+import torch
+
+from neurfield.errors import UserError
+from neurfield.viewer import shown_run
+from neurfield.viewer.look import CropBox, Eye, Look, matrix_from_viser, triple, viser_pose
+from neurfield.viewer.photos import fitted_into, photos_of_data
+from neurfield.viewer.stages import stage_of
+from tests.scenes import RADIUS, orbit
+
+
+def no_step(part: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def stage(run):
+    return shown_run(run).stage
+
+
+def test_poses_go_to_viser_and_back():
+    for pose in orbit(5):
+        wxyz, position = viser_pose(pose)
+        assert torch.allclose(matrix_from_viser(wxyz, position), pose, atol=1e-6)
+
+
+def test_an_eye_is_a_pinhole_with_the_vertical_field_of_view():
+    wxyz, position = viser_pose(orbit(5)[1])
+    camera = Eye(wxyz, position, math.radians(90), 200, 100).camera(100, 50)
+    assert camera.sizes.tolist() == [[100, 50]]
+    assert torch.allclose(camera.intrinsics, torch.tensor([[25.0, 25.0, 50.0, 25.0]]), atol=1e-4)
+
+
+def test_a_turned_box_contains_what_it_must():
+    half = math.sqrt(0.5)
+    box = CropBox((1.0, 0.0, 0.0), (4.0, 1.0, 1.0), (half, 0.0, 0.0, half))  # a quarter turn around z: long in y
+    points = torch.tensor([[1.0, 1.9, 0.0], [2.9, 0.0, 0.0], [1.4, 0.0, 0.4], [1.0, 0.0, 0.6]])
+    assert box.inside(points).tolist() == [True, False, True, False]
+
+
+def test_crop_removes_what_is_outside_and_nothing_else(stage, run):
+    camera = run.cameras[0]
+    whole = stage.paint(camera, Look(), no_step, True).image
+    box = CropBox((0.0, 0.0, -2.0), (4.0, 4.0, 4.0))  # the lower half
+    cut = stage.paint(camera, Look(crop=box), no_step, True).image
+    middle = camera.sizes[0, 1] // 2
+    upper, lower = slice(0, int(middle) - 6), slice(int(middle) + 12, None)
+    assert (cut[upper] - 1.0).abs().mean() < 0.02 < (whole[upper] - 1.0).abs().mean()
+    assert (cut[lower] - whole[lower]).abs().max() < 0.02
+
+
+def test_background_is_the_pages(stage, run):
+    image = stage.paint(run.cameras[0], Look(background=(0.0, 0.5, 1.0)), no_step, True).image
+    assert torch.allclose(image[0, 0], torch.tensor([0.0, 0.5, 1.0]), atol=1e-5)
+    assert (stage.renderer(Look()).background == 1).all()  # that of other pages is not touched
+
+
+def test_the_nearest_view_is_itself(stage, run):
+    for view in run.views.splits["train"][:4]:
+        assert stage.nearest(run.cameras[view]) == view
+
+
+def test_error_is_small_where_the_field_is_right(stage, run):
+    error = stage.paint(run.cameras[0], Look(mode="error"), no_step, True)
+    assert "view 0" in error.note
+    # dark is no error; the corner is empty in both
+    assert error.image[0, 0].max() < 0.12
+    assert error.image.mean() < 0.25
+
+
+def test_depth_for_the_scene_is_along_the_axis(stage, run):
+    camera = run.cameras[0]
+    depth = stage.paint(camera, Look(with_depth=True), no_step, True).depth
+    distance = float(camera.c2w[0, :, 3].norm())
+    assert float(depth[32, 32]) == pytest.approx(distance - RADIUS, abs=0.1)
+    assert depth[0, 0] == 0
+    assert stage.paint(camera, Look(), no_step, True).depth is None
+
+
+def test_normals_of_the_draft_and_of_the_final_agree(stage, run):
+    camera = run.cameras[0]
+    draft, final = (stage.paint(camera, Look(mode="normals"), no_step, is_final).image for is_final in (False, True))
+    part = (slice(24, 40), slice(24, 40))
+    a, b = (torch.nn.functional.normalize(2 * image[part] - 1, dim=2) for image in (draft, final))
+    # a small field's normals are rough; crossed or mirrored axes would give 0 or -1
+    assert (a * b).sum(2).mean() > 0.7
+    back = camera.c2w[0, :, 2]
+    assert (a @ back).mean() > 0.8
+
+
+def test_what_a_step_raises_ends_the_picture(stage, run):
+    class Enough(Exception):
+        pass
+
+    def step(part: float) -> None:
+        raise Enough
+
+    for mode in stage.modes:
+        with pytest.raises(Enough):
+            stage.paint(run.cameras[0], Look(mode=mode), step, True)
+
+
+def test_photos_that_are_gone_are_one_line(run, tmp_path):
+    photos = photos_of_data(str(tmp_path / "nowhere"), run.config.load)
+    with pytest.raises(UserError, match="no such file or folder"):
+        photos.image(0, torch.ones(3))
+    with pytest.raises(UserError, match="does not know where its images are"):
+        photos_of_data("", run.config.load).image(0, torch.ones(3))
+
+
+def test_fitted_into_keeps_the_shape():
+    image = torch.ones(10, 20, 3)
+    out = fitted_into(image, 40, 40)
+    assert out.shape == (40, 40, 3)
+    assert (out[10:30] == 1).all() and (out[:10] < 0.2).all() and (out[30:] < 0.2).all()
+
+
+def test_unknown_fields_are_told(run):
+    class Other:
+        field = object()
+
+    with pytest.raises(UserError, match="cannot show a object yet"):
+        stage_of(Other(), None)  # type: ignore[arg-type]
+
+
+def test_triple():
+    assert triple([1, 2.5, 3]) == (1.0, 2.5, 3.0)

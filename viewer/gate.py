@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may connect: decided before viser sees a request, for pages and websockets alike.
+
+viser has no hook for requests, so its server is built while `websockets.asyncio.server.serve`, which it calls once, is
+replaced by ours; nothing else of viser is touched. Should a later viser open its port in another way, `guarded` notices
+that it was not asked and raises, so that the viewer never runs unguarded.
+
+The token comes with the link once (`?token=`), is moved into a cookie that no other site can send (SameSite=Strict),
+and is compared in constant time. Without a token only loopback is served, and a websocket only to pages whose own
+address is loopback: otherwise any page in the user's browser could reach the viewer.
+"""
+
+import contextlib
+import hmac
+import http
+import http.cookies
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import websockets.asyncio.server as websocket_server
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from neurfield.errors import MachineError
+
+log = logging.getLogger("neurfield.viewer")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TOKEN = "token"  # in the link
+_BUILDING = threading.Lock()
+
+
+@dataclass
+class Gate:
+    """Rules for connections to one server.
+
+    Attributes:
+        token: None: whoever reaches the port may come in.
+        prefix: path that the page is served under, "" or "/something".
+        max_clients: pages at a time.
+        max_message: bytes of one message from a page.
+        port: of the server, once it is known; part of the cookie's name, since cookies are shared by ports.
+    """
+
+    token: str | None = None
+    prefix: str = ""
+    max_clients: int = 16
+    max_message: int = 2 << 20
+    port: int = 0
+    n_clients: int = 0
+    n_rejected: int = 0
+    last_rejected: list[str] = field(default_factory=list)
+
+    @property
+    def cookie(self) -> str:
+        return f"neurfield_viewer_{self.port}"
+
+    def answer(self, peer: str, request: Request) -> Response | None:
+        """What to answer instead of viser; None lets the request through, its path without the prefix."""
+        target = urlsplit(request.path)
+        is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
+        if target.path != self.prefix and not target.path.startswith(self.prefix + "/"):
+            return _page(http.HTTPStatus.NOT_FOUND, f"The viewer is at {self.prefix}/ on this port.")
+        query = dict(parse_qsl(target.query))
+        given = query.pop(TOKEN, None)
+        if self.token is not None:
+            known = self._has_cookie(request)
+            if not known and not _same(given, self.token):
+                reason = "a wrong token" if given or request.headers.get("Cookie") else "no token"
+                return self._reject(peer, reason, is_socket)
+            if given and not is_socket:  # out of the address bar, histories and screenshots
+                return self._redirect("?" + urlencode(query) if query else ".")
+        elif is_socket and not _is_local(request.headers):
+            return self._reject(peer, f"a page of {request.headers.get('Origin')}", is_socket)
+        if is_socket and self.n_clients >= self.max_clients:
+            return self._reject(peer, f"more than {self.max_clients} pages", is_socket)
+        request.path = target.path[len(self.prefix) :] or "/"
+        if request.path == "/health" and not is_socket:
+            return _page(http.HTTPStatus.OK, "ok")
+        return None
+
+    def _has_cookie(self, request: Request) -> bool:
+        cookies: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
+        with contextlib.suppress(http.cookies.CookieError):
+            cookies.load("; ".join(request.headers.get_all("Cookie")))
+        morsel = cookies.get(self.cookie)
+        return morsel is not None and _same(morsel.value, self.token)
+
+    def _redirect(self, target: str) -> Response:
+        response = _page(http.HTTPStatus.SEE_OTHER, "")
+        response.headers["Location"] = target  # relative: a proxy may have taken a prefix away
+        response.headers["Set-Cookie"] = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
+        return response
+
+    def _reject(self, peer: str, reason: str, is_socket: bool) -> Response:
+        self.n_rejected += 1
+        line = f"refused {'a connection' if is_socket else 'a page'} from {peer}: {reason}"
+        self.last_rejected = [*self.last_rejected[-19:], line]
+        log.warning("viewer: %s", line)
+        if "pages" in reason:
+            return _page(http.HTTPStatus.SERVICE_UNAVAILABLE, "The viewer has as many pages as it serves.")
+        return _page(
+            http.HTTPStatus.FORBIDDEN,
+            "This viewer wants its token: open the link that it printed when it started.",
+        )
+
+
+def _same(given: str | None, token: str | None) -> bool:
+    return given is not None and token is not None and hmac.compare_digest(given.encode(), token.encode())
+
+
+def _is_local(headers: Headers) -> bool:
+    """Whether the page that opens a websocket comes from this machine; programs send no origin."""
+    origin = headers.get("Origin")
+    return origin is None or urlsplit(origin).hostname in LOOPBACK
+
+
+def _page(status: http.HTTPStatus, text: str) -> Response:
+    body = f"{text}\n".encode()
+    headers = Headers(
+        {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body)), "Connection": "close"}
+    )
+    return Response(status, status.phrase, headers, body)
+
+
+@contextlib.contextmanager
+def guarded(gate: Gate) -> Iterator[None]:
+    """Servers that viser starts within this context ask `gate`.
+
+    Raises:
+        MachineError: none did; the caller must stop what it has started.
+    """
+    asked = threading.Event()
+    original = websocket_server.serve
+
+    def serve(handler: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if "WebsockServer" not in getattr(handler, "__qualname__", ""):
+            return original(handler, *arguments, **options)  # somebody else's server
+        asked.set()
+        page = options.pop("process_request")
+
+        async def process_request(connection: Any, request: Request) -> Response | None:
+            peer = connection.remote_address
+            response = gate.answer(peer[0] if peer else "?", request)
+            if response is None:
+                response = page(connection, request)
+                if inspect.isawaitable(response):
+                    response = await response
+            return response
+
+        async def limited(connection: Any) -> None:
+            gate.n_clients += 1
+            try:
+                await handler(connection)
+            finally:
+                gate.n_clients -= 1
+
+        options["max_size"] = gate.max_message
+        return original(limited, *arguments, process_request=process_request, **options)
+
+    with _BUILDING:
+        websocket_server.serve = serve  # type: ignore[assignment, misc]
+        try:
+            yield
+        finally:
+            websocket_server.serve = original  # type: ignore[misc]
+    if not asked.is_set():
+        raise MachineError("this version of viser opens its port in an unknown way; install the one neurfield names")

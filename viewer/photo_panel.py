@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The views of the data: as frusta with their images in the scene, one by one, and beside the field."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import viser
+
+from neurfield.cameras.poses import focus
+from neurfield.rendering.color import BACKGROUNDS
+from neurfield.viewer.look import viser_pose
+from neurfield.viewer.photos import fitted_into
+from neurfield.viewer.session import Cancelled
+
+if TYPE_CHECKING:
+    from neurfield.viewer.page import Page
+
+MAX_FRUSTA = 200
+_THUMBNAIL = 96  # pixels of the longer side
+_FRUSTUM = 0.06  # of the cameras' median distance from what they look at
+
+
+def build(page: "Page") -> None:
+    session, gui = page.session, page.client.gui
+    views = page.viewer.shown.views
+    n = len(views.cameras)
+    frusta: list[viser.CameraFrustumHandle] = []
+    with gui.add_folder("Views", expand_by_default=session is None):
+        shown = gui.add_checkbox("Cameras in the scene", session is None, hint="Click one to jump to it.")
+        number = gui.add_number("View", 0, min=0, max=max(n - 1, 0), step=1)
+        name = gui.add_markdown("")
+        go = gui.add_button("Jump to the view")
+        if session is not None:
+            beside = gui.add_checkbox(
+                "Photo beside it", False, hint="Shows the nearest training view, and its photo on the right."
+            )
+            split = gui.add_slider("Share of the photo", 0.0, 1.0, 0.01, 0.5, visible=False)
+        else:
+            photo = gui.add_image(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
+
+    def say_name() -> None:
+        where = next((split for split, members in views.splits.items() if number.value in members), "no split")
+        path = views.paths[number.value] if number.value < len(views.paths) else ""
+        name.content = f"`{path[-48:]}`, {where}, {n} views in all"
+        if session is None:
+            picture = page.viewer.shown.photos.image(number.value, torch.tensor(BACKGROUNDS["white"]))
+            photo.image = (picture * 255 + 0.5).to(torch.uint8).numpy()
+
+    def jump() -> None:
+        page.jump_to_view(number.value)
+
+    def other(by: int) -> None:
+        number.value = (number.value + by) % n
+        page.jump_to_view(number.value)
+
+    def show() -> None:
+        if session is not None:
+            session.change(with_depth=shown.value)
+        if shown.value and not frusta:
+            page.start(lambda: _add_frusta(page, frusta, clicked))
+        set_visible()
+
+    def set_visible() -> None:
+        """Without those that the page's camera is in: they would hide everything."""
+        eye = page.client.camera.position
+        for frustum in frusta:
+            visible = shown.value and float(abs(frustum.position - eye).max()) > frustum.scale
+            if frustum.visible != visible:
+                frustum.visible = visible
+
+    def clicked(view: int) -> None:
+        number.value = view
+        jump()
+
+    def compare() -> None:
+        split.visible = beside.value
+        assert session is not None
+        session.change(split=split.value if beside.value else None)
+
+    page.on_tick.append(set_visible)
+    number.on_update(page.guarded(say_name))
+    go.on_click(page.guarded(jump))
+    shown.on_update(page.guarded(show))
+    page.actions |= {"next view": lambda: other(1), "previous view": lambda: other(-1)}
+
+    def toggle_frusta() -> None:
+        shown.value = not shown.value  # viser calls show
+
+    page.actions["cameras"] = toggle_frusta
+    if session is not None:
+        beside.on_update(page.guarded(compare))
+        split.on_update(page.guarded(compare))
+
+        def toggle_photo() -> None:
+            beside.value = not beside.value  # viser calls compare
+
+        page.actions["photo"] = toggle_photo
+    page.guarded(say_name)(None)
+    if session is None:
+        page.guarded(show)(None)
+
+
+def _add_frusta(page: "Page", frusta: list[viser.CameraFrustumHandle], clicked: object) -> None:
+    """Adds the views evenly chosen, at most MAX_FRUSTA, then their images, which may take a while."""
+    views = page.viewer.shown.views
+    cameras, scene = views.cameras, page.client.scene
+    step = max(-(-len(cameras) // MAX_FRUSTA), 1)
+    if step > 1:
+        page.tell("Many views", f"every {step}. of the {len(cameras)} is in the scene")
+    depths = focus(cameras.c2w.double().numpy()).depths
+    scale = _FRUSTUM * float(torch.from_numpy(abs(depths)).median())
+    chosen = range(0, len(cameras), step)
+    for view in chosen:
+        width, height = cameras.sizes[view].tolist()
+        fov = 2 * float(torch.atan(height / 2 / cameras.intrinsics[view, 1]))
+        wxyz, position = viser_pose(cameras.c2w[view])
+        frustum = scene.add_camera_frustum(
+            f"/views/{view}", fov, width / height, scale=scale, thickness=0.05 * scale, color=(245, 130, 32),
+            wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
+        )  # fmt: skip
+        frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc, operator]
+        frusta.append(frustum)
+    for view, frustum in zip(chosen, list(frusta), strict=True):
+        if page.closed.is_set():
+            raise Cancelled
+        picture = page.viewer.shown.photos.image(view, torch.tensor(BACKGROUNDS["white"]))
+        height, width = picture.shape[:2]
+        scale_down = _THUMBNAIL / max(width, height)
+        small = fitted_into(picture, max(round(width * scale_down), 1), max(round(height * scale_down), 1))
+        frustum.image = (small * 255 + 0.5).to(torch.uint8).numpy()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Radiance fields on the stage: colour, depth, normals, opacity, occupancy, cost, and the error against the photos."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization
+from neurfield.rendering.outputs import colored, depth_map, depth_range, picture
+from neurfield.rendering.renderer import Renderer, image_rays
+from neurfield.rendering.volume import Field, MarchOptions, march_rays
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.viewer.look import CropBox, Look
+from neurfield.viewer.photos import Photos, fitted_into
+from neurfield.viewer.stage import Painted, Step
+
+MODES = {
+    "colour": "what the field looks like",
+    "depth": "distance along the optical axis",
+    "normals": "directions of surfaces: of the depth while the camera moves, of the density at rest",
+    "opacity": "how much of the light comes from the field",
+    "occupancy": "cells that may have density, coloured by place",
+    "cost": "samples in those cells along each ray",
+    "error": "difference from the photo of the nearest training view, seen from there",
+}
+_OUTPUTS = {"occupancy": "occupancy", "cost": "samples"}  # others need colour, depth and opacity
+# Rays between two looks at whether the picture is still wanted: some 20 ms on two cores.
+_TILE_RAYS, _NORMAL_TILE_RAYS = 1 << 15, 1 << 11
+_ERROR_SHOWN = 0.25  # difference of sRGB values with the last colour
+_PROBE = 48  # pixels of the longer side of the view whose samples are counted
+
+
+@dataclass(frozen=True)
+class RadianceStage:
+    """A radiance field, its grid and the views it was trained on; the field and the grid may change while it is shown.
+
+    Attributes:
+        field, grid, normalization, options, background: see neurfield.rendering.renderer.Renderer.
+        cameras: of the training views, world frame; None: there are none, and no error can be shown.
+        train: numbers of those views.
+        photos: their images.
+        version: grows when field or grid change.
+    """
+
+    field: Field
+    grid: OccupancyGrid
+    normalization: Normalization
+    options: MarchOptions
+    background: tuple[float, float, float]
+    cameras: Cameras | None = None
+    train: tuple[int, ...] = ()
+    photos: Photos | None = None
+    version: Callable[[], int] = lambda: 0
+
+    @property
+    def modes(self) -> dict[str, str]:
+        return MODES if self.photos is not None else {name: text for name, text in MODES.items() if name != "error"}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_cropped", {})
+
+    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+        width, height = camera.sizes[0].tolist()
+        if look.mode != "error" and look.split is None:
+            return self._painted(camera, look, step, is_final)
+        view = self.nearest(camera)
+        if view is None or self.photos is None or self.cameras is None:
+            return self._painted(camera, look, step, is_final)
+        seen = self.cameras[view]
+        seen = seen.resized(min(width / int(seen.sizes[0, 0]), height / int(seen.sizes[0, 1]), 1.0))
+        photo = self.photos.image(view, self._background(look))
+        painted = self._painted(seen, look, step, is_final, photo)
+        image, photo = (fitted_into(part, width, height) for part in (painted.image, photo))
+        if look.split is not None:
+            left = round((1 - look.split) * width)
+            image[:, left:] = photo[:, left:]
+            image[:, max(left - 1, 0) : left + 1] = 1.0
+        return Painted(image, None, f"view {view}, the nearest of the training")
+
+    def _painted(self, camera: Cameras, look: Look, step: Step, is_final: bool, photo: Tensor | None = None) -> Painted:
+        """The field in a mode; with a photo of the same shape, mode `error` compares with it."""
+        renderer = self.renderer(look)
+        output = _OUTPUTS.get(look.mode)
+        if output is not None:
+            value = renderer.render(camera, (output,), step, _TILE_RAYS)[output]
+            return Painted(picture(output, value).float() / 255)
+        result = renderer.render(camera, ("rgb", "depth", "accumulation"), step, _TILE_RAYS)
+        depth = depth_map(result, camera, "z")
+        if look.mode == "depth":
+            near, far = look.depth_range or depth_range(depth)
+            image = torch.where((depth > 0)[..., None], colored(depth, near, far, look.colors), renderer.background)
+        elif look.mode == "normals":
+            if is_final:
+                normal = renderer.render(camera, ("normal",), step, _NORMAL_TILE_RAYS)["normal"]
+            else:
+                normal = normals_of_depth(depth, camera)
+            image = normal / 2 + 0.5
+        elif look.mode == "opacity":
+            image = result["accumulation"][..., None].expand(-1, -1, 3)
+        elif look.mode == "error" and photo is not None:
+            h, w = depth.shape
+            same = torch.nn.functional.interpolate(photo.permute(2, 0, 1)[None], (h, w), mode="area")[0]
+            image = colored((result["rgb"] - same.permute(1, 2, 0)).abs().mean(2), _ERROR_SHOWN, 0.0)
+        else:
+            image = result["rgb"]
+        return Painted(image.clamp(0, 1), depth if look.with_depth else None)
+
+    def renderer(self, look: Look) -> Renderer:
+        """What draws the field with the background and the crop of a look."""
+        grid = self.grid if look.crop is None else self.cropped_grid(look.crop)
+        return Renderer(self.field, grid, self.normalization, self.options, self._background(look).tolist())
+
+    def cropped_grid(self, crop: CropBox) -> OccupancyGrid:
+        """The grid without what is outside of a box; the last one is kept."""
+        kept: dict[tuple[CropBox, int], OccupancyGrid] = self._cropped  # type: ignore[attr-defined]
+        key = (crop, self.version())
+        if key not in kept:
+            norm, offset = self.normalization, torch.tensor(self.normalization.offset)
+            grid = self.grid.cropped(lambda x: crop.inside((x - offset) / norm.scale))
+            kept.clear()
+            kept[key] = grid
+        return kept[key]
+
+    def nearest(self, camera: Cameras) -> int | None:
+        """The training view that is most like the camera: its place, in units of the scene, and its direction."""
+        if self.cameras is None or not self.train:
+            return None
+        views = self.cameras[list(self.train)]
+        apart = (views.c2w[:, :, 3] - camera.c2w[:, :, 3]).norm(dim=1) * self.normalization.scale
+        turned = 1 - (views.c2w[:, :, 2] * camera.c2w[:, :, 2]).sum(dim=1)
+        return self.train[int((apart + turned).argmin())]
+
+    def is_slow(self, look: Look) -> bool:
+        return look.mode == "normals"  # gradients of the density
+
+    def samples_per_ray(self, camera: Cameras) -> float | None:
+        small = camera.resized(_PROBE / int(camera.sizes[0].max()))
+        unit = small.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
+        origins, directions = image_rays(unit, 0, int(unit.sizes[0, 1]))
+        return float(march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float().mean())
+
+    def _background(self, look: Look) -> Tensor:
+        return torch.tensor(look.background or self.background, dtype=torch.float32)
+
+
+def normals_of_depth(depth: Tensor, camera: Cameras) -> Tensor:
+    """Normals `[h, w, 3]`, world frame, across the slopes of a depth map `[h, w]`; zero where there is no depth."""
+    height, width = depth.shape
+    origins, directions = image_rays(camera, 0, height)
+    forward = -camera.c2w[0, :, 2]
+    points = origins + directions * (depth.reshape(-1, 1) / (directions @ forward)[:, None])
+    points = points.view(height, width, 3)
+    right, down = torch.zeros_like(points), torch.zeros_like(points)
+    right[:, :-1] = points[:, 1:] - points[:, :-1]
+    down[:-1] = points[1:] - points[:-1]
+    normal = torch.nn.functional.normalize(torch.linalg.cross(down, right), dim=2)
+    return torch.where((depth > 0)[..., None], normal, 0.0)

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The viewer: a web server that shows a stage, and the views it was trained on, to any number of pages."""
+
+import contextlib
+import errno
+import io
+import json
+import logging
+import secrets
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import torch
+import viser
+
+from neurfield.cameras.poses import focus
+from neurfield.errors import UserError
+from neurfield.run import Run
+from neurfield.training.session import ViewSet
+from neurfield.viewer.gate import LOOPBACK, TOKEN, Gate, guarded
+from neurfield.viewer.look import Triple, triple
+from neurfield.viewer.options import ServeOptions
+from neurfield.viewer.pace import Pace
+from neurfield.viewer.page import Page
+from neurfield.viewer.photos import Photos
+from neurfield.viewer.stage import Stage
+from neurfield.viewer.turns import Turns
+
+if TYPE_CHECKING:
+    from neurfield.viewer.live import Live
+
+log = logging.getLogger("neurfield.viewer")
+_STATISTICS_INTERVAL = 0.5
+_PORTS_TRIED = 100
+_UPRIGHT = 0.9  # cosine between the views' mean up and +z from which +z is up
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a viewer has to show.
+
+    Attributes:
+        views: cameras and splits, world frame.
+        photos: their images.
+        stage: paints the field; None before there is one.
+        run: what exports need; None before there is one.
+        history: PSNR of the training so far, `(step, dB)`.
+    """
+
+    views: ViewSet
+    photos: Photos
+    stage: Stage | None = None
+    run: Run | None = None
+    history: tuple[tuple[int, float], ...] = ()
+
+
+class Viewer:
+    """Serves pages until `close`.
+
+    Args:
+        shown: see there.
+        options: see ServeOptions.
+        live: a training that pages may pause and end.
+
+    Attributes:
+        url: what to open, with the token where there is one.
+
+    Raises:
+        UserError: the port is in use, or the address is not one of this machine.
+    """
+
+    def __init__(self, shown: Shown, options: ServeOptions | None = None, live: "Live | None" = None) -> None:
+        options = options or ServeOptions()
+        self.shown, self.live = shown, live
+        self.turns = live.turns if live else Turns()
+        self.pace = Pace(live.is_training if live else lambda: False)
+        self.pages: dict[int, Page] = {}
+        self._closed = threading.Event()
+        self.gate = Gate(_token(options), options.path_prefix.rstrip("/"), options.max_clients)
+        port = _free_port(options)
+        quiet = io.StringIO()  # viser prints a banner that names no token
+        with guarded(self.gate), contextlib.redirect_stdout(quiet):
+            self._server = viser.ViserServer(options.host, port, label=shown.views.name, verbose=False)
+        self.gate.port = self._server.get_port()
+        if port and self.gate.port != port:  # taken since we looked
+            self._server.stop()
+            raise UserError(_in_use(port))
+        host = "127.0.0.1" if options.host in ("0.0.0.0", "") else options.host
+        host = f"[{host}]" if ":" in host else host
+        self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
+        self.url = self.link()
+        self._prepare()
+
+    def link(self, **query: str) -> str:
+        """A link to the viewer, with the token where there is one."""
+        if self.gate.token is not None:
+            query = {TOKEN: self.gate.token, **query}
+        return self.base_url + ("?" + urlencode(query, safe=",") if query else "")
+
+    def wait(self) -> None:
+        """Until `close`, or Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            while not self._closed.wait(1.0):
+                pass
+
+    def refresh(self) -> None:
+        """The field has changed for good: all pages draw it anew."""
+        for page in list(self.pages.values()):
+            page.refresh()
+
+    def close(self) -> None:
+        """Stops serving and drops all work for pages."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        for page in list(self.pages.values()):
+            page.close()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
+
+    def __enter__(self) -> "Viewer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _prepare(self) -> None:
+        server = self._server
+        # viser can hand a page on through a host outside; this viewer never does
+        server.request_share_url = lambda verbose=True: None  # type: ignore[method-assign]
+        server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium", dark_mode=True)
+        # without a field there are only the cameras to be seen, from further away
+        home = Home.of(self.shown.views, 1.0 if self.shown.stage is not None else 2.2)
+        server.scene.set_up_direction(home.up)
+        server.initial_camera.position = home.position
+        server.initial_camera.look_at = home.target
+        server.initial_camera.up = home.up
+        server.initial_camera.fov = home.fov
+        server.initial_camera.near, server.initial_camera.far = 0.003 * home.scale, 300.0 * home.scale
+        server.on_client_connect(self._enter)
+        server.on_client_disconnect(self._leave)
+        threading.Thread(target=self._tick, name="neurfield-viewer-statistics", daemon=True).start()
+
+    def _enter(self, client: viser.ClientHandle) -> None:
+        page = self.pages[client.client_id] = Page(client, self)
+        page.build()
+
+    def _leave(self, client: viser.ClientHandle) -> None:
+        page = self.pages.pop(client.client_id, None)
+        if page is not None:
+            page.close()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(_STATISTICS_INTERVAL):
+            for page in list(self.pages.values()):
+                page.tick()
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a page begins: what the first training view sees.
+
+    Attributes:
+        scale: side of the unit cube in the world, to which lengths of the scene are proportional.
+    """
+
+    position: Triple
+    target: Triple
+    up: Triple
+    fov: float
+    scale: float
+
+    @staticmethod
+    def of(views: ViewSet, distance: float = 1.0) -> "Home":
+        """What the first training view sees, from `distance` times as far."""
+        scale = 1 / views.normalization.scale
+        train = views.splits.get("train") or list(range(len(views.cameras)))
+        cameras = views.cameras[train]
+        mean_up = torch.nn.functional.normalize(cameras.c2w[:, :, 1].mean(0), dim=0)
+        up = (0.0, 0.0, 1.0) if float(mean_up[2]) > _UPRIGHT else triple(mean_up.tolist())
+        first = cameras.c2w[0]
+        forward = -first[:, 2]
+        middle = torch.from_numpy(focus(cameras.c2w.double().numpy()).point).float()
+        ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
+        fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
+        target = first[:, 3] + ahead * forward
+        position = target - distance * ahead * forward
+        return Home(triple(position.tolist()), triple(target.tolist()), up, float(fov), scale)
+
+
+def history_of(folder: Path) -> tuple[tuple[int, float], ...]:
+    """PSNR by step that a run folder's metrics.jsonl has; empty where there is none."""
+    points = []
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if entry.get("train/psnr") is not None:
+                points.append((int(entry["step"]), float(entry["train/psnr"])))
+    return tuple(points)
+
+
+def _token(options: ServeOptions) -> str | None:
+    if options.token is not None and options.token != "auto":
+        return options.token
+    needed = options.token == "auto" or options.host not in LOOPBACK
+    return secrets.token_hex(16) if needed else None
+
+
+def _free_port(options: ServeOptions) -> int:
+    """The port to take; viser itself would silently take another."""
+    if options.port == 0:
+        return 0
+    last = min(options.port + (_PORTS_TRIED if options.next_port else 1), 65536)
+    for port in range(options.port, last):
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((options.host, port))
+            except PermissionError:
+                raise UserError(f"port {port} may not be used without privileges; choose --port above 1023") from None
+            except socket.gaierror:
+                raise UserError(f"--host {options.host}: not an address of this machine") from None
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise UserError(f"--host {options.host}: not an address of this machine") from None
+                continue
+            return port
+    raise UserError(_in_use(options.port))
+
+
+def _in_use(port: int) -> str:
+    return f"port {port} is in use; choose another --port, or --next-port to take the next free one"

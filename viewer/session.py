@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One page: its camera and look in, pictures out.
+
+While something changes, each picture is as large as its time allows (neurfield.viewer.resolution). Once nothing has
+changed for REST seconds the picture is painted whole, then again with the rays moved within their pixels, and the mean
+is shown. A picture that is not wanted any more is dropped at its next tile; one that is due within a frame's time is
+finished, since a camera that moves all the time would otherwise never be followed.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.errors import UserError
+from neurfield.viewer.look import Eye, Look
+from neurfield.viewer.pace import Pace
+from neurfield.viewer.resolution import Resolution, fitted
+from neurfield.viewer.stage import Painted, Stage
+from neurfield.viewer.turns import Turns
+
+SLOW = 0.6  # seconds of a whole picture from which each further one is shown, and not only the last
+REST = 0.12  # seconds without change after which the camera counts as resting
+# Where rays pass through their pixels, from its middle: the R2 sequence (Roberts 2018), whose first points are even.
+OFFSETS = ((0.0, 0.0), (-0.245, 0.14), (0.26, -0.29), (0.02, 0.28))
+
+
+class Cancelled(Exception):
+    """The picture is not wanted any more."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of the pictures of a page.
+
+    Attributes:
+        fps: pictures per second lately.
+        size: width and height of the last one.
+        render, send: seconds of the last one.
+        samples_per_ray: of the last view at rest, or None.
+        n_passes: pictures that the shown one is the mean of; 0 while the camera moves.
+        note: of the stage, about the shown picture.
+    """
+
+    fps: float
+    size: tuple[int, int]
+    render: float
+    send: float
+    samples_per_ray: float | None
+    n_passes: int
+    note: str
+
+    @property
+    def rays_per_second(self) -> float:
+        return self.size[0] * self.size[1] / max(self.render, 1e-9)
+
+
+class Session:
+    """Paints for one page in a thread of its own until `close`.
+
+    Args:
+        stage: what is shown.
+        turns: shared by all that computes.
+        pace: shared by all pages.
+        show: takes a picture, whether it is final, and hands it to the page.
+        say: takes what went wrong with a picture; an empty line after one that went well.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        turns: Turns,
+        pace: Pace,
+        show: Callable[[Painted, bool], None],
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._stage, self._turns, self._pace, self._show, self._say = stage, turns, pace, show, say
+        self._resolution = Resolution(pace.seconds_per_frame)
+        self._changed = threading.Condition()
+        self._eye: Eye | None = None
+        self._look = Look()
+        self._version = 0  # grows with every change
+        self._drawn = 0  # version of the last picture
+        self._at = 0.0  # time of the last change
+        self._closed = False
+        self._times: deque[float] = deque(maxlen=30)
+        self._size, self._render_seconds, self._send_seconds = (0, 0), 0.0, 0.0
+        self._samples: float | None = None
+        self._n_passes = 0
+        self._note = ""
+        self._thread = threading.Thread(target=self._run, name="neurfield-viewer-session", daemon=True)
+        self._thread.start()
+
+    @property
+    def look(self) -> Look:
+        return self._look
+
+    @property
+    def eye(self) -> Eye | None:
+        return self._eye
+
+    def see(self, eye: Eye) -> None:
+        """The page's camera is there now."""
+        with self._changed:
+            if eye != self._eye:
+                self._eye = eye
+                self._note_change()
+
+    def change(self, **values: object) -> None:
+        """Changes fields of the look."""
+        with self._changed:
+            look = replace(self._look, **values)  # type: ignore[arg-type]
+            if look != self._look:
+                self._look = look
+                self._note_change()
+
+    def refresh(self) -> None:
+        """What is shown has changed."""
+        with self._changed:
+            self._note_change()
+
+    def close(self) -> None:
+        """Ends the thread; a picture being painted is dropped."""
+        with self._changed:
+            self._closed = True
+            self._note_change()
+        self._thread.join(timeout=10)
+
+    def statistics(self) -> Statistics:
+        now = time.monotonic()
+        recent = [t for t in tuple(self._times) if now - t < 2]
+        fps = (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3) if len(recent) > 1 else 0.0
+        return Statistics(
+            fps, self._size, self._render_seconds, self._send_seconds, self._samples, self._n_passes, self._note
+        )
+
+    def _note_change(self) -> None:
+        self._version += 1
+        self._at = time.monotonic()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or (self._eye and self._version != self._drawn))
+                if self._closed:
+                    return
+                eye, look, version = self._eye, self._look, self._version
+            assert eye is not None
+            try:
+                self._attempt(lambda: self._moving(eye, look))  # noqa: B023
+                self._drawn = version
+                if self._rests(version):
+                    self._attempt(lambda: self._resting(eye, look, version))  # noqa: B023
+            except Cancelled:
+                continue
+
+    def _attempt(self, paint: Callable[[], None]) -> None:
+        """Faults of one picture are said on the page and do not end the session."""
+        try:
+            paint()
+        except UserError as error:
+            self._say(str(error))
+        except RuntimeError as error:  # torch's, out of memory among them
+            self._say(f"this picture failed: {' '.join(str(error).split())[:200]}")
+
+    def _rests(self, version: int) -> bool:
+        """Waits until nothing has changed for REST; False as soon as something does."""
+        with self._changed:
+            while self._version == version:
+                left = self._at + REST - time.monotonic()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+        return False
+
+    def _moving(self, eye: Eye, look: Look) -> None:
+        full = fitted(eye.width, eye.height, look.longest)
+        self._resolution.seconds = self._pace.seconds_per_frame
+        width, height = self._resolution.size(*full)
+        self._wait(self._pace.delay())
+        start = time.perf_counter()
+        with self._turns:
+            taken = time.perf_counter()
+            painted = self._stage.paint(
+                eye.camera(width, height), replace(look, with_depth=False), self._keep_if_open, False
+            )
+        self._n_passes = 0
+        self._send(painted, False, start)
+        # what waiting for a turn costs is not the size's fault
+        seconds = time.perf_counter() - taken
+        self._pace.spent(seconds)
+        self._resolution.observe(width, height, seconds)
+
+    def _resting(self, eye: Eye, look: Look, version: int) -> None:
+        """Whole pictures while nothing changes, and new ones while the field is being trained."""
+
+        def step(part: float) -> None:
+            if self._version != version:
+                raise Cancelled
+            self._turns.pass_on()
+
+        while True:
+            width, height = fitted(eye.width, eye.height, look.longest)
+            camera, total, cost = eye.camera(width, height), None, 0.0
+            # a field that learns has changed before its picture is smooth
+            if self._stage.is_slow(look):
+                with self._turns:
+                    draft = self._stage.paint(camera, look, step, False)
+                self._send(draft, False, time.perf_counter())
+            n_passes = 1 if self._pace.is_training() else len(OFFSETS)
+            for i, offset in enumerate(OFFSETS[:n_passes]):
+                start = time.perf_counter()
+                with self._turns:
+                    painted = self._stage.paint(moved(camera, offset), look, step, True)
+                    if i == 0:
+                        self._samples = self._stage.samples_per_ray(camera)
+                seconds = time.perf_counter() - start
+                cost += seconds
+                total = painted.image if total is None else total + painted.image
+                self._n_passes = i + 1
+                if i in (0, n_passes - 1) or seconds > SLOW:
+                    self._send(replace(painted, image=total / (i + 1)), True, start)
+            if not self._pace.is_training():
+                return
+            with self._changed:
+                if self._changed.wait_for(lambda: self._version != version, self._pace.rest(cost)):
+                    return
+
+    def _keep_if_open(self, part: float) -> None:
+        if self._closed:
+            raise Cancelled
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, seconds)
+
+    def _send(self, painted: Painted, is_final: bool, start: float) -> None:
+        self._render_seconds = time.perf_counter() - start
+        self._note = painted.note
+        self._say("")
+        sending = time.perf_counter()
+        self._show(painted, is_final)
+        self._send_seconds = time.perf_counter() - sending
+        height, width = painted.image.shape[:2]
+        self._size = (width, height)
+        self._times.append(time.monotonic())
+
+
+def moved(camera: Cameras, offset: tuple[float, float]) -> Cameras:
+    """The camera whose rays pass `offset` pixels beside the middles of its pixels."""
+    shift: Tensor = torch.tensor([[0.0, 0.0, *offset]])
+    return replace(camera, intrinsics=camera.intrinsics + shift)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a viewer shows: something that can be painted from a camera. One kind of field, one stage.
+
+A further kind takes one module with a class like Stage and one line in neurfield.viewer.stages.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.viewer.look import Look
+
+Step = Callable[[float], None]  # called with the part done; what it raises ends the painting
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture.
+
+    Attributes:
+        image: sRGB float32 `[h, w, 3]`.
+        depth: along the optical axis, world units, `[h, w]`; None where the look asks for none.
+        note: for the page, or empty.
+    """
+
+    image: Tensor
+    depth: Tensor | None = None
+    note: str = ""
+
+
+class Stage(Protocol):
+    """What the sessions of a viewer ask of a field. Called by one thread at a time."""
+
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """Names of the ways to draw it, with what they show; the first is what a page begins with."""
+
+    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+        """A picture of the size of `camera`, a batch of one; a final one may take longer."""
+
+    def is_slow(self, look: Look) -> bool:
+        """Whether a final picture with this look takes much longer than one that is not final."""
+
+    def samples_per_ray(self, camera: Cameras) -> float | None:
+        """Mean cost of the view, or None where that means nothing."""

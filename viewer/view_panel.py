@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the field is drawn, and what the pictures cost."""
+
+import math
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neurfield.rendering.outputs import COLOR_MAPS
+from neurfield.training.memory import readable
+
+if TYPE_CHECKING:
+    from neurfield.viewer.page import Page
+
+MAX_LONGEST = 2048  # of pictures in the page; files may be larger
+
+
+def build(page: "Page") -> None:
+    session, stage = page.session, page.viewer.shown.stage
+    assert session is not None and stage is not None
+    gui = page.client.gui
+    statistics = gui.add_markdown("")
+    mode = gui.add_dropdown("Show", tuple(stage.modes), initial_value=session.look.mode, hint=_text(stage.modes))
+    colors = gui.add_dropdown("Colours", tuple(COLOR_MAPS), initial_value="warm", visible=False)
+    own_range = gui.add_checkbox("Fixed range", False, visible=False, hint="Otherwise each picture uses all colours.")
+    near = gui.add_number("Nearest", 0.0, min=0.0, step=0.01, visible=False)
+    far = gui.add_number("Farthest", 10.0, min=0.0, step=0.01, visible=False)
+    own_background = gui.add_checkbox("Own background", False, hint="Otherwise the one it was trained with.")
+    background = gui.add_rgb("Background", (255, 255, 255), visible=False)
+    fov = gui.add_slider("Field of view", 10.0, 120.0, 0.5, round(math.degrees(page.client.camera.fov) * 2) / 2)
+    longest = gui.add_slider("Largest picture", 128, MAX_LONGEST, 64, session.look.longest, hint="Pixels, longer side.")
+    link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with this camera.")
+
+    def draw() -> None:
+        for handle in (colors, own_range):
+            handle.visible = mode.value == "depth"
+        for handle in (near, far):
+            handle.visible = mode.value == "depth" and own_range.value
+        background.visible = own_background.value
+        session.change(
+            mode=mode.value,
+            colors=colors.value,
+            depth_range=(near.value, max(far.value, near.value + 1e-3)) if own_range.value else None,
+            background=tuple(c / 255 for c in background.value) if own_background.value else None,
+            longest=min(max(int(longest.value), 16), MAX_LONGEST),
+        )
+
+    for handle in (mode, colors, own_range, near, far, own_background, background, longest):
+        handle.on_update(page.guarded(draw))
+
+    def set_fov() -> None:
+        page.client.camera.fov = math.radians(fov.value)
+
+    fov.on_update(page.guarded(set_fov))
+
+    def show_link() -> None:
+        page.tell("This view", f"{link_to(page)}")
+
+    link.on_click(page.guarded(show_link))
+    for i, name in enumerate(stage.modes):
+
+        def choose(name: str = name) -> None:
+            mode.value = name  # viser calls draw
+
+        page.actions[f"mode {i + 1}"] = choose
+
+    def tick() -> None:
+        now = session.statistics()
+        text = f"{now.size[0]} × {now.size[1]}, "
+        text += f"{now.n_passes} rays per pixel" if now.n_passes else f"{now.fps:.0f} pictures/s"
+        text += f"  \nrender {now.render * 1e3:.0f} ms, send {now.send * 1e3:.0f} ms, "
+        text += f"{now.rays_per_second / 1e6:.2f} M rays/s"
+        if now.samples_per_ray is not None:
+            text += f"  \n{now.samples_per_ray:.1f} samples per ray"
+        text += f", {readable(_memory())} in use"
+        text += f"  \n{now.note}" if now.note else ""
+        if statistics.content != text:
+            statistics.content = text
+
+    page.on_tick.append(tick)
+
+
+def build_history(page: "Page") -> None:
+    """The curve of a training that is over, below the other panels."""
+    history = page.viewer.shown.history
+    if len(history) > 1:
+        with page.client.gui.add_folder("Training", expand_by_default=False):
+            plot_psnr(page, history)
+
+
+def plot_psnr(page: "Page", history: tuple[tuple[int, float], ...]) -> object:
+    """A curve of the training's PSNR; returns viser's handle."""
+    steps, psnr = (np.array(column, np.float64) for column in zip(*history, strict=True))
+    return page.client.gui.add_uplot(
+        (steps, psnr),
+        ({"label": "step"}, {"label": "PSNR, dB", "stroke": "#f58220", "width": 2}),
+        scales={"x": {"time": False}},
+        title="training PSNR, dB",
+        aspect=1.9,
+        legend={"show": False},
+        axes=({"stroke": "#888"}, {"stroke": "#888"}),
+    )
+
+
+def link_to(page: "Page") -> str:
+    """A link that opens the viewer with the camera of this page."""
+    camera = page.client.camera
+
+    def numbers(values: object) -> str:
+        return ",".join(f"{float(v):.5g}" for v in values)  # type: ignore[attr-defined]
+
+    return page.viewer.link(
+        initialCameraPosition=numbers(camera.position),
+        initialCameraLookAt=numbers(camera.look_at),
+        initialCameraUp=numbers(camera.up_direction),
+        initialCameraFov=f"{camera.fov:.5g}",
+    )
+
+
+def _memory() -> int:
+    """Bytes of this process that are in memory; where the system does not say, the most there ever were."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _text(modes: object) -> str:
+    return "\n".join(f"{name}: {text}" for name, text in modes.items())  # type: ignore[attr-defined]

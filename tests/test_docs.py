@@ -16,7 +16,7 @@ from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.training.method import presets
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TABLES = {
     "rendering.md": (OUTPUTS, DEPTH_KINDS, DEPTH_WRITERS, SUFFIXES, WRITERS),
     "training.md": (presets(), [name.upper() for name in METRICS]),

@@ -18,7 +18,7 @@ from neurfield.training.method import presets
 from neurfield.training.signal_method import signal_presets
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TABLES = {
     "rendering.md": (OUTPUTS, DEPTH_KINDS, DEPTH_WRITERS, SUFFIXES, WRITERS),
     "signals.md": (signal_presets(), KINDS),

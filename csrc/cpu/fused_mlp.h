@@ -28,10 +28,10 @@ struct MlpShape {
   Activation activation, output_activation;
   bool has_bias;
   double input_padding;
-  double first_omega = 1;         // of the first hidden layer
-  ActivationArguments arguments;  // of the hidden layers; the output activation has ones
-  int64_t n_modulation = 0;       // numbers per sample: none, 2 for all layers, or 2 for each of them
-  bool normalizes = false;        // z, before it is modulated
+  double first_omega = 1;              // of the first hidden layer
+  ActivationArguments arguments = {};  // of the hidden layers; the output activation has ones
+  int64_t n_modulation = 0;            // numbers per sample: none, 2 for all layers, or 2 for each of them
+  bool normalizes = false;             // z, before it is modulated
 
   ActivationArguments arguments_of(int64_t layer) const {
     return {layer == 0 ? first_omega : arguments.omega, arguments.scale};

@@ -95,6 +95,8 @@ class RadianceField(RadianceModule):
         n_color_inputs = n_geo_features + self.direction_encoding.n_output_dims
         self.color_network = _create(networks, color_network, n_color_inputs, 3)
         self.table_precision, self.network_precision = table_precision, network_precision
+        _check_modulation("density_network", density_network, self.density_network, ("Position",))
+        _check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
 
     @staticmethod
     def from_config(config: FieldConfig, aabb: Sequence[float]) -> "RadianceField":
@@ -131,14 +133,36 @@ class RadianceField(RadianceModule):
         Returns:
             sigma `[n]` per unit of unit space, features `[n, n_geo_features]`.
         """
-        features = self.density_network(self.encoding((x - self.low) * self.inverse_size))
+        position = (x - self.low) * self.inverse_size
+        features = _evaluate(self.density_network, self.encoding(position), position, None)
         return ops.trunc_exp(features[:, 0]), features
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` and rgb `[n, 3]` of positions seen along unit `directions` `[n, 3]`."""
         sigma, features = self.density(x)
         encoded = self.direction_encoding((directions + 1) / 2)  # tiny-cuda-nn takes 0 ... 1
-        return sigma, self.color_network(torch.cat([features, encoded], dim=1))
+        position = (x - self.low) * self.inverse_size
+        return sigma, _evaluate(self.color_network, torch.cat([features, encoded], dim=1), position, directions)
+
+
+def _evaluate(network: Any, features: Tensor, position: Tensor, directions: Tensor | None) -> Tensor:
+    """A network with what its modulation, if it has one, reads: positions in the unit cube, or directions."""
+    modulation = getattr(network, "modulation", None)
+    if modulation is None:
+        return network(features)
+    return network(features, position if modulation.config.coordinates == "Position" else directions)
+
+
+def _check_modulation(name: str, block: dict[str, Any], network: Any, kinds: Sequence[str]) -> None:
+    """UserError for a modulation that a radiance field cannot feed: the density is the same from every direction."""
+    modulation = getattr(network, "modulation", None)
+    if modulation is None:
+        return
+    if modulation.config.coordinates not in kinds or modulation.n_coordinates != 3:
+        raise UserError(
+            f"{getattr(block, 'where', name)}: modulation: expected {' or '.join(kinds)} in 3 dimensions, "
+            f"got {modulation.config.coordinates} in {modulation.n_coordinates}"
+        )
 
 
 def with_per_level_scale(encoding: dict[str, Any], max_resolution: float) -> dict[str, Any]:

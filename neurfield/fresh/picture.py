@@ -27,14 +27,16 @@ class _Axes:
     def line(self, xs: Sequence[float], ys: Sequence[float], color: tuple[int, int, int], width: int) -> None:
         self.draw.line([self.at(x, y) for x, y in zip(xs, ys, strict=True)], fill=color, width=width)
 
-    def frame(self, title: str, label: str, ticks: Sequence[float], marks: Sequence[tuple[float, str]]) -> None:
+    def frame(
+        self, title: str, label: str, ticks: Sequence[tuple[float, str]], marks: Sequence[tuple[float, str]]
+    ) -> None:
         corners = [self.at(self.x[i], self.y[j]) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
         self.draw.line(corners, fill=INK)
         self.draw.text((self.left + MARGIN, 16), title, fill=INK)
         self.draw.text((self.left + WIDTH / 2, HEIGHT - 22), label, fill=INK, anchor="mm")
-        for x in ticks:
+        for x, text in ticks:
             px, py = self.at(x, self.y[0])
-            self.draw.text((px, py + 10), f"{x:g}", fill=INK, anchor="mm")
+            self.draw.text((px, py + 10), text, fill=INK, anchor="mm")
         for y, text in marks:
             px, py = self.at(self.x[0], y)
             self.draw.text((px - 6, py), text, fill=INK, anchor="rm")
@@ -66,21 +68,20 @@ def _spectra(canvas: ImageDraw.ImageDraw, choice: Choice) -> None:
     axes.line(bins, log(choice.spectra[choice.index].tolist()), CHOSEN, 2)
     decades = [(float(k), f"1e{k}") for k in range(math.ceil(math.log10(floor)), math.floor(math.log10(top)) + 1)]
     title = f"spectra: signal (red), {choice.key} = {choice.value:g} (green), lowest, middle and highest (grey)"
-    axes.frame(title, "L1 frequency, cycles per side", [1, *range(n // 4, n + 1, max(n // 4, 1))], decades)
+    ticks = [(float(k), str(k)) for k in (1, *range(n // 4, n + 1, max(n // 4, 1)))]
+    axes.frame(title, "L1 frequency, cycles per side", ticks, decades)
 
 
 def _distances(canvas: ImageDraw.ImageDraw, choice: Choice) -> None:
-    values, distances = choice.values, choice.distances
-    low, high = min(values), max(values)
+    distances, last = choice.distances, len(choice.values) - 1
     largest = max(d + e for d, e in zip(distances, choice.errors, strict=True))
-    axes = _Axes(canvas, WIDTH, (low, high if high > low else low + 1), (0, 1.05 * largest))
-    axes.line(values, distances, GREY, 1)
-    for i, (value, distance, error) in enumerate(zip(values, distances, choice.errors, strict=True)):
+    axes = _Axes(canvas, WIDTH, (0, max(last, 1)), (0, 1.05 * largest))
+    axes.line(range(last + 1), distances, GREY, 1)
+    for i, (distance, error) in enumerate(zip(distances, choice.errors, strict=True)):
         color = CHOSEN if i == choice.index else INK
-        axes.line([value, value], [distance - error, distance + error], color, 1)
-        x, y = axes.at(value, distance)
+        axes.line([i, i], [distance - error, distance + error], color, 1)
+        x, y = axes.at(i, distance)
         canvas.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
-    ticks = sorted({low, values[choice.index], high})
-    axes.frame(
-        "distance of the spectra, with standard errors", choice.key, ticks, [(0, "0"), (largest, f"{largest:.3g}")]
-    )
+    ticks = [(float(i), f"{choice.values[i]:g}") for i in sorted({0, choice.index, last})]
+    marks = [(0.0, "0"), (largest, f"{largest:.3g}")]
+    axes.frame("distance of the spectra, with standard errors", choice.key, ticks, marks)

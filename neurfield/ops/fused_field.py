@@ -148,8 +148,6 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str 
             return f"the {name} network has biases"
         if config.arguments != (1, 1, 1):
             return f"the {name} network has an omega or a scale"
-        if config.normalizes:
-            return f"the {name} network is modulated"
         if config.n_neurons > MAX_WIDTH:
             return f"the {name} network is {config.n_neurons} wide, more than {MAX_WIDTH}"
         if not 1 <= config.n_hidden_layers <= MAX_HIDDEN_LAYERS:
@@ -186,6 +184,11 @@ def fused_reason(field: nn.Module) -> str | None:
     for name in ("density_network", "color_network"):
         if not isinstance(configs[name], MLPConfig):
             return f"the {name.replace('_', ' ')} is {type(parts[name]).__name__}, not a fused MLP"
+        if (
+            getattr(parts[name], "modulation", None) is not None
+            or getattr(parts[name], "weight_bits", None) is not None
+        ):
+            return f"the {name.replace('_', ' ')} is modulated or has rounded weights"
     return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"])
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from neurfield import config as configuration
+from neurfield import ops
 from neurfield.config import Block
 from neurfield.errors import UserError
 from neurfield.fields.radiance_field import FieldConfig, RadianceField, with_per_level_scale
 from neurfield.training.method import MethodConfig, load_method, presets
-from tests.cases import uniform
+from tests.cases import uniform, unit_vectors
 
 UNIT = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
 SMALL = FieldConfig(
@@ -71,6 +72,35 @@ def test_an_unknown_key_names_its_place_in_the_file():
     method = configuration.loads(MethodConfig, text, "my.yaml")
     with pytest.raises(UserError, match=r"my.yaml:2: field.encoding: .*'n_levls', did you mean 'n_levels'"):
         RadianceField.from_config(method.field, UNIT)
+
+
+def test_modulated_networks_read_positions_and_directions():
+    density = Block(SMALL.density_network, modulation={"resolution": [4, 4, 4], "init_range": 0.5})
+    color = Block(
+        SMALL.color_network, modulation={"resolution": [10, 5], "coordinates": "Direction", "init_range": 0.5}
+    )
+    config = dataclasses.replace(SMALL, density_network=density, color_network=color)
+    field = RadianceField.from_config(config, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0))
+    assert field.fused() is None and "modulated" in ops.fused_reason(field)
+    x, directions = uniform(20, 3, low=-1), unit_vectors(20)
+    sigma, rgb = field(x, directions)
+    position = (x + 1) / 2
+    features = field.density_network(field.encoding(position), position)
+    assert torch.equal(sigma, ops.trunc_exp(features[:, 0]))
+    encoded = field.direction_encoding((directions + 1) / 2)
+    assert torch.equal(rgb, field.color_network(torch.cat([features, encoded], dim=1), directions))
+    with pytest.raises(UserError, match=r"modulation: expected Position in 3 dimensions, got Direction in 3"):
+        RadianceField.from_config(dataclasses.replace(SMALL, density_network=color), UNIT)
+    flat = Block(SMALL.color_network, modulation={"resolution": [4, 4]})
+    with pytest.raises(
+        UserError, match=r"modulation: expected Position or Direction in 3 dimensions, got Position in 2"
+    ):
+        RadianceField.from_config(dataclasses.replace(SMALL, color_network=flat), UNIT)
+
+
+def test_rounded_weights_are_not_fused():
+    config = dataclasses.replace(SMALL, color_network=Block(SMALL.color_network, weight_bits=8))
+    assert "rounded weights" in ops.fused_reason(RadianceField.from_config(config, UNIT))
 
 
 def test_a_resolution_below_the_base_is_refused():

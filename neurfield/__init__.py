@@ -21,6 +21,7 @@ _PUBLIC = {
     "LoadOptions": "neurfield.data.options",
     "MachineError": "neurfield.errors",
     "RadianceField": "neurfield.fields.radiance_field",
+    "RadianceTask": "neurfield.training.radiance_task",
     "Run": "neurfield.run",
     "Scene": "neurfield.data.scene",
     "Trainer": "neurfield.training.trainer",

@@ -226,10 +226,10 @@ class _Reader:
         if origin in (types.UnionType, typing.Union):
             return self.optional(arguments, node, path)
         if origin is typing.Literal:
-            if not isinstance(node, yaml.ScalarNode) or node.value not in arguments:
-                close = nearest(str(node.value), arguments)
-                self.fail(node, path, f"one of {', '.join(arguments)}{close}")
-            return node.value
+            names = {str(argument): argument for argument in arguments}
+            if not isinstance(node, yaml.ScalarNode) or node.value not in names:
+                self.fail(node, path, f"one of {', '.join(names)}{nearest(str(node.value), names)}")
+            return names[node.value]
         if origin is tuple:
             if not isinstance(node, yaml.SequenceNode):
                 self.fail(node, path, "a list")

@@ -23,6 +23,7 @@ from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
+from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
@@ -53,7 +54,9 @@ class Run:
         self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
         options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.render_step_scale)
         background = BACKGROUNDS[config.method.background]
-        self.renderer = Renderer(field, grid, views.normalization, options, background)
+        self.renderer = Renderer(
+            field, grid, views.normalization, options, background, config.method.sampler.rays_per_pixel
+        )
         self._scene = scene
 
     @property
@@ -189,14 +192,15 @@ def train(
         )
         if output_dir is not None:
             folder = new_run(Path(output_dir), scene.name, config.method.name)
-    trainer, path = Trainer(scene, config, start, report), None
+    task = RadianceTask(scene, config)
+    trainer, path = Trainer(task, config, start, report), None
     if folder is None:
         trainer.train(on_step)
     else:
         session = Session(trainer, views, folder, resumed.path if resumed else None)
         session.train(on_step)
         path = session.save()
-    return from_trainer(trainer, views, path, scene)
+    return from_task(task, trainer, views, path, scene)
 
 
 def _method(method: str | MethodConfig, overrides: tuple[str, ...]) -> MethodConfig:
@@ -215,13 +219,16 @@ def check_measurable(name: str, cameras: Cameras) -> None:
         )
 
 
-def from_trainer(trainer: Trainer, views: ViewSet, path: Path | None = None, scene: Scene | None = None) -> Run:
-    """The run that a trainer has made, sharing its grid; with an average, the field is a copy that holds it.
+def from_task(
+    task: RadianceTask, trainer: Trainer, views: ViewSet, path: Path | None = None, scene: Scene | None = None
+) -> Run:
+    """The run of a task that `trainer` has trained, sharing its grid; with an average, the field is a copy that holds
+    it.
 
     `scene` has the images to evaluate with; None: they are read when they are needed.
     """
-    field = trainer.field
+    field = task.field
     if trainer.ema:
-        field = RadianceField.from_config(trainer.config.method.field, views.normalization.aabb)
-        field.load_state_dict(trainer.field.state_dict() | trainer.ema.tensors())
-    return Run(trainer.config, views, field, trainer.grid, trainer.step, path, scene)
+        field = RadianceField.from_config(task.config.method.field, views.normalization.aabb)
+        field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
+    return Run(task.config, views, field, task.grid, trainer.step, path, scene)

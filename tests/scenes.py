@@ -11,6 +11,9 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization, Scene
+from neurfield.training.method import RunConfig
+from neurfield.training.radiance_task import RadianceTask
+from neurfield.training.trainer import Trainer
 
 RADIUS = 0.8
 
@@ -87,3 +90,8 @@ def write_transforms(scene: Scene, folder: Path) -> Path:
     content = {**lens, **splits, "scale": norm.scale, "offset": norm.offset, "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(content))
     return folder
+
+
+def radiance_trainer(scene: Scene, config: RunConfig, **options: object) -> Trainer:
+    """A trainer of a radiance field of `scene`."""
+    return Trainer(RadianceTask(scene, config), config, **options)

@@ -98,10 +98,11 @@ static void bind_training(nb::module_& m) {
          Array<float, 3> dL_dencoding, Array<int64_t, 1> slot_counts, Array<float, 1> dL_ddensity,
          Array<float, 1> dL_dcolor, Array<float, 2> slot_gradients, Scratch scratch, std::optional<Array<float, 2>> rgb,
          std::optional<Array<float, 1>> depth, std::optional<Array<float, 1>> acc) {
+        const int rays_per_pixel = target.shape(0) ? static_cast<int>(origins.shape(0) / target.shape(0)) : 1;
         const cpu::FusedReport r = cpu::fused_gradients(
             field_of(sizes, scales, table, density, color), march_of(bitfield, coarse, march, jitter),
             {origins.data(), directions.data(), static_cast<int64_t>(origins.shape(0))},
-            {target.data(), background.data()}, {loss[0], loss[1], loss[2], loss[3]}, samples_per_ray,
+            {target.data(), background.data(), rays_per_pixel}, {loss[0], loss[1], loss[2], loss[3]}, samples_per_ray,
             samples_of(positions, dL_dencoding, slot_counts), dL_ddensity.data(), dL_dcolor.data(),
             {rgb ? rgb->data() : nullptr, data_or_null(depth), data_or_null(acc)}, slot_gradients.data(),
             bytes(scratch), scratch.shape(1));

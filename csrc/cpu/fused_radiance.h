@@ -61,20 +61,25 @@ struct FusedRays {
 
 // ---- training ----
 
-// Loss: with d the difference of a ray's colour over its background to its target, the sum over rays and channels of
+// Loss: with d the difference of a pixel's colour over its background to its target, the sum over pixels and channels
+// of
 //   L2 (huber_delta = inf): d^2;   Huber: d^2 up to |d| = delta, then delta (2 |d| - delta)
 // times loss_scale, plus per ray entropy_scale * (-O ln O) and distortion_scale * distortion (math/composite.h).
 struct FusedLoss {
   float huber_delta, loss_scale, entropy_scale, distortion_scale;
 };
 
+// The colour of a pixel is the mean of the `n_rays` consecutive rays that it has.
 struct FusedTargets {
-  const float* rgb;         // [n, 3], over the background
-  const float* background;  // [n, 3]
+  const float* rgb;         // [n / n_rays, 3], over the background
+  const float* background;  // [n / n_rays, 3]
+  int n_rays;               // per pixel, at most kMaxRaysPerPixel
 };
+constexpr int kMaxRaysPerPixel = 64;
 
 // Samples kept for the update of the table lie in kFusedSlots ranges of `capacity / kFusedSlots` rows each; a slot is a
-// run of rays, its rays are handled in order by one thread. Rays that find their slot full are dropped and counted.
+// run of pixels, their rays are handled in order by one thread. Pixels that find their slot full are dropped, their
+// rays counted.
 constexpr int kFusedSlots = 16;
 
 struct FusedSamples {
@@ -90,7 +95,7 @@ struct FusedRayOutputs {  // per ray, each may be null
 
 struct FusedReport {
   double loss;
-  double squared_error;  // sum over rays and channels of d^2
+  double squared_error;  // sum over pixels and channels of d^2
   int64_t n_rays_used;   // not dropped
   int64_t n_samples;     // kept: in front of or at the first opaque one
   int64_t n_evaluated;   // density evaluations, with those behind a surface

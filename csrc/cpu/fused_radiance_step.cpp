@@ -15,7 +15,10 @@ struct SlotRange {
   int64_t begin, end;
 };
 
-SlotRange slot_range(int64_t slot, int64_t n) { return {n * slot / kFusedSlots, n * (slot + 1) / kFusedSlots}; }
+// Rays of a slot's pixels.
+SlotRange slot_range(int64_t slot, int64_t n_pixels, int64_t rays_per_pixel) {
+  return {n_pixels * slot / kFusedSlots * rays_per_pixel, n_pixels * (slot + 1) / kFusedSlots * rays_per_pixel};
+}
 
 // Sum over slots of every gradient, in the order of slots; slot 0's block receives it. Returns 0 when all are finite.
 float add_slots(float* blocks, int64_t size) {
@@ -83,7 +86,7 @@ FusedReport fused_gradients(const FusedField& field, const FusedMarch& march, co
       TrainTile<decltype(a)> tile(packed, march, arena);
       float* gradients = slot_gradients + slot * gradient_size;
       std::fill_n(gradients, gradient_size, 0.0f);
-      const SlotRange range = slot_range(slot, rays.n);
+      const SlotRange range = slot_range(slot, rays.n / targets.n_rays, targets.n_rays);
       samples.slot_counts[slot] = tile.run(rays, range.begin, range.end, targets, loss, samples_per_ray, samples,
                                            slot * rows_per_slot, rows_per_slot, outputs, gradients, slots[slot]);
     });

@@ -50,12 +50,14 @@ template <typename A>
 int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, const FusedTargets& targets,
                           const FusedLoss& loss, float samples_per_ray, const FusedSamples& samples, int64_t first_row,
                           int64_t max_rows, const FusedRayOutputs& outputs, float* gradients, SlotSums& sums) {
+  const int per_pixel = targets.n_rays;
   int64_t used = 0;
   double expected = std::max(0.25, double(samples_per_ray));
   while (begin < end) {
     const auto wanted = static_cast<int64_t>(kTargetRows / expected);
-    const int n = static_cast<int>(std::min({std::max<int64_t>(wanted, 1), int64_t(kMaxChunkRays), end - begin}));
-    if (!forward(rays, begin, n, expected, max_rows - used)) break;  // the slot is full
+    const int64_t some = std::min({std::max<int64_t>(wanted, per_pixel), int64_t(kMaxChunkRays), end - begin});
+    const int n = static_cast<int>(some / per_pixel * per_pixel);
+    if (!forward(rays, begin, n, per_pixel, expected, max_rows - used)) break;  // the slot is full
     shade(rays, begin);
     order_samples();
     composite(begin, targets, loss, outputs, sums);
@@ -66,7 +68,7 @@ int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, con
     expected = std::max(0.25, double(tile_.n_rows) / tile_.n_rays);
   }
   for (int64_t i = begin; i < end; ++i) {  // dropped
-    if (outputs.rgb) std::copy_n(targets.background + 3 * i, 3, outputs.rgb + 3 * i);
+    if (outputs.rgb) std::copy_n(targets.background + 3 * (i / per_pixel), 3, outputs.rgb + 3 * i);
     if (outputs.depth) outputs.depth[i] = 0;
     if (outputs.acc) outputs.acc[i] = 0;
   }
@@ -75,9 +77,11 @@ int64_t TrainTile<A>::run(const FusedRays& rays, int64_t begin, int64_t end, con
   return used;
 }
 
-// Marches rays [begin, begin + n) to their ends, or as many of the first ones as fit; false when not one does.
+// Marches rays [begin, begin + n) to their ends, or those of as many of the first pixels as fit; false when not one
+// does.
 template <typename A>
-bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, double samples_per_ray, int64_t max_rows) {
+bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, int rays_per_pixel, double samples_per_ray,
+                           int64_t max_rows) {
   const int64_t limit = std::min(tile_.capacity, max_rows);
   const int shortest = std::clamp(static_cast<int>(samples_per_ray / kRoundsPerRay), kShortestRound, kLongestRound);
   tile_.begin(rays, begin, n);
@@ -87,8 +91,8 @@ bool TrainTile<A>::forward(const FusedRays& rays, int64_t begin, int n, double s
     if (space >= 1) {
       tile_.advance(static_cast<int>(std::min<int64_t>(most, space)));
       tile_.retire([](int32_t, float, float) { return true; });
-    } else if (tile_.n_rays > 1) {
-      tile_.truncate(tile_.n_rays / 2);  // the others come back in the next chunk
+    } else if (const int half = tile_.n_rays / (2 * rays_per_pixel) * rays_per_pixel; half > 0) {
+      tile_.truncate(half);  // the others come back in the next chunk
     } else {
       return false;
     }
@@ -123,56 +127,84 @@ void TrainTile<A>::order_samples() {
 
 namespace {
 
-RayLoss ray_loss(const CompositeForward<float>& ray, const float* target, const float* background,
-                 const FusedLoss& loss, SlotSums& sums) {
+// Derivatives by the sum of the colours and of the opacities of a pixel's rays, over whose mean the loss is.
+RayLoss pixel_loss(const float* composited, float acc, const FusedTargets& targets, int64_t pixel,
+                   const FusedLoss& loss, SlotSums& sums) {
+  const float *target = targets.rgb + 3 * pixel, *background = targets.background + 3 * pixel;
+  const float share = 1.0f / static_cast<float>(targets.n_rays);
   RayLoss g{};
-  const float composited[3] = {ray.r, ray.g, ray.b};
   float total = 0, squared = 0;
   for (int c = 0; c < 3; ++c) {
-    const float d = composited[c] + (1.0f - ray.acc) * background[c] - target[c];
+    const float d = share * composited[c] + (1.0f - share * acc) * background[c] - target[c];
     const float size = std::fabs(d), delta = loss.huber_delta;
     total += size <= delta ? d * d : delta * (2.0f * size - delta);
     squared += d * d;
-    g.dL_drgb[c] = 2.0f * loss.loss_scale * (size <= delta ? d : std::copysign(delta, d));
+    g.dL_drgb[c] = 2.0f * loss.loss_scale * (size <= delta ? d : std::copysign(delta, d)) * share;
     g.dL_dacc -= g.dL_drgb[c] * background[c];
   }
   sums.loss += double(loss.loss_scale) * total;
   sums.squared_error += squared;
-  if (loss.entropy_scale > 0) {
-    const float acc = clamp(ray.acc, kEntropyFloor, 1.0f), log_acc = std::log(acc);
-    sums.loss -= double(loss.entropy_scale) * acc * log_acc;
-    if (acc == ray.acc) g.dL_dacc -= loss.entropy_scale * (log_acc + 1.0f);
-  }
   return g;
+}
+
+// Adds the entropy of a ray's opacity; returns its derivative.
+float entropy_loss(float opacity, const FusedLoss& loss, SlotSums& sums) {
+  if (!(loss.entropy_scale > 0)) return 0.0f;
+  const float acc = clamp(opacity, kEntropyFloor, 1.0f), log_acc = std::log(acc);
+  sums.loss -= double(loss.entropy_scale) * acc * log_acc;
+  return acc == opacity ? -loss.entropy_scale * (log_acc + 1.0f) : 0.0f;
+}
+
+void write_ray(int64_t i, const CompositeForward<float>& ray, const float* background, const FusedRayOutputs& outputs) {
+  if (outputs.rgb) {
+    float* rgb = outputs.rgb + 3 * i;
+    rgb[0] = ray.r + (1.0f - ray.acc) * background[0];
+    rgb[1] = ray.g + (1.0f - ray.acc) * background[1];
+    rgb[2] = ray.b + (1.0f - ray.acc) * background[2];
+  }
+  if (outputs.depth) outputs.depth[i] = ray.depth;
+  if (outputs.acc) outputs.acc[i] = ray.acc;
 }
 
 }  // namespace
 
 template <typename A>
+CompositeForward<float> TrainTile<A>::composite_ray(int r, float distortion_scale,
+                                                    DistortionForward<float>* distortion) const {
+  CompositeForward<float> ray;
+  for (const int32_t* p = order_ + first_[r]; p < order_ + first_[r + 1]; ++p) {
+    const float *c = rgb_ + *p * 4, t = tile_.t_starts[*p], dt = tile_.t_ends[*p] - t;
+    const float weight = ray.add(tile_.alpha[*p], c[0], c[1], c[2], t);
+    if (distortion_scale > 0) distortion->add(weight, 0.5f * (t + tile_.t_ends[*p]), dt);
+  }
+  return ray;
+}
+
+template <typename A>
 void TrainTile<A>::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
                              const FusedRayOutputs& outputs, SlotSums& sums) {
-  for (int r = 0; r < tile_.n_rays; ++r) {
-    const int64_t i = begin + r;
-    const int32_t *rows = order_ + first_[r], *rows_end = order_ + first_[r + 1];
-    CompositeForward<float> ray;
-    DistortionForward<float> distortion;
-    for (const int32_t* p = rows; p < rows_end; ++p) {
-      const float *c = rgb_ + *p * 4, t = tile_.t_starts[*p], dt = tile_.t_ends[*p] - t;
-      const float weight = ray.add(tile_.alpha[*p], c[0], c[1], c[2], t);
-      if (loss.distortion_scale > 0) distortion.add(weight, 0.5f * (t + tile_.t_ends[*p]), dt);
+  CompositeForward<float> rays[kMaxRaysPerPixel];
+  DistortionForward<float> distortions[kMaxRaysPerPixel];
+  for (int first = 0; first < tile_.n_rays; first += targets.n_rays) {
+    const int64_t pixel = (begin + first) / targets.n_rays;
+    float rgb[3] = {}, acc = 0;
+    for (int k = 0; k < targets.n_rays; ++k) {
+      distortions[k] = {};
+      rays[k] = composite_ray(first + k, loss.distortion_scale, &distortions[k]);
+      rgb[0] += rays[k].r;
+      rgb[1] += rays[k].g;
+      rgb[2] += rays[k].b;
+      acc += rays[k].acc;
     }
-    const float* background = targets.background + 3 * i;
-    const RayLoss g = ray_loss(ray, targets.rgb + 3 * i, background, loss, sums);
-    sums.loss += double(loss.distortion_scale) * distortion.value;
-    if (outputs.rgb) {
-      float* rgb = outputs.rgb + 3 * i;
-      rgb[0] = ray.r + (1.0f - ray.acc) * background[0];
-      rgb[1] = ray.g + (1.0f - ray.acc) * background[1];
-      rgb[2] = ray.b + (1.0f - ray.acc) * background[2];
+    const RayLoss shared = pixel_loss(rgb, acc, targets, pixel, loss, sums);
+    for (int k = 0; k < targets.n_rays; ++k) {
+      const int r = first + k;
+      RayLoss g = shared;
+      g.dL_dacc += entropy_loss(rays[k].acc, loss, sums);
+      sums.loss += double(loss.distortion_scale) * distortions[k].value;
+      write_ray(begin + r, rays[k], targets.background + 3 * pixel, outputs);
+      composite_backward(rays[k], distortions[k], g, loss.distortion_scale, order_ + first_[r], order_ + first_[r + 1]);
     }
-    if (outputs.depth) outputs.depth[i] = ray.depth;
-    if (outputs.acc) outputs.acc[i] = ray.acc;
-    composite_backward(ray, distortion, g, loss.distortion_scale, rows, rows_end);
   }
 }
 

@@ -15,7 +15,7 @@ struct SlotSums {
   float not_finite = 0;  // 0 while every gradient was finite, else NaN
 };
 
-// Derivatives of the loss of one ray.
+// Derivatives of the loss by what one ray gives.
 struct RayLoss {
   float dL_drgb[3];  // by the composited colour
   float dL_dacc;     // by the opacity, with the part that comes through the background
@@ -33,11 +33,13 @@ class TrainTile {
               const FusedRayOutputs& outputs, float* gradients, SlotSums& sums);
 
  private:
-  bool forward(const FusedRays& rays, int64_t begin, int n, double samples_per_ray, int64_t max_rows);
+  bool forward(const FusedRays& rays, int64_t begin, int n, int rays_per_pixel, double samples_per_ray,
+               int64_t max_rows);
   void shade(const FusedRays& rays, int64_t begin);
   void order_samples();
   void composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss, const FusedRayOutputs& outputs,
                  SlotSums& sums);
+  CompositeForward<float> composite_ray(int r, float distortion_scale, DistortionForward<float>* distortion) const;
   void composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
                           const RayLoss& g, float distortion_scale, const int32_t* rows, const int32_t* rows_end);
   void backward(const FusedSamples& samples, int64_t first_row, float* gradients, SlotSums& sums);

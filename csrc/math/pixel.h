@@ -63,8 +63,9 @@ struct SamplePixels {
   PixelBlocks blocks;
   CameraViews<float> cameras;
   uint64_t stream;
-  float* origins;     // [n, 3]
-  float* directions;  // [n, 3]
+  int64_t side;       // a pixel has side x side rays, in the middles of as many equal parts, row by row
+  float* origins;     // [n * side * side, 3]
+  float* directions;  // [n * side * side, 3]
   float* targets;     // [n, 4] RGB and straight alpha, 0 ... 1 for uint8 images
   int32_t* picks;     // [n, 3] view, x, y
 
@@ -119,8 +120,14 @@ struct SamplePixels {
   }
 
   NF_HD void write(int64_t i, const PixelPick& chosen) const {
-    camera_ray(cameras, chosen.view, static_cast<float>(chosen.x) + 0.5f, static_cast<float>(chosen.y) + 0.5f,
-               origins + 3 * i, directions + 3 * i);
+    const float spacing = 1.0f / static_cast<float>(side);
+    for (int64_t k = 0; k < side * side; ++k) {
+      const float x = (static_cast<float>(k % side) + 0.5f) * spacing,
+                  y = (static_cast<float>(k / side) + 0.5f) * spacing;
+      const int64_t ray = 3 * (i * side * side + k);
+      camera_ray(cameras, chosen.view, static_cast<float>(chosen.x) + x, static_cast<float>(chosen.y) + y,
+                 origins + ray, directions + ray);
+    }
     const Value* value = values_of(chosen);
     const bool is_grey = images.n_channels < 3, has_alpha = images.n_channels % 2 == 0;
     float* target = targets + 4 * i;

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -39,6 +39,8 @@ class RenderOptions:
     """What to show; a video has them side by side."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
+    rays_per_pixel: Literal[1, 4, 9, 16] | None = None
+    """Rays whose mean is a pixel (default: as the run was trained); fewer are faster, more are smoother."""
     elevation: float | None = None
     """Degrees of the orbit above the horizon (default: the median of the training views)."""
     fps: float | None = None
@@ -68,6 +70,8 @@ def run(options: RenderOptions) -> int:
     views, notes = choose_views(trained, options)
     for note in notes:
         print(note)
+    if options.rays_per_pixel is not None:
+        trained.renderer.rays_per_pixel = options.rays_per_pixel
     with Progress("render") as progress:
         export_views(
             trained, options.output, views.cameras, options.outputs, views.names, views.fps, options.depth_format,

@@ -16,12 +16,13 @@ from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
-from neurfield.run import check_measurable, from_trainer
+from neurfield.run import check_measurable, from_task
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
 from neurfield.training.memory_plan import plan_training
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
+from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.schedule import process_age
@@ -92,16 +93,17 @@ def run(options: TrainOptions) -> int:
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
     _say(describe(plan_training(train, test, config.method)))
-    trainer = Trainer(decode(train), config, start, report=_say)
+    task = RadianceTask(decode(train), config)
+    trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
-    _train(trainer, session, options, test)
+    _train(task, trainer, session, views, options, test)
     _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
     if trainer.interrupted:
         _say("interrupted; continue with --resume")
         return 1
     if test:
-        _evaluate(trainer, session, views, options.eval_split, test)
+        _evaluate(task, trainer, session, views, options.eval_split, test)
     return 0
 
 
@@ -153,7 +155,9 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
     return test
 
 
-def _train(trainer: Trainer, session: Session, options: TrainOptions, test: Manifest | None) -> None:
+def _train(
+    task: RadianceTask, trainer: Trainer, session: Session, views: ViewSet, options: TrainOptions, test: Manifest | None
+) -> None:
     eval_due = options.seconds_per_eval
     eval_scene: Scene | None = None
 
@@ -164,7 +168,7 @@ def _train(trainer: Trainer, session: Session, options: TrainOptions, test: Mani
         if test and eval_due is not None and options.seconds_per_eval and report.seconds >= eval_due:
             pause = time.monotonic()
             eval_scene = eval_scene or decode(test)
-            result = evaluate(from_trainer(trainer, session.views).renderer, eval_scene, options.eval_split)
+            result = evaluate(from_task(task, trainer, views).renderer, eval_scene, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
             _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
@@ -195,10 +199,12 @@ class _Rates:
         return self._text
 
 
-def _evaluate(trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest) -> None:
+def _evaluate(
+    task: RadianceTask, trainer: Trainer, session: Session, views: ViewSet, split: str, test: Manifest
+) -> None:
     scene = decode(test)
     with Progress(f"measure {split}") as progress:
-        renderer = from_trainer(trainer, views).renderer
+        renderer = from_task(task, trainer, views).renderer
         result = evaluate(renderer, scene, split, lambda i, n, _: progress.update(i / n))
     session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
     _say(f"{split}: {_summary(result)}")

@@ -24,6 +24,7 @@ from neurfield._native import lib
 from neurfield.ops._common import check_tensor, native_threads
 from neurfield.ops.fused_field import FusedField, FusedMarch, mark_half_copy_current
 from neurfield.ops.occupancy import check_occupancy
+from neurfield.ops.pixel import MAX_RAYS_PER_PIXEL
 
 N_SLOTS: int = lib.fused_slots
 
@@ -144,7 +145,7 @@ def _(table, density_params, color_params, positions, sizes, scales):
 
 @dataclass(frozen=True)
 class FusedLoss:
-    """Mean over rays and channels of the colour loss, plus weighted means over rays of the regularisers.
+    """Mean over pixels and channels of the colour loss, plus weighted means over rays of the regularisers.
 
     `huber_alpha` None is L2; see neurfield.losses for the formulas.
     """
@@ -153,17 +154,17 @@ class FusedLoss:
     opacity_entropy: float = 0.0
     distortion: float = 0.0
 
-    def values(self, n_rays: int) -> list[float]:
+    def values(self, n_pixels: int, n_rays: int) -> list[float]:
         delta = math.inf if self.huber_alpha is None else self.huber_alpha
         n = max(n_rays, 1)
-        return [delta, 1 / (3 * n), self.opacity_entropy / n, self.distortion / n]
+        return [delta, 1 / (3 * max(n_pixels, 1)), self.opacity_entropy / n, self.distortion / n]
 
 
 class FusedReport(NamedTuple):
     """What a step saw; all of it is known before any parameter changes."""
 
     loss: float
-    squared_error: float  # mean over rays and channels
+    squared_error: float  # mean over pixels and channels
     n_rays_used: int
     n_rays_dropped: int  # found no room in the workspace: count as rays without loss
     n_samples: int  # that a gradient was formed for
@@ -234,8 +235,9 @@ def fused_gradients(
 
     Args:
         origins, directions: float32 `[n_rays, 3]` in unit space, unit directions.
-        target: `[n_rays, 3]`, colour over the background.
-        background: `[n_rays, 3]`, colour behind each ray.
+        target: `[n_pixels, 3]`, colour over the background. A pixel is the mean of n_rays / n_pixels consecutive rays,
+            a whole number up to MAX_RAYS_PER_PIXEL.
+        background: `[n_pixels, 3]`, colour behind each pixel.
         samples_per_ray: expected; of the step before, say. Bad guesses cost time, not exactness.
         rays: receives what was rendered, rgb over the background (median_depth is not written).
 
@@ -246,9 +248,14 @@ def fused_gradients(
         TypeError, ValueError: wrong dtype, shape or size.
     """
     _check_rays("fused_gradients", bitfield, coarse, origins, directions)
-    n = origins.shape[0]
-    check_tensor("fused_gradients", "target", target, (n, 3), (torch.float32,), origins.device)
-    check_tensor("fused_gradients", "background", background, (n, 3), (torch.float32,), origins.device)
+    check_tensor("fused_gradients", "target", target, ("n_pixels", 3), (torch.float32,), origins.device)
+    n, n_pixels = origins.shape[0], target.shape[0]
+    check_tensor("fused_gradients", "background", background, (n_pixels, 3), (torch.float32,), origins.device)
+    if n % max(n_pixels, 1) or not n_pixels <= n <= MAX_RAYS_PER_PIXEL * n_pixels:
+        raise ValueError(
+            f"fused_gradients: the number of rays must be 1 ... {MAX_RAYS_PER_PIXEL} times that of the targets, "
+            f"got {n} and {n_pixels}"
+        )
     if march.max_samples > workspace.max_samples:
         raise ValueError(
             f"fused_gradients: the workspace is for at most {workspace.max_samples} samples per ray, "
@@ -258,10 +265,10 @@ def fused_gradients(
     outputs = (rays.rgb, rays.depth, rays.acc) if rays else (None, None, None)
     loss_sum, squared, used, n_samples, n_evaluated, finite = _gradients(
         *field.tensors, origins, directions, bitfield, coarse, target, background, field.sizes, field.scales,
-        march.values, list(march.jitter or ()), loss.values(n), samples_per_ray, w.positions, w.grad_encoding,
+        march.values, list(march.jitter or ()), loss.values(n_pixels, n), samples_per_ray, w.positions, w.grad_encoding,
         w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch(), *outputs,
     ).tolist()  # fmt: skip
-    mean = squared / (3 * max(n, 1))
+    mean = squared / (3 * max(n_pixels, 1))
     return FusedReport(loss_sum, mean, int(used), n - int(used), int(n_samples), int(n_evaluated), bool(finite))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random training pixels with their rays (csrc/math/pixel.h)."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,11 +12,13 @@ from neurfield.ops.camera import CameraTensors
 
 PIXEL_BLOCK = 8  # pixels per side of a block
 MAX_BLOCKS = 2**31 - 1
+MAX_RAYS_PER_PIXEL = 64
 
 
 class SampledPixels(NamedTuple):
     """Attributes:
-    origins, directions: float32 `[n, 3]`, unit directions, in the frame of the cameras.
+    origins, directions: float32 `[n * rays_per_pixel, 3]`, unit directions, in the frame of the cameras; the rays of a
+        pixel one after the other.
     targets: float32 `[n, 4]` RGB and straight alpha; 0 ... 1 for uint8 images, alpha 1 where they have none.
     picks: int32 `[n, 3]` view, x, y of the pixel.
     """
@@ -40,6 +43,7 @@ def sample_pixels(
     step: int,
     masks: Tensor | None = None,
     blocks: Tensor | None = None,
+    rays_per_pixel: int = 1,
 ) -> SampledPixels:
     """Draws pixels uniformly among those that are listed and not masked, and makes their rays.
 
@@ -52,6 +56,8 @@ def sample_pixels(
         seed, step: name the random numbers.
         masks: uint8 `[n_pixels]`, 0 = never draw it, or None. With masks, every listed block needs a valid pixel.
         blocks: int32, the blocks of 8 x 8 pixels to draw from, numbered through all images row by row; None = all.
+        rays_per_pixel: a square number, 1 ... 64: a ray through the middle of each of as many equal parts of the pixel,
+            row by row.
 
     Returns:
         SampledPixels; the same for any number of threads. Not differentiable.
@@ -84,12 +90,26 @@ def sample_pixels(
         n_listed = n_pixels if on_cuda else int(block_counts(sizes).sum())
     if not 0 < n_listed <= MAX_BLOCKS and n > 0:
         raise ValueError(f"sample_pixels: expected 1 ... {MAX_BLOCKS} blocks of pixels to draw from, got {n_listed}")
+    side = rays_per_side("sample_pixels", rays_per_pixel)
     return SampledPixels(
         *_sample(
             values, sizes, cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, n, seed, step, masks,
-            blocks,
+            blocks, side,
         )
     )  # fmt: skip
+
+
+def rays_per_side(op: str, rays_per_pixel: int) -> int:
+    """Root of a number of rays per pixel.
+
+    Raises:
+        ValueError: not a square number from 1 to MAX_RAYS_PER_PIXEL.
+    """
+    side = math.isqrt(max(rays_per_pixel, 0))
+    if side * side != rays_per_pixel or not 1 <= rays_per_pixel <= MAX_RAYS_PER_PIXEL:
+        squares = ", ".join(str(i * i) for i in range(1, math.isqrt(MAX_RAYS_PER_PIXEL) + 1))
+        raise ValueError(f"{op}: rays_per_pixel must be one of {squares}, got {rays_per_pixel}")
+    return side
 
 
 @torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types=DEVICES)
@@ -105,27 +125,29 @@ def _sample(
     step: int,
     masks: Tensor | None,
     blocks: Tensor | None,
+    side: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     lib = native(values)
     counts, areas = block_counts(sizes), sizes.prod(dim=1)
-    outputs = _empty_outputs(c2w, n)
+    outputs = _empty_outputs(c2w, n, side)
     lib.sample_pixels(
         values.contiguous(), None if masks is None else masks.contiguous(), areas.cumsum(0) - areas,
         sizes.contiguous(), counts.cumsum(0) - counts, None if blocks is None else blocks.contiguous(),
-        c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, *outputs,
+        c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, side,
+        *outputs,
     )  # fmt: skip
     return outputs
 
 
 @_sample.register_fake
-def _(values, sizes, c2w, intrinsics, distortion, models, n, seed, step, masks, blocks):
-    return _empty_outputs(c2w, n)
+def _(values, sizes, c2w, intrinsics, distortion, models, n, seed, step, masks, blocks, side):
+    return _empty_outputs(c2w, n, side)
 
 
-def _empty_outputs(c2w: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _empty_outputs(c2w: Tensor, n: int, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
-        c2w.new_empty(n, 3),
-        c2w.new_empty(n, 3),
+        c2w.new_empty(n * side**2, 3),
+        c2w.new_empty(n * side**2, 3),
         c2w.new_empty(n, 4),
         c2w.new_empty(n, 3, dtype=torch.int32),
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
+from neurfield.ops.pixel import rays_per_side
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import Field, MarchOptions, composite_rays, march_rays, render_normals
@@ -35,6 +36,10 @@ class Renderer:
         normalization: world to unit space.
         options: marching; None: those for the box.
         background: colour behind transparent rays, `[3]` sRGB.
+        rays_per_pixel: a square number up to 64; a pixel is the mean of so many rays on a regular grid within it.
+
+    Raises:
+        ValueError: rays_per_pixel is no such number.
     """
 
     def __init__(
@@ -44,10 +49,20 @@ class Renderer:
         normalization: Normalization,
         options: MarchOptions | None = None,
         background: Sequence[float] = BACKGROUNDS["white"],
+        rays_per_pixel: int = 1,
     ):
         self.field, self.grid, self.normalization = field, grid, normalization
         self.options = options or MarchOptions.for_box(normalization.aabb_scale)
         self.background = torch.tensor(background, dtype=torch.float32)
+        self.rays_per_pixel = rays_per_pixel
+
+    @property
+    def rays_per_pixel(self) -> int:
+        return self._side**2
+
+    @rays_per_pixel.setter
+    def rays_per_pixel(self, n: int) -> None:
+        self._side = rays_per_side("Renderer", n)
 
     @torch.no_grad()
     def render(
@@ -77,28 +92,32 @@ class Renderer:
         width, height = camera.sizes[0].tolist()
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
         tile = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
-        rows = max(1, tile // width)
+        rows = max(1, tile // (width * self.rays_per_pixel))
         parts = []
         for top in range(0, height, rows):
-            origins, directions = image_rays(unit, top, min(top + rows, height))
-            parts.append(self.render_rays(origins, directions, outputs))
+            origins, directions = image_rays(unit, top, min(top + rows, height), self._side)
+            parts.append(self.render_rays(origins, directions, outputs, self.rays_per_pixel))
             if progress:
                 progress(min(top + rows, height) / height)
         whole = {name: torch.cat([part[name] for part in parts]) for name in outputs}
         return {name: value.view(height, width, *value.shape[1:]) for name, value in whole.items()}
 
     @torch.no_grad()
-    def render_rays(self, origins: Tensor, directions: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
-        """Outputs of rays `[n, 3]` in unit space with unit directions; see `render` for their meaning."""
+    def render_rays(
+        self, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int = 1
+    ) -> dict[str, Tensor]:
+        """Outputs `[n, ...]` of rays `[n * rays_per_pixel, 3]` in unit space with unit directions, see `render`."""
         result: dict[str, Tensor] = {}
         if set(outputs) - {"normal"}:
-            rgb, depth, acc = self._colors(origins, directions)
+            colors = self._colors(origins, directions)
+            rgb, depth, acc = (_pixel_means(value, rays_per_pixel) for value in colors)
             result["rgb"] = rgb + (1 - acc)[:, None] * self.background
             result["depth"] = torch.where(acc > 0, depth / acc.clamp_min(1e-10), 0) / self.normalization.scale
             result["accumulation"] = acc
         if "normal" in outputs:
             samples = march_rays(self.grid, origins, directions, self.options)
-            result["normal"] = render_normals(self.field, samples, origins, directions, self.options)
+            normals = render_normals(self.field, samples, origins, directions, self.options)
+            result["normal"] = _pixel_means(normals, rays_per_pixel)
         return {name: result[name] for name in outputs}
 
     def _fused(self) -> ops.FusedField | None:
@@ -116,9 +135,19 @@ class Renderer:
         return result.rgb, result.depth, result.acc
 
 
-def image_rays(camera: Cameras, top: int, bottom: int) -> tuple[Tensor, Tensor]:
-    """Rays through the pixel centres of rows `top` to `bottom` of a single view, row by row."""
-    width = int(camera.sizes[0, 0])
-    y, x = torch.meshgrid(torch.arange(top, bottom) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+def _pixel_means(values: Tensor, rays_per_pixel: int) -> Tensor:
+    """Means over the consecutive rays of each pixel."""
+    return values if rays_per_pixel == 1 else values.unflatten(0, (-1, rays_per_pixel)).mean(1)
+
+
+def image_rays(camera: Cameras, top: int, bottom: int, side: int = 1) -> tuple[Tensor, Tensor]:
+    """Rays of the pixels of rows `top` to `bottom` of a single view, row by row.
+
+    A pixel has `side`^2 rays, through the middles of as many equal parts of it, row by row.
+    """
+    width, within = int(camera.sizes[0, 0]), (torch.arange(side) + 0.5) / side
+    rows, columns = torch.arange(top, bottom), torch.arange(width)
+    y = (rows[:, None, None, None] + within[:, None]).expand(-1, width, -1, side)
+    x = (columns[:, None, None] + within).expand(len(rows), -1, side, -1)
     pixel_xy = torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)
     return ops.camera_rays(camera, torch.zeros(pixel_xy.shape[0], dtype=torch.int64), pixel_xy)

@@ -69,16 +69,17 @@ class PixelSampler:
         if len(seen):
             self.blocks = seen
 
-    def sample(self, n: int, step: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, n: int, step: int, seed: int = 0, rays_per_pixel: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Draws `n` pixels; the same for equal `step` and `seed`, whatever the number of threads.
 
         Returns:
-            `origins [n, 3]`, unit `directions [n, 3]`, `targets [n, 4]` RGB and straight alpha (1 where the image has
-            none), all float32.
+            `origins`, unit `directions` `[n * rays_per_pixel, 3]`, the rays of a pixel one after the other, and
+            `targets [n, 4]` RGB and straight alpha (1 where the image has none), all float32.
         """
         drawn = ops.sample_pixels(
-            self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks
-        )
+            self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks,
+            rays_per_pixel=rays_per_pixel,
+        )  # fmt: skip
         return drawn.origins, drawn.directions, drawn.targets
 
 

@@ -7,7 +7,7 @@ Presets are the files of scenes/methods (installed as neurfield.scenes.methods);
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import neurfield
 from neurfield import config
@@ -31,13 +31,17 @@ class SamplerConfig:
 
     `step_scale` and `render_step_scale` lengthen the marching step sqrt(3)/1024 of training and of rendering: training
     gains more from many rays than from fine ones, whose samples are at random places. A training ray ends where less
-    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. `hull` starts the occupancy grid from the
+    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. A pixel is the mean of `rays_per_pixel`
+    rays on a regular grid within it, as a camera's pixel is of an area; in training it has one ray in its
+    middle until `rays_per_pixel_start` of the budget. `hull` starts the occupancy grid from the
     alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
     first 16); `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0
     render_step_scale: Annotated[float, Range(0.25, 16)] = 1.0
+    rays_per_pixel: Literal[1, 4, 9, 16] = 1
+    rays_per_pixel_start: Fraction = 0.0
     hull: bool = True
     update_interval: Count = 16
     stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4
@@ -68,21 +72,27 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """One step and the length of a run.
+class LoopConfig:
+    """What the training loop itself needs to know.
 
-    `n_samples` is the sample count that the number of rays per step aims at. `default_seconds` and
-    `default_iterations` are the budget on a CPU and on a GPU when the user names none. `ema_decay` 0 keeps no average;
-    otherwise an average is updated every `ema_interval` steps and used for everything but training.
+    `n_samples` is the number of samples of a step. `default_seconds` and `default_iterations` are the budget on a CPU
+    and on a GPU when the user names none. `ema_decay` 0 keeps no average; otherwise an average is updated every
+    `ema_interval` steps and used for everything but training.
     """
 
     n_samples: Annotated[int, Range(256, 1 << 22)] = 1 << 18
-    max_rays: Annotated[int, Range(64, 1 << 20)] = 1 << 16
-    background: Literal["random", "white", "black"] = "random"
     ema_decay: Annotated[float, Range(0, 0.9999)] = 0.0
     ema_interval: Count = 16
     default_seconds: Positive = 60.0
     default_iterations: Count = 20000
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LoopConfig):
+    """A step on rays: their number follows the `n_samples` that they need."""
+
+    max_rays: Annotated[int, Range(64, 1 << 20)] = 1 << 16
+    background: Literal["random", "white", "black"] = "random"
 
 
 @dataclass(frozen=True)
@@ -123,20 +133,39 @@ def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:
     return config.override(config.load(MethodConfig, path), overrides)
 
 
+class TrainedMethod(Protocol):
+    """What the training loop reads of a method."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+
+    @property
+    def training(self) -> "LoopConfig": ...
+
+
 @dataclass(frozen=True)
-class RunConfig:
-    """All that decides a run's result beside the data's content; saved as config.yaml and in every checkpoint."""
+class BaseRunConfig:
+    """All that decides a run's result beside the data's content; saved as config.yaml and in every checkpoint.
+
+    What kind of field it is comes with a subclass, which adds `method`.
+    """
 
     data: str = ""
-    load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
     experiment_name: str = "unnamed"
-    method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
     max_seconds: NonNegative | None = None
     max_num_iterations: Annotated[int, Range(0)] | None = None
     seed: int = 42
     device: Literal["cpu", "cuda"] = "cpu"
     seconds_per_save: Positive = 30.0
     keep_checkpoints: Count = 2
+
+    if TYPE_CHECKING:
+
+        @property
+        def method(self) -> TrainedMethod: ...
 
     @property
     def budget(self) -> Budget:
@@ -147,3 +176,17 @@ class RunConfig:
                 return Budget(max_num_iterations=training.default_iterations)
             return Budget(max_seconds=training.default_seconds)
         return Budget(self.max_seconds, self.max_num_iterations)
+
+    def with_budget(self, max_seconds: float | None, max_num_iterations: int | None) -> Self:
+        """The same with a new budget, if one is given."""
+        if max_seconds is None and max_num_iterations is None:
+            return self
+        return dataclasses.replace(self, max_seconds=max_seconds, max_num_iterations=max_num_iterations)
+
+
+@dataclass(frozen=True)
+class RunConfig(BaseRunConfig):
+    """A radiance field of a scene."""
+
+    load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
+    method: MethodConfig = dataclasses.field(default_factory=MethodConfig)

@@ -31,9 +31,7 @@ class Resumed:
 
     def with_budget(self, max_seconds: float | None, max_num_iterations: int | None) -> RunConfig:
         """The configuration of the run, with the new budget if one is given."""
-        if max_seconds is None and max_num_iterations is None:
-            return self.config
-        return dataclasses.replace(self.config, max_seconds=max_seconds, max_num_iterations=max_num_iterations)
+        return self.config.with_budget(max_seconds, max_num_iterations)
 
     def check_request(self, seed: int | None, load: LoadOptions) -> None:
         """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""

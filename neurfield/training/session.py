@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -45,15 +45,31 @@ class ViewSet:
             raise UserError(f"{self.name}: no views in split {split!r} (there are {there or 'none'})")
         return self.splits[split]
 
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_FIELDS}
 
-def pack(trainer: Trainer, views: ViewSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def header(self) -> dict[str, Any]:
+        return {
+            "scene": {"name": self.name, "splits": self.splits, "paths": self.paths},
+            "normalization": asdict(self.normalization),
+        }
+
+
+class Subject(Protocol):
+    """What a run is about, as far as its checkpoints tell: enough to use the field without the data."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def header(self) -> dict[str, Any]: ...
+
+
+def pack(trainer: Trainer, subject: Subject) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a checkpoint."""
-    tensors = trainer.tensors() | {f"cameras.{name}": getattr(views.cameras, name) for name in _CAMERA_FIELDS}
+    tensors = trainer.tensors() | subject.tensors()
     header = {
         "config": configuration.to_dict(trainer.config),
         "counters": trainer.counters(),
-        "scene": {"name": views.name, "splits": views.splits, "paths": views.paths},
-        "normalization": asdict(views.normalization),
+        **subject.header(),
     }
     return tensors, header
 
@@ -71,7 +87,7 @@ class Session:
 
     Args:
         trainer: fresh, or about to be continued from `resume_from`.
-        views: all views of the scene, for the checkpoint.
+        subject: what the checkpoints tell of the data, e.g. the ViewSet of a scene.
         folder: created now, unless `resume_from` is a checkpoint in it.
         resume_from: checkpoint to continue from; newer ones in the folder are set aside.
 
@@ -80,15 +96,14 @@ class Session:
         MachineError: nothing can be written.
     """
 
-    def __init__(self, trainer: Trainer, views: ViewSet, folder: RunFolder, resume_from: Path | None = None):
-        self.trainer, self.views, self.folder = trainer, views, folder
+    def __init__(self, trainer: Trainer, subject: Subject, folder: RunFolder, resume_from: Path | None = None):
+        self.trainer, self.subject, self.folder = trainer, subject, folder
         if resume_from is None:
             folder.create()
         else:
             tensors, header = checkpoint.load(resume_from)
-            trainer.load(
-                {name: value for name, value in tensors.items() if not name.startswith("cameras.")}, header["counters"]
-            )
+            told = subject.tensors().keys()
+            trainer.load({name: value for name, value in tensors.items() if name not in told}, header["counters"])
             folder.set_aside_after(resume_from)
         with folder.removed_on_failure():
             with atomic_write(folder.config_path) as file:
@@ -121,10 +136,11 @@ class Session:
             "train/loss": report.loss,
             "train/psnr": report.psnr,
             "learning_rate": report.learning_rate,
-            "rays": report.n_rays,
             "samples": report.n_samples,
             "seconds": report.seconds,
         }
+        if report.n_rays:
+            scalars["rays"] = report.n_rays
         self._log.write(report.step, scalars)
 
     def write_metrics(self, scalars: dict[str, float]) -> None:
@@ -136,7 +152,7 @@ class Session:
         trainer = self.trainer
         path = self.folder.checkpoint_path(trainer.step)
         if trainer.step != self._saved_step:
-            tensors, header = pack(trainer, self.views)
+            tensors, header = pack(trainer, self.subject)
             assert_finite(tensors, trainer.step)
             checkpoint.save(path, tensors, header)
             trainer.remember()

@@ -14,11 +14,15 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.guard import non_finite
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.task import StepResult
 
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays in unit space `[n, 3]`, their target colours and what is behind them `[n, 3]`."""
+    """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
+
+    A pixel is the mean of n_rays / n_pixels consecutive rays.
+    """
 
     origins: Tensor
     directions: Tensor
@@ -29,23 +33,17 @@ class RayBatch:
     def n_rays(self) -> int:
         return self.origins.shape[0]
 
-
-@dataclass(frozen=True)
-class StepResult:
-    """Loss as optimised, mean squared error of the colours, and how many rays and samples took part."""
-
-    loss: float
-    squared_error: float
-    n_rays: int
-    n_samples: int
+    @property
+    def n_pixels(self) -> int:
+        return self.target.shape[0]
 
 
-StepFn = Callable[[RayBatch, float, int], StepResult]
+RayStepFn = Callable[[RayBatch, float, int], StepResult]
 
 
 def make_step(
     field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
-) -> StepFn:
+) -> RayStepFn:
     """The fastest step that supports field and loss."""
     fused, loss = field.fused(), _fused_loss(method)
     if fused is not None and loss is not None:
@@ -61,7 +59,7 @@ def make_density(field: RadianceField) -> Callable[[Tensor], Tensor]:
 
 def composed_step(
     field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
-) -> StepFn:
+) -> RayStepFn:
     """A step that runs op by op under autograd; a loss that is not finite changes nothing.
 
     Regularisers are weighted means over the rays.
@@ -72,7 +70,8 @@ def composed_step(
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         samples = march_rays(grid, batch.origins, batch.directions, options, jitter=(seed, number))
         rays = composite_rays(field, samples, batch.origins, batch.directions, options)
-        rgb = rays.rgb + (1 - rays.acc)[:, None] * batch.background
+        rgb, acc = (x.view(batch.n_pixels, -1, x[0].numel()).mean(1) for x in (rays.rgb, rays.acc))
+        rgb = rgb + (1 - acc) * batch.background
         loss = loss_fn(rgb, batch.target).mean()
         for name, weight in weights.items():
             if weight > 0:
@@ -102,7 +101,7 @@ def fused_step(
     method: MethodConfig,
     seed: int,
     loss: ops.FusedLoss,
-) -> StepFn:
+) -> RayStepFn:
     """A step in native code, tile by tile; a loss or gradient that is not finite changes nothing."""
     # rays are uneven, and their number follows the samples of the step before
     workspace = ops.FusedWorkspace(field, capacity=4 * method.training.n_samples, max_samples=options.max_samples)

@@ -98,7 +98,8 @@ struct Training {
   std::vector<half> copy;
 };
 
-static Training train(const Field& field, const FusedMarch& march, const Rays& rays, int64_t capacity, int n_threads) {
+static Training train(const Field& field, const FusedMarch& march, const Rays& rays, int64_t capacity, int n_threads,
+                      int rays_per_pixel = 1) {
   set_num_threads(n_threads);
   const int64_t n = rays.view.n, n_features = field.view.grid.n_features_per_level;
   Training t;
@@ -115,7 +116,7 @@ static Training train(const Field& field, const FusedMarch& march, const Rays& r
   const int64_t bytes = fused_scratch_bytes(field.view, march);
   AlignedVector<std::byte> scratch(n_threads * bytes, std::byte{0xff});  // NaN as a float
   t.report =
-      fused_gradients(field.view, march, rays.view, {rays.target.data(), rays.background.data()},
+      fused_gradients(field.view, march, rays.view, {rays.target.data(), rays.background.data(), rays_per_pixel},
                       {0.1f, 1.0f / (3 * n), 1e-3f, 1e-3f}, 1, samples, t.dL_ddensity.data(), t.dL_dcolor.data(),
                       {t.rgb.data(), t.depth.data(), t.acc.data()}, slot_gradients.data(), scratch.data(), bytes);
 
@@ -173,6 +174,21 @@ static void test_training(const Case& c, bool bf16_products, const Rays& rays) {
     CHECK(part.acc[i] > 0 || part.rgb[3 * i] == rays.background[3 * i]);
   }
   CHECK(same(part, train(field, march, rays, little, 3)));
+
+  Rays even = rays;  // the same in fours; the last pixel's rays may be left over
+  even.view.n = rays.view.n / 4 * 4;
+  const Training fours = train(field, march, even, little, 1, 4);
+  CHECK(fours.report.is_finite && 0 < fours.report.n_rays_used && fours.report.n_rays_used < even.view.n);
+  CHECK(fours.report.n_rays_used % 4 == 0);
+  for (int64_t i = 0; i < even.view.n; i += 4) {
+    bool is_dropped = true, is_whole = true;
+    for (int64_t k = i; k < i + 4; ++k) {
+      is_dropped &= fours.acc[k] == 0;
+      is_whole &= fours.acc[k] == whole.acc[k];
+    }
+    CHECK(is_dropped || is_whole);
+  }
+  CHECK(same(fours, train(field, march, even, little, 3, 4)));
   CHECK(train(field, march, rays, kFusedSlots, 3).report.n_rays_used < rays.view.n);  // one row per slot
 }
 

@@ -33,6 +33,7 @@ static void test_samples(int n_channels, bool with_masks, bool with_list) {
                                     with_list ? static_cast<int64_t>(listed.size()) : views.n_blocks},
                                    views.cameras(),
                                    5,
+                                   1,
                                    batch.origins.data(),
                                    batch.directions.data(),
                                    batch.targets.data(),

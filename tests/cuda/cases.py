@@ -141,7 +141,8 @@ def pixels(dtype: torch.dtype):
         values = (uniform(n_pixels, 4) * 255).to(dtype)
         masks = (uniform(n_pixels, seed=4) < 0.8).to(torch.uint8)
         blocks = torch.arange(0, 60, 2, dtype=torch.int32)
-        for name, options in (("all", {}), ("some", {"masks": to(masks), "blocks": to(blocks)})):
+        some = {"masks": to(masks), "blocks": to(blocks), "rays_per_pixel": 4}
+        for name, options in (("all", {}), ("some", some)):
             drawn = ops.sample_pixels(to(values), to(sizes), cameras, 1000, 3, 5, **options)
             for field in drawn._fields:
                 yield Result(f"{field} of {name}", getattr(drawn, field))

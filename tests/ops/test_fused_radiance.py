@@ -128,16 +128,21 @@ class Batch:
     coarse: Tensor
     march: FusedMarch
 
+    @property
+    def per_pixel(self) -> int:
+        return self.origins.shape[0] // max(self.target.shape[0], 1)
+
     def select(self, rays: Tensor) -> "Batch":
         parts = {k: getattr(self, k)[rays] for k in ("origins", "directions", "target", "background")}
         return replace(self, **parts)
 
 
-def make_batch(case: Case, n: int | None = None) -> Batch:
-    n = case.n_rays if n is None else n
+def make_batch(case: Case, n: int | None = None, per_pixel: int = 1) -> Batch:
+    n = case.n_rays // per_pixel * per_pixel if n is None else n
     cone = 0.0 if case.n_cascades == 1 else 1 / 256
     march = FusedMarch(case.step_scale, cone, near=0.05, max_samples=512, jitter=(3, 7))
-    return Batch(*make_rays(n), uniform(n, 3, seed=2), uniform(n, 3, seed=3), *make_occupancy(case.n_cascades), march)
+    colors = (uniform(n // per_pixel, 3, seed=seed) for seed in (2, 3))
+    return Batch(*make_rays(n), *colors, *make_occupancy(case.n_cascades), march)
 
 
 @dataclass
@@ -216,10 +221,10 @@ def composed(field: FusedField, batch: Batch, loss: FusedLoss, dtype: torch.dtyp
     rgbs = colors_of(field, features, batch.directions[rays].to(dtype), leaves["color"])
     t_starts, t_ends = samples.t_starts.to(dtype), samples.t_ends.to(dtype)
     out = ops.composite(
-        ops.trunc_exp(features[:, 0]), rgbs, t_starts, t_ends, samples.packed_info, batch.background.to(dtype),
-        m.stop_transmittance,
+        ops.trunc_exp(features[:, 0]), rgbs, t_starts, t_ends, samples.packed_info,
+        batch.background.to(dtype).repeat_interleave(batch.per_pixel, dim=0), m.stop_transmittance,
     )  # fmt: skip
-    d = (out.rgb - batch.target).abs()
+    d = (out.rgb.unflatten(0, (-1, batch.per_pixel)).mean(1) - batch.target).abs()
     alpha = math.inf if loss.huber_alpha is None else loss.huber_alpha
     value = torch.where(d <= alpha, d.square(), 2 * min(alpha, 1e30) * d - min(alpha, 1e30) ** 2).mean()
     acc = out.acc.clamp(1e-6, 1)
@@ -256,7 +261,7 @@ def fused(field: FusedField, batch: Batch, loss: FusedLoss, capacity: int = 1 <<
 FLIPPED_ROUNDINGS = math.sqrt(20 * 8 * 2**-15) * 2**-8
 
 
-def assert_equals_composed_path(case: Case, bf16_products: bool = False) -> None:
+def assert_equals_composed_path(case: Case, bf16_products: bool = False, per_pixel: int = 1) -> None:
     """Both round the same sums in different orders, so the fused path must be as near to float64 as the composed one.
 
     Allowed: four times the composed path's own error, plus what both share by luck: 16 roundings. With products in
@@ -264,7 +269,8 @@ def assert_equals_composed_path(case: Case, bf16_products: bool = False) -> None
     where the transmittance passes the threshold to within a rounding, is worth at most 1e-4 of one ray; the seeds have
     none.
     """
-    field, batch = replace(make_field(case), bf16_products=bf16_products), make_batch(case)
+    field = replace(make_field(case), bf16_products=bf16_products)
+    batch = make_batch(case, per_pixel=per_pixel)
     report, actual = fused(field, batch, case.loss)
     single, exact = composed(field, batch, case.loss), composed(field, batch, case.loss, torch.float64)
     assert report.is_finite and report.n_rays_dropped == 0
@@ -286,6 +292,25 @@ def assert_equals_composed_path(case: Case, bf16_products: bool = False) -> None
 @pytest.mark.parametrize("name", CASES)
 def test_equals_composed_path(name: str) -> None:
     assert_equals_composed_path(CASES[name])
+
+
+@pytest.mark.parametrize("per_pixel", [4, 9])
+def test_equals_composed_path_with_several_rays_per_pixel(per_pixel: int) -> None:
+    """With every part of the loss, those of pixels and those of rays."""
+    case = next(case for case in CASES.values() if case.loss.distortion and case.loss.opacity_entropy)
+    assert_equals_composed_path(case, per_pixel=per_pixel)
+
+
+def test_a_pixel_is_used_whole_or_not_at_all() -> None:
+    case = next(iter(CASES.values()))
+    field, batch = make_field(case), make_batch(case, per_pixel=4)
+    whole, rays = fused(field, batch, case.loss)
+    report, part = fused(field, batch, case.loss, capacity=whole.n_samples // 3)
+    assert 0 < report.n_rays_used < whole.n_rays_used and report.n_rays_used % 4 == 0
+    empty = (part.acc == 0).view(-1, 4)
+    hit = (rays.acc > 0).view(-1, 4)
+    assert (empty.all(1) | torch.equal(part.acc.view(-1, 4)[~empty.all(1)], rays.acc.view(-1, 4)[~empty.all(1)])).all()
+    assert (empty & hit).any()
 
 
 SMALL = Case(
@@ -634,7 +659,7 @@ def test_opcheck() -> None:
     outputs = w.positions, w.grad_encoding, w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch()
     for buffer in (w.positions, w.grad_encoding, w.slot_gradients, w.scratch()):
         buffer.zero_()  # what is not written must compare equal
-    arguments = (*field.tensors, *views, batch.target, batch.background, *sizes, *march, case.loss.values(5), 16.0)
+    arguments = (*field.tensors, *views, batch.target, batch.background, *sizes, *march, case.loss.values(5, 5), 16.0)
     schema = ("test_schema", "test_faketensor")
     opcheck(n.fused_gradients.default, (*arguments, *outputs, None, None, None), test_utils=schema)
     samples = w.positions, w.grad_encoding, w.slot_counts, *sizes

@@ -53,6 +53,27 @@ def test_rays_and_colours_belong_to_the_picked_pixel(n: int) -> None:
     assert torch.equal(drawn.targets, values[pixel_numbers(drawn.picks)] / 255)
 
 
+@pytest.mark.parametrize("per_pixel", [4, 9])
+def test_rays_of_a_pixel_pass_through_equal_parts_of_it(per_pixel: int) -> None:
+    values, c, side = numbered_images(), views(), math.isqrt(per_pixel)
+    one = ops.sample_pixels(values, c.sizes, c, 33, seed=1, step=2)
+    drawn = ops.sample_pixels(values, c.sizes, c, 33, seed=1, step=2, rays_per_pixel=per_pixel)
+    assert torch.equal(drawn.picks, one.picks) and torch.equal(drawn.targets, one.targets)
+    middles = torch.tensor([[(x + 0.5) / side, (y + 0.5) / side] for y in range(side) for x in range(side)])
+    xy = (drawn.picks[:, None, 1:] + middles).view(-1, 2)
+    origins, directions = ops.camera_rays(c, drawn.picks[:, 0].long().repeat_interleave(per_pixel), xy)
+    assert torch.equal(drawn.origins, origins)
+    # (k + 0.5) * (1 / side) and (k + 0.5) / side may differ by half an ulp of a pixel coordinate
+    assert (drawn.directions - directions).abs().max() < 4 * torch.finfo(torch.float32).eps
+
+
+def test_refuses_rays_per_pixel_that_form_no_square() -> None:
+    c = views()
+    for n in (0, 2, 81, -4):
+        with pytest.raises(ValueError, match=rf"rays_per_pixel must be one of 1, 4, 9, .*64, got {n}"):
+            ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, rays_per_pixel=n)
+
+
 @pytest.mark.parametrize("valid", [1.0, 0.5, 0.02])
 @pytest.mark.parametrize("listed", [None, [0, 4, 7, 8]])
 def test_picks_match_reference(valid: float, listed: list[int] | None) -> None:
@@ -145,7 +166,7 @@ def test_deterministic_by_seed_and_step() -> None:
 
 def test_opcheck() -> None:
     c = views()
-    inputs = (numbered_images(), c.sizes, c.c2w, c.intrinsics, c.distortion, c.models, 9, 0, 0, None, None)
+    inputs = (numbered_images(), c.sizes, c.c2w, c.intrinsics, c.distortion, c.models, 9, 0, 0, None, None, 2)
     opcheck(torch.ops.neurfield.sample_pixels.default, inputs)
 
 

@@ -16,7 +16,7 @@ from neurfield.rendering.renderer import OUTPUTS, Renderer, image_rays
 from neurfield.rendering.volume import NORMAL_ERROR, MarchOptions, march_rays, render_normals, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.trainer import Trainer
-from tests.scenes import RADIUS, ball_picture, ball_scene, orbit
+from tests.scenes import RADIUS, ball_picture, ball_scene, orbit, radiance_trainer
 from tests.training.test_trainer import small_config
 
 NORM = Normalization(0.33, (0.5, 0.5, 0.5))
@@ -75,6 +75,21 @@ def test_normals_point_out_of_the_surface(camera, result):
     assert torch.equal(result["normal"][0, 0], torch.zeros(3))
 
 
+def test_a_pixel_of_four_rays_is_the_mean_of_a_picture_of_twice_the_size(camera):
+    fine = Renderer(Ball(), OccupancyGrid(), NORM).render(camera.resized(2), ("rgb", "accumulation", "normal"))
+    four = Renderer(Ball(), OccupancyGrid(), NORM, rays_per_pixel=4)
+    got = four.render(camera, ("rgb", "accumulation", "normal", "depth"))
+    assert four.rays_per_pixel == 4
+    for name, value in fine.items():
+        means = value.view(40, 2, 48, 2, -1).mean(dim=(1, 3)).view(got[name].shape)
+        # the same rays up to the rounding of pixel coordinates, which the ball's steep border magnifies
+        assert (got[name] - means).abs().max() < 1e-3, name
+    border = (got["accumulation"] > 0.1) & (got["accumulation"] < 0.9)
+    assert border.sum() > 20  # partly covered pixels
+    distances = camera.c2w[0, :, 3].norm() - RADIUS
+    assert (got["depth"][border] > distances - 0.01).all()  # of what is hit, not diluted by what is not
+
+
 class Fog(Ball):
     """Thin everywhere: hundreds of samples of a thousandth each decide a pixel."""
 
@@ -84,15 +99,15 @@ class Fog(Ball):
 
 @pytest.fixture(scope="module")
 def small_run() -> Trainer:
-    trainer = Trainer(ball_scene(size=16), small_config(steps=40))
+    trainer = radiance_trainer(ball_scene(size=16), small_config(steps=40))
     trainer.train()
     return trainer
 
 
 @pytest.mark.parametrize("kind", ["ball", "fog", "trained"])
 def test_normals_of_visible_samples_alone_are_those_of_all(camera, small_run, kind):
-    field = {"ball": Ball(), "fog": Fog(), "trained": copy.deepcopy(small_run.field)}[kind]
-    grid, options = small_run.grid if kind == "trained" else OccupancyGrid(), MarchOptions.for_box(1)
+    field = {"ball": Ball(), "fog": Fog(), "trained": copy.deepcopy(small_run.task.field)}[kind]
+    grid, options = small_run.task.grid if kind == "trained" else OccupancyGrid(), MarchOptions.for_box(1)
     rays = image_rays(camera.transformed(NORM.scale, torch.tensor(NORM.offset)), 10, 30)
     samples = march_rays(grid, *rays, options)
     x, _ = sample_positions(samples, *rays)
@@ -124,7 +139,7 @@ def count_gradients(field: nn.Module) -> list[int]:
 
 def test_rays_that_meet_nothing_have_no_normals(small_run):
     ray = torch.tensor([[5.0, 5.0, 5.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-    result = Renderer(small_run.field, small_run.grid, NORM).render_rays(*ray, ("normal",))
+    result = Renderer(small_run.task.field, small_run.task.grid, NORM).render_rays(*ray, ("normal",))
     assert torch.equal(result["normal"], torch.zeros(1, 3))
 
 

@@ -12,9 +12,8 @@ from neurfield.cli.main import main
 from neurfield.training.ema import Ema
 from neurfield.training.evaluation import evaluate
 from neurfield.training.session import ViewSet
-from neurfield.training.trainer import Trainer
 from tests.compare import assert_close
-from tests.scenes import ball_scene, write_synthetic
+from tests.scenes import ball_scene, radiance_trainer, write_synthetic
 from tests.training.test_trainer import SMALL, small_config
 
 AVERAGED = ("training.ema_decay=0.9", "training.ema_interval=1")
@@ -42,15 +41,15 @@ def test_average_is_the_debiased_one(decay):
 
 def test_a_trained_run_is_its_average():
     scene = ball_scene()
-    trainer = Trainer(scene, small_config(*AVERAGED, steps=30))
+    trainer = radiance_trainer(scene, small_config(*AVERAGED, steps=30))
     trainer.train()
-    run = runs.from_trainer(trainer, ViewSet.of_scene(scene), scene=scene)
+    run = runs.from_task(trainer.task, trainer, ViewSet.of_scene(scene), scene=scene)
     for name, value in run.field.named_parameters():
         assert torch.equal(value, trainer.ema.tensors()[name])
-        assert not torch.equal(value, trainer.field.get_parameter(name))
-    raw = evaluate(trainer.renderer, scene, "test")["psnr"]
-    trainer.field.load_state_dict(trainer.field.state_dict() | trainer.ema.tensors())
-    assert run.evaluate("test")["psnr"] == evaluate(trainer.renderer, scene, "test")["psnr"] != raw
+        assert not torch.equal(value, trainer.task.field.get_parameter(name))
+    raw = evaluate(trainer.task.renderer, scene, "test")["psnr"]
+    trainer.task.field.load_state_dict(trainer.task.field.state_dict() | trainer.ema.tensors())
+    assert run.evaluate("test")["psnr"] == evaluate(trainer.task.renderer, scene, "test")["psnr"] != raw
 
 
 def test_evaluations_while_training_use_the_average(tmp_path, capsys):

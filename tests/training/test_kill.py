@@ -14,14 +14,13 @@ import dataclasses, sys
 from pathlib import Path
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
-from neurfield.training.trainer import Trainer
-from tests.scenes import ball_scene
+from tests.scenes import ball_scene, radiance_trainer
 from tests.training.test_trainer import small_config
 
 config = dataclasses.replace(small_config(steps=10**9), seconds_per_save=1e-6)  # saves after every step
 scene, folder = ball_scene(n_train=3, size=16), RunFolder(Path(sys.argv[1]))
 found = folder.checkpoints()
-Session(Trainer(scene, config), ViewSet.of_scene(scene), folder, found[-1] if found else None).train()
+Session(radiance_trainer(scene, config), ViewSet.of_scene(scene), folder, found[-1] if found else None).train()
 """
 
 

@@ -12,8 +12,7 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.rendering.color import over_background
 from neurfield.training.evaluation import evaluate
-from neurfield.training.trainer import Trainer
-from tests.scenes import ball_scene
+from tests.scenes import ball_scene, radiance_trainer
 from tests.training.test_trainer import small_config
 
 
@@ -35,7 +34,7 @@ def spoiled(scene: Scene, masks: list[Tensor | None]) -> Scene:
 
 
 def trained(scene: Scene) -> dict[str, Tensor]:
-    trainer = Trainer(scene, small_config(steps=20))
+    trainer = radiance_trainer(scene, small_config(steps=20))
     trainer.train()
     return trainer.tensors()
 
@@ -54,26 +53,26 @@ def test_training_does_not_see_what_is_ignored(alpha: bool) -> None:
 
 def test_figures_are_of_the_pixels_that_are_kept() -> None:
     scene = ball_scene(4, 2)
-    trainer = Trainer(scene, small_config(steps=5))
+    trainer = radiance_trainer(scene, small_config(steps=5))
     trainer.train()
     masks = half_mask(scene)
     masked = spoiled(dataclasses.replace(scene, masks=masks), masks)
-    result = evaluate(trainer.renderer, masked, "test")
+    result = evaluate(trainer.task.renderer, masked, "test")
     for view, entry in zip(scene.splits["test"], result["per_image"], strict=True):
-        target = over_background(scene.images[view], trainer.renderer.background)
-        picture = trainer.renderer.render(scene.cameras[view])["rgb"].clamp(0, 1)
+        target = over_background(scene.images[view], trainer.task.renderer.background)
+        picture = trainer.task.renderer.render(scene.cameras[view])["rgb"].clamp(0, 1)
         right = slice(picture.shape[1] // 2, None)
         assert entry["psnr"] == pytest.approx(metrics.psnr(picture[:, right], target[:, right]), abs=1e-9)
     assert result["protocol"]["n_masked_views"] == 2
-    assert evaluate(trainer.renderer, scene, "test")["protocol"]["n_masked_views"] == 0
+    assert evaluate(trainer.task.renderer, scene, "test")["protocol"]["n_masked_views"] == 0
 
 
 def test_views_without_a_pixel_left_are_not_measured() -> None:
     scene = ball_scene(4, 2)
-    trainer = Trainer(scene, small_config(steps=1))
+    trainer = radiance_trainer(scene, small_config(steps=1))
     black = torch.zeros(scene.images[0].shape[:2], dtype=torch.uint8)
     one = dataclasses.replace(scene, masks=[None] * 5 + [black])
-    result = evaluate(trainer.renderer, one, "test")
+    result = evaluate(trainer.task.renderer, one, "test")
     assert [entry["view"] for entry in result["per_image"]] == [4] and result["protocol"]["n_views"] == 1
     with pytest.raises(UserError, match="the masks leave no pixel of the test views"):
-        evaluate(trainer.renderer, dataclasses.replace(scene, masks=[black] * 6), "test")
+        evaluate(trainer.task.renderer, dataclasses.replace(scene, masks=[black] * 6), "test")

@@ -8,8 +8,7 @@ import pytest
 from neurfield.data.load import decode, read_manifest
 from neurfield.training.memory import n_bytes
 from neurfield.training.memory_plan import plan_training
-from neurfield.training.trainer import Trainer
-from tests.scenes import ball_scene, write_synthetic
+from tests.scenes import ball_scene, radiance_trainer, write_synthetic
 from tests.training.test_trainer import small_config
 
 
@@ -19,9 +18,9 @@ def test_images_and_state_are_those_of_the_trainer(ema: float, tmp_path: Path) -
     config = small_config(f"training.ema_decay={ema}")
     train, test = manifest.only(("train",)), manifest.only(("test",))
     plan = plan_training(train, test, config.method)
-    trainer = Trainer(decode(train), config)
-    assert plan["images"] == n_bytes([trainer.pixels.values]) == 4 * 24 * 24 * 4
-    assert plan["parameters"] == n_bytes(trainer.field.parameters())
+    trainer = radiance_trainer(decode(train), config)
+    assert plan["images"] == n_bytes([trainer.task.pixels.values]) == 4 * 24 * 24 * 4
+    assert plan["parameters"] == n_bytes(trainer.task.field.parameters())
     assert plan["parameters"] + plan["optimiser and occupancy"] == n_bytes(trainer.tensors().values())
     assert plan["last good state"] == n_bytes(trainer.tensors().values())
     assert plan["images to measure"] >= 2 * 24 * 24 * 4

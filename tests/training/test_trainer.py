@@ -20,7 +20,7 @@ from neurfield.training.method import RunConfig, load_method
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import Trainer
-from tests.scenes import ball_picture, ball_scene
+from tests.scenes import ball_picture, ball_scene, radiance_trainer
 
 SMALL = (
     "field.encoding.n_levels=4",
@@ -44,7 +44,7 @@ def scene():
 
 
 def trained(scene, config: RunConfig) -> Trainer:
-    trainer = Trainer(scene, config)
+    trainer = radiance_trainer(scene, config)
     trainer.train()
     return trainer
 
@@ -80,25 +80,27 @@ def disc(truth, is_ball, background):
 
 def test_learns_the_ball(scene):
     trainer = trained(scene, small_config(steps=150))
-    result = evaluate(trainer.renderer, scene, "test")
+    result = evaluate(trainer.task.renderer, scene, "test")
     # the outline comes for free from the alpha masks; colours in their place do not
     assert result["psnr"] > mean_psnr(scene, disc) + 1
     assert result["protocol"]["n_views"] == 2 and len(result["per_image"]) == 2
 
 
-def test_the_composed_step_learns_like_the_fused(scene, monkeypatch):
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_the_composed_step_learns_like_the_fused(scene, monkeypatch, per_pixel):
     """On the same rays (their number is held at max_rays) the two are one computation up to rounding.
 
-    The first loss, of equal parameters, is a mean of 192 x 3 squares: rounding stays below that many halves of an ulp.
+    The first loss, of equal parameters, is a mean of at most 192 x 3 squares: rounding stays below that many halves of
+    an ulp.
     Later Adam carries roundings on at full size where a gradient is next to 0; the yardstick is another seed.
     """
     # a sample more or less at the end of a ray is worth the transmittance there
     precise = ("field.table_precision=fp32", "field.network_precision=fp32", "sampler.stop_transmittance=1e-4")
-    config = small_config(*precise, "training.max_rays=192", steps=24)
+    config = small_config(*precise, f"sampler.rays_per_pixel={per_pixel}", "training.max_rays=192", steps=24)
 
     def losses(config):
         reports = []
-        Trainer(scene, config).train(reports.append)
+        radiance_trainer(scene, config).train(reports.append)
         assert all(report.n_rays == 192 for report in reports)
         return torch.tensor([report.loss for report in reports])
 
@@ -138,12 +140,12 @@ def test_resume_is_exact(scene, overrides, tmp_path):
     config = small_config(*overrides, steps=24)
     whole = trained(scene, config)
     views, folder = ViewSet.of_scene(scene), RunFolder(tmp_path / "run")
-    half = Trainer(scene, config)
+    half = radiance_trainer(scene, config)
     session = Session(half, views, folder)
     for _ in range(12):
         half.train_step()
     session.save()
-    rest = Trainer(scene, config)
+    rest = radiance_trainer(scene, config)
     resumed = Session(rest, views, folder, folder.checkpoints()[-1])
     assert rest.step == 12
     resumed.train()
@@ -152,7 +154,7 @@ def test_resume_is_exact(scene, overrides, tmp_path):
 
 def test_the_number_of_rays_follows_the_sample_target(scene):
     reports = []
-    trainer = Trainer(scene, small_config(steps=40))
+    trainer = radiance_trainer(scene, small_config(steps=40))
     trainer.train(reports.append)
     assert 0.5 < reports[-1].n_samples / 8192 < 1.5
     assert all(report.n_rays % 64 == 0 for report in reports)
@@ -170,11 +172,11 @@ def test_no_budget_trains_nothing(scene):
 
 def test_a_bad_step_is_left_out_and_reported(scene):
     lines = []
-    trainer = Trainer(scene, small_config(), report=lines.append)
+    trainer = radiance_trainer(scene, small_config(), report=lines.append)
     trainer.train_step()
     before = {name: value.clone() for name, value in trainer.tensors().items()}
-    target = trainer._batch
-    trainer._batch = lambda step: dataclasses.replace(target(step), target=target(step).target * float("nan"))
+    target = trainer.task._batch
+    trainer.task._batch = lambda *a: dataclasses.replace(target(*a), target=target(*a).target * float("nan"))
     trainer.train_step()
     for name, value in trainer.tensors().items():
         if not name.startswith("occupancy."):
@@ -184,7 +186,7 @@ def test_a_bad_step_is_left_out_and_reported(scene):
 
 def test_broken_parameters_are_rolled_back_and_named(scene):
     lines = []
-    trainer = Trainer(scene, small_config(), report=lines.append)
+    trainer = radiance_trainer(scene, small_config(), report=lines.append)
     trainer.train_step()
     trainer.remember()
     good = trainer.tensors()["field.color_network.params"].clone()
@@ -199,7 +201,7 @@ def test_broken_parameters_are_rolled_back_and_named(scene):
 
 
 def test_training_that_stays_broken_ends_with_an_error(scene):
-    trainer = Trainer(scene, small_config())
+    trainer = radiance_trainer(scene, small_config())
     with torch.no_grad():
         trainer.tensors()["field.color_network.params"].fill_(float("nan"))
     with pytest.raises(MachineError, match=r"no finite loss in 8 steps in a row \(not finite: field.color_network"):
@@ -208,7 +210,7 @@ def test_training_that_stays_broken_ends_with_an_error(scene):
 
 
 def test_broken_parameters_never_reach_a_checkpoint(scene, tmp_path):
-    trainer = Trainer(scene, small_config())
+    trainer = radiance_trainer(scene, small_config())
     session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     with torch.no_grad():
         trainer.tensors()["field.encoding.params"][5] = float("inf")
@@ -218,7 +220,7 @@ def test_broken_parameters_never_reach_a_checkpoint(scene, tmp_path):
 
 
 def test_interrupt_finishes_the_step_and_saves(scene, tmp_path):
-    trainer = Trainer(scene, small_config(steps=1000))
+    trainer = radiance_trainer(scene, small_config(steps=1000))
     session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     before = signal.getsignal(signal.SIGINT)
     session.train(lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step == 3 else None)
@@ -228,7 +230,7 @@ def test_interrupt_finishes_the_step_and_saves(scene, tmp_path):
 
 
 def test_a_run_folder_holds_what_is_promised(scene, tmp_path):
-    trainer = Trainer(scene, small_config(steps=3))
+    trainer = radiance_trainer(scene, small_config(steps=3))
     session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     session.train()
     names = {path.name for path in session.folder.path.iterdir()}
@@ -241,15 +243,17 @@ def test_a_run_folder_holds_what_is_promised(scene, tmp_path):
 
 def test_only_the_newest_checkpoints_are_kept(scene, tmp_path):
     config = dataclasses.replace(small_config(steps=4), seconds_per_save=1e-6, keep_checkpoints=2)
-    session = Session(Trainer(scene, config), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session = Session(radiance_trainer(scene, config), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     session.train()
     assert [path.stem for path in session.folder.checkpoints()] == ["step-000000003", "step-000000004"]
 
 
 def test_a_checkpoint_of_another_method_is_refused(scene, tmp_path):
-    session = Session(Trainer(scene, small_config(steps=1)), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session = Session(
+        radiance_trainer(scene, small_config(steps=1)), ViewSet.of_scene(scene), RunFolder(tmp_path / "run")
+    )
     path = session.save()
-    other = Trainer(scene, small_config("field.encoding.n_levels=5"))
+    other = radiance_trainer(scene, small_config("field.encoding.n_levels=5"))
     with pytest.raises(UserError, match="of another method or scene"):
         Session(other, ViewSet.of_scene(scene), session.folder, path)
 
@@ -258,13 +262,13 @@ def test_an_existing_folder_is_not_overwritten(scene, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("keep")
     with pytest.raises(UserError, match="exists already"):
-        Session(Trainer(scene, small_config()), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+        Session(radiance_trainer(scene, small_config()), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
 def test_a_scene_without_training_views_is_refused(scene):
     with pytest.raises(UserError, match="no views in split 'train'"):
-        Trainer(dataclasses.replace(scene, splits={"train": [], "test": [0]}), small_config())
+        radiance_trainer(dataclasses.replace(scene, splits={"train": [], "test": [0]}), small_config())
 
 
 def test_images_without_alpha_train_too():
@@ -272,13 +276,13 @@ def test_images_without_alpha_train_too():
     the variance of the views, which needs the right shape, place and colours."""
     scene = ball_scene(alpha=False)
     trainer = trained(scene, small_config("training.background=black", "background=black", steps=100))
-    assert evaluate(trainer.renderer, scene, "test")["psnr"] > mean_psnr(scene, constant) + 6
+    assert evaluate(trainer.task.renderer, scene, "test")["psnr"] > mean_psnr(scene, constant) + 6
 
 
 def test_cells_that_no_camera_sees_stay_closed() -> None:
     scene = ball_scene(n_train=2, alpha=False)
-    trainer = Trainer(scene, small_config())
-    closed = trainer.grid.density_grid < 0
+    trainer = radiance_trainer(scene, small_config())
+    closed = trainer.task.grid.density_grid < 0
     seen = OccupancyGrid(scene.normalization.aabb_scale)
     seen.close_unseen(scene.unit_cameras("train"))
     assert 0 < closed.float().mean() < 1

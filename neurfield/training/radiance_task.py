@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning a radiance field from posed images.
+
+A step marches a batch of rays through the occupancy grid, composites the field along them and compares with the pixels;
+the fused step does all of that in one native call where it supports the field.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neurfield import ops
+from neurfield.data.scene import Scene
+from neurfield.fields.radiance_field import RadianceField
+from neurfield.rendering.color import BACKGROUNDS, encoded
+from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.volume import MarchOptions
+from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
+from neurfield.sampling.pixels import PixelSampler
+from neurfield.training.method import RunConfig
+from neurfield.training.optimizer import Adam
+from neurfield.training.steps import RayBatch, make_density, make_step
+from neurfield.training.task import StepFn, StepResult
+
+_FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
+_WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty
+_RAY_GRANULE = 64  # ray counts are multiples of it, so that work divides evenly
+
+
+class RadianceTask:
+    """The `train` views of a scene, to be learned by a radiance field.
+
+    Args:
+        scene: images of the training views, at least; they are copied into one buffer.
+        config: what to train and how; see RunConfig.
+
+    Attributes:
+        field, grid, pixels: what is trained, where it is not empty, and what it is trained on.
+        n_rays: rays of the next step.
+        renderer: draws the field as it is.
+
+    Raises:
+        UserError: the scene has no training views, or the method does not fit.
+    """
+
+    def __init__(self, scene: Scene, config: RunConfig):
+        method, norm = config.method, scene.normalization
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.field = RadianceField.from_config(method.field, norm.aabb)
+        sampler = method.sampler
+        march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
+        self._march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
+        self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
+        views = scene.views("train")
+        images = [encoded(scene.images[view]) for view in views]
+        masks = [scene.masks[view] for view in views] if scene.masks else None
+        cameras = scene.unit_cameras("train")
+        self.grid.close_unseen(cameras)
+        if method.sampler.hull and scene.has_alpha:
+            self.grid.carve(cameras, images, masks)
+        self.pixels = PixelSampler(images, cameras, masks)
+        if method.sampler.hull and scene.has_alpha:
+            self.pixels.restrict(self.grid)
+        rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
+        background = BACKGROUNDS[method.background]
+        self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
+        self.n_rays = self._rounded_rays(method.training.n_samples / _FIRST_SAMPLES_PER_RAY)
+
+    def start(self, optimizer: Adam) -> StepFn:
+        method, seed = self.config.method, self.config.seed
+        take_step = make_step(self.field, self.grid, optimizer, self._march, method, seed)
+
+        def step(number: int, learning_rate: float, progress: float) -> StepResult:
+            interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
+            if number > 0 and number % interval == 0:
+                # no more densities than the steps since the last update took samples: large boxes have millions of
+                # cells
+                max_draws = interval * method.training.n_samples
+                self.grid.update(number, make_density(self.field), seed, max_draws)
+            batch = self._batch(number, progress)
+            result = take_step(batch, learning_rate, number)
+            self._adapt_rays(result)
+            return dataclasses.replace(result, n_rays=batch.n_rays)
+
+        return step
+
+    def _batch(self, step: int, progress: float) -> RayBatch:
+        """Rays and targets; the background, the same for target and prediction, teaches the field to be empty there."""
+        method = self.config.method
+        per_pixel = method.sampler.rays_per_pixel if progress >= method.sampler.rays_per_pixel_start else 1
+        n_pixels = max(self.n_rays // per_pixel, 1)
+        origins, directions, rgba = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
+        kind = method.training.background
+        color = None if kind == "random" else torch.tensor(BACKGROUNDS[kind])
+        return RayBatch(origins, directions, *ops.over_background(rgba, color, self.config.seed, step))
+
+    def _adapt_rays(self, result: StepResult) -> None:
+        """The ray count whose samples would have met the target."""
+        wanted = result.n_rays * self.config.method.training.n_samples / max(result.n_samples, 1)
+        self.n_rays = self._rounded_rays(min(wanted, 2.0 * self.n_rays))  # an empty batch says little about the next
+
+    def _rounded_rays(self, n: float) -> int:
+        rounded = math.ceil(n / _RAY_GRANULE) * _RAY_GRANULE
+        return max(min(rounded, self.config.method.training.max_rays), _RAY_GRANULE)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
+
+    def counters(self) -> dict[str, Any]:
+        return {"n_rays": self.n_rays}
+
+    def restore(self, counters: dict[str, Any]) -> None:
+        self.n_rays = counters["n_rays"]
+
+    def refresh(self) -> None:
+        self.grid.load_state_dict(self.grid.state_dict())  # its bit field follows its densities

@@ -24,7 +24,7 @@ def why_not_cuda() -> str | None:
         return f"the kernels, built with CUDA {module.toolkit}, find no device: {reason}"
     major, minor = torch.cuda.get_device_capability()
     if 10 * major + minor < min(architectures(module)):
-        return f"the kernels are built for {cuda_build()}, the device has compute capability {major}.{minor}"
+        return f"the kernels are built for {_targets(module)}, the device has compute capability {major}.{minor}"
     return None
 
 
@@ -33,12 +33,17 @@ def architectures(module: ModuleType) -> list[int]:
     return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split()]
 
 
+def _targets(module: ModuleType) -> str:
+    return f"{', '.join(f'sm_{arch}' for arch in architectures(module))} with CUDA {module.toolkit}"
+
+
 def cuda_build() -> str:
-    """What the CUDA kernels of this installation were built for, in one line."""
+    """What the CUDA kernels of this installation were built for and which devices they see, in one line."""
     module = cuda()
     if module is None:
         return "not built (nvcc was not found, or NEURFIELD_CUDA=0)"
-    return f"{', '.join(f'sm_{arch}' for arch in architectures(module))} with CUDA {module.toolkit}"
+    n_devices, reason = module.devices()
+    return f"{_targets(module)}; devices seen: {n_devices or f'none ({reason})'}"
 
 
 def why_runs_stay_on_the_cpu() -> str:

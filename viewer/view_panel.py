@@ -14,7 +14,7 @@ from neurfield.training.memory import readable
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
 
-_FOV_STEP = 0.5  # degrees
+_FOV_RANGE, _FOV_STEP = (1.0, 170.0), 0.5  # degrees, those that key frames may have
 MAX_LONGEST = 2048  # of pictures in the page; files may be larger
 
 
@@ -30,7 +30,7 @@ def build(page: "Page") -> None:
     far = gui.add_number("Farthest", 10.0, min=0.0, step=0.01, visible=False)
     own_background = gui.add_checkbox("Own background", False, hint="Otherwise the one it was trained with.")
     background = gui.add_rgb("Background", (255, 255, 255), visible=False)
-    fov = gui.add_slider("Field of view", 10.0, 120.0, _FOV_STEP, _shown_fov(page))
+    fov = gui.add_slider("Field of view", *_FOV_RANGE, _FOV_STEP, _shown_fov(page))
     longest = gui.add_slider("Largest picture", 128, MAX_LONGEST, 64, session.look.longest, hint="Pixels, longer side.")
     link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with this camera.")
 
@@ -127,7 +127,7 @@ def link_to(page: "Page") -> str:
 def _shown_fov(page: "Page") -> float:
     """The camera's field of view in degrees, as the slider shows it."""
     degrees = math.degrees(page.client.camera.fov)
-    return min(max(round(degrees / _FOV_STEP) * _FOV_STEP, 10.0), 120.0)
+    return min(max(round(degrees / _FOV_STEP) * _FOV_STEP, _FOV_RANGE[0]), _FOV_RANGE[1])
 
 
 def _memory() -> int:

@@ -24,6 +24,7 @@ _PUBLIC = {
     "RadianceTask": "neurfield.training.radiance_task",
     "Run": "neurfield.run",
     "Scene": "neurfield.data.scene",
+    "SignalRun": "neurfield.signal_run",
     "Trainer": "neurfield.training.trainer",
     "UserError": "neurfield.errors",
     "interpolate": "neurfield.cameras.paths",
@@ -33,6 +34,7 @@ _PUBLIC = {
     "orbit": "neurfield.cameras.paths",
     "read_camera_path": "neurfield.cameras.path_files",
     "train": "neurfield.run",
+    "train_signal": "neurfield.signal_run",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

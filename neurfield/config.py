@@ -2,16 +2,16 @@
 """Configuration: YAML into frozen dataclasses and back, with errors that name file, line, key, value and the way out.
 
 Every component owns a frozen dataclass whose annotations are the schema: `int float bool str`, `Literal[...]`,
-`X | None`, `tuple[X, ...]`, nested dataclasses, and `Block`, a mapping that another registry reads (`otype` and its
-keys). Ranges are written as `Annotated[int, Range(1, 24)]`. Unknown and duplicate keys, wrong types and values out of
-range raise UserError.
+`X | None`, `tuple[X, ...]`, nested dataclasses, one of several of them (`Annotated[A | B, OneOf(...)]`), and `Block`, a
+mapping that another registry reads (`otype` and its keys). Ranges are written as `Annotated[int, Range(1, 24)]`.
+Unknown and duplicate keys, wrong types and values out of range raise UserError.
 """
 
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,14 @@ class Range:
         if self.high == math.inf:
             return f"at least {self.low:g}"
         return f"{self.low:g} ... {self.high:g}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Dataclasses by the `otype` that a mapping gives, `default` where it gives none. Each has a field of that name."""
+
+    classes: Mapping[str, type]
+    default: str
 
 
 class Block(dict[str, Any]):
@@ -222,6 +230,8 @@ class _Reader:
             return self.block(node, path)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin is typing.Annotated:
+            if isinstance(arguments[1], OneOf):
+                return self.one_of(arguments[1], node, path)
             return self.ranged(arguments[0], arguments[1], node, path)
         if origin in (types.UnionType, typing.Union):
             return self.optional(arguments, node, path)
@@ -235,6 +245,13 @@ class _Reader:
                 self.fail(node, path, "a list")
             return tuple(self.value(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(node.value))
         return self.scalar(hint, node, path)
+
+    def one_of(self, choice: OneOf, node: yaml.Node, path: str) -> Any:
+        otypes = [value for key, _, value in self.items(node, path) if key == "otype"]
+        name = str(otypes[0].value) if otypes else choice.default
+        if name not in choice.classes:
+            self.fail(otypes[0], f"{path}.otype", f"one of {', '.join(choice.classes)}{nearest(name, choice.classes)}")
+        return self.dataclass(choice.classes[name], node, path)
 
     def block(self, node: yaml.Node, path: str) -> Block:
         block = Block()

@@ -13,12 +13,13 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
-from neurfield.fields.radiance_field import RadianceField
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.signal_run import SignalRun, is_signal, load_signal_run
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
@@ -45,7 +46,7 @@ class Run:
         self,
         config: RunConfig,
         views: ViewSet,
-        field: RadianceField,
+        field: RadianceModule,
         grid: OccupancyGrid,
         step: int,
         path: Path | None = None,
@@ -107,18 +108,30 @@ class Run:
         return export_mesh(self, path, **options)
 
 
-def load(run: str | Path) -> Run:
-    """A run from its folder (newest checkpoint) or a .safetensors file.
+def load(run: str | Path) -> Run | SignalRun:
+    """A run from its folder (newest checkpoint) or a .safetensors file: of a scene, or of an image or another signal.
 
     Raises:
         UserError: nothing there, truncated, or no checkpoint of this program.
     """
     path = find_checkpoint(Path(run))
+    return load_signal_run(path) if is_signal(checkpoint.load_header(path)) else _load_scene_run(path)
+
+
+def load_scene_run(run: str | Path, what: str) -> Run:
+    """A run of a scene; raises UserError, saying `what` needs one, for others, and as `load` does."""
+    found = load(run)
+    if isinstance(found, SignalRun):
+        raise UserError(f"{run}: a field of the kind {found.config.kind}; {what} needs a radiance field")
+    return found
+
+
+def _load_scene_run(path: Path) -> Run:
     tensors, header = checkpoint.load(path)
     try:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
-        field = RadianceField.from_config(config.method.field, views.normalization.aabb)
+        field = config.method.field.build(views.normalization.aabb)
         grid = OccupancyGrid(views.normalization.aabb_scale)
         # an average, where one was kept, is used for everything but training
         field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
@@ -229,6 +242,6 @@ def from_task(
     """
     field = task.field
     if trainer.ema:
-        field = RadianceField.from_config(task.config.method.field, views.normalization.aabb)
+        field = task.config.method.field.build(views.normalization.aabb)
         field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
     return Run(task.config, views, field, task.grid, trainer.step, path, scene)

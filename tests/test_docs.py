@@ -13,12 +13,15 @@ from neurfield.rendering.outputs import DEPTH_KINDS
 from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.video import SUFFIXES
 from neurfield.rendering.writers import DEPTH_WRITERS
+from neurfield.signal_kinds import KINDS
 from neurfield.training.method import presets
+from neurfield.training.signal_method import signal_presets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 TABLES = {
     "rendering.md": (OUTPUTS, DEPTH_KINDS, DEPTH_WRITERS, SUFFIXES, WRITERS),
+    "signals.md": (signal_presets(), KINDS),
     "training.md": (presets(), [name.upper() for name in METRICS]),
 }
 

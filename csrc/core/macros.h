@@ -9,3 +9,10 @@
 #endif
 
 #define NF_RESTRICT __restrict__
+
+// The namespace of the backend that is being built: csrc/ops declares what each operator's backends define.
+#ifdef NF_CUDA
+#define NF_BACKEND cuda
+#else
+#define NF_BACKEND cpu
+#endif

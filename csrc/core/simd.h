@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/half.h"
 #include "core/macros.h"
@@ -204,6 +205,31 @@ NF_HD void store(half* p, vf v) {
 #else
   for (int i = 0; i < kLanes; ++i) p[i] = to_half(v[i]);
 #endif
+}
+
+namespace detail {
+template <int First, int... L>
+NF_HD vf interleave_from(vf a, vf b, std::integer_sequence<int, L...>) {
+  return __builtin_shufflevector(a, b, (First + L / 2 + L % 2 * kLanes)...);
+}
+template <int First, int... L>
+NF_HD vf every_second(vf low, vf high, std::integer_sequence<int, L...>) {
+  return __builtin_shufflevector(low, high, (First + 2 * L)...);
+}
+}  // namespace detail
+
+// Two vectors as a0 b0 a1 b1 ... in memory, and back.
+NF_HD void store_interleaved(float* p, vf a, vf b) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  store(p, detail::interleave_from<0>(a, b, lanes));
+  store(p + kLanes, detail::interleave_from<kLanes / 2>(a, b, lanes));
+}
+
+NF_HD void load_interleaved(const float* p, vf* a, vf* b) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  const vf low = load(p), high = load(p + kLanes);
+  *a = detail::every_second<0>(low, high, lanes);
+  *b = detail::every_second<1>(low, high, lanes);
 }
 
 // Sum of all lanes by halving: the order is fixed for a given kLanes, and differs between widths.

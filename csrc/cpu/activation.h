@@ -51,6 +51,9 @@ void with_activation(Activation kind, const F& f) {
     NF_CASE(Activation::kSquareplus)
     NF_CASE(Activation::kSoftplus)
     NF_CASE(Activation::kTanh)
+    NF_CASE(Activation::kGaussian)
+    NF_CASE(Activation::kGabor)
+    NF_CASE(Activation::kFiner)
 #undef NF_CASE
   }
 }
@@ -59,28 +62,29 @@ void with_activation(Activation kind, const F& f) {
 
 // out[i] = a(z[i]); in place if out == z.
 template <typename T>
-void apply_activation(Activation kind, const T* z, T* out, int64_t n) {
+void apply_activation(Activation kind, const T* z, T* out, int64_t n, ActivationArguments arguments = {}) {
   if (kind == Activation::kNone && z == out) return;
   detail::with_activation(kind, [&](auto constant) {
     constexpr Activation k = decltype(constant)::value;
     int64_t i = 0;
     if constexpr (sizeof(T) == sizeof(float))
-      for (; i + kLanes <= n; i += kLanes) store(out + i, activation_forward<k>(load(z + i)));
-    for (; i < n; ++i) out[i] = activation_forward<k>(z[i]);
+      for (; i + kLanes <= n; i += kLanes) store(out + i, activation_forward<k>(load(z + i), arguments));
+    for (; i < n; ++i) out[i] = activation_forward<k>(z[i], arguments);
   });
 }
 
 // grad_out[i] = grad[i] a'(stored[i]), `stored` as stores_input(kind) says; in place if grad_out == grad.
 template <typename T>
-void apply_activation_gradient(Activation kind, const T* stored, const T* grad, T* grad_out, int64_t n) {
+void apply_activation_gradient(Activation kind, const T* stored, const T* grad, T* grad_out, int64_t n,
+                               ActivationArguments arguments = {}) {
   if (kind == Activation::kNone && grad == grad_out) return;
   detail::with_activation(kind, [&](auto constant) {
     constexpr Activation k = decltype(constant)::value;
     int64_t i = 0;
     if constexpr (sizeof(T) == sizeof(float))
       for (; i + kLanes <= n; i += kLanes)
-        store(grad_out + i, load(grad + i) * activation_derivative<k>(load(stored + i)));
-    for (; i < n; ++i) grad_out[i] = grad[i] * activation_derivative<k>(stored[i]);
+        store(grad_out + i, load(grad + i) * activation_derivative<k>(load(stored + i), arguments));
+    for (; i < n; ++i) grad_out[i] = grad[i] * activation_derivative<k>(stored[i], arguments);
   });
 }
 

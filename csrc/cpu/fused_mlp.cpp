@@ -6,13 +6,15 @@
 #include "core/parallel.h"
 #include "cpu/activation.h"
 #include "cpu/mlp_tile.h"
+#include "cpu/modulated_rows.h"
 #include "cpu/tile_memory.h"
 
 namespace nf::cpu {
 namespace {
 
-constexpr int64_t kMaxSlots = 64;
-constexpr int64_t kNarrowOutputs = 4;  // up to here gemm_dot beats a padded layer
+constexpr int64_t kMaxSlots = 64, kMinSlots = 8;
+constexpr int64_t kSlotValues = 1 << 23;  // of all slots together, where that leaves kMinSlots
+constexpr int64_t kNarrowOutputs = 4;     // up to here gemm_dot beats a padded layer
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -67,18 +69,27 @@ struct TileBuffers {
   T* b;
   T* output;  // the padded output or the gradient before the output activation
   T* stored;  // activation outputs recomputed from stored inputs
+  T* pre;     // modulated values, before the activation
 
   explicit TileBuffers(const MlpShape& shape) {
     const int64_t widest = std::max({shape.n_neurons, shape.padded_inputs(), shape.padded_outputs()});
     const int64_t one = kTileRows * widest;
     thread_local ThreadMemory memory;
-    T* data = memory.at_least<T>(5 * one);
+    T* data = memory.at_least<T>(6 * one);
     input = data;
     a = data + one;
     b = data + 2 * one;
     output = data + 3 * one;
     stored = data + 4 * one;
+    pre = data + 5 * one;
   }
+};
+
+// One sample tile of the arrays that modulation adds: gamma and beta, and their gradients if they are wanted.
+template <typename T>
+struct TileModulation {
+  const T* values = nullptr;
+  T* gradients = nullptr;
 };
 
 template <typename T>
@@ -112,30 +123,46 @@ class Mlp {
   }
 
   // saved: this tile's part, or null.
-  void forward_tile(const T* x, int64_t rows, T* y, T* saved, const TileBuffers<T>& tile, NextTile next) const {
+  void forward_tile(const T* x, const T* modulation, int64_t rows, T* y, T* saved, const TileBuffers<T>& tile,
+                    NextTile next) const {
     const T* h = input_tile(x, rows, tile.input);
     const int64_t width = shape_.n_neurons;
     for (int64_t l = 0; l < shape_.n_hidden_layers; ++l) {
       T* out = l % 2 ? tile.b : tile.a;
-      hidden_layer(l, h, rows, out, saved ? saved + l * rows * width : nullptr, &next);
+      T* layer_saved = saved ? saved + l * rows * width : nullptr;
+      if (modulation)
+        modulated_layer(l, h, modulation, rows, out, layer_saved, saved ? deviations(saved, l, rows) : nullptr, &next);
+      else
+        hidden_layer(l, h, rows, out, layer_saved, &next);
       h = out;
     }
     output_layer(h, rows, y, saved ? saved + shape_.n_hidden_layers * rows * width : nullptr, tile);
   }
 
-  void backward_tile(const T* x, const T* y, const T* saved, const T* dL_dy, int64_t rows, T* dL_dx, T* dL_dparams,
-                     const TileBuffers<T>& tile, NextTile next_tile) const {
+  void backward_tile(const T* x, const TileModulation<T>& modulation, const T* y, const T* saved, const T* dL_dy,
+                     int64_t rows, T* dL_dx, T* dL_dparams, const TileBuffers<T>& tile, NextTile next_tile) const {
     const int64_t width = shape_.n_neurons, n_hidden = shape_.n_hidden_layers;
     const T* input = input_tile(x, rows, tile.input);
     const T* grad = output_gradient(y, saved + n_hidden * rows * width, dL_dy, rows, tile);
+    if (modulation.gradients) std::fill_n(modulation.gradients, rows * shape_.n_modulation, T(0));
     int64_t ld_grad = shape_.n_output_dims;
     for (int64_t l = n_hidden; l >= 0; --l) {
       const T* stored = l > 0 ? saved + (l - 1) * rows * width : nullptr;
-      if (dL_dparams)
-        weight_gradient(l, grad, ld_grad, l > 0 ? hidden_output(stored, rows, tile) : input, rows, dL_dparams);
+      const T* h = input;
+      if (l > 0 && modulation.values)
+        h = modulated_output(l - 1, stored, modulation.values, rows, tile);
+      else if (l > 0 && dL_dparams)
+        h = hidden_output(l - 1, stored, rows, tile);
+      if (dL_dparams) weight_gradient(l, grad, ld_grad, h, rows, dL_dparams);
       if (l == 0 && !dL_dx) return;
       T* next = grad == tile.a ? tile.b : tile.a;
-      grad = input_gradient(l, grad, ld_grad, rows, stored, next, dL_dx, &next_tile);
+      if (l > 0 && modulation.values) {
+        gradient_product(l, grad, ld_grad, rows, next, NoEpilogue{}, &next_tile);
+        modulated_gradient(l - 1, stored, deviations(saved, l - 1, rows), h, modulation, rows, next, tile);
+        grad = next;
+      } else {
+        grad = input_gradient(l, grad, ld_grad, rows, stored, next, dL_dx, &next_tile);
+      }
       ld_grad = width;
     }
   }
@@ -157,7 +184,7 @@ class Mlp {
     };
     if (shape_.activation == Activation::kReLU) return product_saving(ReluEpilogue{}, saved);
     product_saving(NoEpilogue{}, saved && stores_input(shape_.activation));
-    apply_activation(shape_.activation, out, out, rows * layer.n_out);
+    apply_activation(shape_.activation, out, out, rows * layer.n_out, shape_.arguments_of(l));
     if (saved && !stores_input(shape_.activation)) stream_copy(out, rows * layer.n_out, saved);
   }
 
@@ -186,9 +213,9 @@ class Mlp {
     return tile.output;
   }
 
-  const T* hidden_output(const T* stored, int64_t rows, const TileBuffers<T>& tile) const {
+  const T* hidden_output(int64_t l, const T* stored, int64_t rows, const TileBuffers<T>& tile) const {
     if (!stores_input(shape_.activation)) return stored;
-    apply_activation(shape_.activation, stored, tile.stored, rows * shape_.n_neurons);
+    apply_activation(shape_.activation, stored, tile.stored, rows * shape_.n_neurons, shape_.arguments_of(l));
     return tile.stored;
   }
 
@@ -201,14 +228,58 @@ class Mlp {
       for (int64_t o = 0; o < ld_grad; ++o) sum[o] += grad[i * ld_grad + o];
   }
 
+  // Where forward keeps 1 / deviation of the rows of layer l of this tile.
+  template <typename P>
+  P* deviations(P* saved, int64_t l, int64_t rows) const {
+    if (!shape_.normalizes) return nullptr;
+    return saved + (shape_.saved_per_sample() - shape_.n_hidden_layers + l) * rows;
+  }
+  template <typename P>
+  RowModulation<P> modulation_of(P* tile, int64_t l) const {
+    return {tile ? tile + (shape_.n_modulation > 2 ? 2 * l : 0) : nullptr, shape_.n_modulation};
+  }
+
+  void modulated_layer(int64_t l, const T* h, const T* modulation, int64_t rows, T* out, T* saved, T* inverse,
+                       NextTile* next) const {
+    const Layer layer = layer_of(shape_, l);
+    gemm_rows_prefetching(next, h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, bias(layer), out, rows,
+                          NoEpilogue{});
+    modulate_rows(out, rows, layer.n_out, modulation_of(modulation, l), shape_.normalizes, saved, inverse);
+    apply_activation(shape_.activation, out, out, rows * layer.n_out, shape_.arguments_of(l));
+  }
+
+  // h of layer l in tile.stored, what its activation was applied to in tile.pre.
+  const T* modulated_output(int64_t l, const T* zhat, const T* modulation, int64_t rows,
+                            const TileBuffers<T>& tile) const {
+    modulate_stored_rows(zhat, rows, shape_.n_neurons, modulation_of(modulation, l), tile.pre);
+    apply_activation(shape_.activation, tile.pre, tile.stored, rows * shape_.n_neurons, shape_.arguments_of(l));
+    return tile.stored;
+  }
+
+  // `grad` [rows, n_neurons] from dL/dh to dL/dz of layer l, after modulated_output.
+  void modulated_gradient(int64_t l, const T* zhat, const T* inverse, const T* h, const TileModulation<T>& modulation,
+                          int64_t rows, T* grad, const TileBuffers<T>& tile) const {
+    const Activation kind = shape_.activation;
+    apply_activation_gradient(kind, stores_input(kind) ? tile.pre : h, grad, grad, rows * shape_.n_neurons,
+                              shape_.arguments_of(l));
+    modulation_gradient_rows(grad, rows, shape_.n_neurons, modulation_of(modulation.values, l), zhat, inverse,
+                             modulation_of(modulation.gradients, l));
+  }
+
+  // out [rows, n_in] = grad W_l, through an epilogue.
+  template <typename Epilogue>
+  void gradient_product(int64_t l, const T* grad, int64_t ld_grad, int64_t rows, T* out, const Epilogue& epilogue,
+                        NextTile* next_tile) const {
+    const Layer layer = layer_of(shape_, l);
+    gemm_rows_prefetching(next_tile, grad, ld_grad, params_ + layer.weights, ld_grad, layer.n_in,
+                          static_cast<const T*>(nullptr), out, rows, epilogue);
+  }
+
   // dL/dz of layer l - 1 in `next`; for the first layer dL_dx.
   const T* input_gradient(int64_t l, const T* grad, int64_t ld_grad, int64_t rows, const T* stored, T* next, T* dL_dx,
                           NextTile* next_tile) const {
     const Layer layer = layer_of(shape_, l);
-    const auto product = [&](T* out, auto inner) {
-      gemm_rows_prefetching(next_tile, grad, ld_grad, params_ + layer.weights, ld_grad, layer.n_in,
-                            static_cast<const T*>(nullptr), out, rows, inner);
-    };
+    const auto product = [&](T* out, auto inner) { gradient_product(l, grad, ld_grad, rows, out, inner, next_tile); };
     if (l == 0) {
       const int64_t n_in = shape_.n_input_dims;
       product(next, NoEpilogue{});
@@ -221,7 +292,7 @@ class Mlp {
       product(next, ReluGradientEpilogue<T>{stored, layer.n_in});
     } else {
       product(next, NoEpilogue{});
-      apply_activation_gradient(shape_.activation, stored, next, next, rows * layer.n_in);
+      apply_activation_gradient(shape_.activation, stored, next, next, rows * layer.n_in, shape_.arguments_of(l - 1));
     }
     return next;
   }
@@ -232,7 +303,9 @@ class Mlp {
 };
 
 int64_t n_tiles_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
-int64_t n_slots_of(int64_t n) { return std::min(kMaxSlots, n_tiles_of(n)); }
+int64_t n_slots_of(int64_t n, int64_t n_params) {
+  return std::min(n_tiles_of(n), std::clamp(kSlotValues / n_params, kMinSlots, kMaxSlots));
+}
 
 // Calls body(first sample, samples) for the tiles [begin, end).
 template <typename Body>
@@ -258,13 +331,14 @@ int64_t MlpShape::n_params() const {
   return last.weights + last.n_out * last.n_in + (has_bias ? last.n_out : 0);
 }
 int64_t MlpShape::saved_per_sample() const {
-  return n_hidden_layers * n_neurons + (stores_input(output_activation) ? n_output_dims : 0);
+  return n_hidden_layers * (n_neurons + (normalizes ? 1 : 0)) + (stores_input(output_activation) ? n_output_dims : 0);
 }
 int64_t MlpShape::forward_scratch() const { return n_params(); }
-int64_t MlpShape::backward_scratch(int64_t n) const { return n_slots_of(n) * n_params(); }
+int64_t MlpShape::backward_scratch(int64_t n) const { return n_slots_of(n, n_params()) * n_params(); }
 
 template <typename T>
-void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch) {
+void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch,
+                       const T* modulation) {
   Mlp<T> mlp(shape, params);
   mlp.pack(scratch);
   constexpr int64_t tiles_per_task = 8;
@@ -274,8 +348,8 @@ void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64
       NextTile next(shape.n_hidden_layers * kChunks);
       const int64_t following = std::min(kTileRows, n - i - rows);
       next.add(x + (i + rows) * shape.n_input_dims, following, shape.n_input_dims);
-      mlp.forward_tile(x + i * shape.n_input_dims, rows, y + i * shape.n_output_dims,
-                       saved ? saved + i * shape.saved_per_sample() : nullptr, tile, next);
+      mlp.forward_tile(x + i * shape.n_input_dims, modulation ? modulation + i * shape.n_modulation : nullptr, rows,
+                       y + i * shape.n_output_dims, saved ? saved + i * shape.saved_per_sample() : nullptr, tile, next);
     });
     finish_streams();
   });
@@ -283,9 +357,9 @@ void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64
 
 template <typename T>
 void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
-                        int64_t n, T* dL_dx, T* dL_dparams, T* scratch) {
+                        int64_t n, T* dL_dx, T* dL_dparams, T* scratch, const T* modulation, T* dL_dmodulation) {
   const Mlp<T> mlp(shape, params);
-  const int64_t n_tiles = n_tiles_of(n), n_slots = n_slots_of(n), n_params = shape.n_params();
+  const int64_t n_params = shape.n_params(), n_tiles = n_tiles_of(n), n_slots = n_slots_of(n, n_params);
   parallel_tasks(n_slots, [&](int64_t slot, int) {
     T* slot_gradient = dL_dparams ? scratch + slot * n_params : nullptr;
     if (slot_gradient) std::fill_n(slot_gradient, n_params, T(0));
@@ -296,9 +370,11 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
       next.add(dL_dy + j * shape.n_output_dims, following, shape.n_output_dims);
       next.add(saved + j * shape.saved_per_sample(), following, shape.saved_per_sample());
       next.add(x + j * shape.n_input_dims, following, shape.n_input_dims);
-      mlp.backward_tile(x + i * shape.n_input_dims, y + i * shape.n_output_dims, saved + i * shape.saved_per_sample(),
-                        dL_dy + i * shape.n_output_dims, rows, dL_dx ? dL_dx + i * shape.n_input_dims : nullptr,
-                        slot_gradient, tile, next);
+      const TileModulation<T> tile_modulation{modulation ? modulation + i * shape.n_modulation : nullptr,
+                                              dL_dmodulation ? dL_dmodulation + i * shape.n_modulation : nullptr};
+      mlp.backward_tile(x + i * shape.n_input_dims, tile_modulation, y + i * shape.n_output_dims,
+                        saved + i * shape.saved_per_sample(), dL_dy + i * shape.n_output_dims, rows,
+                        dL_dx ? dL_dx + i * shape.n_input_dims : nullptr, slot_gradient, tile, next);
     });
     finish_streams();
   });
@@ -310,9 +386,9 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
 }
 
 #define NF_INSTANTIATE(T)                                                                                              \
-  template void fused_mlp_forward(const MlpShape&, const T*, const T*, int64_t, T*, T*, T*);                           \
+  template void fused_mlp_forward(const MlpShape&, const T*, const T*, int64_t, T*, T*, T*, const T*);                 \
   template void fused_mlp_backward(const MlpShape&, const T*, const T*, const T*, const T*, const T*, int64_t, T*, T*, \
-                                   T*);
+                                   T*, const T*, T*);
 NF_INSTANTIATE(float)
 NF_INSTANTIATE(double)
 

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Activations of small MLPs, with the names and constants of tiny-cuda-nn (LeakyReLU slope 0.01; Squareplus and
-// Softplus at z = 10 x, divided by 10). Each is a pair:
+// Softplus at z = 10 x, divided by 10), and those of coordinate networks, which take the numbers omega and s:
+//   Sine       sin(omega z)                          (SIREN, Sitzmann et al. 2020; omega = 1 in tiny-cuda-nn)
+//   Gaussian   exp(-(s z)^2)                         (Ramasinghe and Lucey 2022)
+//   Gabor      cos(omega z) exp(-(s z)^2)            (the real Gabor wavelet of WIRE, Saragadam et al. 2023)
+//   FINER      sin(omega (|z| + 1) z)                (Liu et al. 2024); |z| + 1 counts as a constant in derivatives
+// Each is a pair:
 //   forward(z)       h = a(z)
-//   derivative(s)    a'(z) from the stored value s: the output h, except where kStoresInput says it is z
+//   derivative(s)    a'(z) from the stored value s: the output h, except where stores_input says it is z
 // V is float, double or (on the CPU) vf. Errors in float: ReLU and LeakyReLU are exact to one rounding, Exponential 2
-// ulp, Sigmoid, SiLU, Tanh and Softplus 5 ulp, Squareplus 4 ulp, Sine 2^-23 absolute; derivatives 2^-21 absolute
-// (of the derivative, relative to it for Exponential). NaN stays NaN.
+// ulp, Sigmoid, SiLU, Tanh and Softplus 5 ulp, Squareplus 4 ulp; absolute: Sine 2^-23, Gaussian 2^-22, Gabor 2^-21 and
+// FINER 2^-23, to which the rounded argument adds 2^-24 |omega z| for Sine and Gabor (nothing if omega = 1),
+// 3 * 2^-24 |omega (|z| + 1) z| for FINER. Derivatives: 2^-21 absolute, for tiny-cuda-nn's (relative to it for
+// Exponential). NaN stays NaN.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +34,13 @@ enum class Activation : int32_t {
   kSquareplus,
   kSoftplus,
   kTanh,
+  kGaussian,
+  kGabor,
+  kFiner,
+};
+
+struct ActivationArguments {
+  double omega = 1, scale = 1;  // scale: s of the formulas
 };
 
 namespace detail {
@@ -50,10 +64,14 @@ NF_HD V magnitude(V x) {
 }  // namespace detail
 
 // Whether the derivative needs z rather than the output.
-NF_HD bool stores_input(Activation kind) { return kind == Activation::kSiLU || kind == Activation::kSine; }
+NF_HD bool stores_input(Activation kind) {
+  return kind == Activation::kSiLU || kind == Activation::kSine || kind == Activation::kGaussian ||
+         kind == Activation::kGabor || kind == Activation::kFiner;
+}
 
 template <Activation kind, typename V>
-NF_HD V activation_forward(V z) {
+NF_HD V activation_forward(V z, ActivationArguments arguments = {}) {
+  const V omega = detail::constant<V>(arguments.omega), scale = detail::constant<V>(arguments.scale);
   const V one = detail::constant<V>(1.0), zero{};
   if constexpr (kind == Activation::kReLU) {
     return detail::select(z < zero, zero, z);
@@ -64,7 +82,15 @@ NF_HD V activation_forward(V z) {
   } else if constexpr (kind == Activation::kExponential) {
     return exponential(z);
   } else if constexpr (kind == Activation::kSine) {
-    return sine(z);
+    return sine(omega * z);
+  } else if constexpr (kind == Activation::kGaussian) {
+    const V t = scale * z;
+    return exponential(-(t * t));
+  } else if constexpr (kind == Activation::kGabor) {
+    const V t = scale * z;
+    return cosine(omega * z) * exponential(-(t * t));
+  } else if constexpr (kind == Activation::kFiner) {
+    return sine(omega * (detail::magnitude(z) + one) * z);
   } else if constexpr (kind == Activation::kSigmoid) {
     return sigmoid(z);
   } else if constexpr (kind == Activation::kSquareplus) {
@@ -80,13 +106,14 @@ NF_HD V activation_forward(V z) {
   } else if constexpr (kind == Activation::kTanh) {
     return hyperbolic_tangent(z);
   } else {
-    (void)one;
+    (void)one, (void)omega, (void)scale;
     return z;
   }
 }
 
 template <Activation kind, typename V>
-NF_HD V activation_derivative(V s) {
+NF_HD V activation_derivative(V s, ActivationArguments arguments = {}) {
+  const V omega = detail::constant<V>(arguments.omega), scale = detail::constant<V>(arguments.scale);
   const V one = detail::constant<V>(1.0), zero{};
   if constexpr (kind == Activation::kReLU) {
     return detail::select(s <= zero, zero, one);
@@ -98,7 +125,18 @@ NF_HD V activation_derivative(V s) {
   } else if constexpr (kind == Activation::kExponential) {
     return s;
   } else if constexpr (kind == Activation::kSine) {
-    return cosine(s);
+    return omega * cosine(omega * s);
+  } else if constexpr (kind == Activation::kGaussian) {
+    const V t = scale * s;
+    return detail::constant<V>(-2.0) * scale * t * exponential(-(t * t));
+  } else if constexpr (kind == Activation::kGabor) {
+    const V t = scale * s;
+    V sin_z, cos_z;
+    sine_cosine(omega * s, &sin_z, &cos_z);
+    return -(omega * sin_z + detail::constant<V>(2.0) * scale * t * cos_z) * exponential(-(t * t));
+  } else if constexpr (kind == Activation::kFiner) {
+    const V factor = omega * (detail::magnitude(s) + one);
+    return factor * cosine(factor * s);
   } else if constexpr (kind == Activation::kSigmoid) {
     return s * (one - s);
   } else if constexpr (kind == Activation::kSquareplus) {
@@ -110,6 +148,7 @@ NF_HD V activation_derivative(V s) {
   } else if constexpr (kind == Activation::kTanh) {
     return one - s * s;
   } else {
+    (void)omega, (void)scale;
     return one;
   }
 }

@@ -3,7 +3,10 @@
 
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurfield.training.method import BaseRunConfig
 
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
 _LIVE_INTERVAL = 0.2
@@ -58,3 +61,14 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+
+
+def budget_text(config: "BaseRunConfig") -> str:
+    """`60 s from the start of the command or 2000 steps`."""
+    budget = config.budget
+    limits = []
+    if budget.max_seconds is not None:
+        limits.append(duration(budget.max_seconds) + " from the start of the command")
+    if budget.max_num_iterations is not None:
+        limits.append(f"{budget.max_num_iterations} steps")
+    return " or ".join(limits)

@@ -25,9 +25,9 @@ class InfoOptions:
     """Prints a report on a data set (views, cameras, what looks wrong) and draws its cameras."""
 
     data: tyro.conf.Positional[Path]
-    """Data folder, transforms.json, .npz archive or scene file."""
+    """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     output: Path | None = None
-    """Picture of the cameras, replaced if it exists; default: NAME-cameras.png in the current folder."""
+    """Picture of the cameras of a scene, replaced if it exists; default: NAME-cameras.png in the current folder."""
     load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
     """How to read the data."""
 
@@ -88,7 +88,12 @@ def info(options: InfoOptions) -> int:
     from neurfield.data.camera_picture import draw
     from neurfield.data.load import read_manifest
     from neurfield.data.report import describe
+    from neurfield.data.signals import kind_of, read
 
+    kind = kind_of(options.data)
+    if kind is not None:
+        print(f"{kind}: {read(options.data, kind, options.load.max_megapixels).info.describe()}")
+        return 0
     if options.output and options.output.suffix.lower() != ".png":
         raise UserError(f"{options.output}: the picture of the cameras is a PNG, expected a name that ends in .png")
     manifest = read_manifest(options.data, options.load)

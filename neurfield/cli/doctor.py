@@ -14,8 +14,8 @@ import torch
 from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
 from neurfield.errors import MachineError
-from neurfield.training.device import why_not_cuda
-from neurfield.training.memory import available_bytes, readable
+from neurfield.memory import available_bytes, readable
+from neurfield.training.device import cuda_build, why_runs_stay_on_the_cpu
 
 # distribution: what works with it; those that pyproject.toml depends on, then those that add something
 PACKAGES = {
@@ -30,7 +30,9 @@ PACKAGES = {
     "viser": "the viewer",
     "websockets": "the viewer's connections",
     "lpips": "the LPIPS metric (optional)",
+    "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",
+    "trimesh": "reading meshes (optional)",
 }
 
 
@@ -45,8 +47,8 @@ def run(options: DoctorOptions) -> int:
     supported = ", ".join(_native.supported_isas())
     print(f"native core: {_native.isa} (this machine runs {supported}; NEURFIELD_ISA forces one)")
     print(f"threads: {torch.get_num_threads()} (torch.set_num_threads or OMP_NUM_THREADS changes it)")
-    reason = why_not_cuda()
-    print("device: cuda" if reason is None else f"device: cpu; cuda is not used: {reason}")
+    print(f"CUDA kernels: {cuda_build()}")
+    print(f"device: cpu; cuda is not used: {why_runs_stay_on_the_cpu()}")
     print("packages:")
     for name, use in PACKAGES.items():
         print(f"  {name:14}{_version(name):12}{use}")

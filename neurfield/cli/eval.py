@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield eval`: PSNR and SSIM of a trained run on a split, as JSON."""
+"""`neurfield eval`: figures of a trained run, as JSON: PSNR and SSIM of a split, IoU of a shape."""
 
 import json
 import sys
@@ -10,8 +10,10 @@ from typing import Any
 import tyro
 
 from neurfield.cli._console import Progress
+from neurfield.cli._train_signal import summary
 from neurfield.files import atomic_write, refuse_existing
 from neurfield.run import load
+from neurfield.signal_run import SignalRun
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class EvalOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     split: str = "test"
-    """Views to measure."""
+    """Views to measure, of a scene."""
     output: Path | None = None
     """JSON file, replaced if it exists; default: standard output."""
     data: Path | None = None
@@ -30,9 +32,14 @@ def run(options: EvalOptions) -> int:
     if options.output:
         refuse_existing(options.output, overwrite=True)
     trained = load(options.run)
-    with Progress(f"measure {options.split}") as progress:
-        data = str(options.data) if options.data else None
-        result = trained.evaluate(options.split, lambda i, n, _: progress.update(i / n), data)
+    data = str(options.data) if options.data else None
+    with Progress("measure") as progress:
+        if isinstance(trained, SignalRun):
+            result = trained.evaluate(data, progress.update)
+            told = summary(trained, result)
+        else:
+            result = trained.evaluate(options.split, lambda i, n, _: progress.update(i / n), data)
+            told = f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}"
     report: dict[str, Any] = {
         "experiment_name": trained.config.experiment_name,
         "method_name": trained.config.method.name,
@@ -46,5 +53,5 @@ def run(options: EvalOptions) -> int:
     else:
         with atomic_write(options.output) as file:
             file.write(text.encode())
-        print(f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, written to {options.output}")
+        print(f"{told}, written to {options.output}")
     return 0

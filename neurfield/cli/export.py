@@ -8,9 +8,13 @@ from typing import Annotated, Literal
 import tyro
 
 from neurfield.cli._console import Progress
+from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
-from neurfield.run import load
+from neurfield.export.sdf_mesh import export_sdf_mesh
+from neurfield.run import load_scene_run
+from neurfield.signal_run import holds_signal, load_signal_run
+from neurfield.training.run_folder import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,10 @@ class ExportOptions:
 
 
 def run(options: ExportOptions) -> int:
+    if holds_signal(options.run):
+        return _export_shape(options)
     level = _level(options.level)
-    trained = load(options.run)
+    trained = load_scene_run(options.run, "export mesh")
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
@@ -53,6 +59,25 @@ def run(options: ExportOptions) -> int:
     if done.is_cut:
         box = trained.grid.aabb_scale
         print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {box} looks at all of it")
+    return 0
+
+
+def _export_shape(options: ExportOptions) -> int:
+    if options.level != "auto" or options.extent != 1:
+        raise UserError("--level and --extent are for scenes; the surface of a shape is where its distance is 0")
+    trained = load_signal_run(find_checkpoint(options.run))
+    if not isinstance(trained.info, MeshInfo):
+        raise UserError(f"{options.run}: a field of the kind {trained.config.kind} has no surface")
+    with Progress("export mesh") as progress:
+        found = export_sdf_mesh(
+            trained.field, trained.info, options.output, options.resolution, options.frame, options.min_component,
+            options.overwrite, progress.update,
+        )  # fmt: skip
+    closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
+    print(
+        f"{found.n_vertices} vertices, {found.n_faces} triangles, {found.n_components} pieces, {closed}; "
+        f"{options.frame} frame; written to {options.output}"
+    )
     return 0
 
 

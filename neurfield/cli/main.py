@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("neurfield.cli.train", "TrainOptions", "fit a field to a scene"),
     "eval": ("neurfield.cli.eval", "EvalOptions", "measure a trained run: PSNR, SSIM"),
     "render": ("neurfield.cli.render", "RenderOptions", "pictures and videos of a trained run"),
+    "convert": ("neurfield.cli.convert", "ConvertOptions", "turn a trained run into another kind of field"),
     "export": ("neurfield.cli.export", "ExportOptions", "a mesh of a trained run"),
     "view": ("neurfield.cli.view", "ViewOptions", "a run, or a data set, in the browser"),
     "data": ("neurfield.cli.data", "DataOptions", "make, download and inspect data sets"),

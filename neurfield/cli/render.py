@@ -15,10 +15,14 @@ from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.export.views import DEFAULT_FPS, check_views_export, export_views, is_video
+from neurfield.files import refuse_existing
 from neurfield.rendering.outputs import DEPTH_KINDS
 from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.writers import DEPTH_WRITERS
-from neurfield.run import Run, load
+from neurfield.run import Run, load_scene_run
+from neurfield.signal_kinds import SignalRender
+from neurfield.signal_run import holds_signal, load_signal_run
+from neurfield.training.run_folder import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class RenderOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path
-    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv."""
+    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of an image or volume, a file."""
     split: str | None = None
     """Views of this split (default: test, unless another source of views is given)."""
     orbit: int | None = None
@@ -51,8 +55,12 @@ class RenderOptions:
     """npy and exr: float32 world units; png: 16-bit millimetres."""
     depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
     """z: along the optical axis; ray: distance from the camera."""
+    resolution: tuple[int, ...] | None = None
+    """Of an image WIDTH HEIGHT, of a video also with the number of pictures, of a volume one number per axis."""
+    scale: float = 1.0
+    """Of an image, video or volume: this many times the resolution of the data."""
     overwrite: bool = False
-    """Replace a video, or a folder that this command has made."""
+    """Replace a file, or a folder that this command has made."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,12 @@ class Views:
 
 
 def run(options: RenderOptions) -> int:
+    if holds_signal(options.run):
+        return _render_signal(options)
+    if options.resolution is not None or options.scale != 1:
+        raise UserError("--resolution and --scale are for images, videos and volumes; scenes have --downscale-factor")
     _check(options)
-    trained = load(options.run)
+    trained = load_scene_run(options.run, "this command")
     views, notes = choose_views(trained, options)
     for note in notes:
         print(note)
@@ -79,6 +91,21 @@ def run(options: RenderOptions) -> int:
         )  # fmt: skip
     kind = "a video of " if is_video(options.output) else ""
     print(f"{kind}{len(views.names)} views ({', '.join(options.outputs)}) written to {options.output}")
+    return 0
+
+
+def _render_signal(options: RenderOptions) -> int:
+    if not 1e-3 <= options.scale <= 1e3:
+        raise UserError(f"--scale must be 0.001 ... 1000, got {options.scale:g}")
+    for name in ("split", "interpolate", "camera_path"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
+    refuse_existing(options.output, options.overwrite)
+    trained = load_signal_run(find_checkpoint(options.run))
+    asked = SignalRender(options.resolution, options.scale, options.orbit or 1, options.elevation)
+    with Progress("render") as progress:
+        trained.render(options.output, asked, options.overwrite, progress.update)
+    print(f"written to {options.output}")
     return 0
 
 

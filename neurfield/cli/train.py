@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from torch import Tensor
 
-from neurfield.cli._console import Progress, duration
+from neurfield.cli import _distilled
+from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
 from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.data.scene import Scene
+from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
@@ -40,9 +43,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class TrainOptions:
     data: tyro.conf.Positional[Path]
-    """Data folder, transforms.json, .npz archive or scene file."""
+    """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     method: str | None = None
-    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium."""
+    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for single
+    files the preset that has the name of their kind."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None
@@ -77,7 +81,14 @@ def run(options: TrainOptions) -> int:
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
+    kind = kind_of(options.data)
+    if kind is not None:
+        return train_signal(options, kind, device, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
+    if method.distill and not options.resume:
+        stamp = _distilled.timestamp(options)
+        code = run(_distilled.teacher_options(options, method.distill, stamp))
+        return code or _distilled.distil(options, method, method.distill, stamp)
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:
@@ -107,7 +118,7 @@ def run(options: TrainOptions) -> int:
     task = RadianceTask(decode(train), config)
     trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
-    _say(f"{config.method.name} on {device}, {_budget(config)}; files in {folder.path}")
+    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
     with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
         _train(task, trainer, session, views, options, test, live)
@@ -250,16 +261,6 @@ def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
 def _summary(result: dict[str, Any]) -> str:
     n, seconds = result["protocol"]["n_views"], result["seconds_per_view"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
-
-
-def _budget(config: RunConfig) -> str:
-    budget = config.budget
-    limits = []
-    if budget.max_seconds is not None:
-        limits.append(duration(budget.max_seconds) + " from the start of the command")
-    if budget.max_num_iterations is not None:
-        limits.append(f"{budget.max_num_iterations} steps")
-    return " or ".join(limits)
 
 
 def _all_views(manifest: Manifest) -> ViewSet:

@@ -151,11 +151,22 @@ def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.nda
         if image.size != (header.width, header.height):
             raise UserError(f"{path}: the image changed while it was read")
         if header.is_16_bit:
-            image = Image.fromarray(_pixels_of_16_bits(path, image))
+            image = Image.fromarray(_rounded_to_8_bits(_pixels_of_16_bits(path, image)))
         mode = "RGBA" if header.channels == 4 else "RGB"
         colors = image if image.mode == mode else image.convert(mode)
         turned = colors.transpose(TURNS[header.orientation]) if upright and header.orientation != 1 else colors
         return np.array(turned)
+
+
+def deep_pixels(path: Path, header: ImageHeader) -> np.ndarray:
+    """Like `read_pixels`, upright, but 16-bit images stay uint16."""
+    if not header.is_16_bit:
+        return read_pixels(path, header)
+    with _opened(path) as image:
+        wide = _pixels_of_16_bits(path, image)
+    if wide.shape[:2] != (header.height, header.width):
+        raise UserError(f"{path}: the image changed while it was read")
+    return np.stack([wide] * 3, axis=2) if wide.ndim == 2 else wide
 
 
 def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
@@ -212,17 +223,19 @@ def _png_bits(path: Path) -> int:
 
 
 def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
-    """uint8 pixels of a 16-bit PNG, rounded: Pillow keeps 16 bits for grey only and drops the low byte of colours."""
+    """`[height, width(, channels)]` uint16 of a 16-bit PNG: Pillow keeps 16 bits for grey only, colours lose a byte."""
     if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.uint32)
-    else:
-        import av
+        return np.asarray(image).astype(np.uint16)
+    import av
 
-        try:
-            with av.open(str(path)) as container:
-                (frame,) = container.decode(video=0)
-        except av.error.FFmpegError:
-            raise ValueError("its 16-bit colours cannot be decoded") from None
-        has_alpha = image.mode in ("RGBA", "LA")
-        wide = frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le").astype(np.uint32)
-    return ((wide + 128) // 257).astype(np.uint8)
+    try:
+        with av.open(str(path)) as container:
+            (frame,) = container.decode(video=0)
+    except av.error.FFmpegError:
+        raise ValueError("its 16-bit colours cannot be decoded") from None
+    has_alpha = image.mode in ("RGBA", "LA")
+    return frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le")
+
+
+def _rounded_to_8_bits(wide: np.ndarray) -> np.ndarray:
+    return ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)

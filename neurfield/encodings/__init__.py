@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn.
+"""Encodings of positions and directions, built from blocks with the names and defaults of tiny-cuda-nn;
+`GaussianFourier` and `SAPE` are ours.
 
 encodings.create(3, {"otype": "SphericalHarmonics", "degree": 4})
 """
@@ -11,6 +12,7 @@ from neurfield.config import from_dict
 from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
 from neurfield.encodings.encoding import Encoding
 from neurfield.encodings.frequency import Frequency, FrequencyConfig
+from neurfield.encodings.gaussian_fourier import GaussianFourier, GaussianFourierConfig
 from neurfield.encodings.hash_grid import (
     DenseGridBlock,
     Grid,
@@ -20,11 +22,23 @@ from neurfield.encodings.hash_grid import (
     create_grid,
 )
 from neurfield.encodings.identity import Identity, IdentityConfig
+from neurfield.encodings.sape import Sape, SapeConfig, create_sape
 from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
 from neurfield.errors import UserError
 from neurfield.registry import lookup
 
-__all__ = ["ENCODINGS", "Composite", "Encoding", "Frequency", "Grid", "Identity", "SphericalHarmonics", "create"]
+__all__ = [
+    "ENCODINGS",
+    "Composite",
+    "Encoding",
+    "Frequency",
+    "GaussianFourier",
+    "Grid",
+    "Identity",
+    "Sape",
+    "SphericalHarmonics",
+    "create",
+]
 
 
 class Entry(NamedTuple):
@@ -55,10 +69,12 @@ def create(n_input_dims: int, config: Mapping[str, Any]) -> Encoding:
 ENCODINGS: dict[str, Entry] = {
     "Identity": Entry(IdentityConfig, Identity),
     "Frequency": Entry(FrequencyConfig, Frequency),
+    "GaussianFourier": Entry(GaussianFourierConfig, GaussianFourier),
     "SphericalHarmonics": Entry(SphericalHarmonicsConfig, SphericalHarmonics),
     "Grid": Entry(GridBlock, create_grid),
     "HashGrid": Entry(HashGridBlock, create_grid),
     "DenseGrid": Entry(DenseGridBlock, create_grid),
     "TiledGrid": Entry(TiledGridBlock, create_grid),
     "Composite": Entry(CompositeConfig, lambda n, config: create_composite(n, config, create)),
+    "SAPE": Entry(SapeConfig, lambda n, config: create_sape(n, config, create)),
 }

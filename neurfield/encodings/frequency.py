@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from neurfield import ops
@@ -24,5 +25,22 @@ class Frequency(Encoding):
         super().__init__(n_input_dims, 2 * config.n_frequencies * n_input_dims)
         self.config = config
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.frequency(x, self.config.n_frequencies)
+    @property
+    def n_gates(self) -> int:
+        """Gates that forward takes at most, [n, n_gates], one per octave."""
+        return self.config.n_frequencies
+
+    def forward(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
+        if gates is None:
+            return ops.frequency(x, self.config.n_frequencies)
+        n_octaves, n_dims = self.config.n_frequencies, self.n_input_dims
+        # octave by octave, as gates are, then in the order of ops.frequency; 2^k pi x is 2^(k - 1) turns of x
+        octaves = 2.0 ** (torch.arange(n_octaves, dtype=x.dtype, device=x.device) - 1)
+        frequencies = torch.kron(octaves[:, None], torch.eye(n_dims, dtype=x.dtype, device=x.device))
+        y = ops.fourier_features(x, frequencies, gates.repeat_interleave(_sizes(n_octaves, gates.shape[1]), dim=1))
+        return y.view(-1, n_octaves, n_dims, 2).transpose(1, 2).flatten(1)
+
+
+def _sizes(n_octaves: int, n_gates: int) -> Tensor:
+    """Octaves of each gate."""
+    return torch.bincount(torch.arange(n_octaves) * n_gates // n_octaves, minlength=n_gates)

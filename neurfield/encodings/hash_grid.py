@@ -62,8 +62,17 @@ class Grid(Encoding):
         self.config = config
         self.params = nn.Parameter(torch.empty(config.n_params).uniform_(-INIT_RANGE, INIT_RANGE))
 
-    def forward(self, x: Tensor, max_level: float | Tensor | None = None) -> Tensor:
-        return ops.hash_grid(x, self.params, self.config, max_level)
+    @property
+    def n_gates(self) -> int:
+        """Gates that forward takes at most, [n, n_gates], one per level."""
+        return self.config.n_levels
+
+    def forward(self, x: Tensor, max_level: float | Tensor | None = None, gates: Tensor | None = None) -> Tensor:
+        y = ops.hash_grid(x, self.params, self.config, max_level)
+        if gates is None:
+            return y
+        level = torch.arange(self.n_output_dims, device=x.device) // self.config.n_features_per_level
+        return y * gates[:, level * gates.shape[1] // self.config.n_levels]
 
 
 def create_grid(n_input_dims: int, block: GridBlock) -> Grid:

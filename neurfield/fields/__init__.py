@@ -1,1 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Radiance fields by the `otype` of their configuration. A new one is a file and a line here.
+
+A configuration is a frozen dataclass with `otype` and `build(aabb)`, which makes the field, a RadianceModule, for a box
+of unit space.
+"""
+
+from neurfield.fields.kilonerf import KiloNerfConfig
+from neurfield.fields.nerf import NerfConfig
+from neurfield.fields.radiance_field import FieldConfig
+
+AnyFieldConfig = FieldConfig | NerfConfig | KiloNerfConfig
+DEFAULT = "grid"
+FIELDS: dict[str, type[AnyFieldConfig]] = {
+    "grid": FieldConfig,
+    "nerf": NerfConfig,
+    "kilonerf": KiloNerfConfig,
+}

@@ -12,14 +12,16 @@ unit cube.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurfield import encodings, networks, ops
 from neurfield.config import Block, Range
 from neurfield.errors import UserError
+from neurfield.fields.radiance_module import RadianceModule, RenderFn
 
 _GRID = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 19, "base_resolution": 16}
 _MLP = {"otype": "FullyFusedMLP", "activation": "ReLU", "n_neurons": 64}
@@ -43,9 +45,14 @@ class FieldConfig:
     n_geo_features: Annotated[int, Range(1, 64)] = 16
     table_precision: Literal["fp16", "fp32"] = "fp16"
     network_precision: Literal["bf16", "fp32"] = "bf16"
+    otype: Literal["grid"] = "grid"
+
+    def build(self, aabb: Sequence[float]) -> "RadianceField":
+        """See RadianceField.from_config."""
+        return RadianceField.from_config(self, aabb)
 
 
-class RadianceField(nn.Module):
+class RadianceField(RadianceModule):
     """Density and colour in a box of unit space.
 
     Args:
@@ -59,6 +66,7 @@ class RadianceField(nn.Module):
         UserError: a block that its registry does not know; the message names the block's place in its file.
     """
 
+    sparse_parameters: ClassVar[tuple[str, ...]] = ("encoding.",)
     low: Tensor
     inverse_size: Tensor
     encoding: Any  # modules of the registries: callables with n_output_dims
@@ -108,6 +116,11 @@ class RadianceField(nn.Module):
         if not ops.fused_supported(self):
             return None
         return ops.FusedField.of(self, self.table_precision == "fp16", self.network_precision == "bf16")
+
+    def fused_render(self) -> RenderFn | None:
+        """See RadianceModule."""
+        fused = self.fused()
+        return None if fused is None else partial(ops.fused_render, fused)
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

@@ -47,7 +47,7 @@ def report(mesh: Mesh) -> MeshReport:
         n_vertices=len(mesh.vertices),
         n_faces=len(mesh.faces),
         n_components=len(np.unique(_component_of_vertices(mesh)[mesh.faces[:, 0]])),
-        watertight=_is_closed(mesh.faces, len(mesh.vertices)),
+        watertight=is_closed(mesh),
         volume=float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6),
         low=(float(low[0]), float(low[1]), float(low[2])),
         high=(float(high[0]), float(high[1]), float(high[2])),
@@ -93,7 +93,9 @@ def face_normals(mesh: Mesh) -> NDArray[np.float32]:
     return unit.astype(np.float32)
 
 
-def _is_closed(faces: NDArray[np.int64], n_vertices: int) -> bool:
+def is_closed(mesh: Mesh) -> bool:
+    """Whether every edge has two triangles, in opposite directions."""
+    faces, n_vertices = mesh.faces, len(mesh.vertices)
     start = faces.ravel()
     end = np.roll(faces, -1, axis=1).ravel()
     forward, backward = np.sort(start * n_vertices + end), np.sort(end * n_vertices + start)

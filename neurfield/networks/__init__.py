@@ -10,9 +10,10 @@ from typing import Any
 from neurfield.config import from_dict
 from neurfield.errors import UserError
 from neurfield.networks.mlp import MLP, NetworkConfig
+from neurfield.networks.modulation import Modulation, ModulationConfig
 from neurfield.registry import lookup
 
-__all__ = ["MLP", "NETWORKS", "NetworkConfig", "create"]
+__all__ = ["MLP", "NETWORKS", "Modulation", "ModulationConfig", "NetworkConfig", "create"]
 
 # All names of tiny-cuda-nn mean the one fused implementation here, which has every width and activation of both.
 NETWORKS: dict[str, Callable[..., MLP]] = {

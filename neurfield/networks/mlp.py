@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-layer perceptron with one flat parameter vector, drop-in for the networks of tiny-cuda-nn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
+from neurfield.networks import initial_values
+from neurfield.networks.modulation import Modulation, ModulationConfig
+from neurfield.networks.quantization import dequantize, fake_quantize, quantize
 from neurfield.ops import MLPConfig
-from neurfield.ops.fused_mlp import ACTIVATIONS
+from neurfield.ops.fused_mlp import ACTIVATIONS, ARGUMENTS, MAX_NEURONS
 from neurfield.registry import lookup
 
 _BY_LOWER_NAME = {name.lower(): name for name in ACTIVATIONS}
@@ -19,19 +23,59 @@ _BY_LOWER_NAME = {name.lower(): name for name in ACTIVATIONS}
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Keys of a network block, with the defaults of tiny-cuda-nn; `bias` is ours.
+    """Keys of a network block, with the defaults of tiny-cuda-nn; `bias` and what follows are ours.
+
+    `Sine` with an omega (SIREN), `Gaussian`, `Gabor` (real WIRE) and `FINER` are coordinate networks: they take points
+    in -1 ... 1 without an encoding, have biases and idle padding, and start as their papers say. `Sine` alone is
+    tiny-cuda-nn's, with omega 1.
 
     Attributes:
         activation, output_activation: a name in neurfield.ops.fused_mlp.ACTIVATIONS, in any case.
         n_neurons: width of the hidden layers, a multiple of 16.
-        bias: a bias per layer, stored after its matrix; off in the layout of tiny-cuda-nn.
+        bias: a bias per layer, stored after its matrix. By default coordinate networks have them, others do not.
+        omega: of the hidden activations, default 30 for Sine and FINER, 20 for Gabor. first_omega: of the first one,
+            default omega.
+        scale: s of Gaussian (default 30) and Gabor (default 10).
+        first_bias: FINER only: first biases are uniform in +-first_bias, which chooses the band of frequencies.
+        modulation: grids that scale and shift the hidden features; forward takes their coordinates then.
+        weight_bits: train with matrices and modulation grids rounded to so many bits, gradients as if they were not.
     """
 
     activation: str = "ReLU"
     output_activation: str = "None"
-    n_neurons: Annotated[int, Range(16, 128)] = 128
+    n_neurons: Annotated[int, Range(16, MAX_NEURONS)] = 128
     n_hidden_layers: Annotated[int, Range(0, 64)] = 5
-    bias: bool = False
+    bias: bool | None = None
+    omega: Annotated[float | None, Range(1e-3, 1e5)] = None
+    first_omega: Annotated[float | None, Range(1e-3, 1e5)] = None
+    scale: Annotated[float | None, Range(1e-3, 1e5)] = None
+    first_bias: Annotated[float | None, Range(0, 1e5)] = None
+    modulation: ModulationConfig | None = None
+    weight_bits: Annotated[int | None, Range(2, 8)] = None
+
+
+OMEGA = {"Sine": 30.0, "Gabor": 20.0, "FINER": 30.0}
+SCALE = {"Gaussian": 30.0, "Gabor": 10.0}
+
+
+def _arguments(activation: str, keys: NetworkConfig) -> dict[str, float]:
+    """first_omega, omega and scale of a coordinate network, nothing for an activation of tiny-cuda-nn.
+
+    Raises:
+        UserError: keys that the activation does not take.
+    """
+    taken = ARGUMENTS.get(activation, ())
+    for key in ("omega", "first_omega", "scale"):
+        if getattr(keys, key) is not None and key not in taken:
+            users = [name for name, keys_of in ARGUMENTS.items() if key in keys_of]
+            raise UserError(f"network: {key} belongs to the activations {', '.join(users)}, got {activation}")
+    if keys.first_bias is not None and (activation != "FINER" or keys.bias is False):
+        raise UserError(f"network: first_bias belongs to FINER with biases, got {activation} with bias={keys.bias}")
+    if not taken or (activation == "Sine" and keys.omega is None and keys.first_omega is None):
+        return {}
+    omega = OMEGA.get(activation, 1.0) if keys.omega is None else keys.omega
+    scale = SCALE.get(activation, 1.0) if keys.scale is None else keys.scale
+    return {"first_omega": omega if keys.first_omega is None else keys.first_omega, "omega": omega, "scale": scale}
 
 
 class MLP(nn.Module):
@@ -42,16 +86,15 @@ class MLP(nn.Module):
         config: keys of the network block.
         seed: of the initial values; the same seed gives the same values everywhere.
         input_padding: the constant in the input columns that pad n_input_dims to a multiple of 16: 1 as tiny-cuda-nn
-            puts after every encoding but grids (it acts as a bias), 0 after grids.
+            puts after every encoding but grids (it acts as a bias), 0 after grids. Coordinate networks have 0.
 
     Attributes:
-        params: flat float32 `[config.n_params]`. Initial values: Xavier uniform per padded matrix,
-            `U(+-sqrt(6 / (fan_in + fan_out)))`; for hidden Sine layers those of SIREN (Sitzmann et al. 2020): first
-            matrix `U(+-30 / fan_in)`, others `U(+-sqrt(6 / fan_in))`. Biases start at 0.
+        params: flat float32 `[config.n_params]`; their initial values are those of neurfield.networks.initial_values.
         config: the MLPConfig that the operator takes.
+        modulation: the Modulation, or None.
 
     Raises:
-        UserError: unknown activation, unfit dimensions.
+        UserError: unknown activation, unfit dimensions, a key that the activation does not take.
     """
 
     def __init__(
@@ -67,6 +110,12 @@ class MLP(nn.Module):
         hidden, output = (
             lookup(_BY_LOWER_NAME, name.lower(), "activation") for name in (keys.activation, keys.output_activation)
         )
+        arguments = _arguments(hidden, keys)
+        self.modulation: Modulation | None = None
+        if keys.modulation is not None:
+            self.modulation = Modulation(keys.modulation, keys.n_hidden_layers, seed, keys.weight_bits)
+        self.weight_bits = keys.weight_bits
+        self.is_coordinate_network, self.first_bias = bool(arguments), keys.first_bias
         try:
             self.config = MLPConfig(
                 n_input_dims,
@@ -75,8 +124,10 @@ class MLP(nn.Module):
                 keys.n_hidden_layers,
                 hidden,
                 output,
-                keys.bias,
-                input_padding,
+                bool(arguments) if keys.bias is None else keys.bias,
+                0.0 if arguments else input_padding,
+                normalizes=self.modulation is not None and self.modulation.normalizes,
+                **arguments,
             )
         except ValueError as error:
             raise UserError(str(error).replace("fused_mlp", "network")) from None
@@ -96,23 +147,61 @@ class MLP(nn.Module):
     def reset_parameters(self) -> None:
         """Draws the initial values again, from `seed`."""
         generator = torch.Generator().manual_seed(self.seed)
-        values = torch.empty(self.config.n_params)
-        for layer, (weights, bias) in enumerate(self.config.matrices(values)):
-            n_out, n_in = weights.shape
-            bound = (6 / (n_in + n_out)) ** 0.5
-            if self.config.activation == "Sine":
-                bound = 30 / n_in if layer == 0 else (6 / n_in) ** 0.5
-            weights.uniform_(-bound, bound, generator=generator)
-            if bias is not None:
-                bias.zero_()
+        values = torch.zeros(self.config.n_params)
+        if self.is_coordinate_network:
+            initial_values.draw_coordinate(self.config, values, generator, self.first_bias)
+        else:
+            initial_values.draw(self.config, values, generator)
         self.params.copy_(values)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.fused_mlp(x, self.params, self.config)
+    def forward(self, x: Tensor, coordinates: Tensor | None = None) -> Tensor:
+        """`coordinates` [n, modulation.n_coordinates] belong to a modulated network, and to no other."""
+        if (coordinates is None) != (self.modulation is None):
+            expected = "no coordinates" if self.modulation is None else "the coordinates of its modulation"
+            raise ValueError(f"network: expected {expected}, got {'none' if coordinates is None else 'some'}")
+        params = self.params if self.weight_bits is None else self._rounded(self.weight_bits)
+        return ops.fused_mlp(x, params, self.config, None if self.modulation is None else self.modulation(coordinates))
+
+    def _rounded(self, bits: int) -> Tensor:
+        """The parameters with every matrix rounded to `bits`."""
+        parts = []
+        for weights, bias in self.config.matrices(self.params):
+            parts.append(fake_quantize(weights, bits).flatten())
+            if bias is not None:
+                parts.append(bias)
+        return torch.cat(parts)
+
+    def packed(self, bits: int) -> dict[str, Tensor]:
+        """Matrices in few bits, one step each, and biases in float16; see networks.quantization.pack."""
+        layers = self.config.matrices(self.params.detach())
+        codes, steps = zip(*(quantize(weights, bits) for weights, _ in layers), strict=True)
+        biases = [bias for _, bias in layers if bias is not None]
+        return {
+            "params.codes": torch.cat([c.flatten() for c in codes]),
+            "params.step": torch.stack(steps),
+            "params.biases": torch.cat(biases).half() if biases else torch.empty(0, dtype=torch.float16),
+        }
+
+    def packed_names(self) -> tuple[str, ...]:
+        return "params.codes", "params.step", "params.biases"
+
+    @torch.no_grad()
+    def load_packed(self, packed: Mapping[str, Tensor]) -> None:
+        codes, steps, biases = (packed[name] for name in self.packed_names())
+        layers = self.config.matrices(self.params)
+        parts = zip(layers, codes.split([weights.numel() for weights, _ in layers]), steps, strict=True)
+        start = 0
+        for (weights, bias), part, step in parts:
+            weights.copy_(dequantize(part, step).view_as(weights))
+            if bias is not None:
+                bias.copy_(biases[start : start + bias.numel()])
+                start += bias.numel()
 
     def extra_repr(self) -> str:
         c = self.config
         hidden = f"{c.n_hidden_layers} x {c.n_neurons} {c.activation}"
+        if c.activation in ARGUMENTS:
+            hidden += f"({', '.join(f'{key}={getattr(c, key):g}' for key in ARGUMENTS[c.activation])})"
         return (
             f"{c.n_input_dims} -> {hidden} -> {c.n_output_dims} {c.output_activation}, bias={c.bias}, seed={self.seed}"
         )

@@ -12,6 +12,7 @@ from neurfield.ops.adam import adam_step, hash_grid_adam_step
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
+from neurfield.ops.fourier_features import fourier_features
 from neurfield.ops.frequency import frequency
 from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
 from neurfield.ops.fused_mlp import MLPConfig, fused_mlp
@@ -26,8 +27,13 @@ from neurfield.ops.fused_radiance import (
     fused_table_adam,
     fused_table_gradient,
 )
+from neurfield.ops.gates import gates
 from neurfield.ops.hash_grid import GridConfig, hash_grid
+from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
+from neurfield.ops.kilo_render import KiloCells, kilo_locate, kilo_render
 from neurfield.ops.march import PackedSamples, march
+from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
+from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
     occupancy_bits,
     occupancy_coarse,
@@ -49,7 +55,10 @@ __all__ = [
     "FusedReport",
     "FusedWorkspace",
     "GridConfig",
+    "KiloCells",
+    "KiloConfig",
     "MLPConfig",
+    "MeshTree",
     "PackedSamples",
     "SampledPixels",
     "adam_step",
@@ -57,6 +66,7 @@ __all__ = [
     "carve",
     "close_unseen",
     "composite",
+    "fourier_features",
     "frequency",
     "fused_density",
     "fused_gradients",
@@ -66,9 +76,18 @@ __all__ = [
     "fused_supported",
     "fused_table_adam",
     "fused_table_gradient",
+    "gates",
     "hash_grid",
     "hash_grid_adam_step",
+    "kilo_locate",
+    "kilo_mlp",
+    "kilo_render",
     "march",
+    "mesh_distance",
+    "mesh_inside",
+    "mesh_tree",
+    "modulation",
+    "modulation_gradient",
     "occupancy_bits",
     "occupancy_coarse",
     "occupancy_draw",

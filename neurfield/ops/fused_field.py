@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from neurfield.ops._common import check_tensor
-from neurfield.ops.fused_mlp import ACTIVATIONS, MLPConfig
+from neurfield.ops.fused_mlp import ACTIVATIONS, STORES_INPUT, MLPConfig
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 
+MAX_WIDTH = 128
 MAX_HIDDEN_LAYERS = 8
 
 
@@ -145,13 +146,17 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str 
     for name, config in (("density", density), ("colour", color)):
         if config.bias:
             return f"the {name} network has biases"
-        if config.n_neurons % 16 != 0:
-            return f"the {name} network is {config.n_neurons} wide, not a multiple of 16"
+        if config.arguments != (1, 1, 1):
+            return f"the {name} network has an omega or a scale"
+        if config.normalizes:
+            return f"the {name} network is modulated"
+        if config.n_neurons > MAX_WIDTH:
+            return f"the {name} network is {config.n_neurons} wide, more than {MAX_WIDTH}"
         if not 1 <= config.n_hidden_layers <= MAX_HIDDEN_LAYERS:
             return f"the {name} network has {config.n_hidden_layers} hidden layers, not 1 to {MAX_HIDDEN_LAYERS}"
     if density.output_activation != "None":
         return f"the density network ends with {density.output_activation}, not None"
-    if color.output_activation in ("SiLU", "Sine"):
+    if color.output_activation in STORES_INPUT:
         return f"the colour network ends with {color.output_activation}"
     if color.n_output_dims != 3:
         return f"the colour network has {color.n_output_dims} outputs, not 3"
@@ -162,7 +167,7 @@ def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
     It takes RadianceField-like modules on the CPU: a three-dimensional grid encoding, networks without biases of widths
-    that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
+    of at most 128, spherical harmonics of the direction, ln(sigma) as the density network's first output.
     """
     parts = {
         name: getattr(field, name, None)

@@ -2,6 +2,8 @@
 """Fused multi-layer perceptron (csrc/cpu/fused_mlp.h, csrc/math/activation.h)."""
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,26 +11,36 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
 
-# in the order of nf::Activation; the torch form is differentiated for second derivatives
+# in the order of nf::Activation, of z, omega and scale; the torch form is differentiated for second derivatives
 _TORCH_ACTIVATIONS = {
-    "None": lambda z: z,
-    "ReLU": torch.relu,
-    "LeakyReLU": lambda z: functional.leaky_relu(z, 0.01),
-    "SiLU": functional.silu,
-    "Exponential": torch.exp,
-    "Sine": torch.sin,
-    "Sigmoid": torch.sigmoid,
-    "Squareplus": lambda z: 0.5 * z + 0.1 * torch.sqrt(25 * z * z + 1),
-    "Softplus": lambda z: functional.softplus(z, beta=10, threshold=40),
-    "Tanh": torch.tanh,
+    "None": lambda z, omega, scale: z,
+    "ReLU": lambda z, omega, scale: torch.relu(z),
+    "LeakyReLU": lambda z, omega, scale: functional.leaky_relu(z, 0.01),
+    "SiLU": lambda z, omega, scale: functional.silu(z),
+    "Exponential": lambda z, omega, scale: torch.exp(z),
+    "Sine": lambda z, omega, scale: torch.sin(omega * z),
+    "Sigmoid": lambda z, omega, scale: torch.sigmoid(z),
+    "Squareplus": lambda z, omega, scale: 0.5 * z + 0.1 * torch.sqrt(25 * z * z + 1),
+    "Softplus": lambda z, omega, scale: functional.softplus(z, beta=10, threshold=40),
+    "Tanh": lambda z, omega, scale: torch.tanh(z),
+    "Gaussian": lambda z, omega, scale: torch.exp(-((scale * z) ** 2)),
+    "Gabor": lambda z, omega, scale: torch.cos(omega * z) * torch.exp(-((scale * z) ** 2)),
+    "FINER": lambda z, omega, scale: torch.sin(omega * (z.abs() + 1).detach() * z),
 }
 ACTIVATIONS = tuple(_TORCH_ACTIVATIONS)
-_STORES_INPUT = ("SiLU", "Sine")  # their derivative needs the input, the others' the output (nf::stores_input)
+STORES_INPUT = ("SiLU", "Sine", "Gaussian", "Gabor", "FINER")  # derivative of the input, not the output (stores_input)
+# which numbers a hidden activation takes
+ARGUMENTS = {
+    "Sine": ("first_omega", "omega"),
+    "Gaussian": ("scale",),
+    "Gabor": ("first_omega", "omega", "scale"),
+    "FINER": ("first_omega", "omega"),
+}
 
 COLUMN_MULTIPLE = 16
-MAX_NEURONS = 128
+MAX_NEURONS = 512
 
 
 def _padded(n: int) -> int:
@@ -45,11 +57,17 @@ class MLPConfig:
 
     Attributes:
         n_input_dims, n_output_dims: at least 1. Rows of the last matrix past n_output_dims exist and are ignored.
-        n_neurons: width of the hidden layers, a multiple of 16 in 16 ... 128.
+        n_neurons: width of the hidden layers, a multiple of 16 in 16 ... 512.
         n_hidden_layers: at least 0; 0 is one matrix and the output activation.
         activation, output_activation: one of ACTIVATIONS.
         input_padding: the constant in the input columns past n_input_dims: 1 acts as a bias (tiny-cuda-nn pads every
             encoding but grids so), 0 makes them idle.
+        first_omega, omega, scale: of the first hidden activation, the other hidden ones, and all hidden ones: Sine is
+            `sin(omega z)`, Gaussian `exp(-(scale z)^2)`, Gabor `cos(omega z) exp(-(scale z)^2)`, FINER
+            `sin(omega (|z| + 1) z)` with `|z| + 1` a constant in derivatives. Positive; 1 where the activation does
+            not take them. An output activation has ones.
+        normalizes: whether z, the value before a hidden activation, is normalised over the features of its sample
+            before it is modulated: `(z - mean) / sqrt(variance + 1e-5)`. Only together with a modulation.
     """
 
     n_input_dims: int
@@ -60,6 +78,10 @@ class MLPConfig:
     output_activation: str = "None"
     bias: bool = False
     input_padding: float = 0.0
+    first_omega: float = 1.0
+    omega: float = 1.0
+    scale: float = 1.0
+    normalizes: bool = False
 
     def __post_init__(self) -> None:
         if self.n_input_dims < 1 or self.n_output_dims < 1:
@@ -68,7 +90,9 @@ class MLPConfig:
                 f"got {self.n_input_dims} and {self.n_output_dims}"
             )
         if self.n_neurons % COLUMN_MULTIPLE or not 0 < self.n_neurons <= MAX_NEURONS:
-            raise ValueError(f"fused_mlp: n_neurons must be a multiple of 16 in 16 ... 128, got {self.n_neurons}")
+            raise ValueError(
+                f"fused_mlp: n_neurons must be a multiple of 16 in 16 ... {MAX_NEURONS}, got {self.n_neurons}"
+            )
         if self.n_hidden_layers < 0:
             raise ValueError(f"fused_mlp: n_hidden_layers must be at least 0, got {self.n_hidden_layers}")
         for key in ("activation", "output_activation"):
@@ -76,6 +100,18 @@ class MLPConfig:
                 raise ValueError(
                     f"fused_mlp: {key} must be one of {', '.join(ACTIVATIONS)}, got {getattr(self, key)!r}"
                 )
+
+        for key in ("first_omega", "omega", "scale"):
+            value = getattr(self, key)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"fused_mlp: {key} must be a positive number, got {value}")
+            if value != 1 and key not in ARGUMENTS.get(self.activation, ()):
+                raise ValueError(f"fused_mlp: activation {self.activation} takes no {key}, got {value}")
+
+    @property
+    def arguments(self) -> tuple[float, float, float]:
+        """first_omega, omega, scale."""
+        return self.first_omega, self.omega, self.scale
 
     @property
     def matrix_shapes(self) -> list[tuple[int, int]]:
@@ -99,7 +135,7 @@ class MLPConfig:
         return views
 
 
-def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig) -> Tensor:
+def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, modulation: Tensor | None = None) -> Tensor:
     """Evaluates a small multi-layer perceptron in one pass over the samples (Mueller et al. 2021).
 
     Tiles of samples go through all layers inside the first caches. When a gradient will be needed, the stored value of
@@ -109,138 +145,179 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig) -> Tensor:
         x: float32 or float64 `[n, n_input_dims]`; strided tensors are copied.
         params: same dtype `[config.n_params]`, layout in MLPConfig.
         config: shape and activations.
+        modulation: same dtype, scale and shift per sample of what the hidden activations take, `gamma z + beta` (Lee et
+            al. 2024, eq. 2; see ops.modulation): `[n, 2]`, gamma and beta for all layers, or
+            `[n, 2 n_hidden_layers]`, gamma and beta of the first layer, of the second and so on.
 
     Returns:
-        `[n, n_output_dims]`, same dtype. Differentiable twice in `x` and `params` (the second time through plain torch
-        operations). The same numbers for every thread count. NaN and infinity propagate as in the formulas, except
-        that Exponential saturates at the largest finite float.
+        `[n, n_output_dims]`, same dtype. Differentiable twice in `x`, `params` and `modulation` (the second time
+        through plain torch operations). The same numbers for every thread count. NaN and infinity propagate as in the
+        formulas, except that Exponential saturates at the largest finite float.
 
     Raises:
-        TypeError, ValueError: wrong dtype, shape or device.
+        TypeError, ValueError: wrong dtype, shape or device; normalisation without modulation.
     """
     check_tensor("fused_mlp", "x", x, ("n", config.n_input_dims))
     check_tensor("fused_mlp", "params", params, (config.n_params,), (x.dtype,), x.device)
-    keep = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
-    return _forward(x, params, *_flatten(config), keep)[0]
+    inputs = [x, params] if modulation is None else [x, params, modulation]
+    if modulation is not None:
+        per_sample = 2 if modulation.dim() == 2 and modulation.shape[1] == 2 else 2 * config.n_hidden_layers
+        check_tensor("fused_mlp", "modulation", modulation, (x.shape[0], per_sample), (x.dtype,), x.device)
+    elif config.normalizes:
+        raise ValueError("fused_mlp: config.normalizes needs a modulation, got none")
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    return _forward(x, params, modulation, *_flatten(config), keep)[0]
 
 
-def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float]:
+def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float, list[float], bool]:
     """The configuration as arguments of an operator schema; n_input_dims is x.shape[1]."""
     return (
         config.n_output_dims, config.n_neurons, config.n_hidden_layers, config.activation, config.output_activation,
-        config.bias, config.input_padding,
+        config.bias, config.input_padding, list(config.arguments), config.normalizes,
     )  # fmt: skip
 
 
-def _shape(n_input_dims, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding):
+def _shape(
+    x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+    arguments, normalizes,
+):  # fmt: skip
     return (
-        n_input_dims, n_output_dims, n_neurons, n_hidden_layers, ACTIVATIONS.index(activation),
-        ACTIVATIONS.index(output_activation), bias, input_padding,
+        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, ACTIVATIONS.index(activation),
+        ACTIVATIONS.index(output_activation), bias, input_padding, tuple(arguments),
+        0 if modulation is None else modulation.shape[1], normalizes,
     )  # fmt: skip
 
 
 @torch.library.custom_op("neurfield::fused_mlp", mutates_args=(), device_types="cpu")
 def _forward(
-    x: Tensor, params: Tensor, n_output_dims: int, n_neurons: int, n_hidden_layers: int, activation: str,
-    output_activation: str, bias: bool, input_padding: float, keep: bool,
+    x: Tensor, params: Tensor, modulation: Tensor | None, n_output_dims: int, n_neurons: int, n_hidden_layers: int,
+    activation: str, output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float],
+    normalizes: bool, keep: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     native_threads()
     shape = _shape(
-        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
-    )
+        x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments, normalizes,
+    )  # fmt: skip
     y = empty(x, x.shape[0], n_output_dims)
     n_saved, n_scratch, _ = lib.fused_mlp_sizes(shape, x.shape[0])
     saved, scratch = empty(x, n_saved if keep else 0), x.new_empty(n_scratch)
-    lib.fused_mlp_forward(shape, x.contiguous(), params.contiguous(), y, saved, scratch)
+    lib.fused_mlp_forward(shape, x.contiguous(), params.contiguous(), contiguous(modulation), y, saved, scratch)
     return y, saved
 
 
 @_forward.register_fake
 def _(
-    x, params, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding, keep
+    x, params, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
+    input_padding, arguments, normalizes, keep,
 ):  # fmt: skip
-    per_sample = n_hidden_layers * n_neurons + (n_output_dims if output_activation in _STORES_INPUT else 0)
+    per_sample = n_hidden_layers * (n_neurons + normalizes) + (
+        n_output_dims if output_activation in STORES_INPUT else 0
+    )
     return x.new_empty(x.shape[0], n_output_dims), x.new_empty(x.shape[0] * per_sample if keep else 0)
 
 
 @torch.library.custom_op("neurfield::fused_mlp_backward", mutates_args=(), device_types="cpu")
 def _backward(
-    grad_y: Tensor, x: Tensor, params: Tensor, y: Tensor, saved: Tensor, n_output_dims: int, n_neurons: int,
-    n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float, needs_x: bool,
-    needs_params: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    grad_y: Tensor, x: Tensor, params: Tensor, modulation: Tensor | None, y: Tensor, saved: Tensor, n_output_dims: int,
+    n_neurons: int, n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,
+    arguments: Sequence[float], normalizes: bool, needs_x: bool, needs_params: bool, needs_modulation: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     native_threads()
     shape = _shape(
-        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding
-    )
+        x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments, normalizes,
+    )  # fmt: skip
     grad_x = empty(x, x.shape[0] if needs_x else 0, x.shape[1])
     grad_params = x.new_empty(params.numel() * needs_params)
+    grad_modulation = _modulation_gradient(x, modulation, needs_modulation)
     scratch = empty(x, lib.fused_mlp_sizes(shape, x.shape[0])[2] if needs_params else 0)
     x, params, grad_y = x.contiguous(), params.contiguous(), grad_y.contiguous()
-    lib.fused_mlp_backward(shape, x, params, y, saved, grad_y, grad_x, grad_params, scratch, needs_x, needs_params)
-    return grad_x, grad_params
+    lib.fused_mlp_backward(
+        shape, x, params, contiguous(modulation), y, saved, grad_y, grad_x, grad_params, grad_modulation, scratch,
+        needs_x, needs_params, needs_modulation,
+    )  # fmt: skip
+    return grad_x, grad_params, grad_modulation
 
 
 @_backward.register_fake
 def _(
-    grad_y, x, params, y, saved, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
-    input_padding, needs_x, needs_params,
+    grad_y, x, params, modulation, y, saved, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation,
+    bias, input_padding, arguments, normalizes, needs_x, needs_params, needs_modulation,
 ):  # fmt: skip
-    return x.new_empty(x.shape if needs_x else (0, x.shape[1])), x.new_empty(params.numel() * needs_params)
+    grad_x = x.new_empty(x.shape if needs_x else (0, x.shape[1]))
+    return grad_x, x.new_empty(params.numel() * needs_params), _modulation_gradient(x, modulation, needs_modulation)
+
+
+def _modulation_gradient(x: Tensor, modulation: Tensor | None, needed: bool) -> Tensor:
+    return x.new_empty(modulation.shape if modulation is not None and needed else (0, 0))
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, params, *ctx.shape, _keep = inputs
+    x, params, modulation, *ctx.shape, _keep = inputs
     ctx.set_materialize_grads(False)  # that of `saved` would be as large as it
-    ctx.save_for_backward(x, params, *output)
+    ctx.save_for_backward(x, params, modulation, *output)
 
 
 def _autograd(ctx, grad_y: Tensor | None, grad_saved: Tensor | None):
-    x, params, y, saved = ctx.saved_tensors
-    needs_x, needs_params, *_ = ctx.needs_input_grad
-    unused = (None,) * (len(ctx.shape) + 1)
+    needs, unused = ctx.needs_input_grad[:3], (None,) * (len(ctx.shape) + 1)
     if grad_y is None:
-        return None, None, *unused
-    grad_x, grad_params = _backward(grad_y, x, params, y, saved, *ctx.shape, needs_x, needs_params)
-    return grad_x if needs_x else None, grad_params if needs_params else None, *unused
+        return None, None, None, *unused
+    x, params, modulation, y, saved = ctx.saved_tensors
+    grads = _backward(grad_y, x, params, modulation, y, saved, *ctx.shape, *needs)
+    return *(grad if need else None for grad, need in zip(grads, needs, strict=True)), *unused
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
 
 
 def _setup_double_context(ctx, inputs, output) -> None:
-    grad_y, x, params, _y, _saved, *ctx.shape, ctx.needs_x, ctx.needs_params = inputs
+    grad_y, x, params, modulation, _y, _saved, *ctx.shape, _needs_x, _needs_params, _needs_modulation = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(grad_y, x, params)
+    ctx.save_for_backward(grad_y, x, params, modulation)
 
 
-def _double_autograd(ctx, grad_grad_x: Tensor | None, grad_grad_params: Tensor | None):
-    """Gradients of `<grad_grad_x, grad_x> + <grad_grad_params, grad_params>` in grad_y, x and params.
+def _double_autograd(ctx, *upstream: Tensor | None):
+    """Gradients of `<upstream_0, grad_x> + <upstream_1, grad_params> + <upstream_2, grad_modulation>` in grad_y, x,
+    params and modulation.
 
-    y and saved are functions of x and params: their part is in those of x and params.
+    y and saved are functions of the others: their part is in theirs.
     """
+    *shape, arguments, normalizes = ctx.shape
+    sizes = (*shape, *arguments, normalizes)
     with torch.enable_grad():
-        grad_y, x, params = (t.detach().requires_grad_() for t in ctx.saved_tensors)
-        y = _composed(x, params, MLPConfig(x.shape[1], *ctx.shape))
-        outputs = torch.autograd.grad(y, (x, params), grad_y, create_graph=True)
-        upstream = (grad_grad_x, grad_grad_params)
-        used = [(out, up) for out, up in zip(outputs, upstream, strict=True) if up is not None]
-        grads: tuple[Tensor | None, ...] = (None, None, None)
-        if used:
-            grads = torch.autograd.grad(
-                [out for out, _ in used], (grad_y, x, params), [up for _, up in used], allow_unused=True
-            )
-    return *grads, *(None,) * (len(ctx.shape) + 4)
+        grad_y, x, params = leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:3]]
+        modulation = ctx.saved_tensors[3]
+        if modulation is not None:
+            modulation = modulation.detach().requires_grad_()
+            leaves.append(modulation)
+        config = MLPConfig(x.shape[1], *sizes)
+        wanted = [(leaf, up) for leaf, up in zip(leaves[1:], upstream, strict=False) if up is not None]
+        grads: list[Tensor | None] = [None] * 4
+        if wanted:
+            y = _composed(x, params, modulation, config)
+            firsts = torch.autograd.grad(y, [leaf for leaf, _ in wanted], grad_y, create_graph=True)
+            seconds = torch.autograd.grad(firsts, leaves, [up for _, up in wanted], allow_unused=True)
+            grads[: len(leaves)] = seconds
+    return *grads, *(None,) * (len(ctx.shape) + 5)
 
 
 _backward.register_autograd(_double_autograd, setup_context=_setup_double_context)
 
 
-def _composed(x: Tensor, params: Tensor, config: MLPConfig) -> Tensor:
+def _composed(x: Tensor, params: Tensor, modulation: Tensor | None, config: MLPConfig) -> Tensor:
     """The same function as torch operations, which can be differentiated any number of times."""
     h = functional.pad(x, (0, config.matrix_shapes[0][1] - config.n_input_dims), value=config.input_padding)
     layers = config.matrices(params)
-    for weights, bias in layers[:-1]:
-        h = _TORCH_ACTIVATIONS[config.activation](functional.linear(h, weights, bias))
+    omega = config.first_omega
+    for layer, (weights, bias) in enumerate(layers[:-1]):
+        z = functional.linear(h, weights, bias)
+        if config.normalizes:
+            z = functional.layer_norm(z, (config.n_neurons,), eps=1e-5)
+        if modulation is not None:
+            first = 0 if modulation.shape[1] == 2 else 2 * layer
+            z = modulation[:, first : first + 1] * z + modulation[:, first + 1 : first + 2]
+        h = _TORCH_ACTIVATIONS[config.activation](z, omega, config.scale)
+        omega = config.omega
     z = functional.linear(h, *layers[-1])
-    return _TORCH_ACTIVATIONS[config.output_activation](z[:, : config.n_output_dims])
+    return _TORCH_ACTIVATIONS[config.output_activation](z[:, : config.n_output_dims], 1.0, 1.0)

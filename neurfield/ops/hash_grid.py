@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -164,7 +164,7 @@ def _forward(
     native_threads()
     y = empty(x, x.shape[0], layout[1] * layout[2])
     table = _native_table(params, half_copy)
-    lib.hash_grid_forward(list(layout), per_level_scale, x.contiguous(), table, _contiguous(max_level), y)
+    lib.hash_grid_forward(list(layout), per_level_scale, x.contiguous(), table, contiguous(max_level), y)
     return y
 
 
@@ -180,7 +180,7 @@ def _backward_params(
     native_threads()
     grad_params = empty(x, _n_params(layout, per_level_scale))
     sizes = list(layout), per_level_scale
-    lib.hash_grid_backward_params(*sizes, x.contiguous(), grad_y.contiguous(), _contiguous(max_level), grad_params)
+    lib.hash_grid_backward_params(*sizes, x.contiguous(), grad_y.contiguous(), contiguous(max_level), grad_params)
     return grad_params
 
 
@@ -202,7 +202,7 @@ def _backward_input(
     native_threads()
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     table, sizes = _native_table(params, half_copy), (list(layout), per_level_scale)
-    lib.hash_grid_backward_input(*sizes, x.contiguous(), table, grad_y.contiguous(), _contiguous(max_level), grad_x)
+    lib.hash_grid_backward_input(*sizes, x.contiguous(), table, grad_y.contiguous(), contiguous(max_level), grad_x)
     return grad_x
 
 
@@ -233,7 +233,7 @@ def _backward_backward_input(
         _native_table(params, half_copy),
         grad_y.contiguous(),
         grad_grad_x.contiguous(),
-        _contiguous(max_level),
+        contiguous(max_level),
         *(output if need else None for output, need in zip(outputs, needed, strict=True)),
     )
     return outputs
@@ -248,10 +248,6 @@ def _second_order_outputs(x, grad_y, needed, layout, per_level_scale) -> tuple[T
     shapes = ((_n_params(layout, per_level_scale),), grad_y.shape, x.shape)
     grad_params, grad_grad_y, grad_x = (x.new_empty(s if n else (0,)) for s, n in zip(shapes, needed, strict=True))
     return grad_params, grad_grad_y, grad_x
-
-
-def _contiguous(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
 
 
 def _setup_forward(ctx, inputs, output) -> None:

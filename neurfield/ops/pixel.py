@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops.camera import CameraTensors
 
 PIXEL_BLOCK = 8  # pixels per side of a block
@@ -51,7 +50,7 @@ def sample_pixels(
     Args:
         values: uint8 or float32 `[n_pixels, n_channels]`, all images one after the other, row by row; 1 grey, 2 grey
             and alpha, 3 RGB, 4 RGBA.
-        sizes: int64 `[n_views, 2]` width, height.
+        sizes: int64 `[n_views, 2]` width, height; on CUDA, where checking would wait for the device, they are trusted.
         cameras: float32 Cameras of the images.
         n: pixels to draw, with replacement.
         seed, step: name the random numbers.
@@ -69,19 +68,26 @@ def sample_pixels(
     check_tensor("sample_pixels", "values", values, ("n_pixels", "n_channels"), (torch.uint8, torch.float32))
     n_views = cameras.c2w.shape[0]
     check_tensor("sample_pixels", "sizes", sizes, (n_views, 2), (torch.int64,), values.device)
-    n_pixels = int(sizes.prod(dim=1).sum())
+    on_cuda = values.is_cuda  # what only the device knows is not read: that would wait for it
+    n_pixels = values.shape[0] if on_cuda else int(sizes.prod(dim=1).sum())
     if values.shape[0] != n_pixels or not 1 <= values.shape[1] <= 4:
         raise ValueError(
             f"sample_pixels: values must be [{n_pixels}, 1 ... 4] for these sizes, got {list(values.shape)}"
         )
-    for name, tensor, width in (("c2w", cameras.c2w[:, 0], 4), ("intrinsics", cameras.intrinsics, 4)):
-        check_tensor("sample_pixels", name, tensor, (n_views, width), (torch.float32,), values.device)
+    for name, tensor, shape, dtype in (
+        ("c2w", cameras.c2w, (3, 4), torch.float32),
+        ("intrinsics", cameras.intrinsics, (4,), torch.float32),
+        ("distortion", cameras.distortion, (6,), torch.float32),
+        ("models", cameras.models, (), torch.int64),
+    ):
+        check_tensor("sample_pixels", name, tensor, (n_views, *shape), (dtype,), values.device)
     if masks is not None:
         check_tensor("sample_pixels", "masks", masks, (n_pixels,), (torch.uint8,), values.device)
-    counts = block_counts(sizes)
     if blocks is not None:
         check_tensor("sample_pixels", "blocks", blocks, ("n_blocks",), (torch.int32,), values.device)
-    n_listed = int(counts.sum()) if blocks is None else blocks.shape[0]
+        n_listed = blocks.shape[0]
+    else:
+        n_listed = n_pixels if on_cuda else int(block_counts(sizes).sum())
     if not 0 < n_listed <= MAX_BLOCKS and n > 0:
         raise ValueError(f"sample_pixels: expected 1 ... {MAX_BLOCKS} blocks of pixels to draw from, got {n_listed}")
     side = rays_per_side("sample_pixels", rays_per_pixel)
@@ -106,7 +112,7 @@ def rays_per_side(op: str, rays_per_pixel: int) -> int:
     return side
 
 
-@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types=DEVICES)
 def _sample(
     values: Tensor,
     sizes: Tensor,
@@ -121,14 +127,14 @@ def _sample(
     blocks: Tensor | None,
     side: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    native_threads()
+    lib = native(values)
     counts, areas = block_counts(sizes), sizes.prod(dim=1)
     outputs = _empty_outputs(c2w, n, side)
     lib.sample_pixels(
         values.contiguous(), None if masks is None else masks.contiguous(), areas.cumsum(0) - areas,
         sizes.contiguous(), counts.cumsum(0) - counts, None if blocks is None else blocks.contiguous(),
-        int(counts.sum()) if blocks is None else blocks.shape[0], c2w.contiguous(), intrinsics.contiguous(),
-        distortion.contiguous(), models.contiguous(), seed, step, side, *outputs,
+        c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, side,
+        *outputs,
     )  # fmt: skip
     return outputs
 
@@ -167,9 +173,9 @@ def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, st
     return _over_background(rgba, color, seed, step)
 
 
-@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types=DEVICES)
 def _over_background(rgba: Tensor, color: Tensor | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(rgba)
     outputs = _empty_colors(rgba)
     lib.over_background(rgba.contiguous(), None if color is None else color.contiguous(), seed, step, *outputs)
     return outputs

@@ -9,13 +9,14 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
+from neurfield.fields.radiance_module import RenderFn
 from neurfield.ops.pixel import rays_per_side
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import (
     Field,
     MarchOptions,
-    composite_rays,
+    composite_in_rounds,
     march_rays,
     render_normals,
     render_occupancy,
@@ -40,7 +41,7 @@ class Renderer:
     """Renders views of a field in the frame of the input's world.
 
     Args:
-        field: gives sigma and rgb; normals need its `density`, and `fused()`, where it has that, is the fast way.
+        field: gives sigma and rgb; normals need its `density`; `fused_render()`, where it has that, is the fast way.
         grid: where the field can be non-zero.
         normalization: world to unit space.
         options: marching; None: those for the box.
@@ -137,19 +138,17 @@ class Renderer:
             result["samples"] = _pixel_means(counts, rays_per_pixel)
         return {name: result[name] for name in outputs}
 
-    def _fused(self) -> ops.FusedField | None:
-        return self.field.fused() if hasattr(self.field, "fused") else None
+    def _fused(self) -> RenderFn | None:
+        return self.field.fused_render() if hasattr(self.field, "fused_render") else None
 
     def _colors(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """rgb over black, sum of weight * distance, opacity."""
         fused = self._fused()
         if fused is not None:
-            march = self.options.fused()
-            image = ops.fused_render(fused, self.grid.bitfield, self.grid.coarse, origins, directions, march)
+            image = fused(self.grid.bitfield, self.grid.coarse, origins, directions, self.options.fused())
             return image.rgb, image.depth, image.acc
         samples = march_rays(self.grid, origins, directions, self.options)
-        result = composite_rays(self.field, samples, origins, directions, self.options)
-        return result.rgb, result.depth, result.acc
+        return composite_in_rounds(self.field, samples, origins, directions, self.options)
 
 
 def _pixel_means(values: Tensor, rays_per_pixel: int) -> Tensor:

@@ -26,6 +26,7 @@ class Field(Protocol):
         """sigma `[n]`, rgb `[n, 3]`."""
 
 
+ROUND = 16  # samples per ray that are evaluated at once when an image is rendered
 NORMAL_ERROR = 1 / 512  # of a rendered normal; a quarter of the step between two bytes of its picture
 
 
@@ -90,6 +91,36 @@ def composite_rays(
     sigmas, rgbs = field(*sample_positions(samples, origins, directions))
     t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
     return ops.composite(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps=options.stop_transmittance)
+
+
+def composite_in_rounds(
+    field: Field, samples: PackedSamples, origins: Tensor, directions: Tensor, options: MarchOptions
+) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb over black `[n, 3]`, sum of weight * distance and opacity `[n]`, without gradient.
+
+    As composite_rays, but ROUND samples of each ray at a time, so that nothing is evaluated far behind a surface. A ray
+    ends with the round in which its transmittance falls below `stop_transmittance`.
+    """
+    starts, counts = samples.packed_info.unbind(dim=1)
+    sums = origins.new_zeros(origins.shape[0], 5)  # rgb, depth, opacity
+    alive = (counts > 0).nonzero()[:, 0]
+    ahead, first = torch.arange(ROUND), 0
+    while len(alive):
+        number = first + ahead
+        exists = number < counts[alive, None]
+        rows = (starts[alive, None] + number)[exists]
+        taken = exists.sum(dim=1)
+        part = PackedSamples(
+            torch.stack([taken.cumsum(0) - taken, taken], dim=1), samples.ray_indices[rows], samples.t_starts[rows],
+            samples.t_ends[rows], 0,
+        )  # fmt: skip
+        sigmas, rgbs = field(*sample_positions(part, origins, directions))
+        found = ops.composite(sigmas, rgbs, part.t_starts, part.t_ends, part.packed_info, early_stop_eps=0.0)
+        trans = 1 - sums[alive, 4]
+        sums[alive] += trans[:, None] * torch.cat([found.rgb, found.depth[:, None], found.acc[:, None]], dim=1)
+        first += ROUND
+        alive = alive[(1 - sums[alive, 4] >= options.stop_transmittance) & (counts[alive] > first)]
+    return sums[:, :3], sums[:, 3], sums[:, 4]
 
 
 def render_normals(

@@ -5,7 +5,6 @@ import torch
 
 from neurfield.data.load import plan_memory
 from neurfield.data.views import Manifest
-from neurfield.fields.radiance_field import RadianceField
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.ema import Ema
 from neurfield.training.memory import n_bytes
@@ -25,7 +24,7 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
     """
     norm, data = train.normalization, plan_memory(train)
     with torch.device("meta"):
-        field = RadianceField.from_config(method.field, norm.aabb)
+        field = method.field.build(norm.aabb)
         state = [
             *Adam(field, method.optimizer).tensors().values(),
             *OccupancyGrid(norm.aabb_scale).state_dict().values(),

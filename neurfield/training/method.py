@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import neurfield
 from neurfield import config
-from neurfield.config import Block, Range
+from neurfield.config import Block, OneOf, Range
 from neurfield.data.options import LoadOptions
+from neurfield.fields import DEFAULT, FIELDS, AnyFieldConfig
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.registry import lookup
 from neurfield.training.schedule import Budget
@@ -35,7 +36,7 @@ class SamplerConfig:
     rays on a regular grid within it, as a camera's pixel is of an area; in training it has one ray in its
     middle until `rays_per_pixel_start` of the budget. `hull` starts the occupancy grid from the
     alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
-    first 16); `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
+    first 16), or never if that is 0; `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0
@@ -43,7 +44,7 @@ class SamplerConfig:
     rays_per_pixel: Literal[1, 4, 9, 16] = 1
     rays_per_pixel_start: Fraction = 0.0
     hull: bool = True
-    update_interval: Count = 16
+    update_interval: Annotated[int, Range(0)] = 16
     stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4
     occupancy_threshold: Annotated[float, Range(1e-6, 1)] = 0.01
     occupancy_decay: Annotated[float, Range(0.1, 1)] = 0.95
@@ -51,11 +52,15 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off)."""
+    """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off).
+
+    `view_dependence` weighs what a field says of its size (fields.RadianceModule), summed once per step.
+    """
 
     color: Block = dataclasses.field(default_factory=lambda: Block(otype="Huber"))
     distortion: NonNegative = 0.0
     opacity_entropy: NonNegative = 0.0
+    view_dependence: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,24 +101,54 @@ class TrainingConfig(LoopConfig):
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """How a field learns from a teacher before it sees images.
+
+    `teacher` is the preset that is trained first where no trained run is given, for `teacher_share` of the budget;
+    distillation takes `seconds`, or `iterations` where that is not 0. A step draws about `n_samples` positions,
+    `samples_per_network` for each of as many networks. Opacities are compared over `reference_step` of unit space.
+    A voxel counts as occupied from `density_threshold` per unit on.
+    """
+
+    teacher: str = "ngp-medium"
+    teacher_share: Fraction = 0.4
+    seconds: Positive = 120.0
+    iterations: Annotated[int, Range(0)] = 0
+    n_samples: Annotated[int, Range(256, 1 << 22)] = 1 << 16
+    samples_per_network: Count = 128
+    learning_rate: Positive = 2e-3
+    reference_step: Annotated[float, Range(1e-5, 1)] = 0.007
+    density_threshold: NonNegative = 10.0
+
+
+@dataclass(frozen=True)
 class MethodConfig:
-    """A named preset. `background` is the fixed colour behind transparent pixels outside training."""
+    """A named preset. `background` is the fixed colour behind transparent pixels outside training.
+
+    `distill` is there for fields that are made from a teacher.
+    """
 
     name: str = "ngp"
-    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    field: Annotated[AnyFieldConfig, OneOf(FIELDS, DEFAULT)] = dataclasses.field(default_factory=FieldConfig)
     sampler: SamplerConfig = dataclasses.field(default_factory=SamplerConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    distill: DistillConfig | None = None
     background: Literal["white", "black"] = "white"
 
 
-def presets() -> dict[str, Path]:
-    """Files of the presets by name."""
+def preset_files(folder: str) -> dict[str, Path]:
+    """The YAML files of scenes/FOLDER by name."""
     package = Path(neurfield.__file__).parent
     # installed inside the package; beside it in a source tree
-    folders = (package / "scenes" / "methods", package.parent / "scenes" / "methods")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    folders = (package / "scenes" / folder, package.parent / "scenes" / folder)
+    return {path.stem: path for place in folders for path in sorted(place.glob("*.yaml"))}
+
+
+def presets() -> dict[str, Path]:
+    """Files of the radiance presets by name."""
+    return preset_files("methods")
 
 
 def default_preset(device: str, max_seconds: float | None) -> str:
@@ -188,5 +223,6 @@ class BaseRunConfig:
 class RunConfig(BaseRunConfig):
     """A radiance field of a scene."""
 
+    kind: Literal["radiance"] = "radiance"
     load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
     method: MethodConfig = dataclasses.field(default_factory=MethodConfig)

@@ -32,8 +32,8 @@ class Adam:
     """Holds moments of every parameter of a field.
 
     Args:
-        field: its `encoding` parameters are tables: entries without gradient keep value, moments and step count, and
-            are not regularised.
+        field: the parameters that its `sparse_parameters` name are tables: entries without gradient keep value, moments
+            and step count, and are not regularised.
         config: rates and constants.
     """
 
@@ -41,8 +41,9 @@ class Adam:
         self.config = config
         self.step_count = 0
         self.moments: dict[str, Moments] = {}
+        sparse = getattr(field, "sparse_parameters", ())
         for name, param in field.named_parameters():
-            is_table = name.startswith("encoding.")
+            is_table = name.startswith(sparse)
             steps = torch.zeros(param.shape, dtype=torch.int16) if is_table else None
             l2_reg = 0.0 if is_table else config.l2_reg
             self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg)
@@ -60,12 +61,12 @@ class Adam:
         """Updates one parameter with its gradient, as part of step `step_count`."""
         m, config = self.moments[name], self.config
         ops.adam_step(
-            m.param.detach(),
-            grad,
-            m.exp_avg,
-            m.exp_avg_sq,
+            m.param.detach().view(-1),
+            grad.reshape(-1),
+            m.exp_avg.view(-1),
+            m.exp_avg_sq.view(-1),
             step=self.step_count,
-            steps=m.steps,
+            steps=None if m.steps is None else m.steps.view(-1),
             learning_rate=learning_rate,
             beta1=config.beta1,
             beta2=config.beta2,

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.data.scene import Scene
-from neurfield.fields.radiance_field import RadianceField
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -51,7 +50,7 @@ class RadianceTask:
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.field = RadianceField.from_config(method.field, norm.aabb)
+            self.field = method.field.build(norm.aabb)
         sampler = method.sampler
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self._march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
@@ -77,7 +76,7 @@ class RadianceTask:
 
         def step(number: int, learning_rate: float, progress: float) -> StepResult:
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
-            if number > 0 and number % interval == 0:
+            if method.sampler.update_interval and number > 0 and number % interval == 0:
                 # no more densities than the steps since the last update took samples: large boxes have millions of
                 # cells
                 max_draws = interval * method.training.n_samples

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from neurfield import config as configuration
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.training import checkpoint
-from neurfield.training.method import RunConfig
+from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
 from neurfield.training.session import ViewSet, unpack_views
 
@@ -35,8 +36,7 @@ class Resumed:
 
     def check_request(self, seed: int | None, load: LoadOptions) -> None:
         """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""
-        if seed is not None and seed != self.config.seed:
-            raise UserError(f"--seed {seed}: the run has the seed {self.config.seed}; {_ELSE}")
+        check_seed(seed, self.config)
         for field in dataclasses.fields(ReadOptions):
             asked, stored = getattr(load, field.name), getattr(self.config.load, field.name)
             if asked != stored:
@@ -53,6 +53,12 @@ class Resumed:
             )
 
 
+def check_seed(seed: int | None, config: BaseRunConfig) -> None:
+    """Raises UserError when another seed is asked for than the run has."""
+    if seed is not None and seed != config.seed:
+        raise UserError(f"--seed {seed}: the run has the seed {config.seed}; {_ELSE}")
+
+
 def _geometry(views: ViewSet) -> Tensor:
     """`[1 + n_views, n]`: the map into unit space, and everything about the training cameras."""
     cameras, norm = views.cameras[views.splits.get("train", [])], views.normalization
@@ -62,8 +68,16 @@ def _geometry(views: ViewSet) -> Tensor:
     return torch.cat([scene, rows])
 
 
+R = TypeVar("R")
+
+
 def newest_whole(folder: RunFolder, report: Callable[[str], None]) -> Resumed:
-    """The newest checkpoint of a run that can be read; `report` takes a line about each newer one.
+    """The newest checkpoint of a radiance run that can be read, see newest_readable."""
+    return newest_readable(folder, report, _read)
+
+
+def newest_readable(folder: RunFolder, report: Callable[[str], None], read: Callable[[Path], R]) -> R:
+    """What `read` gives of the newest checkpoint that can be read; `report` takes a line about each newer one.
 
     Raises:
         UserError: the run has no checkpoint, or none that is whole.
@@ -71,7 +85,7 @@ def newest_whole(folder: RunFolder, report: Callable[[str], None]) -> Resumed:
     newest = find_checkpoint(folder.path)
     for path in reversed(folder.checkpoints()):
         try:
-            found = _read(path)
+            found = read(path)
         except UserError as error:
             report(f"note: {error}")
             continue

@@ -134,11 +134,12 @@ class Session:
     def _write(self, report: StepReport) -> None:
         scalars = {
             "train/loss": report.loss,
-            "train/psnr": report.psnr,
             "learning_rate": report.learning_rate,
             "samples": report.n_samples,
             "seconds": report.seconds,
         }
+        if report.psnr == report.psnr:
+            scalars["train/psnr"] = report.psnr
         if report.n_rays:
             scalars["rays"] = report.n_rays
         self._log.write(report.step, scalars)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from neurfield import losses, ops
-from neurfield.fields.radiance_field import RadianceField
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.guard import non_finite
@@ -42,7 +42,7 @@ RayStepFn = Callable[[RayBatch, float, int], StepResult]
 
 
 def make_step(
-    field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
 ) -> RayStepFn:
     """The fastest step that supports field and loss."""
     fused, loss = field.fused(), _fused_loss(method)
@@ -51,14 +51,14 @@ def make_step(
     return composed_step(field, grid, optimizer, options, method, seed)
 
 
-def make_density(field: RadianceField) -> Callable[[Tensor], Tensor]:
+def make_density(field: RadianceModule) -> Callable[[Tensor], Tensor]:
     """sigma `[n]` of positions `[n, 3]` in unit space, the fastest way, not differentiable."""
     fused = field.fused()
     return (lambda x: field.density(x)[0]) if fused is None else (lambda x: ops.fused_density(fused, x))
 
 
 def composed_step(
-    field: RadianceField, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
 ) -> RayStepFn:
     """A step that runs op by op under autograd; a loss that is not finite changes nothing.
 
@@ -76,6 +76,8 @@ def composed_step(
         for name, weight in weights.items():
             if weight > 0:
                 loss = loss + weight * losses.REGULARIZERS[name](rays).mean()
+        if method.loss.view_dependence > 0 and (penalty := field.view_dependence()) is not None:
+            loss = loss + method.loss.view_dependence * penalty
         loss.backward()
         value = loss.item()
         if math.isfinite(value) and not non_finite(_gradients(field)):
@@ -89,7 +91,7 @@ def composed_step(
     return step
 
 
-def _gradients(field: RadianceField) -> dict[str, Tensor]:
+def _gradients(field: RadianceModule) -> dict[str, Tensor]:
     return {name: param.grad for name, param in field.named_parameters() if param.grad is not None}
 
 

@@ -57,3 +57,19 @@ class Task(Protocol):
     def refresh(self) -> None:
         """Called when tensors were replaced: derives again what is derived from them."""
         ...
+
+
+class NoState:
+    """The part of a Task that has nothing to keep beside field, optimiser and average."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def counters(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, counters: dict[str, Any]) -> None:
+        pass
+
+    def refresh(self) -> None:
+        pass

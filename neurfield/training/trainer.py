@@ -107,7 +107,8 @@ class Trainer:
         if self.ema and finite and step % training.ema_interval == 0:
             self.ema.update(self.task.field)
         self.step += 1
-        psnr = -10 * math.log10(max(result.squared_error, 1e-12)) if finite else math.nan
+        error = result.squared_error
+        psnr = -10 * math.log10(max(error, 1e-12)) if finite and error == error else math.nan
         return StepReport(
             self.step, progress, self.clock.seconds(), result.loss, psnr, rate, result.n_rays, result.n_samples
         )

@@ -15,6 +15,7 @@ template <typename T>
 struct Result {
   std::vector<T> y, dL_dparams;
   AlignedVector<T> dL_dx;
+  std::vector<T> dL_dmodulation;
 };
 
 template <typename T>
@@ -29,12 +30,17 @@ static Result<T> run(const MlpShape& shape, int64_t n, int n_threads) {
   const auto x = values(n * shape.n_input_dims, 2, 1), dL_dy = values(n * shape.n_output_dims, 3, 1);
   AlignedVector<T> saved(n * shape.saved_per_sample());
   std::vector<T> forward(shape.forward_scratch()), backward(shape.backward_scratch(n));
-  Result<T> r{std::vector<T>(dL_dy.size()), std::vector<T>(params.size()), AlignedVector<T>(x.size())};
-  fused_mlp_forward(shape, x.data(), params.data(), n, r.y.data(), saved.data(), forward.data());
+  const auto modulation = values(n * shape.n_modulation, 4, 1.5f);
+  const T* modulation_data = shape.n_modulation ? modulation.data() : nullptr;
+  Result<T> r{std::vector<T>(dL_dy.size()), std::vector<T>(params.size()), AlignedVector<T>(x.size()),
+              std::vector<T>(modulation.size())};
+  fused_mlp_forward(shape, x.data(), params.data(), n, r.y.data(), saved.data(), forward.data(), modulation_data);
   fused_mlp_backward(shape, x.data(), params.data(), r.y.data(), saved.data(), dL_dy.data(), n, r.dL_dx.data(),
-                     r.dL_dparams.data(), backward.data());
+                     r.dL_dparams.data(), backward.data(), modulation_data,
+                     modulation_data ? r.dL_dmodulation.data() : nullptr);
   std::vector<T> without_saving(r.y.size());
-  fused_mlp_forward<T>(shape, x.data(), params.data(), n, without_saving.data(), nullptr, forward.data());
+  fused_mlp_forward<T>(shape, x.data(), params.data(), n, without_saving.data(), nullptr, forward.data(),
+                       modulation_data);
   CHECK(without_saving == r.y);
   return r;
 }
@@ -57,6 +63,9 @@ static void test_shape(const MlpShape& shape) {
     CHECK(relative_error(single.y, exact.y) <= 20 * 0x1p-24);
     CHECK(relative_error(single.dL_dx, exact.dL_dx) <= 40 * 0x1p-24);
     CHECK(relative_error(single.dL_dparams, exact.dL_dparams) <= 40 * 0x1p-24);
+    // normalisation takes two more passes over a layer
+    CHECK(relative_error(single.dL_dmodulation, exact.dL_dmodulation) <= 80 * 0x1p-24);
+    CHECK(single.dL_dmodulation == three.dL_dmodulation);
     CHECK(single.y == three.y && single.dL_dx == three.dL_dx && single.dL_dparams == three.dL_dparams);
   }
 }
@@ -66,5 +75,16 @@ int main() {
   test_shape({3, 5, 32, 3, Activation::kSine, Activation::kSiLU, true, 1});
   test_shape({17, 33, 48, 2, Activation::kTanh, Activation::kNone, true, 0});
   test_shape({20, 16, 16, 0, Activation::kReLU, Activation::kExponential, false, 1});
+  MlpShape finer{2, 3, 32, 2, Activation::kFiner, Activation::kNone, true, 0, 3.0, {2.0, 1.0}};
+  test_shape(finer);
+  MlpShape gabor{2, 3, 256, 2, Activation::kGabor, Activation::kNone, true, 0, 3.0, {2.0, 1.5}};
+  test_shape(gabor);
+  MlpShape modulated{17, 3, 48, 3, Activation::kReLU, Activation::kNone, true, 0};
+  modulated.n_modulation = 6;
+  test_shape(modulated);
+  modulated.n_modulation = 2;
+  modulated.activation = Activation::kTanh;
+  modulated.normalizes = true;
+  test_shape(modulated);
   return test::finish("fused_mlp");
 }

@@ -132,7 +132,7 @@ static void test_bf16_rounding() {
 // Rows that go through a vector or through the scalar tail get the same number.
 static void test_activation_tails() {
   const auto z = values<float>(40, 7);
-  for (int kind = 0; kind <= static_cast<int>(Activation::kTanh); ++kind) {
+  for (int kind = 0; kind <= static_cast<int>(Activation::kFiner); ++kind) {
     std::vector<float> whole(40), one(40);
     apply_activation(static_cast<Activation>(kind), z.data(), whole.data(), 40);
     for (int i = 0; i < 40; ++i) apply_activation(static_cast<Activation>(kind), &z[i], &one[i], 1);

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from neurfield import encodings
 from neurfield.encodings import ENCODINGS
+from neurfield.encodings.gaussian_fourier import GaussianFourier, GaussianFourierConfig
 from neurfield.errors import UserError
 from neurfield.ops import GridConfig
 from neurfield.reference import hash_grid as grid_reference
+from neurfield.reference.fourier_features import fourier_features
 from neurfield.reference.frequency import frequency
 from neurfield.reference.spherical_harmonics import spherical_harmonics
 from tests.cases import uniform, unit_vectors
@@ -37,6 +39,10 @@ def grid(x: Tensor, encoding: Any) -> Tensor:
     return grid_reference.hash_grid(x, table, levels, c.interpolation, None)
 
 
+def gaussian_fourier(x: Tensor, encoding: Any) -> Tensor:
+    return fourier_features(x, encoding.frequencies.double())
+
+
 SMALL = {"n_levels": 4, "log2_hashmap_size": 8, "base_resolution": 4, "per_level_scale": 1.5}
 # features of 1e-4 move by twice that per cell, at most 14 cells per axis, in 3 dimensions; positions round once
 GRID_SCALE = 1e-4 * 2 * 14 * 3 / 20
@@ -52,6 +58,9 @@ CASES = {
     "Identity-defaults": Case({}, 2, 2, lambda x, _: x),
     "Frequency": Case({"n_frequencies": 5}, 3, 30, lambda x, _: frequency(x, 5)),
     "Frequency-defaults": Case({}, 1, 24, lambda x, _: frequency(x, 12)),
+    # sizes: 2 pi times the largest |b| |x| of so many normal numbers, 5 sigma sqrt(n_input_dims)
+    "GaussianFourier": Case({"n_frequencies": 20, "sigma": 1.5, "seed": 3}, 3, 40, gaussian_fourier, 6.3 * 13),
+    "GaussianFourier-defaults": Case({}, 2, 512, gaussian_fourier, 6.3 * 71),
     "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x, _: spherical_harmonics(2 * x - 1, 8), 60, True),
     "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x, _: spherical_harmonics(2 * x - 1, 4), 20, True),
     "Grid": Case({**SMALL, "type": "Dense", "interpolation": "Smoothstep"}, 2, 8, grid, GRID_SCALE),
@@ -70,6 +79,18 @@ CASES = {
         {"nested": IDENTITIES, "reduction": "Product"}, 3, 2, lambda x, _: x[:, :2] * 2 * x[:, 1:3], 2
     ),
 }
+CASES["SAPE"] = Case(
+    {
+        "nested": {"otype": "GaussianFourier", "n_frequencies": 12, "sigma": 0.5},
+        "resolution": [5, 4],
+        "n_iterations": 10,
+        "n_blocks": 1,
+    },
+    2,
+    26,
+    lambda x, encoding: torch.cat([x, gaussian_fourier(x, encoding.nested)], dim=1),
+    6.3 * 4,
+)
 # 2 x - 1 rounds twice before the functions, whose slope is in `scale`; the functions' own bounds are in tests/ops
 ROUNDINGS = 60
 
@@ -125,11 +146,14 @@ def test_errors_name_the_nearest_key() -> None:
         },
         r"encoding SphericalHarmonics: expected 3 input dimensions, got 7": {"otype": "SphericalHarmonics"},
         r"encoding: expected a key 'otype' with a name, got None": {"degree": 4},
+        r"encoding GaussianFourier: sigma: expected 0 ... 1e\+06, got '-1'": {"otype": "GaussianFourier", "sigma": -1},
         r"encoding Composite: missing key 'nested'": {"otype": "Composite"},
     }
     for message, block in wrong.items():
         with pytest.raises(UserError, match=message):
             encodings.create(7, block)
+    with pytest.raises(UserError, match=r"encoding GaussianFourier: expected 1 ... 8 input dimensions, got 9"):
+        encodings.create(9, {"otype": "GaussianFourier"})
 
 
 def test_errors_of_composites() -> None:
@@ -173,6 +197,17 @@ def test_defaults_of_grids() -> None:
     assert (by_features.n_levels, by_features.type) == (3, "Hash")
     params = encodings.create(3, {"otype": "HashGrid", **SMALL}).params
     assert 0.9e-4 < params.max() <= 1e-4 and -1e-4 <= params.min() < -0.9e-4
+
+
+def test_gaussian_frequencies_have_their_spread_and_order() -> None:
+    encoding = encodings.create(2, {"otype": "GaussianFourier", "n_frequencies": 4096, "sigma": 5})
+    b = encoding.frequencies
+    assert abs(float(b.mean())) <= 4 * 5 / 8192**0.5  # 4 standard errors
+    assert abs(float(b.std()) / 5 - 1) <= 4 / (2 * 8192) ** 0.5
+    assert (b.norm(dim=1).diff() >= 0).all()
+    again, other = (GaussianFourier(2, GaussianFourierConfig(4096, 5.0, seed)) for seed in (1337, 1))
+    assert torch.equal(again.frequencies, b) and not torch.equal(other.frequencies, b)
+    assert list(encoding.state_dict()) == ["frequencies"] and not list(encoding.parameters())
 
 
 def test_errors_of_grids() -> None:

@@ -57,6 +57,81 @@ def test_initial_values_of_siren() -> None:
         assert bound * (1 - 10 / weights.numel()) <= float(weights.abs().max()) <= bound
 
 
+def matrices(net: MLP) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    return net.config.matrices(net.params.detach())
+
+
+def fills(values: torch.Tensor, bound: float) -> bool:
+    """Whether the largest of uniform values is where it should be: less has a probability of e^-10."""
+    return bound * (1 - 10 / values.numel()) <= float(values.abs().max()) <= bound * (1 + 1e-6)
+
+
+def test_initial_values_of_coordinate_networks() -> None:
+    """SIREN and FINER: 1 / d first, sqrt(6 / 64) / omega after; Gaussian and Gabor: 1 / sqrt(fan_in); padding is 0."""
+    hidden = 64**-0.5
+    for keys, bounds, first_bias in (
+        ({"activation": "Sine", "omega": 20}, (1 / 3, (6 / 64) ** 0.5 / 20), 3**-0.5),
+        ({"activation": "FINER", "first_bias": 2.5}, (1 / 3, (6 / 64) ** 0.5 / 30), 2.5),
+        ({"activation": "Gaussian"}, (3**-0.5, hidden), 3**-0.5),
+        ({"activation": "Gabor", "omega": 7, "scale": 3}, (3**-0.5, hidden), 3**-0.5),
+    ):
+        net = networks.create(3, 16, {"otype": "MLP", "n_neurons": 64, "n_hidden_layers": 2, **keys})
+        assert net.config.bias and net.config.input_padding == 0
+        (first, bias), *others = matrices(net)
+        assert fills(first[:, :3], bounds[0]) and not first[:, 3:].any() and fills(bias, first_bias)
+        for weights, bias in others:
+            assert fills(weights, bounds[1]) and fills(bias, hidden)
+
+
+def test_arguments_of_coordinate_networks() -> None:
+    def arguments(**keys: object) -> tuple[float, ...]:
+        return networks.create(2, 1, {"otype": "MLP", "n_neurons": 16, **keys}).config.arguments
+
+    assert arguments(activation="Sine") == (1, 1, 1)  # tiny-cuda-nn's
+    assert arguments(activation="sine", omega=25.0) == (25, 25, 1)
+    assert arguments(activation="Sine", first_omega=90) == (90, 30, 1)
+    assert arguments(activation="Gaussian") == (1, 1, 30)
+    assert arguments(activation="Gabor") == (20, 20, 10)
+    assert arguments(activation="finer", omega=1) == (1, 1, 1)
+    assert not networks.create(2, 1, {"otype": "MLP", "activation": "FINER", "bias": False}).config.bias
+    assert "FINER(first_omega=30, omega=30)" in repr(networks.create(2, 1, {"otype": "MLP", "activation": "FINER"}))
+    for message, keys in {
+        "network: omega belongs to the activations Sine, Gabor, FINER, got ReLU": {"omega": 30.0},
+        "network: first_omega belongs to .*, got Gaussian": {"activation": "Gaussian", "first_omega": 2},
+        "network: scale belongs to the activations Gaussian, Gabor, got Sine": {"activation": "Sine", "scale": 2},
+        "network: first_bias belongs to FINER with biases, got Sine with bias=None": {
+            "activation": "Sine",
+            "first_bias": 1,
+        },
+        "network: first_bias belongs to FINER with biases, got FINER with bias=False": {
+            "activation": "FINER",
+            "first_bias": 1,
+            "bias": False,
+        },
+        "omega: expected 0.001 ... 100000, got '0'": {"activation": "Sine", "omega": 0},
+    }.items():
+        with pytest.raises(UserError, match=message):
+            arguments(**keys)
+
+
+@pytest.mark.parametrize("activation", ["Sine", "Gaussian", "Gabor", "FINER"])
+def test_coordinate_networks_learn_a_wave(activation: str) -> None:
+    """256 points of a wave of 8 periods: a ReLU network of this size learns nothing of it in so few steps."""
+    keys = {"omega": 30.0} if activation == "Sine" else {}
+    net = networks.create(
+        1, 1, {"otype": "MLP", "activation": activation, "n_neurons": 64, "n_hidden_layers": 2, **keys}
+    )
+    x = torch.linspace(-1, 1, 256)[:, None]
+    target = torch.sin(8 * torch.pi * x)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for _ in range(150):
+        loss = ((net(x) - target) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.02
+
+
 def test_seed_decides_the_initial_values() -> None:
     a, b, c = (MLP(3, 3, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(a.params, b.params) and not torch.equal(a.params, c.params)
@@ -113,7 +188,7 @@ def test_errors_name_the_nearest() -> None:
         networks.create(3, 1, {"otype": "MLP", "n_neuron": 64})
     with pytest.raises(UserError, match=r"unknown activation 'rellu', did you mean 'relu'"):
         networks.create(3, 1, {"otype": "MLP", "activation": "ReLLU"})
-    with pytest.raises(UserError, match=r"network: n_neurons must be a multiple of 16 in 16 ... 128, got 40"):
+    with pytest.raises(UserError, match=r"network: n_neurons must be a multiple of 16 in 16 ... 512, got 40"):
         networks.create(3, 1, {"otype": "MLP", "n_neurons": 40})
     with pytest.raises(UserError, match=r"n_neurons"):
-        networks.create(3, 1, {"otype": "MLP", "n_neurons": 256})
+        networks.create(3, 1, {"otype": "MLP", "n_neurons": 528})

@@ -10,12 +10,12 @@ from torch.library import opcheck
 from neurfield import ops
 from neurfield._native import lib
 from neurfield.ops import MLPConfig
-from neurfield.ops.fused_mlp import ACTIVATIONS
+from neurfield.ops.fused_mlp import ACTIVATIONS, ARGUMENTS
 from neurfield.reference import fused_mlp as reference
 from tests.cases import SIZES, strided, uniform
 from tests.compare import assert_close, relative_norm
 
-# One matrix product of width <= 128 has a random rounding error near sqrt(128) / 2 = 6 units of roundoff (6e-8)
+# One matrix product of width <= 512 has a random rounding error near sqrt(512) / 4 = 6 units of roundoff (6e-8)
 # relative to the norm of its result; three layers and their activations stay below 20 of them.
 RELATIVE = 20 * 2.0**-24
 # Gradients run through forward and backward and sum up to 257 samples: twice the layers, a longer sum.
@@ -59,7 +59,7 @@ def test_sizes(n: int, n_output_dims: int) -> None:
     )
 
 
-@pytest.mark.parametrize("n_neurons", [16, 32, 48, 64, 80, 96, 112, 128])
+@pytest.mark.parametrize("n_neurons", [16, 32, 48, 64, 80, 96, 112, 128, 256, 272, 512])
 @pytest.mark.parametrize("n_hidden_layers", [0, 1, 2, 5])
 def test_widths_and_depths(n_neurons: int, n_hidden_layers: int) -> None:
     check_all(uniform(101, 16, low=-1), MLPConfig(16, 4, n_neurons, n_hidden_layers))
@@ -95,6 +95,47 @@ ULP = {
 }
 
 
+# of coordinate networks, absolute: of the function, and per size of the rounded argument (csrc/math/activation.h)
+ABSOLUTE = {"Sine": 2.0**-23, "Gaussian": 2.0**-22, "Gabor": 2.0**-21, "FINER": 2.0**-23}
+
+
+def argument_error(activation: str, z: Tensor, omega: float) -> Tensor:
+    """How far float32 may be from omega z or omega (|z| + 1) z."""
+    z = z.double().abs()
+    if activation == "FINER":
+        return 3 * 2.0**-24 * omega * (z + 1) * z
+    return (2.0**-24 if omega != 1 else 0.0) * omega * z * (activation in ("Sine", "Gabor"))
+
+
+def first_layer(activation: str, z: Tensor, omega: float, scale: float) -> tuple[Tensor, Tensor]:
+    """a(z) and a'(z) [n, 16] of a hidden layer."""
+    keys = {key: value for key, value in (("first_omega", omega), ("scale", scale)) if key in ARGUMENTS[activation]}
+    config = MLPConfig(16, 16, 16, 1, activation, **keys)
+    eye = torch.eye(16, dtype=z.dtype).flatten()
+    z = z.clone().requires_grad_()
+    y = ops.fused_mlp(z, torch.cat([eye, eye]), config)
+    (grad,) = torch.autograd.grad(y.sum(), z)
+    return y.detach(), grad
+
+
+@pytest.mark.parametrize("activation", ARGUMENTS)
+@pytest.mark.parametrize(("omega", "scale"), [(1.0, 1.0), (30.0, 10.0), (200.0, 0.5)])
+def test_coordinate_activations_keep_their_bounds(activation: str, omega: float, scale: float) -> None:
+    """Arguments of Sine up to 8000, of FINER up to 20000, where range reduction would show."""
+    z = torch.cat([uniform(20000, 16, low=-40, high=40), uniform(20000, 16, low=-2, high=2, seed=1)])
+    z = z if activation != "FINER" else z / 4
+    (y, grad), (exact, exact_grad) = (first_layer(activation, v, omega, scale) for v in (z, z.double()))
+    w, s = (omega, scale) if activation in ("Sine", "Gabor", "FINER") else (0.0, scale)
+    expected = reference.ACTIVATIONS[activation](z.double(), omega, scale)
+    torch.testing.assert_close(exact, expected, atol=1e-11, rtol=0)
+    argument = argument_error(activation, z, omega)
+    assert float(((y - exact).abs() / (ABSOLUTE[activation] + argument)).max()) <= 1
+    # the derivative is at most `slope` times such a function, and is rounded four more times
+    slope = w * (z.double().abs() + 1) if activation == "FINER" else w + 2 * s * (activation in ("Gaussian", "Gabor"))
+    bound = slope * (2 * ABSOLUTE[activation] + argument + 4 * 2.0**-24)
+    assert float(((grad - exact_grad).abs() / bound).max()) <= 1
+
+
 def through_identity(activation: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """a(x) and a'(x) [n, 16] by a network of one identity matrix."""
     config = MLPConfig(16, 16, 16, 0, output_activation=activation)
@@ -110,6 +151,8 @@ def test_activations_keep_their_bounds(activation: str) -> None:
     tiny = uniform(4000, 16, low=-1, seed=3) * 2.0 ** -uniform(4000, 16, low=0, high=30, seed=4)
     x = torch.cat([wide, uniform(4000, 16, low=-2, high=2, seed=5), tiny])
     (y, grad), (exact, exact_grad) = through_identity(activation, x), through_identity(activation, x.double())
+    if activation in ("Gaussian", "Gabor", "FINER"):
+        pytest.skip("its bound is in test_coordinate_activations_keep_their_bounds")
     if activation == "Sine":
         x = torch.cat([x, uniform(4000, 16, low=-8192, high=8192, seed=6), uniform(100, 16, low=-1e8, high=1e8)])
         (y, grad), (exact, exact_grad) = through_identity(activation, x), through_identity(activation, x.double())
@@ -132,7 +175,7 @@ def test_activations_of_special_values(activation: str) -> None:
     params[:, 0] = 1
     y = ops.fused_mlp(x, params.flatten(), config)
     assert torch.equal(y.nan_to_num(7.0), y[:, :1].nan_to_num(7.0).expand(4, 16))
-    expected = reference.ACTIVATIONS[activation](x[:, 0].double())
+    expected = reference.ACTIVATIONS[activation](x[:, 0].double(), 1.0, 1.0)
     if activation == "Exponential":  # saturates
         assert 3.4e38 < float(y[1, 0]) <= torch.finfo(torch.float32).max
         expected[1] = y[1, 0]
@@ -192,6 +235,9 @@ GRADCHECK_CASES = [
     MLPConfig(2, 3, 16, 0, "None", "Sigmoid", bias=True),
     MLPConfig(2, 18, 32, 1, "Squareplus", "Exponential"),
     MLPConfig(3, 2, 16, 1, "ReLU", "LeakyReLU"),
+    MLPConfig(3, 2, 16, 2, "Sine", "None", True, first_omega=3.0, omega=2.0),
+    MLPConfig(3, 2, 16, 2, "Gaussian", "Gabor", True, scale=1.5),
+    MLPConfig(3, 2, 16, 2, "Gabor", "Gaussian", first_omega=3.0, omega=2.0, scale=0.5),
 ]
 
 
@@ -207,6 +253,21 @@ def test_gradcheck_and_gradgradcheck(config: MLPConfig) -> None:
     assert gradgradcheck(run, (x, params), fast_mode=True)
     assert gradcheck(lambda x: run(x, params.detach()), x)
     assert gradcheck(lambda params: run(x.detach(), params), params, fast_mode=True)
+
+
+def test_finer_matches_a_reference_that_detaches_its_factor() -> None:
+    """gradcheck cannot: the derivative leaves |z| + 1 alone. First and second derivatives, in float64."""
+    config = MLPConfig(3, 2, 16, 2, "FINER", "FINER", True, first_omega=3.0, omega=2.0)
+    results = []
+    for run in (ops.fused_mlp, reference.fused_mlp):
+        x = uniform(9, 3, low=-1, dtype=torch.float64).requires_grad_()
+        params = parameters(config, torch.float64).requires_grad_()
+        y = run(x, params, config)
+        first = torch.autograd.grad(y.square().sum(), (x, params), create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), (x, params))
+        results.append((y, *first, *second))
+    for got, want in zip(*results, strict=True):
+        assert relative_norm(got, want) <= 1e-12
 
 
 def test_eikonal_gradient_matches_reference() -> None:
@@ -248,13 +309,13 @@ def test_only_the_gradient_that_is_asked_for() -> None:
 def test_opcheck() -> None:
     for bias in (False, True):
         config = MLPConfig(5, 3, 16, 1, "SiLU", "Sine", bias)
-        flat = (3, 16, 1, "SiLU", "Sine", bias, 0.0)
+        flat = (3, 16, 1, "SiLU", "Sine", bias, 0.0, [1.0, 1.0, 1.0], False)
         x, params = uniform(7, 5).requires_grad_(), parameters(config).requires_grad_()
-        opcheck(torch.ops.neurfield.fused_mlp.default, (x, params, *flat, True))
-        y, saved = torch.ops.neurfield.fused_mlp(x.detach(), params.detach(), *flat, True)
+        opcheck(torch.ops.neurfield.fused_mlp.default, (x, params, None, *flat, True))
+        y, saved = torch.ops.neurfield.fused_mlp(x.detach(), params.detach(), None, *flat, True)
         opcheck(
             torch.ops.neurfield.fused_mlp_backward.default,
-            (uniform(7, 3).requires_grad_(), x, params, y, saved, *flat, True, True),
+            (uniform(7, 3).requires_grad_(), x, params, None, y, saved, *flat, True, True, False),
         )
 
 
@@ -270,8 +331,12 @@ def test_errors_say_expected_and_found() -> None:
     with pytest.raises(TypeError, match=r"fused_mlp: params must be float32 \[512\], got float64 \[512\]"):
         ops.fused_mlp(x, params.double(), config)
     for change, message in [
-        ({"n_neurons": 24}, r"n_neurons must be a multiple of 16 in 16 ... 128, got 24"),
-        ({"n_neurons": 256}, r"n_neurons must be a multiple of 16 in 16 ... 128, got 256"),
+        ({"n_neurons": 24}, r"n_neurons must be a multiple of 16 in 16 ... 512, got 24"),
+        ({"n_neurons": 528}, r"n_neurons must be a multiple of 16 in 16 ... 512, got 528"),
+        ({"omega": 2.0}, r"activation ReLU takes no omega, got 2.0"),
+        ({"activation": "Gaussian", "first_omega": 2.0}, r"activation Gaussian takes no first_omega, got 2.0"),
+        ({"activation": "Sine", "omega": 0.0}, r"omega must be a positive number, got 0.0"),
+        ({"activation": "Gabor", "scale": float("inf")}, r"scale must be a positive number, got inf"),
         ({"n_hidden_layers": -1}, r"n_hidden_layers must be at least 0, got -1"),
         ({"n_input_dims": 0}, r"n_input_dims and n_output_dims must be at least 1, got 0 and 3"),
         ({"activation": "relu6"}, r"activation must be one of None, ReLU, .*, got 'relu6'"),

@@ -12,8 +12,15 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield._native import lib
-from neurfield.ops.fused_field import MAX_HIDDEN_LAYERS, FusedField, FusedMarch, fused_reason, fused_supported
-from neurfield.ops.fused_mlp import ACTIVATIONS, COLUMN_MULTIPLE, MAX_NEURONS, MLPConfig
+from neurfield.ops.fused_field import (
+    MAX_HIDDEN_LAYERS,
+    MAX_WIDTH,
+    FusedField,
+    FusedMarch,
+    fused_reason,
+    fused_supported,
+)
+from neurfield.ops.fused_mlp import ACTIVATIONS, COLUMN_MULTIPLE, STORES_INPUT, MLPConfig
 from neurfield.ops.fused_radiance import (
     N_SLOTS,
     FusedImage,
@@ -180,7 +187,7 @@ def bf16_mlp(x: Tensor, params: Tensor, config: MLPConfig, n_rounded: int) -> Te
         z = rounded(z.relu()) @ rounded(weights).T
     if z.requires_grad:
         z.register_hook(rounded)
-    return reference_activations[config.output_activation](z)[:, : config.n_output_dims]
+    return reference_activations[config.output_activation](z, 1.0, 1.0)[:, : config.n_output_dims]
 
 
 def features_at(field: FusedField, x: Tensor, table: Tensor, params: Tensor) -> Tensor:
@@ -339,13 +346,13 @@ def every_choice() -> dict[str, Case]:
     for degree in range(1, 9):
         color = replace(SMALL.color, n_input_dims=5 + degree**2)
         cases[f"degree {degree}"] = replace(SMALL, color=color, sh_degree=degree)
-    for width in range(COLUMN_MULTIPLE, MAX_NEURONS + 1, COLUMN_MULTIPLE):
+    for width in range(COLUMN_MULTIPLE, MAX_WIDTH + 1, COLUMN_MULTIPLE):
         cases[f"width {width}"] = with_networks(SMALL, n_neurons=width)
     for depth in range(1, MAX_HIDDEN_LAYERS + 1):
         cases[f"{depth} hidden layers"] = with_networks(SMALL, n_hidden_layers=depth)
     for activation in ACTIVATIONS:
         cases[f"hidden {activation}"] = with_networks(SMALL, activation=activation)
-        if activation not in ("SiLU", "Sine"):  # their derivative needs what the fused path does not keep
+        if activation not in STORES_INPUT:  # their derivative needs what the fused path does not keep
             cases[f"output {activation}"] = replace(SMALL, color=replace(SMALL.color, output_activation=activation))
     return cases
 

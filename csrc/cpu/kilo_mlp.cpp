@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cpu/kilo_mlp.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/parallel.h"
+#include "cpu/kilo_sort.h"
+#include "cpu/kilo_tile.h"
+
+namespace nf::cpu {
+namespace {
+
+int32_t* order_memory(int64_t n) {
+  thread_local ThreadMemory memory;  // of the calling thread: the pool's threads only read it
+  return memory.at_least<int32_t>(std::max<int64_t>(n, 1));
+}
+
+// Positions or directions [n, 3] of samples order[0 .. rows) by axis; the rest of the last vector gets zeros.
+template <typename T>
+void gather_rows(const T* values, const int32_t* order, int64_t rows, T* by_axis) {
+  for (int axis = 0; axis < 3; ++axis) {
+    T* out = by_axis + axis * kKiloRows;
+    for (int64_t i = 0; i < rows; ++i) out[i] = values[3 * int64_t(order[i]) + axis];
+    for (int64_t i = rows; i % kLanes; ++i) out[i] = 0;
+  }
+}
+
+template <typename T>
+void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t* order, int64_t rows, const KiloTile<T>& tile) {
+  gather_rows(in.positions, order, rows, tile.x);
+  kilo_encode_tile(tile.x, rows, in.shape.position_frequencies, tile.e_x);
+  kilo_density_tile(in.shape, net, rows, tile);
+  if (!in.directions) return;
+  gather_rows(in.directions, order, rows, tile.d);
+  kilo_encode_tile(tile.d, rows, in.shape.direction_frequencies, tile.e_d);
+  kilo_color_tile(in.shape, net, rows, tile);
+}
+
+// Samples without a network, whose row is zero.
+template <typename T>
+void clear_unowned(const int32_t* network, int64_t n, int64_t width, T* rows) {
+  parallel_for(n, [=](int64_t i) {
+    if (network[i] < 0) std::fill_n(rows + i * width, width, T(0));
+  });
+}
+
+template <typename T>
+const T* network_of(const KiloInputs<T>& in, const KiloChunk& chunk) {
+  return in.params + chunk.network * int64_t(in.shape.n_params());
+}
+
+// Calls body(index of a chunk, prefetch for its tiles) for all chunks, in tasks of some consecutive ones: while one
+// network is used, the next one is fetched.
+template <typename T, typename Body>
+void for_chunks(const KiloInputs<T>& in, const std::vector<KiloChunk>& chunks, const Body& body) {
+  constexpr int64_t chunks_per_task = 4;
+  parallel_ranges(static_cast<int64_t>(chunks.size()), chunks_per_task, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      NextTile next((chunks[c].end - chunks[c].begin + kKiloRows - 1) / kKiloRows);
+      if (c + 1 < end) next.add(network_of(in, chunks[c + 1]), 1, in.shape.n_params());
+      body(c, next);
+    }
+  });
+}
+
+// Calls body(first of order, rows) for the tiles of a chunk.
+template <typename Body>
+void for_tiles(const KiloChunk& chunk, NextTile& next, const Body& body) {
+  for (int64_t i = chunk.begin; i < chunk.end; i += kKiloRows, next.step()) body(i, std::min(kKiloRows, chunk.end - i));
+}
+
+}  // namespace
+
+template <typename T>
+void kilo_mlp_forward(const KiloInputs<T>& in, T* y) {
+  constexpr int64_t chunk_rows = 16 * kKiloRows;
+  const int64_t n_out = in.directions ? 4 : 1;
+  int32_t* order = order_memory(in.n);
+  const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, chunk_rows, order);
+  clear_unowned(in.network, in.n, n_out, y);
+  for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
+    const KiloTile<T> tile(in.shape, false);
+    const T* net = network_of(in, chunks[c]);
+    if (in.directions) kilo_merge(in.shape, net, tile.m, tile.m_bias);
+    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
+      forward_tile(in, net, order + first, rows, tile);
+      for (int64_t i = 0; i < rows; ++i) {
+        T* out = y + order[first + i] * n_out;
+        out[0] = tile.sigma[i];
+        if (n_out == 4)
+          for (int c = 0; c < 3; ++c) out[1 + c] = tile.rgb[3 * i + c];
+      }
+    });
+  });
+}
+
+template <typename T>
+void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T* dL_dx, T* dL_dd, T* slots) {
+  const int64_t n_params = in.shape.n_params(), n_out = in.directions ? 4 : 1;
+  int32_t* order = order_memory(in.n);
+  const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, kKiloChunk, order);
+  if (dL_dx) clear_unowned(in.network, in.n, 3, dL_dx);
+  if (dL_dd) clear_unowned(in.network, in.n, 3, dL_dd);
+  // The first chunk of a network adds to its gradient, every further one to a slot.
+  std::vector<T*> grads(chunks.size(), nullptr);
+  if (dL_dparams) {
+    parallel_for(in.n_networks, [&](int64_t i) { std::fill_n(dL_dparams + i * n_params, n_params, T(0)); }, 16);
+    for (size_t c = 0; c < chunks.size(); ++c) {
+      if (chunks[c].number == 0) {
+        grads[c] = dL_dparams + chunks[c].network * n_params;
+        continue;
+      }
+      grads[c] = slots;
+      slots += n_params;
+    }
+  }
+  const bool needs_inputs = dL_dx || dL_dd, has_color = in.directions != nullptr;
+  for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
+    const KiloTile<T> tile(in.shape, true);
+    const T* net = network_of(in, chunks[c]);
+    if (grads[c] && chunks[c].number > 0) std::fill_n(grads[c], n_params, T(0));
+    if (has_color) kilo_merge(in.shape, net, tile.m, tile.m_bias);
+    kilo_begin_backward(in.shape, net, has_color, needs_inputs, tile);
+    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
+      forward_tile(in, net, order + first, rows, tile);
+      for (int64_t i = 0; i < rows; ++i) std::copy_n(dL_dy + order[first + i] * n_out, n_out, tile.dz + 4 * i);
+      const auto writer = [&](T* out) {
+        return [=](int64_t i, int axis, T value) {
+          if (out) out[3 * int64_t(order[first + i]) + axis] = value;
+        };
+      };
+      kilo_backward_tile(in.shape, net, rows, has_color, needs_inputs, tile, grads[c], writer(dL_dx), writer(dL_dd));
+    });
+    if (has_color && grads[c]) kilo_end_backward(in.shape, net, tile, grads[c]);
+  });
+  if (!dL_dparams) return;
+  for (size_t c = 0; c < chunks.size(); ++c)
+    if (chunks[c].number > 0) {
+      T* sum = dL_dparams + chunks[c].network * n_params;
+      for (int64_t i = 0; i < n_params; ++i) sum[i] += grads[c][i];
+    }
+}
+
+#define NF_INSTANTIATE(T)                                   \
+  template void kilo_mlp_forward(const KiloInputs<T>&, T*); \
+  template void kilo_mlp_backward(const KiloInputs<T>&, const T*, T*, T*, T*, T*);
+NF_INSTANTIATE(float)
+NF_INSTANTIATE(double)
+
+}  // namespace nf::cpu

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tiny networks of math/kilo_mlp.h on a CPU: samples are sorted by network (counting sort), and one network's
+// weights stay in the first cache while tiles of its samples pass all layers. Nothing is kept for the backward pass,
+// which evaluates a tile again: that costs less than a third, and no memory.
+// Values do not depend on the order of the samples nor on the number of threads; weight gradients are sums in the order
+// of the samples of a network, cut into chunks of kKiloChunk.
+#pragma once
+
+#include <cstdint>
+
+#include "math/kilo_mlp.h"
+
+namespace nf::cpu {
+
+constexpr int64_t kKiloChunk = 4096;  // samples of one network that one task takes
+
+// Networks and samples. `network[i]` is in [0, n_networks), or negative: no network, zeros.
+template <typename T>
+struct KiloInputs {
+  KiloShape shape;
+  const T* params;  // [n_networks, n_params]
+  int64_t n_networks;
+  const T* positions;      // [n, 3], local
+  const T* directions;     // [n, 3], or null: no colour
+  const int32_t* network;  // [n]
+  int64_t n;
+};
+
+// y [n, 4]: density before its activation, rgb; [n, 1] without directions. Throws std::invalid_argument for a network
+// that does not exist.
+template <typename T>
+void kilo_mlp_forward(const KiloInputs<T>& in, T* y);
+
+// Gradients of sum(dL_dy * y); each but dL_dy may be null. dL_dparams [n_networks, n_params], dL_dx and dL_dd [n, 3].
+// slots: scratch [n / kKiloChunk, n_params].
+template <typename T>
+void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T* dL_dx, T* dL_dd, T* slots);
+
+}  // namespace nf::cpu

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rays through a KiloNeRF: marched, their samples sorted by network, evaluated and composited, all within the caches of
+// a core. A task holds some thousand neighbouring rays, which meet few networks, so each network gets a hundred samples
+// and more at a time; rays advance in rounds of a few samples, and what lies behind a surface is never evaluated.
+// The same as march -> kilo_mlp -> composite up to rounding and the colours left out (see skip_weight); results do not
+// depend on the number of threads.
+#pragma once
+
+#include "cpu/fused_radiance.h"
+#include "math/kilo_grid.h"
+#include "math/kilo_mlp.h"
+
+namespace nf::cpu {
+
+// sigma = density_scale * relu(z)
+struct KiloField {
+  KiloShape shape;
+  const float* params;  // [n_networks, n_params]
+  int64_t n_networks;
+  KiloGrid<float> grid;  // its cells name networks below n_networks
+  float density_scale;
+};
+
+// Colour, depth and opacity as fused_render gives them. The colour of a sample that cannot have more weight than
+// skip_weight is not evaluated and counts as black.
+void kilo_render(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight,
+                 const FusedImage& image);
+
+}  // namespace nf::cpu

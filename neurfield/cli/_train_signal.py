@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield train` of a single file: an image, a mesh, a video, a volume."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.data import signals
+from neurfield.data.options import ReadOptions
+from neurfield.errors import UserError
+from neurfield.memory import readable
+from neurfield.signal_kinds import KINDS
+from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.training import checkpoint
+from neurfield.training.memory import n_bytes
+from neurfield.training.resume import check_seed, newest_readable
+from neurfield.training.run_folder import new_run, newest_run
+from neurfield.training.session import Session
+from neurfield.training.signal_method import SignalRunConfig, load_signal_method
+from neurfield.training.trainer import StepReport, Trainer
+
+if TYPE_CHECKING:
+    from neurfield.cli.train import TrainOptions
+
+
+def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) -> int:
+    """Trains a field of the file `options.data`, keeps checkpoints, measures it at the end."""
+    _check(options, kind)
+    method = load_signal_method(options.method or kind, kind, options.set)
+    path = options.data.absolute()
+    experiment = options.experiment_name or path.name.partition(".")[0]
+    resumed_from, stored = None, None
+    if options.resume:
+        folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
+        resumed_from, (config, stored) = newest_readable(folder, _say, _read)
+        check_seed(options.seed, config)
+        config = dataclasses.replace(
+            config.with_budget(options.max_seconds, options.max_num_iterations), data=str(path)
+        )
+    else:
+        folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
+        config = SignalRunConfig(
+            data=str(path),
+            experiment_name=experiment,
+            max_seconds=options.max_seconds,
+            max_num_iterations=options.max_num_iterations,
+            seed=SignalRunConfig.seed if options.seed is None else options.seed,
+            device=device,
+            kind=method.kind,
+            max_megapixels=options.load.max_megapixels,
+            method=method,
+        )
+    signal = signals.read(path, kind, config.max_megapixels)
+    if stored is not None and stored != signal.info:
+        raise UserError(f"{path}: not what {folder.path} was trained on; restore the file, or train a new run")
+    _say(f"{kind}: {signal.info.describe()}")
+    task = KINDS[kind].task(signal, config)
+    trainer = Trainer(task, config, start, report=_say)
+    session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
+    parameters = n_bytes(task.field.parameters())
+    _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
+    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    with Progress("train") as progress:
+        session.train(lambda report: progress.update(report.progress, _text(report)))
+    _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+    if trainer.interrupted:
+        _say("interrupted; continue with --resume")
+        return 1
+    if options.eval_split != "none":
+        run = from_trainer(trainer, config, signal.info)
+        with Progress("measure") as progress:
+            result = run.kind.evaluate(run.field, signal, progress.update)
+        session.write_metrics(scalars(result) | {"seconds": trainer.clock.seconds()})
+        _say(summary(run, result))
+    return 0
+
+
+def summary(run: SignalRun, result: Mapping[str, Any]) -> str:
+    """The figures worth a line."""
+    return ", ".join(
+        text.format(result[name]) for name, text in run.kind.summary.items() if result.get(name) is not None
+    )
+
+
+def scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers of an evaluation, for the log."""
+    return {f"test/{name}": float(value) for name, value in result.items() if isinstance(value, int | float)}
+
+
+def _check(options: "TrainOptions", kind: str) -> None:
+    """Refuses options that mean something for scenes only."""
+    default = ReadOptions()
+    for field in dataclasses.fields(ReadOptions):
+        if field.name != "max_megapixels" and getattr(options.load, field.name) != getattr(default, field.name):
+            flag = "--" + field.name.replace("_", "-")
+            raise UserError(f"{flag} is for scenes, and {options.data} is of the kind {kind}; leave it out")
+    if options.seconds_per_eval is not None:
+        raise UserError("--seconds-per-eval is for scenes; signals are measured at the end")
+
+
+def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:
+    header = checkpoint.load_header(path)
+    try:
+        return path, unpack(path, header)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({error!r})") from None
+
+
+def _text(report: StepReport) -> str:
+    psnr = "" if math.isnan(report.psnr) else f", psnr {report.psnr:.2f}"
+    return f"step {report.step}, loss {report.loss:.5f}{psnr}, {report.seconds:.0f} s"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

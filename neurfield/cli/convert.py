@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield convert`: turns a trained run into another one."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from neurfield.cli._stages import Stages
+from neurfield.convert import CONVERTERS
+from neurfield.convert.request import Request
+from neurfield.registry import lookup
+from neurfield.run import load_scene_run
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    run: tyro.conf.Positional[Path]
+    """Run folder or .safetensors file."""
+    to: Literal["kilonerf", "half"]
+    """kilonerf: thousands of tiny networks, distilled and fine-tuned; half: one small file in fp16."""
+    output: Path
+    """Run folder that is made; for half, a .safetensors file."""
+    method: str | None = None
+    """Preset or YAML file of the new field and its training; default: kilonerf."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Override the method: --set field.longest=8 distill.seconds=60"""
+    max_seconds: float | None = None
+    """Budget of the fine-tuning on the images; default: the method's."""
+    max_num_iterations: int | None = None
+    """The same in steps."""
+    data: Path | None = None
+    """Where the images are now; default: where they were when the run was trained."""
+    seed: int = 42
+    """Of all random numbers."""
+    resume: bool = False
+    """Continue a conversion that was interrupted."""
+
+
+def run(options: ConvertOptions) -> int:
+    convert = lookup(CONVERTERS, options.to, "conversion")
+    with ExitStack() as stack:
+        request = Request(
+            output=options.output,
+            method=options.method,
+            overrides=tuple(options.set),
+            data=str(options.data) if options.data else None,
+            max_seconds=options.max_seconds,
+            max_num_iterations=options.max_num_iterations,
+            seed=options.seed,
+            resume=options.resume,
+            report=lambda line: print(line, flush=True),
+            progress=Stages(stack).update,
+        )
+        made = convert(load_scene_run(options.run, "a conversion"), request)
+    if made is None:
+        return 1
+    print(f"step {made.step}; {made.path}")
+    return 0

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single files that a field can learn: `read` gives what READERS lists, by kind.
+
+A reader module has `detect(path) -> bool` and `read(path, max_megapixels) -> signal`; adding a kind takes one module
+and one line here, and one in neurfield.signal_kinds, which says how it is learned, measured and written.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from neurfield.data.signals import image, mesh, video, volume
+from neurfield.errors import UserError
+
+
+class Reader(Protocol):
+    """A module that reads one kind of signal."""
+
+    def detect(self, path: Path) -> bool: ...
+
+    def read(self, path: Path, max_megapixels: float) -> Any: ...
+
+
+# In the order in which they are tried.
+READERS: Mapping[str, Reader] = MappingProxyType({"image": image, "sdf": mesh, "video": video, "volume": volume})
+
+
+def kind_of(path: Path) -> str | None:
+    """Kind of signal that a file is; None for folders, missing files and everything else."""
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        return None
+    return next((kind for kind, reader in READERS.items() if reader.detect(path)), None)
+
+
+def read(path: Path, kind: str | None = None, max_megapixels: float = 64.0) -> Any:
+    """The signal in a file.
+
+    Raises:
+        UserError: no signal of a known kind, or one that cannot be used.
+    """
+    kind = kind or kind_of(path)
+    if kind is None:
+        raise UserError(f"{path}: not a signal of a known kind ({', '.join(READERS)})")
+    return READERS[kind].read(path, max_megapixels)

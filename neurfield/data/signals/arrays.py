@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NumPy files as memory maps: only their headers are read until values are asked for, and nothing is executed."""
+
+from pathlib import Path
+
+import numpy as np
+
+from neurfield.errors import UserError
+
+KINDS = "iuf"  # signed and unsigned whole numbers, floats
+
+
+def array_shape(path: Path) -> tuple[int, ...]:
+    """Axes of a .npy file; raises UserError like `open_array`."""
+    return open_array(path).shape
+
+
+def open_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, mapped read-only.
+
+    Raises:
+        UserError: unreadable, truncated, of objects (which would execute code), or no real numbers.
+    """
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a whole .npy file of numbers ({reason})") from None
+    if values.dtype.kind not in KINDS or values.dtype.itemsize > 8:
+        raise UserError(f"{path}: expected whole numbers or floats, got {values.dtype}")
+    return values

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signals on a regular grid: images, videos, volumes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from neurfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class GridInfo:
+    """What is known of a grid without its values; kept in checkpoints.
+
+    A field sees position k of an axis of n samples at (k + 1/2) / n, and the last axis as its first coordinate: x, y of
+    an image, x, y, t of a video. It sees the stored value v as (v - low) / (high - low).
+
+    Attributes:
+        name: of the file, without suffix.
+        suffix: of the file, with the point; says in which format a result is written by default.
+        sizes: samples per axis: (height, width), (frames, height, width), or those of a volume's array.
+        n_channels: values per sample; for images 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (straight alpha).
+        dtype: of the stored values: uint8, uint16, int16, float32, ...
+        low, high: stored values that are 0 and 1 for the field.
+        fps: pictures per second of a video.
+        affine: 4 x 4 row-major, voxel indices to millimetres of a NIfTI volume.
+    """
+
+    name: str
+    suffix: str
+    sizes: tuple[int, ...]
+    n_channels: int
+    dtype: str
+    low: float
+    high: float
+    fps: float | None = None
+    affine: tuple[float, ...] | None = None
+
+    @property
+    def n_samples(self) -> int:
+        return math.prod(self.sizes)
+
+    @property
+    def extent(self) -> str:
+        """Samples per axis, first axis first (of a picture its height)."""
+        return " x ".join(map(str, self.sizes))
+
+    def describe(self) -> str:
+        """One line for the user."""
+        n = self.n_channels
+        channels = {1: "1 channel", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}.get(n, f"{n} channels")
+        rate = f", {self.fps:g} pictures a second" if self.fps else ""
+        return f"{self.name}{self.suffix}: {self.extent}, {channels}, {self.dtype} {self.low:g} ... {self.high:g}{rate}"
+
+    def stored(self, values: np.ndarray) -> np.ndarray:
+        """Values as the field gives them, as values of the file: its range, rounded and clamped where it has whole
+        numbers."""
+        scaled = values * np.float32(self.high - self.low) + np.float32(self.low)
+        dtype = np.dtype(self.dtype)
+        if dtype.kind == "f":
+            return scaled.astype(dtype)
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(scaled), limits.min, limits.max).astype(dtype)
+
+
+@dataclass(frozen=True)
+class GridSignal:
+    """A grid and its values `[*sizes, n_channels]`, in memory or mapped from the disk."""
+
+    info: GridInfo
+    values: np.ndarray = field(repr=False)
+    source: str = ""
+
+    def rows(self) -> np.ndarray:
+        """`[n_samples, n_channels]`, a view."""
+        return self.values.reshape(-1, self.info.n_channels)
+
+    def normalized(self, values: np.ndarray) -> np.ndarray:
+        """Stored values as the field sees them, float32."""
+        info = self.info
+        return (values.astype(np.float32) - np.float32(info.low)) / np.float32(info.high - info.low)
+
+
+def grid_signal(values: np.ndarray, source: str, **known: Any) -> GridSignal:
+    """A signal of values `[*sizes, n_channels]`; whole numbers of images get their type's range unless one is given.
+
+    Raises:
+        UserError: no values, or values that are not finite.
+    """
+    if not values.size:
+        raise UserError(f"{source}: there are no values in it ({' x '.join(map(str, values.shape[:-1]))})")
+    if "low" not in known:
+        known["low"], known["high"] = value_range(values, source)
+    info = GridInfo(sizes=values.shape[:-1], n_channels=values.shape[-1], dtype=values.dtype.name, **known)
+    return GridSignal(info, values, source)
+
+
+def value_range(values: np.ndarray, source: str) -> tuple[float, float]:
+    """Lowest and highest value, slab by slab; equal ones are spread by 1.
+
+    Raises:
+        UserError: a value is NaN or infinite.
+    """
+    low, high = math.inf, -math.inf
+    for slab in slabs(values):
+        if slab.dtype.kind == "f" and not np.isfinite(slab).all():
+            raise UserError(f"{source}: {int((~np.isfinite(slab)).sum())} or more values are NaN or infinite")
+        low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+    return low, high if high > low else low + 1
+
+
+def slabs(values: np.ndarray, n_bytes: int = 1 << 26) -> Iterator[np.ndarray]:
+    """Parts along the first axis of at most so many bytes, so that mapped files are read piece by piece."""
+    step = max(n_bytes // max(values[:1].nbytes, 1), 1)
+    for begin in range(0, values.shape[0], step):
+        yield values[begin : begin + step]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images: PNG, JPEG and WebP with 8 or 16 bits, EXR and Radiance HDR in float, and .npy, mapped from the disk.
+
+Values stay as they are stored: sRGB codes of 0 ... 255 or 65535, linear light in floats. Channels that say nothing are
+dropped: an alpha that is full everywhere, colours that are all grey.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from neurfield.data.image_files import deep_pixels, read_header
+from neurfield.data.signals.arrays import array_shape, open_array
+from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
+from neurfield.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr")
+MAX_CHANNELS = 4
+_HEAD = 1 << 14  # bytes in which the size of a Radiance picture is looked for
+
+
+def detect(path: Path) -> bool:
+    """By suffix; a .npy is an image with two axes, or three of which the last has at most four values."""
+    if path.suffix.lower() == ".npy":
+        shape = array_shape(path)
+        return len(shape) == 2 or (len(shape) == 3 and shape[-1] <= MAX_CHANNELS)
+    return path.suffix.lower() in SUFFIXES
+
+
+def read(path: Path, max_megapixels: float) -> GridSignal:
+    """Decodes an image, or maps a .npy.
+
+    Raises:
+        UserError: unreadable, broken, larger than `max_megapixels`, without pixels, or not finite.
+    """
+    if path.suffix.lower() == ".npy":
+        values = open_array(path)
+        values = values[..., None] if values.ndim == 2 else values
+        n_pixels = values.shape[0] * values.shape[1]
+        if n_pixels > max_megapixels * 1e6:
+            raise UserError(
+                f"{path}: the image has {n_pixels / 1e6:.1f} megapixels, more than the {max_megapixels:g} allowed; "
+                "raise --max-megapixels if it is meant"
+            )
+    else:
+        values = _fewest_channels(_pixels(path, max_megapixels))
+    if not values.size:
+        raise UserError(f"{path}: the image has no pixels ({values.shape[1]} x {values.shape[0]})")
+    if values.dtype.kind in "iu":
+        low, high = 0.0, float(np.iinfo(values.dtype).max)
+    else:
+        low, high = value_range(values, str(path))
+        low, high = min(low, 0.0), max(high, 1.0)
+    known = {"low": low, "high": high, "name": path.stem, "suffix": path.suffix.lower()}
+    return grid_signal(values, str(path), **known)
+
+
+def _pixels(path: Path, max_megapixels: float) -> np.ndarray:
+    if path.suffix.lower() == ".hdr":
+        return _radiance(path, max_megapixels)
+    return deep_pixels(path, read_header(path, max_megapixels))
+
+
+def _radiance(path: Path, max_megapixels: float) -> np.ndarray:
+    """`[height, width, 3]` float32 of a Radiance picture, by FFmpeg's decoder."""
+    import av
+
+    with path.open("rb") as file:
+        size = re.search(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", file.read(_HEAD))
+    if size is None:
+        raise UserError(f"{path}: not a Radiance picture, or its head is broken")
+    n_pixels = int(size[1]) * int(size[2])
+    if n_pixels > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: the image has {n_pixels / 1e6:.1f} megapixels, more than the {max_megapixels:g} allowed; "
+            "raise --max-megapixels if it is meant"
+        )
+    try:
+        with av.open(str(path)) as container:
+            (frame,) = container.decode(video=0)
+            return np.ascontiguousarray(frame.to_ndarray(format="gbrpf32le"), dtype=np.float32)
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a whole Radiance picture ({reason})") from None
+
+
+def _fewest_channels(pixels: np.ndarray) -> np.ndarray:
+    """Grey (1), grey and alpha (2), RGB (3) or RGBA (4): as few as say the same."""
+    color, alpha = pixels[..., :3], pixels[..., 3:]
+    full = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    if (color == color[..., :1]).all():
+        color = color[..., :1]
+    if alpha.size and not (alpha == full).all():
+        color = np.concatenate([color, alpha], axis=-1)
+    return np.ascontiguousarray(color)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos through PyAV: every picture of the first video stream, 8-bit RGB, in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurfield.data.signals.grid import GridSignal, grid_signal
+from neurfield.errors import UserError, is_out_of_memory
+from neurfield.memory import available_bytes, readable
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+DEFAULT_FPS = 30.0
+
+
+def detect(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
+    """Decodes a video into `[frames, height, width, 3]`.
+
+    Raises:
+        UserError: broken, without pictures, pictures larger than `max_megapixels` or of different sizes, or more of
+            them than memory holds.
+    """
+    import av
+
+    free = available_bytes()
+    pictures: list[np.ndarray] = []
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path}: there is no video stream in it")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            _check_size(path, stream.codec_context, max_megapixels)
+            rate = stream.average_rate
+            for frame in container.decode(stream):
+                _check_size(path, frame, max_megapixels)
+                picture = frame.to_ndarray(format="rgb24")
+                if pictures and picture.shape != pictures[0].shape:
+                    raise UserError(f"{path}: its pictures have different sizes; convert it to one size")
+                pictures.append(picture)
+                # a copy joins them at the end
+                if free and 2 * len(pictures) * picture.nbytes > free:
+                    raise UserError(
+                        f"{path}: its pictures need more than the {readable(free)} that are free; shorten it"
+                    )
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: not a whole video that FFmpeg can decode ({reason})") from None
+    if not pictures:
+        raise UserError(f"{path}: there are no pictures in it")
+    fps = float(rate) if rate else DEFAULT_FPS
+    known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": path.suffix.lower()}
+    return grid_signal(np.stack(pictures), str(path), **known)
+
+
+def _check_size(path: Path, picture: Any, max_megapixels: float) -> None:
+    if picture.width * picture.height > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: its pictures have {picture.width} x {picture.height} pixels, more than the {max_megapixels:g} "
+            "megapixels allowed; raise --max-megapixels if it is meant"
+        )

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which blocks of features are open where: the feedback controller of SAPE (Hertz et al. 2021, and its released code).
+
+Blocks open one after the other during the first half of training. A grid records the loss of the samples around each of
+its nodes; when a block is due it opens only at nodes where the loss is still above `epsilon`, and a node that was left
+out once stays out. Between nodes, and over a box of nodes, the mask is smoothed.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from neurfield import ops
+from neurfield.errors import UserError
+from neurfield.ops.modulation import MAX_DIMS
+
+Ramp = Literal["Soft", "Hard"]
+MAX_TABLE = 2**30  # bytes of counts
+
+
+class SpatialProgress(nn.Module):
+    """Feedback grid over [0, 1]^d; everything that it knows is in buffers, so a checkpoint holds it.
+
+    Args:
+        n_blocks: blocks of features, low to high frequency; the first is open everywhere at once.
+        resolution: nodes per axis, at least 3 each, 1 ... 4 axes.
+        epsilon: a block opens where the mean loss per sample is above it. In units of that loss.
+        n_iterations: steps of the whole training; all blocks have been due after half of them.
+        ramp: "Hard", a block is closed or open (released code), or "Soft", it fades in during the first half of its
+            time (the paper's ramp in time).
+
+    Attributes:
+        open_blocks: int32 `[n_nodes]`, how many blocks each node has opened.
+        counts: uint8 `[n_nodes, n_blocks]`, how many nodes of the box around it have.
+
+    Raises:
+        UserError: sizes out of range.
+    """
+
+    open_blocks: Tensor
+    counts: Tensor
+    growing: Tensor
+    feedback: Tensor
+    clock: Tensor
+
+    def __init__(
+        self, n_blocks: int, resolution: Sequence[int], epsilon: float, n_iterations: int, ramp: Ramp = "Hard"
+    ) -> None:
+        super().__init__()
+        n_nodes = math.prod(resolution)
+        if not 1 <= len(resolution) <= MAX_DIMS or min(resolution) < 3 or n_nodes * n_blocks > MAX_TABLE:
+            raise UserError(
+                f"SAPE: resolution: expected 1 ... {MAX_DIMS} numbers of at least 3 with at most "
+                f"{MAX_TABLE // max(n_blocks, 1)} nodes for {n_blocks} blocks, got {list(resolution)}"
+            )
+        self.n_blocks, self.resolution, self.epsilon, self.ramp = n_blocks, tuple(resolution), epsilon, ramp
+        self.block_iterations = max(1, n_iterations // (2 * n_blocks))
+        # a box of 5 holds too many nodes for a byte in 4 dimensions
+        self.radius = 1 if n_nodes < 100 or len(resolution) == 4 else 2
+        self.box = (2 * self.radius + 1) ** len(resolution)
+        self.register_buffer("open_blocks", torch.ones(n_nodes, dtype=torch.int32))
+        self.register_buffer("counts", torch.zeros(n_nodes, n_blocks, dtype=torch.uint8))
+        self.register_buffer("growing", torch.ones(n_nodes, dtype=torch.bool))
+        self.register_buffer("feedback", torch.zeros(n_nodes, 2))  # sums of weight * loss and of weight
+        self.register_buffer("clock", torch.tensor([0, 1]))  # steps done, blocks that have been due
+        self.counts[:, 0] = self.box
+
+    def gates(self, x: Tensor) -> Tensor:
+        """Factors `[n, n_blocks]` in [0, 1] for samples at `x` [n, d] in [0, 1]; constants."""
+        step, n_due = self.clock.tolist()
+        factors = torch.zeros(self.n_blocks, dtype=x.dtype)
+        factors[:n_due] = 1 / self.box
+        if self.ramp == "Soft" and n_due > 1:
+            since = step - (n_due - 1) * self.block_iterations
+            factors[n_due - 1] *= min(1.0, 2 * (since + 1) / self.block_iterations)
+        return ops.gates(self._grid_coordinates(x), self.counts, factors.to(x.device), self.resolution)
+
+    @torch.no_grad()
+    def after_step(self, x: Tensor, loss: Tensor) -> None:
+        """Call once per training step with its samples `x` [n, d] in [0, 1] and their losses [n]."""
+        step, n_due = self.clock.tolist()
+        if n_due < self.n_blocks:
+            self._record(x, loss)
+            if (step + 1) % self.block_iterations == 0:
+                self._open_next(n_due)
+        self.clock[0] += 1
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every block has been due."""
+        return int(self.clock[1]) == self.n_blocks
+
+    def picture(self) -> Tensor:
+        """Share of the blocks that each node has opened, float32 `resolution`: an image of the mask."""
+        return (self.open_blocks.float() / self.n_blocks).view(self.resolution)
+
+    def _grid_coordinates(self, x: Tensor) -> Tensor:
+        """The domain ends half a node inside of the grid (released code), which spans [0, 1] for the operators."""
+        resolution = torch.tensor(self.resolution, dtype=x.dtype, device=x.device)
+        return (x.detach().clamp(0, 1) * (resolution - 2) + 0.5) / (resolution - 1)
+
+    def _record(self, x: Tensor, loss: Tensor) -> None:
+        at = self._grid_coordinates(x.float())
+        rows = torch.stack([loss.detach().float().reshape(-1), torch.ones_like(at[:, 0])], dim=1)
+        self.feedback += ops.modulation_gradient(at, rows, self.resolution)
+
+    def _open_next(self, n_due: int) -> None:
+        loss = self._box_sum(self._mean_losses()) / self.box
+        self.growing &= loss > self.epsilon
+        self.open_blocks += self.growing
+        self.counts[:, n_due] = self._box_sum(self.growing.float()).to(torch.uint8)
+        self.feedback.zero_()
+        self.clock[1] += 1
+
+    def _mean_losses(self) -> Tensor:
+        """Mean loss [n_nodes]; where there were no samples, that of the neighbours, else that of all."""
+        total, weight = self.feedback.unbind(1)
+        seen = weight > 0
+        mean = torch.where(seen, total / weight.clamp_min(1e-30), torch.zeros_like(total))
+        around = self._box_sum(mean, 1) / self._box_sum(seen.to(mean.dtype), 1)  # 0 / 0 where no neighbour was seen
+        overall = total.sum() / weight.sum().clamp_min(1e-30)
+        return torch.where(seen, mean, torch.where(around.isnan(), overall, around))
+
+    def _box_sum(self, nodes: Tensor, radius: int | None = None) -> Tensor:
+        """Sums over the box around each node, the border repeated; [n_nodes] to [n_nodes]."""
+        grid, radius = nodes.view(self.resolution), self.radius if radius is None else radius
+        for axis, r in enumerate(self.resolution):
+            index = torch.arange(r, device=nodes.device)
+            shifts = range(-radius, radius + 1)
+            grid = sum((grid.index_select(axis, (index + s).clamp(0, r - 1)) for s in shifts), torch.zeros_like(grid))
+        return grid.flatten()
+
+    def extra_repr(self) -> str:
+        size = " x ".join(map(str, self.resolution))
+        return f"{self.n_blocks} blocks, {size} nodes, epsilon={self.epsilon:g}, {self.ramp}"

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, EXR, .npy."""
+
+import io
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from neurfield.data.signals.grid import GridInfo
+from neurfield.errors import MachineError, UserError
+from neurfield.export.sampled_array import sampled_array
+from neurfield.files import atomic_path
+from neurfield.registry import lookup
+from neurfield.rendering.writers import import_openexr
+
+LOSSY_QUALITY = 95
+
+
+def write_image(
+    field: nn.Module,
+    info: GridInfo,
+    sizes: tuple[int, ...],
+    path: Path,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> None:
+    """Samples a field at `sizes` (height, width) and writes the picture.
+
+    Raises:
+        UserError: unknown suffix, or a format that cannot hold the values.
+        MachineError: the disk refuses.
+    """
+    write = lookup(IMAGE_WRITERS, path.suffix.lower(), "image format")
+    with atomic_path(path) as temporary:
+        write(temporary, sampled_array(field, info, sizes, progress, temporary if path.suffix == ".npy" else None))
+
+
+def _png(path: Path, values: np.ndarray) -> None:
+    pixels = _whole(values)
+    if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
+        path.write_bytes(_wide_png(pixels))
+    else:
+        _pillow(path, pixels)
+
+
+def _wide_png(pixels: np.ndarray) -> bytes:
+    """16-bit colours, which Pillow does not write, through FFmpeg's encoder."""
+    import av
+
+    if pixels.shape[2] == 2:
+        pixels = np.concatenate([np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1:]], axis=2)
+    small, large = ("rgb48le", "rgb48be") if pixels.shape[2] == 3 else ("rgba64le", "rgba64be")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=small)
+    context = av.CodecContext.create("png", "w")
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, large
+    context.time_base = Fraction(1)
+    packets = [*context.encode(frame.reformat(format=large)), *context.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
+
+
+def _lossy(path: Path, values: np.ndarray) -> None:
+    pixels = _whole(values)
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if path.suffix in (".jpg", ".jpeg") and pixels.shape[2] in (2, 4):
+        raise UserError(f"{path.suffix} has no alpha, and the image does; give a .png or .webp")
+    _pillow(path, pixels, quality=LOSSY_QUALITY)
+
+
+def _pillow(path: Path, pixels: np.ndarray, **options: int) -> None:
+    data = io.BytesIO()
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.save(data, format={".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix, path.suffix[1:].upper()), **options)
+    path.write_bytes(data.getbuffer())
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Codes of 8 or 16 bits; linear light becomes sRGB of 8 bits, clamped to 1."""
+    if values.dtype in (np.uint8, np.uint16):
+        return values
+    if values.dtype.kind != "f":
+        raise UserError(f"a picture holds uint8, uint16 or floats, and the values are {values.dtype}; give a .npy")
+    color, alpha = _parts(np.clip(values, 0, 1))
+    codes = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
+    return (np.concatenate([codes, alpha], axis=2) * 255 + 0.5).astype(np.uint8)
+
+
+def _linear(values: np.ndarray) -> np.ndarray:
+    """Linear floats; whole numbers are taken for sRGB codes."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    color, alpha = _parts(values.astype(np.float32) / np.iinfo(values.dtype).max)
+    light = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    return np.concatenate([light, alpha], axis=2, dtype=np.float32)
+
+
+def _parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours and alpha, of which there is none with 1 or 3 channels."""
+    n_colors = 1 if values.shape[2] <= 2 else 3
+    return values[..., :n_colors], values[..., n_colors:]
+
+
+def _exr(path: Path, values: np.ndarray) -> None:
+    """Colours are multiplied by alpha, as the format has it."""
+    exr = import_openexr()
+    color, alpha = _parts(_linear(values))
+    if alpha.size:
+        color = color * alpha
+    named = zip("Y" if color.shape[2] == 1 else "RGB", np.moveaxis(color, 2, 0), strict=True)
+    channels = {name: np.ascontiguousarray(plane) for name, plane in named}
+    channels |= {"A": np.ascontiguousarray(alpha[..., 0])} if alpha.size else {}
+    try:
+        header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
+        exr.File(header, channels).write(str(path))
+        with exr.File(str(path)) as file:
+            file.channels()  # the writer does not notice when the last bytes find no room; the reader does
+    except (RuntimeError, ValueError) as error:
+        raise MachineError(f"{path.name}: cannot write ({error})") from None
+
+
+def _npy(path: Path, values: np.ndarray) -> None:
+    """Written in place while it was sampled."""
+
+
+IMAGE_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
+    ".png": _png,
+    ".jpg": _lossy,
+    ".jpeg": _lossy,
+    ".webp": _lossy,
+    ".exr": _exr,
+    ".npy": _npy,
+}

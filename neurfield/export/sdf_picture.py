@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a signed distance field: one as PNG, a turn around it as a video."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+from torch import nn
+
+from neurfield.errors import UserError
+from neurfield.files import atomic_path
+from neurfield.rendering.sphere_trace import picture
+from neurfield.rendering.video import SUFFIXES, VideoWriter
+
+MAX_SIDE = 16384
+VIDEO_FPS = 30.0
+
+
+def write_sdf_picture(
+    field: nn.Module,
+    size: tuple[int, int],
+    n_views: int,
+    elevation: float,
+    path: Path,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> None:
+    """Sphere-traces `n_views` views of a turn at (width, height) into a .png (one view) or a video.
+
+    Raises:
+        UserError: a suffix or size that does not fit.
+        MachineError: the disk refuses.
+    """
+    width, height = size
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise UserError(f"--resolution: expected 1 ... {MAX_SIDE} pixels a side, got {width} x {height}")
+    if path.suffix in SUFFIXES:
+        with atomic_path(path) as temporary, VideoWriter(temporary, VIDEO_FPS) as writer:
+            for view in range(n_views):
+                writer.add(picture(field, width, height, 360 * view / n_views, elevation))
+                progress((view + 1) / n_views)
+        return
+    if path.suffix != ".png" or n_views != 1:
+        raise UserError(f"{path}: a picture of a shape is a .png, a turn around it (--orbit N) one of {SUFFIXES}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture(field, width, height, 30.0, elevation).numpy()).save(temporary)
+    progress(1.0)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all radiance fields have in common; the rest of the engine asks nothing else of them."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from neurfield import ops
+
+# (bitfield, coarse, origins, directions, march) -> colour, depth and opacity of rays
+RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
+
+
+class RadianceModule(nn.Module):
+    """Density and view-dependent colour in a box of unit space.
+
+    Subclasses give `density` and `forward`; the fused paths are accelerations that a field may have.
+    """
+
+    # first words of the parameters whose values wait, without decay of their moments, where their gradient is zero
+    sparse_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
+        raise NotImplementedError
+
+    def fused(self) -> ops.FusedField | None:
+        """What the fused training step takes for this field, or None where it does not support it."""
+        return None
+
+    def fused_render(self) -> RenderFn | None:
+        """Rendering of rays in native code, or None; gives what march, evaluation and compositing give."""
+        return None
+
+    def view_dependence(self) -> Tensor | None:
+        """Size of the parameters that only the direction of view needs, a penalty; None: the field has no such part."""
+        return None

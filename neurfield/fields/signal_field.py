@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A field of a signal: values at positions in the unit cube, `y = network(encoding(x))`."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from neurfield import encodings, networks, ops
+from neurfield.config import Block, Range
+from neurfield.encodings import Grid
+from neurfield.fields.radiance_field import with_per_level_scale
+
+
+@dataclass(frozen=True)
+class SignalFieldConfig:
+    """Parts of a signal's field; blocks use the names and defaults of tiny-cuda-nn.
+
+    `finest` is the finest resolution of a grid encoding as a fraction of the signal's longest axis; for signals that
+    are no grids `max_resolution` takes its place. Both count only where the encoding gives no `per_level_scale`.
+    `table_precision` fp16 reads grid encodings from a rounded copy.
+    """
+
+    encoding: Block = field(default_factory=lambda: Block(otype="HashGrid"))
+    finest: Annotated[float, Range(1e-3, 16)] = 0.5
+    max_resolution: Annotated[int, Range(2)] = 2048
+    network: Block = field(
+        default_factory=lambda: Block(otype="FullyFusedMLP", activation="ReLU", n_neurons=64, n_hidden_layers=2)
+    )
+    table_precision: Literal["fp16", "fp32"] = "fp16"
+
+
+class SignalField(nn.Module):
+    """Maps positions `[n, n_dims]` in 0 ... 1 to values `[n, n_channels]`.
+
+    Args:
+        n_dims, n_channels: of the signal.
+        encoding, network: tiny-cuda-nn style blocks.
+        seed: of the network's initial values; those of the encoding come from torch's generator.
+        table_precision: "fp16" lets a grid encoding be read from `half_table`, a rounded copy that whoever changes the
+            parameters has to keep (loading a state does).
+
+    Raises:
+        UserError: a block that its registry does not know.
+    """
+
+    encoding: Any
+    network: Any
+
+    def __init__(
+        self,
+        n_dims: int,
+        n_channels: int,
+        encoding: dict[str, Any],
+        network: dict[str, Any],
+        seed: int = 1337,
+        table_precision: str = "fp32",
+    ):
+        super().__init__()
+        self.n_dims, self.n_channels = n_dims, n_channels
+        self.encoding = encodings.create(n_dims, encoding)
+        is_grid = isinstance(self.encoding, Grid)
+        padding = 0.0 if is_grid else 1.0
+        self.network = networks.create(self.encoding.n_output_dims, n_channels, network, seed, padding)
+        self.half_table: Tensor | None = None
+        if is_grid and table_precision == "fp16":
+            self.half_table = self.encoding.params.detach().half()
+            self.register_load_state_dict_post_hook(SignalField._round_table)
+
+    @staticmethod
+    def from_config(
+        config: SignalFieldConfig, n_dims: int, n_channels: int, resolution: float, seed: int
+    ) -> "SignalField":
+        """The field that `config` describes, with initial parameters from `seed`.
+
+        Args:
+            resolution: of the finest level of a grid encoding.
+        """
+        lowest = config.encoding.get("base_resolution", 16)
+        encoding = with_per_level_scale(config.encoding, max(resolution, lowest))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return SignalField(n_dims, n_channels, encoding, config.network, seed, config.table_precision)
+
+    @staticmethod
+    def _round_table(field: "SignalField", _: Any) -> None:
+        if field.half_table is not None:
+            field.half_table.copy_(field.encoding.params.detach())
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoded positions."""
+        if self.half_table is not None:
+            return ops.hash_grid(x, self.encoding.params, self.encoding.config, half_copy=self.half_table)
+        return self.encoding(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values `[n, n_channels]` of positions `[n, n_dims]`; differentiable in x and parameters."""
+        return self.decode(self.features(x), x)
+
+    def decode(self, features: Tensor, x: Tensor) -> Tensor:
+        """Values of encoded positions; a modulated network takes the positions, too."""
+        return self.network(features) if self.network.modulation is None else self.network(features, x)
+
+    @property
+    def n_params(self) -> int:
+        return sum(param.numel() for param in self.parameters())
+
+
+def grid_field(config: SignalFieldConfig, sizes: tuple[int, ...], n_channels: int, seed: int) -> SignalField:
+    """The field for a grid with `sizes` samples per axis."""
+    return SignalField.from_config(config, len(sizes), n_channels, math.ceil(config.finest * max(sizes)), seed)
+
+
+def grid_positions(index: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Centres float32 `[n, n_axes]` in 0 ... 1 of samples by their int64 index `[n]`; the last axis comes first."""
+    columns = []
+    for size in reversed(sizes):
+        columns.append(((index % size).float() + 0.5) / size)
+        index = index // size
+    return torch.stack(columns, dim=1)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells of a KiloNeRF, and rays through it in native code (csrc/math/kilo_grid.h, csrc/cpu/kilo_render.h)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops.fused_field import FusedMarch
+from neurfield.ops.fused_radiance import FusedImage
+from neurfield.ops.kilo_mlp import KiloConfig
+from neurfield.ops.occupancy import check_occupancy
+
+
+@dataclass(frozen=True)
+class KiloCells:
+    """Cells of a box, each with a network or none.
+
+    Attributes:
+        cells: int32 `[z, y, x]`, a network or -1.
+        low: corner of the box with the lowest coordinates.
+        scale: cells per unit along each axis.
+    """
+
+    cells: Tensor
+    low: tuple[float, float, float]
+    scale: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        check_tensor("kilo_locate", "cells", self.cells, ("z", "y", "x"), (torch.int32,))
+        if not self.cells.numel() or min(self.scale) <= 0:
+            raise ValueError(
+                f"kilo_locate: expected cells and a positive scale, got {list(self.cells.shape)} and {self.scale}"
+            )
+
+    @property
+    def box(self) -> list[float]:
+        return [*self.low, *self.scale]
+
+
+def kilo_locate(x: Tensor, grid: KiloCells) -> tuple[Tensor, Tensor]:
+    """Which network a position belongs to, and where in its cell it lies.
+
+    Args:
+        x: float32 or float64 `[n, 3]`.
+
+    Returns:
+        int32 network `[n]`, -1 outside of the box and in cells without a network; local coordinates `[n, 3]`, -1 ... 1
+        inside of the box, differentiable in `x`. Upper faces of the box belong to the last cells; NaN is outside.
+    """
+    check_tensor("kilo_locate", "x", x, ("n", 3))
+    network, local = _locate(x.detach(), grid.cells, grid.box)
+    if x.requires_grad:  # adds nothing but the gradient, which is that of the cell's own coordinates
+        local = local + 2 * (x - x.detach()) * x.new_tensor(grid.scale)
+    return network, local
+
+
+@torch.library.custom_op("neurfield::kilo_locate", mutates_args=(), device_types="cpu")
+def _locate(x: Tensor, cells: Tensor, box: list[float]) -> tuple[Tensor, Tensor]:
+    native_threads()
+    network, local = x.new_empty(x.shape[0], dtype=torch.int32), x.new_empty(x.shape[0], 3)
+    lib.kilo_locate(x.contiguous(), cells.contiguous(), box, network, local)
+    return network, local
+
+
+@_locate.register_fake
+def _(x, cells, box):
+    return x.new_empty(x.shape[0], dtype=torch.int32), x.new_empty(x.shape[0], 3)
+
+
+@torch.no_grad()
+def kilo_render(
+    params: Tensor,
+    grid: KiloCells,
+    config: KiloConfig,
+    density_scale: float,
+    bitfield: Tensor,
+    coarse: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    march: FusedMarch,
+    skip_weight: float = 3e-4,
+) -> FusedImage:
+    """Marches, evaluates and composites rays through a KiloNeRF; `sigma = density_scale * relu(z)`.
+
+    Args:
+        params: float32 `[n_networks, config.n_params]`, see ops.kilo_mlp.
+        bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
+        origins, directions: float32 `[n_rays, 3]` in unit space, unit directions, in image order: some thousand
+            neighbours share networks.
+        skip_weight: the colour of samples of no more weight is not evaluated and counts as black.
+
+    Returns:
+        See FusedImage; as march, kilo_mlp and composite give it, up to rounding and the colours left out.
+
+    Raises:
+        TypeError, ValueError: wrong dtype or shape, or a cell names a network that does not exist.
+    """
+    floats = (torch.float32,)
+    check_tensor("kilo_render", "params", params, ("n_networks", config.n_params), floats)
+    check_tensor("kilo_render", "origins", origins, ("n_rays", 3), floats)
+    check_tensor("kilo_render", "directions", directions, (origins.shape[0], 3), floats, origins.device)
+    check_occupancy("kilo_render", bitfield, coarse)
+    shape = [config.width, config.position_frequencies, config.direction_frequencies]
+    return FusedImage(
+        *_render(
+            params, grid.cells, origins, directions, bitfield, coarse, shape, grid.box, density_scale, march.values,
+            list(march.jitter or ()), skip_weight,
+        )
+    )  # fmt: skip
+
+
+@torch.library.custom_op("neurfield::kilo_render", mutates_args=(), device_types="cpu")
+def _render(
+    params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
+    shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], skip_weight: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    native_threads()
+    image = _allocate(origins)
+    arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
+    lib.kilo_render(
+        shape, params.contiguous(), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
+        skip_weight, *image,
+    )  # fmt: skip
+    return image
+
+
+def _allocate(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = origins.shape[0]
+    return origins.new_empty(n, 3), origins.new_empty(n), origins.new_empty(n), origins.new_empty(n)
+
+
+@_render.register_fake
+def _(params, cells, origins, *others):
+    return _allocate(origins)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of signals: how each is learned, measured and written; neurfield.data.signals reads them by the same names.
+
+A new kind is one line here, one there, and a preset in scenes/signals of the same name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from neurfield.data.signals.grid import GridInfo
+from neurfield.data.signals.mesh import MeshInfo
+from neurfield.errors import UserError
+from neurfield.export.image_file import write_image
+from neurfield.export.sdf_picture import write_sdf_picture
+from neurfield.export.video_file import write_video
+from neurfield.export.volume_file import write_volume
+from neurfield.fields.signal_field import SignalField, SignalFieldConfig, grid_field
+from neurfield.training.grid_evaluation import evaluate_grid
+from neurfield.training.grid_task import GridTask
+from neurfield.training.sdf_evaluation import evaluate_sdf
+from neurfield.training.sdf_task import SdfTask, sdf_field
+from neurfield.training.signal_method import SignalRunConfig
+from neurfield.training.task import Task
+
+Progress = Callable[[float], None]
+MAX_SAMPLES = 1 << 36
+SHAPE_PICTURE = 512  # pixels a side
+
+
+@dataclass(frozen=True)
+class SignalRender:
+    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape."""
+
+    resolution: tuple[int, ...] | None = None
+    scale: float = 1.0
+    orbit: int = 1
+    elevation: float | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of signal is made of.
+
+    Attributes:
+        info: frozen dataclass of what a checkpoint keeps of the data, with a `name`.
+        field: builds the field from its configuration, an info and a seed.
+        task: what a training learns.
+        evaluate: measures a field against the data.
+        summary: metrics worth a line, by name, with their format.
+        write: draws a field into a file (or a folder).
+    """
+
+    info: type
+    field: Callable[[SignalFieldConfig, Any, int], SignalField]
+    task: Callable[[Any, SignalRunConfig], Task]
+    evaluate: Callable[[nn.Module, Any, Progress], dict[str, Any]]
+    summary: Mapping[str, str]
+    write: Callable[[nn.Module, Any, SignalRender, Path, Progress], None]
+
+
+def _grid_field(config: SignalFieldConfig, info: GridInfo, seed: int) -> SignalField:
+    return grid_field(config, info.sizes, info.n_channels, seed)
+
+
+def _evaluate_grid(per_first_axis: bool, field: nn.Module, signal: Any, progress: Progress) -> dict[str, Any]:
+    return evaluate_grid(field, signal, per_first_axis, progress)
+
+
+def _write_grid(
+    write: Callable[..., None],
+    reversed_axes: bool,
+    field: nn.Module,
+    info: GridInfo,
+    asked: SignalRender,
+    path: Path,
+    progress: Progress,
+) -> None:
+    write(field, info, _sizes(info, asked, reversed_axes), path, progress)
+
+
+def _sizes(info: GridInfo, asked: SignalRender, reversed_axes: bool) -> tuple[int, ...]:
+    """Samples per axis of the array; users write those of pictures as width, height."""
+    sizes = tuple(max(round(size * asked.scale), 1) for size in info.sizes)
+    if asked.resolution is not None:
+        given = asked.resolution[::-1] if reversed_axes else asked.resolution
+        n_free = len(info.sizes) - len(given)
+        if n_free < 0 or (n_free > 0 and not (reversed_axes and len(given) == 2)):
+            axes = "WIDTH HEIGHT" if reversed_axes else "one number per axis"
+            raise UserError(f"--resolution: expected {axes} for data of {info.extent}, got {len(given)} numbers")
+        sizes = info.sizes[:n_free] + given
+    total = 1
+    for size in sizes:
+        total *= size
+    if min(sizes) < 1 or total > MAX_SAMPLES:
+        raise UserError(f"--resolution: cannot draw {' x '.join(map(str, sizes))} samples")
+    return sizes
+
+
+def _write_shape(field: nn.Module, info: MeshInfo, asked: SignalRender, path: Path, progress: Progress) -> None:
+    size = asked.resolution or (SHAPE_PICTURE, SHAPE_PICTURE)
+    if len(size) != 2:
+        raise UserError(f"--resolution: expected WIDTH HEIGHT, got {len(size)} numbers")
+    width, height = (max(round(side * asked.scale), 1) for side in size)
+    write_sdf_picture(
+        field, (width, height), asked.orbit, 20.0 if asked.elevation is None else asked.elevation, path, progress
+    )
+
+
+_PICTURE = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "bits_per_sample": "{:.2f} bits per pixel"}
+_VOLUME = {"psnr": "PSNR {:.2f} dB", "bits_per_sample": "{:.2f} bits per voxel"}
+_SHAPE = {"iou": "IoU {:.4f}", "chamfer_percent": "Chamfer {:.4f} % of the diagonal", "chamfer": "{:.3g} units"}
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "image": Kind(
+            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, False), _PICTURE,
+            partial(_write_grid, write_image, True),
+        ),
+        "video": Kind(
+            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, True), _PICTURE,
+            partial(_write_grid, write_video, True),
+        ),
+        "volume": Kind(
+            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, False), _VOLUME,
+            partial(_write_grid, write_volume, False),
+        ),
+        "sdf": Kind(MeshInfo, sdf_field, SdfTask, evaluate_sdf, _SHAPE, _write_shape),
+    }
+)  # fmt: skip

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained field of a single file: measured, drawn, loaded again."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neurfield import config as configuration
+from neurfield.data import signals
+from neurfield.errors import UserError, is_out_of_memory
+from neurfield.fields.signal_field import SignalField
+from neurfield.files import refuse_existing
+from neurfield.signal_kinds import KINDS, Kind, SignalRender
+from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
+from neurfield.training.run_folder import find_checkpoint
+from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
+from neurfield.training.trainer import StepReport, Trainer
+
+HEADER = "signal"  # the entry of a checkpoint's header
+
+
+@dataclass(frozen=True)
+class SignalSubject:
+    """What checkpoints tell of a signal."""
+
+    info: Any
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def header(self) -> dict[str, Any]:
+        return {HEADER: asdict(self.info)}
+
+
+class SignalRun:
+    """A field and what is needed to use it.
+
+    Attributes:
+        config: how it was trained; `config.kind` says what it is.
+        info: what is known of the data, see GridInfo.
+        field: maps positions `[n, n_dims]` in 0 ... 1 to values.
+        step: training steps done.
+        path: checkpoint file, or None.
+    """
+
+    def __init__(self, config: SignalRunConfig, info: Any, field: SignalField, step: int, path: Path | None = None):
+        self.config, self.info, self.field, self.step, self.path = config, info, field, step, path
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.config.kind]
+
+    def evaluate(
+        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
+    ) -> dict[str, Any]:
+        """Metrics against the data: see the kind's `evaluate`.
+
+        Args:
+            data: where the file is now; None: where it was when the run was trained.
+
+        Raises:
+            UserError: the file cannot be read, or is another.
+        """
+        path = Path(data or self.config.data)
+        signal = signals.read(path, self.config.kind, self.config.max_megapixels)
+        if asdict(signal.info) | {"name": ""} != asdict(self.info) | {"name": ""}:
+            raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")
+        return self.kind.evaluate(self.field, signal, progress)
+
+    def render(
+        self,
+        path: str | Path,
+        asked: SignalRender | None = None,
+        overwrite: bool = False,
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> Path:
+        """Draws the field into a file, in the format of its suffix.
+
+        Raises:
+            UserError: a suffix or resolution that does not fit, or a file that exists.
+            MachineError: the disk refuses.
+        """
+        path = Path(path)
+        refuse_existing(path, overwrite)
+        self.kind.write(self.field, self.info, asked or SignalRender(), path, progress)
+        return path
+
+
+def train_signal(
+    path: str | Path,
+    method: str | SignalMethod | None = None,
+    *,
+    max_seconds: float | None = None,
+    max_num_iterations: int | None = None,
+    overrides: Sequence[str] = (),
+    seed: int = SignalRunConfig.seed,
+    device: str = "auto",
+    max_megapixels: float = SignalRunConfig.max_megapixels,
+    on_step: Callable[[StepReport], None] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> SignalRun:
+    """Trains a field of a file; nothing is written. Ctrl-C and SIGTERM end it early, after the step in progress.
+
+    Args:
+        path: image, mesh, video or volume; see neurfield.data.signals.
+        method: preset, YAML file or configuration; None: the preset that has the name of the kind.
+        max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
+            method's default.
+        overrides: single values of the method, "optimizer.learning_rate=0.01".
+        seed: of all random numbers.
+        max_megapixels: larger images are refused.
+        on_step: called after each step.
+        report: takes a line for the user: skipped steps, roll-backs.
+
+    Raises:
+        UserError: the file or the method cannot be used.
+        MachineError: training does not converge to numbers.
+    """
+    start, path = time.monotonic(), Path(path).absolute()
+    signal = signals.read(path, max_megapixels=max_megapixels)
+    kind = signals.kind_of(path)
+    assert kind is not None, "what has been read is of a kind"
+    if isinstance(method, SignalMethod):
+        chosen = configuration.override(method, overrides, "overrides")
+    else:
+        chosen = load_signal_method(method or kind, kind, tuple(overrides))
+    config = SignalRunConfig(
+        data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
+        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
+        max_megapixels=max_megapixels, method=chosen,
+    )  # fmt: skip
+    trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)
+    trainer.train(on_step)
+    return from_trainer(trainer, config, signal.info)
+
+
+def unpack(path: Path, header: dict[str, Any]) -> tuple[SignalRunConfig, Any]:
+    """Configuration and info of a checkpoint's header; raises KeyError, TypeError or UserError for others."""
+    config = configuration.from_dict(SignalRunConfig, header["config"], str(path))
+    return config, configuration.from_dict(KINDS[config.kind].info, header[HEADER], str(path))
+
+
+def load_signal_run(path: Path) -> SignalRun:
+    """A run from its checkpoint file.
+
+    Raises:
+        UserError: truncated, or parts that do not fit each other.
+    """
+    tensors, header = checkpoint.load(path)
+    try:
+        config, info = unpack(path, header)
+        field = KINDS[config.kind].field(config.method.field, info, config.seed)
+        # an average, where one was kept, is used for everything but training
+        field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+        step = int(header["counters"]["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
+    return SignalRun(config, info, field, step, path)
+
+
+def holds_signal(run: Path) -> bool:
+    """Whether a run folder or file is of a signal; False also for what cannot be read."""
+    try:
+        return is_signal(checkpoint.load_header(find_checkpoint(run)))
+    except UserError:
+        return False
+
+
+def is_signal(header: dict[str, Any]) -> bool:
+    """Whether a checkpoint is of a signal rather than of a scene."""
+    return HEADER in header
+
+
+def from_trainer(trainer: Trainer, config: SignalRunConfig, info: Any, path: Path | None = None) -> SignalRun:
+    """The run that a trainer has made; with an average, the field is a copy that holds it."""
+    field = trainer.task.field
+    if trainer.ema:
+        field = KINDS[config.kind].field(config.method.field, info, config.seed)
+        field.load_state_dict(trainer.task.field.state_dict() | trainer.ema.tensors())
+    assert isinstance(field, SignalField)
+    return SignalRun(config, info, field, trainer.step, path)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

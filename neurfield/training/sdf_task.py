@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning the signed distance to a mesh, sampled as instant-ngp does (Mueller et al. 2022, appendix).
+
+Of each batch 4/8 lie on the surface (triangles by area), 3/8 near it (logistic noise of scale r / 1024, r the radius of
+the box) and 1/8 anywhere in the unit cube. Surface points are new in every step, their distance is 0; the others come
+from a pool whose distances are computed once.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neurfield.data.signals.mesh import MeshSignal
+from neurfield.fields.signal_field import SignalField, SignalFieldConfig
+from neurfield.training.optimizer import Adam
+from neurfield.training.signal_method import SignalRunConfig
+from neurfield.training.signal_step import make_step, step_generator
+from neurfield.training.task import NoState, StepFn
+
+NEAR_POOL, UNIFORM_POOL = 3 << 18, 1 << 18
+NOISE_SCALE = 1 / 1024
+_POOL_STEP = (1 << 32) - 1  # of the pool's random numbers: no step has it
+
+
+def sdf_field(config: SignalFieldConfig, info: Any, seed: int) -> SignalField:
+    """The field of a mesh: positions in the unit cube to distances in its units."""
+    return SignalField.from_config(config, 3, 1, config.max_resolution, seed)
+
+
+class SurfaceSampler:
+    """Points on triangles, each triangle as often as its area says."""
+
+    def __init__(self, vertices: Tensor, faces: Tensor):
+        self._a, b, c = (vertices[faces[:, k]] for k in range(3))
+        self._ab, self._ac = b - self._a, c - self._a
+        areas = torch.linalg.cross(self._ab, self._ac).double().norm(dim=1)
+        self._cumulative = areas.cumsum(0) / areas.sum()
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """float32 `[n, 3]`."""
+        pick = torch.rand(n, dtype=torch.float64, generator=generator)
+        triangle = torch.searchsorted(self._cumulative, pick).clamp_(max=len(self._a) - 1)
+        u, v = torch.rand(2, n, 1, generator=generator)
+        root = u.sqrt()
+        return self._a[triangle] + root * (1 - v) * self._ab[triangle] + root * v * self._ac[triangle]
+
+
+class SdfTask(NoState):
+    """A MeshSignal, to be learned by a SignalField of one channel."""
+
+    def __init__(self, signal: MeshSignal, config: SignalRunConfig):
+        self.signal, self.config = signal, config
+        self.field = sdf_field(config.method.field, signal.info, config.seed)
+        self._surface = SurfaceSampler(signal.vertices, signal.faces)
+        generator = step_generator(config.seed, _POOL_STEP)
+        radius = float((signal.vertices.amax(0) - signal.vertices.amin(0)).norm()) / 2
+        u = torch.rand(NEAR_POOL, 3, generator=generator, dtype=torch.float64).clamp_(1e-9, 1 - 1e-9)
+        noise = (u.log() - (-u).log1p()).float() * (radius * NOISE_SCALE)
+        near = (self._surface.sample(NEAR_POOL, generator) + noise).clamp_(0, 1)
+        uniform = torch.rand(UNIFORM_POOL, 3, generator=generator)
+        self._pools = [(x, signal.distance(x)[:, None]) for x in (near, uniform)]
+
+    def start(self, optimizer: Adam) -> StepFn:
+        return make_step(self.field, optimizer, self.config.method.loss, self._batch, has_psnr=False)
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        n = self.config.method.training.n_samples
+        generator = step_generator(self.config.seed, step)
+        positions, targets = [self._surface.sample(n // 2, generator)], [torch.zeros(n // 2, 1)]
+        for (x, distance), count in zip(self._pools, (n * 3 // 8, n // 8), strict=True):
+            index = torch.randint(len(x), (count,), generator=generator)
+            positions.append(x[index])
+            targets.append(distance[index])
+        return torch.cat(positions), torch.cat(targets)

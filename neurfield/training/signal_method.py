@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a method for signals is: field, loss and schedule, as frozen dataclasses that YAML presets fill in.
+
+Presets are the files of scenes/signals (installed as neurfield.scenes.signals); docs/signals.md explains them.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from neurfield import config
+from neurfield.config import Block
+from neurfield.errors import UserError
+from neurfield.fields.signal_field import SignalFieldConfig
+from neurfield.registry import lookup
+from neurfield.training.method import BaseRunConfig, LoopConfig, OptimizerConfig, Positive, preset_files
+
+SignalKind = Literal["image", "sdf", "video", "volume"]
+
+
+@dataclass(frozen=True)
+class SignalMethod:
+    """A named preset for one kind of signal.
+
+    `loss` is a block of the loss registry, on values in 0 ... 1 (distances in units of the box for `sdf`).
+    """
+
+    name: str = "image"
+    kind: SignalKind = "image"
+    field: SignalFieldConfig = dataclasses.field(default_factory=SignalFieldConfig)
+    loss: Block = dataclasses.field(default_factory=lambda: Block(otype="L2"))
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: LoopConfig = dataclasses.field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True)
+class SignalRunConfig(BaseRunConfig):
+    """A field of a single file."""
+
+    kind: SignalKind = "image"
+    max_megapixels: Positive = 64.0
+    method: SignalMethod = dataclasses.field(default_factory=SignalMethod)
+
+
+def signal_presets() -> dict[str, Path]:
+    """Files of the presets by name."""
+    return preset_files("signals")
+
+
+def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) -> SignalMethod:
+    """A preset by name, or a YAML file by path, with `dotted.key=value` overrides applied.
+
+    Raises:
+        UserError: unknown name, a file or override that does not fit, or a method for another kind of signal.
+    """
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else lookup(signal_presets(), name, f"{kind} method")
+    method = config.override(config.load(SignalMethod, path), overrides)
+    if method.kind != kind:
+        raise UserError(f"the method {name!r} is for {method.kind}, the data is {kind}; leave --method out")
+    return method

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from neurfield.fields.kilonerf import KiloNerfConfig
+from tests.cases import uniform, unit_vectors
+
+
+def field():
+    made = KiloNerfConfig(width=16, box=(0.0, 0.0, 0.0, 0.5, 1.0, 1.0), cells=(1, 2, 2), n_networks=3).build(())
+    made.cells.copy_(torch.tensor([0, 1, -1, 2], dtype=torch.int32).view(2, 2, 1))
+    return made
+
+
+def test_networks_start_alike_and_empty_cells_are_empty() -> None:
+    made = field()
+    assert torch.equal(made.params[0], made.params[2]) and made.params.abs().max() <= 1
+    x = torch.tensor([[0.2, 0.2, 0.2], [0.2, 0.2, 0.8], [0.7, 0.2, 0.2]])
+    with torch.no_grad():
+        made.params[:, :] = 0
+        made.network.parts(made.params.data)["b_sigma"].fill_(2)
+    sigma, rgb = made(x, unit_vectors(3))
+    assert sigma.tolist() == [300.0, 0.0, 0.0]
+    assert torch.equal(rgb[0], torch.full((3,), 0.5)) and not rgb[1:].any()
+    assert torch.equal(made.density(x)[0], sigma)
+
+
+def test_penalty_is_the_norm_of_what_depends_on_the_direction() -> None:
+    made = field()
+    parts = made.network.parts(made.params.detach())
+    values = torch.cat([parts[name].flatten(1) for name in ("w3", "b3", "w_rgb", "b_rgb")], dim=1)
+    assert torch.allclose(made.view_dependence(), values.norm(dim=1).sum())
+    made.view_dependence().backward()
+    grads = made.network.parts(made.params.grad)
+    assert grads["w3"].any() and grads["b_rgb"].any()
+    assert not any(grads[name].any() for name in ("w0", "w1", "w2", "b2", "w_sigma", "b_sigma"))
+
+
+def test_gradients_reach_positions_and_parameters() -> None:
+    made = field()
+    x = uniform(50, 3, low=0.05, high=0.45).requires_grad_()
+    sigma, rgb = made(x, unit_vectors(50))
+    (sigma.sum() + rgb.sum()).backward()
+    assert x.grad.any() and made.params.grad[0].any() and not made.params.grad[2].any()

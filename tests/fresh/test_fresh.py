@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from neurfield import encodings, fresh, networks
+from neurfield.errors import UserError
+from neurfield.fresh.candidates import OF_ACTIVATIONS, OF_ENCODINGS, Candidates
+from tests.cases import uniform
+
+NETWORK = {"otype": "MLP", "n_neurons": 64, "n_hidden_layers": 2}
+POINTS = {"otype": "Identity", "scale": 2, "offset": -1}
+
+
+def wave(side: int, *cycles: float) -> Tensor:
+    """One channel of cos(2 pi (cycles . position)) on the cells of a unit cube."""
+    axis = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    at = torch.meshgrid(*[axis] * len(cycles), indexing="ij")
+    return torch.cos(2 * math.pi * sum(c * a for c, a in zip(cycles, at, strict=True)))[None]
+
+
+@pytest.mark.parametrize("cycles", [(5,), (3, 4), (0, 7), (2, 1, 4)])
+def test_a_wave_has_one_line(cycles: tuple[int, ...]) -> None:
+    """Its L1 frequency, whatever the mean is."""
+    s = fresh.spectrum(wave(32, *cycles) + 3, 16)
+    expected = torch.zeros(16, dtype=torch.float64)
+    expected[sum(cycles) - 1] = 1
+    torch.testing.assert_close(s, expected, atol=1e-12, rtol=0)
+
+
+def test_spectrum_matches_its_definition() -> None:
+    """Sums of the full transform over f_x + f_y = k, by hand."""
+    signal = uniform(2, 20, 20)
+    full = torch.fft.fftn(signal.double(), dim=(1, 2)).abs().sum(0)
+    sums = torch.tensor([sum(full[i, k - i] for i in range(k + 1)) for k in range(1, 11)])
+    torch.testing.assert_close(fresh.spectrum(signal, 10), sums / sums.sum(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(fresh.spectrum(5 * signal - 2, 10), sums / sums.sum(), atol=1e-6, rtol=0)
+
+
+def test_distance_counts_bins() -> None:
+    lines = torch.eye(8, dtype=torch.float64)
+    assert fresh.wasserstein(lines[2], lines[2]) == 0
+    assert fresh.wasserstein(lines[1], lines[6]) == 5
+    assert fresh.wasserstein((lines[0] + lines[4]) / 2, lines[2]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("n_dims", [1, 2, 3])
+def test_resizing_filters_what_the_grid_cannot_hold(n_dims: int) -> None:
+    high = fresh.resize(wave(64, *[27] + [0] * (n_dims - 1)), 16)
+    assert high.shape == (1, *[16] * n_dims)
+    assert float(high.abs().max()) < 0.35 < 0.7 < float(fresh.resize(wave(64, *[2] * n_dims), 16).abs().max())
+
+
+def test_choice_finds_the_model_that_made_the_signal() -> None:
+    """The signal is the output of one of the candidates with another seed."""
+    candidates = fresh.sweep({"otype": "GaussianFourier", "n_frequencies": 64}, NETWORK, 2, 3)
+    assert candidates.key == "encoding.sigma" and candidates.values == tuple(range(1, 21))
+    encoding, network = candidates.blocks(8)
+    signal_encoding = encodings.create(2, encoding | {"seed": 99})
+    net = networks.create(signal_encoding.n_output_dims, 3, network, 99)
+    axis = (torch.arange(64) + 0.5) / 64
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    with torch.no_grad():
+        signal = net(signal_encoding(torch.stack([x, y], -1).view(-1, 2))).t().reshape(3, 64, 64)
+    choice = fresh.choose(signal, candidates, n_bins=32)
+    assert 6 <= choice.value <= 10
+    assert choice.distances[0] > 4 * choice.distances[choice.index] and choice.distances[-1] > choice.distances[7]
+    assert choice.repeats[0] == choice.repeats[-1] == 3 and choice.repeats[choice.index] == 10
+    again = fresh.choose(signal, candidates, n_bins=32)
+    assert again.distances == choice.distances
+    report = json.loads(json.dumps(choice.report()))
+    assert report["value"] == choice.value and len(report["candidates"]) == 20 and len(report["spectra"][0]) == 32
+    picture = fresh.draw(choice)
+    assert picture.size == (1120, 400) and len(picture.getcolors()) > 4
+
+
+@pytest.mark.parametrize("n_dims", [1, 2, 3])
+@pytest.mark.parametrize("kind", [*OF_ENCODINGS, *OF_ACTIVATIONS])
+def test_finer_signals_ask_for_higher_values(kind: str, n_dims: int) -> None:
+    """Every parameter that has defaults, in 1 to 3 dimensions: two of its values, a coarse and a fine signal."""
+    small = {"n_levels": 4, "log2_hashmap_size": 10, "base_resolution": 4} if kind == "Grid" else {}
+    if kind in OF_ENCODINGS:
+        key, values = OF_ENCODINGS[kind]
+        encoding, network = {"otype": kind, **small}, NETWORK
+    else:
+        key, values = OF_ACTIVATIONS[kind]
+        encoding, network = POINTS, NETWORK | {"activation": kind}
+    low, high = (values[1], values[-3]) if kind != "Grid" else (8, 64)
+    candidates = fresh.sweep(encoding, network, n_dims, 1, key, (low, high))
+    signals = [wave(32, *[1] + [0] * (n_dims - 1)), wave(32, *[12 // n_dims] * n_dims)]
+    assert fresh.choose(signals[0], candidates, repeats=3).value == low
+    fine = fresh.choose(signals[1] + 0.01 * signals[0], candidates, repeats=3)
+    assert fine.distances[1] < fine.distances[0]
+
+
+def test_any_models_can_be_compared() -> None:
+    """Radiance fields, say: only a function of value and seed is needed. Ties go to the lower frequency."""
+    signal = wave(32, 4, 0) + wave(32, 0, 3)
+    candidates = Candidates("waves", (1.0, 2.0, 3.0), lambda value, seed: lambda x: signal.view(-1, 1) * value, None)
+    choice = fresh.choose(signal, candidates, side=32)
+    assert choice.value == 1.0 and choice.distances[0] < 1e-6
+
+
+def test_models_see_x_first() -> None:
+    """Positions are (x, y) and rows of the image are y: along a row only x grows."""
+    seen = []
+
+    def build(value: float, seed: int):
+        return lambda x: seen.append(x) or torch.cos(12 * math.pi * x[:, :1])
+
+    fresh.choose(wave(32, 0, 6), Candidates("one", (1.0,), build, None), repeats=3, side=32)
+    at = seen[0].view(32, 32, 2)
+    assert (at[:, 1:] - at[:, :-1])[..., 0].gt(0).all() and torch.equal(at[:, 1:, 1], at[:, :-1, 1])
+
+
+def test_errors_are_one_line() -> None:
+    candidates = fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1)
+    for message, signal in {
+        r"expected a signal \[n_channels, ...\] of 1 ... 3 dimensions .*, got \[8\]": torch.zeros(8),
+        r"expected a signal .* dimensions of at least 4 points, got \[1, 2, 9\]": torch.zeros(1, 2, 9),
+        r"the signal has no spectrum: it is constant, or not finite": torch.ones(1, 32, 32),
+        r"the signal has no spectrum": torch.full((1, 32, 32), math.nan),
+    }.items():
+        with pytest.raises(UserError, match="fresh: " + message):
+            fresh.choose(signal, candidates)
+    with pytest.raises(UserError, match="fresh: repeats must be at least 3, got 1"):
+        fresh.choose(wave(32, 1, 1), candidates, repeats=1)
+    with pytest.raises(UserError, match="fresh: no default with encoding Identity and activation ReLU; give key and"):
+        fresh.sweep(POINTS, NETWORK, 2, 1)
+    with pytest.raises(UserError, match=r"fresh: no default values for encoding.seed with encoding GaussianFourier"):
+        fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1, key="encoding.seed")
+    with pytest.raises(UserError, match=r"fresh: expected encoding.KEY or network.KEY and some values, got 'sigma'"):
+        fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1, "sigma", [1])
+    with pytest.raises(UserError, match=r"unknown key 'sigmas'"):
+        fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1, "encoding.sigmas", [1]).build(1, 0)
+    with pytest.raises(UserError, match=r"expected equal sides of at least 2 \* 8 points, got \[1, 15, 15\]"):
+        fresh.spectrum(torch.zeros(1, 15, 15), 8)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training, measuring and drawing single files as a user does, with small ones; resume is exact."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neurfield import metrics, run
+from neurfield.cli.main import main
+from neurfield.data import signals
+from neurfield.training import checkpoint
+from neurfield.training.signal_method import load_signal_method, signal_presets
+from tests.meshes import icosphere
+from tests.signals.files import picture, write_obj, write_picture, write_video
+
+SMALL = (
+    "field.encoding.n_levels=6", "field.encoding.log2_hashmap_size=12", "field.encoding.base_resolution=8",
+    "training.n_samples=2048",
+)  # fmt: skip
+
+
+def train(path: Path, output: Path, steps: int, *words: str, overrides: tuple[str, ...] = SMALL) -> Path:
+    words = ("train", str(path), "--output-dir", str(output), "--timestamp", "t", *words)
+    sets = ("--set", *overrides) if overrides else ()
+    assert main([*words, "--max-num-iterations", str(steps), *sets]) == 0
+    (folder,) = output.glob("*/*/t")
+    return folder
+
+
+def command(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture
+def error(capsys):
+    def read() -> str:
+        text = capsys.readouterr().err.splitlines()[-1]
+        assert text.startswith("neurfield: "), text
+        return text
+
+    return read
+
+
+def test_an_image_is_learned_measured_and_drawn(tmp_path, capsys):
+    path = write_picture(tmp_path / "p.png")
+    folder = train(path, tmp_path / "out", 150)
+    assert folder == tmp_path / "out/p/image/t"
+    said = capsys.readouterr().out
+    assert "image: p.png: 48 x 64, RGB, uint8" in said and "bits per pixel" in said
+    assert command("eval", folder) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["psnr"] > 30 and 0.9 < result["ssim"] <= 1 and result["bits_per_sample"] > 0
+    assert command("render", folder, "--output", tmp_path / "back.png") == 0
+    back = np.asarray(Image.open(tmp_path / "back.png"))
+    # the measured PSNR is that of the file, up to rounding to 8 bits
+    images = (torch.tensor(v).double() / 255 for v in (back, picture(48, 64)))
+    assert metrics.psnr(*images) == pytest.approx(result["psnr"], abs=0.2)
+    assert command("render", folder, "--output", tmp_path / "l.webp", "--resolution", 100, 30) == 0
+    assert Image.open(tmp_path / "l.webp").size == (100, 30)
+    assert command("render", folder, "--output", tmp_path / "h.exr", "--scale", 0.5) == 0
+    assert signals.read(tmp_path / "h.exr").info.sizes == (24, 32)
+
+
+def test_16_bits_and_floats_come_back_as_they_were(tmp_path):
+    wide = picture(24, 32).astype(np.uint16) * 257
+    np.save(tmp_path / "w.npy", wide)
+    folder = train(tmp_path / "w.npy", tmp_path / "a", 200)
+    for suffix in (".png", ".npy"):
+        assert command("render", folder, "--output", tmp_path / f"w-back{suffix}") == 0
+        back = signals.read(tmp_path / f"w-back{suffix}")
+        assert back.info.dtype == "uint16" and back.values.shape == wide.shape
+        assert np.abs(back.values.astype(float) - wide).mean() < 0.03 * 65535
+    bright = picture(24, 32).astype(np.float32) / 64  # up to 4
+    np.save(tmp_path / "f.npy", bright)
+    folder = train(tmp_path / "f.npy", tmp_path / "b", 200)
+    assert command("render", folder, "--output", tmp_path / "f.exr") == 0
+    back = signals.read(tmp_path / "f.exr")
+    assert back.info.dtype == "float32" and np.abs(back.values - bright).mean() < 0.1
+
+
+def test_alpha_is_learned_too(tmp_path):
+    values = np.concatenate([picture(24, 32), picture(24, 32)[..., 1:2]], axis=2)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    folder = train(tmp_path / "a.png", tmp_path / "out", 200)
+    assert command("render", folder, "--output", tmp_path / "back.png") == 0
+    back = np.asarray(Image.open(tmp_path / "back.png")).astype(float)
+    assert back.shape == (24, 32, 4) and np.abs(back - values).mean() < 8
+
+
+def test_a_shape_is_learned_measured_drawn_and_exported(tmp_path, capsys):
+    trimesh = pytest.importorskip("trimesh")
+    vertices, faces = icosphere(2)
+    path = write_obj(tmp_path / "ball.obj", vertices * 2 + 7, faces)
+    overrides = (*SMALL, "field.max_resolution=64")
+    folder = train(path, tmp_path / "out", 500, overrides=overrides)
+    capsys.readouterr()
+    assert command("eval", folder) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["iou"] > 0.97 and result["chamfer_percent"] < 0.5
+    assert command("render", folder, "--output", tmp_path / "ball.png", "--resolution", 64, 48) == 0
+    seen = np.asarray(Image.open(tmp_path / "ball.png").convert("L"))
+    assert seen.shape == (48, 64) and seen[0, 0] == 255 and 60 < seen[24, 32] < 255
+    assert 0.25 < (seen < 250).mean() < 0.6  # a disc of nine tenths of 1 / 1.25 of the height
+    assert command("export", "mesh", folder, "--output", tmp_path / "b.ply", "--resolution", 48) == 0
+    mesh = trimesh.load(tmp_path / "b.ply")
+    assert mesh.is_watertight and mesh.bounds == pytest.approx(np.array([[5] * 3, [9] * 3]), abs=0.15)
+
+
+def test_a_video_is_learned_and_drawn(tmp_path, capsys):
+    path = write_video(tmp_path / "v.mp4", n=6, fps=12)
+    folder = train(path, tmp_path / "out", 100)
+    capsys.readouterr()
+    assert command("eval", folder) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["per_frame"]) == 6 and result["psnr"] == pytest.approx(np.mean(result["per_frame"]))
+    assert result["psnr"] > 22
+    assert command("render", folder, "--output", tmp_path / "back.mp4") == 0
+    back = signals.read(tmp_path / "back.mp4")
+    assert back.info.sizes == (6, 16, 32) and back.info.fps == 12
+    assert command("render", folder, "--output", tmp_path / "s.mp4", "--resolution", 16, 8, 12) == 0
+    slow = signals.read(tmp_path / "s.mp4")
+    assert slow.info.sizes == (12, 8, 16) and slow.info.fps == 24
+
+
+def test_a_volume_is_learned_and_drawn(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    x, y, z = np.mgrid[0:12, 0:14, 0:16] / 16.0
+    values = (200 * np.exp(-8 * ((x - 0.4) ** 2 + (y - 0.4) ** 2 + (z - 0.5) ** 2))).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2, 2, 1])), tmp_path / "v.nii.gz")
+    folder = train(tmp_path / "v.nii.gz", tmp_path / "out", 100)
+    assert command("render", folder, "--output", tmp_path / "b.nii.gz", "--scale", 2) == 0
+    back = nibabel.load(tmp_path / "b.nii.gz")
+    assert back.shape == (24, 28, 32) and np.asarray(back.dataobj).dtype == np.int16
+    # a voxel's corner stays where it was
+    corner = [-0.5, -0.5, -0.5, 1]
+    assert back.affine @ corner == pytest.approx(np.diag([2.0, 2, 2, 1]) @ corner)
+    assert command("render", folder, "--output", tmp_path / "b.npy") == 0
+    assert np.abs(np.load(tmp_path / "b.npy").astype(float) - values).mean() < 6
+
+
+@pytest.mark.parametrize("overrides", [(), ("training.ema_decay=0.9",)], ids=["plain", "average"])
+def test_resume_is_exact(tmp_path, overrides):
+    path = write_picture(tmp_path / "p.png")
+    whole = train(path, tmp_path / "whole", 12, overrides=(*SMALL, *overrides))
+    half = train(path, tmp_path / "half", 5, "--eval-split", "none", overrides=(*SMALL, *overrides))
+    # learning rates follow the budget: the first half must know the whole
+    assert main(["train", str(path), "--output-dir", str(tmp_path / "again"), "--timestamp", "t", "--set", *SMALL,
+                 *overrides, "--max-num-iterations", "12"]) == 0  # fmt: skip
+    (again,) = (tmp_path / "again").glob("*/*/t")
+    ours, theirs = (checkpoint.load(run.find_checkpoint(folder))[0] for folder in (whole, again))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    words = ["train", str(path), "--output-dir", str(tmp_path / "half"), "--timestamp", "t", "--resume"]
+    assert main([*words, "--max-num-iterations", "12"]) == 0
+    assert checkpoint.load_header(run.find_checkpoint(half))["counters"]["step"] == 12
+
+
+def test_two_halves_equal_a_whole(tmp_path):
+    """Bit for bit, through a file, for the grid's native update and for autograd."""
+    from neurfield.signal_run import SignalSubject
+    from neurfield.training.grid_task import GridTask
+    from neurfield.training.run_folder import RunFolder
+    from neurfield.training.session import Session
+    from neurfield.training.signal_method import SignalRunConfig
+    from neurfield.training.trainer import Trainer
+
+    signal = signals.read(write_picture(tmp_path / "p.png"))
+    for name, overrides in (
+        ("image", SMALL),
+        ("image-siren", ("field.network.n_neurons=16", "training.n_samples=512")),
+    ):
+        config = SignalRunConfig(method=load_signal_method(name, "image", overrides), max_num_iterations=10)
+        whole = Trainer(GridTask(signal, config), config)
+        whole.train()
+        half, folder = Trainer(GridTask(signal, config), config), RunFolder(tmp_path / name)
+        session = Session(half, SignalSubject(signal.info), folder)
+        for _ in range(4):
+            half.train_step()
+        session.save()
+        rest = Trainer(GridTask(signal, config), config)
+        Session(rest, SignalSubject(signal.info), folder, folder.checkpoints()[-1]).train()
+        ours, theirs = whole.tensors(), rest.tensors()
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("name", [name for name in signal_presets() if name.startswith("image")])
+def test_every_preset_for_images_learns(name, tmp_path):
+    """A few steps of a narrow network explain half of the picture's variance (3 dB)."""
+    path = write_picture(tmp_path / "p.png")
+    narrow = () if name == "image" else ("field.network.n_neurons=64", "training.n_samples=2048")
+    folder = train(path, tmp_path / "out", 200, "--method", name, overrides=SMALL if name == "image" else narrow)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    truth = picture(48, 64) / 255
+    constant = -10 * np.log10(((truth - truth.mean((0, 1))) ** 2).mean())
+    assert lines[-1]["test/psnr"] > constant + 3
+
+
+def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
+    path = write_picture(tmp_path / "p.png")
+    folder = train(path, tmp_path / "out", 2)
+    capsys.readouterr()
+    for words, match in (
+        (("train", path, "--downscale-factor", 2), "--downscale-factor is for scenes"),
+        (("train", path, "--method", "sdf"), "the method 'sdf' is for sdf, the data is image"),
+        (("train", path, "--method", "imge"), "did you mean 'image'"),
+        (("train", path, "--seconds-per-eval", 1), "--seconds-per-eval is for scenes"),
+        (("train", path, "--output-dir", tmp_path / "out", "--resume", "--seed", 3), "the run has the seed 42"),
+        (("render", folder, "--output", tmp_path / "x.bmp"), "unknown image format"),
+        (("render", folder, "--output", tmp_path / "x.png", "--resolution", 5), "expected WIDTH HEIGHT"),
+        (("render", folder, "--output", tmp_path / "x.png", "--resolution", 0, 5), "cannot draw"),
+        (("render", folder, "--output", tmp_path / "x.png", "--split", "test"), "--split is for scenes"),
+        (("render", folder, "--output", path), "exists"),
+        (("export", "mesh", folder, "--output", tmp_path / "x.ply"), "has no surface"),
+    ):
+        assert command(*words) == 2
+        assert match in error()
+    write_picture(path, 40, 64)
+    assert command("eval", folder) == 2
+    assert "not the data that this run was trained on" in error()
+
+
+def test_data_info_says_what_a_file_is(tmp_path, capsys):
+    assert command("data", "info", write_picture(tmp_path / "p.png")) == 0
+    assert capsys.readouterr().out == "image: p.png: 48 x 64, RGB, uint8 0 ... 255\n"
+
+
+def test_a_folder_of_a_signal_is_a_run_in_python(tmp_path):
+    import neurfield
+
+    folder = train(write_picture(tmp_path / "p.png"), tmp_path / "out", 3)
+    trained = neurfield.load(folder)
+    assert trained.config.kind == "image" and trained.field(torch.rand(5, 2)).shape == (5, 3)
+    assert trained.evaluate()["psnr"] > 0
+
+
+def test_python_trains_without_files(tmp_path):
+    import neurfield
+
+    path = write_picture(tmp_path / "p.png")
+    trained = neurfield.train_signal(path, overrides=SMALL, max_num_iterations=30)
+    assert trained.step == 30 and trained.evaluate()["psnr"] > 15 and list(tmp_path.iterdir()) == [path]
+    trained.render(tmp_path / "back.png")
+    assert Image.open(tmp_path / "back.png").size == (64, 48)
+    with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
+        neurfield.train_signal(tmp_path)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that fields can learn: what they are recognised as, their values, and what is refused."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neurfield.data import signals
+from neurfield.errors import UserError
+from tests.meshes import cube, icosphere
+from tests.signals.files import write_obj, write_video
+
+DATA = Path(os.environ.get("NEURFIELD_DATA", Path(__file__).parents[3] / "shared/data"))
+
+
+def png(path: Path, values: np.ndarray) -> Path:
+    Image.fromarray(values).save(path)
+    return path
+
+
+def ramp(*shape: int, dtype: str = "uint8") -> np.ndarray:
+    top = np.iinfo(dtype).max
+    return (np.arange(np.prod(shape)).reshape(shape) * 7919 % (top + 1)).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7, 4), (5, 7)], ids=["RGB", "RGBA", "grey"])
+def test_an_8_bit_image_is_read_as_it_is(shape, tmp_path):
+    values = ramp(*shape)
+    signal = signals.read(png(tmp_path / "a.png", values))
+    assert signals.kind_of(tmp_path / "a.png") == "image"
+    assert np.array_equal(signal.values, values.reshape(5, 7, -1))
+    info = signal.info
+    assert (info.sizes, info.dtype, info.low, info.high) == ((5, 7), "uint8", 0, 255)
+    assert np.array_equal(info.stored(signal.normalized(signal.values)), signal.values)
+
+
+def test_16_bit_colours_keep_their_bits(tmp_path):
+    import av
+
+    values = ramp(6, 8, 3, dtype="uint16")
+    context = av.CodecContext.create("png", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 8, 6, "rgb48be", Fraction(1)
+    frame = av.VideoFrame.from_ndarray(values, format="rgb48le").reformat(format="rgb48be")
+    (tmp_path / "a.png").write_bytes(b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)]))
+    signal = signals.read(tmp_path / "a.png")
+    assert signal.info.dtype == "uint16" and signal.info.high == 65535 and np.array_equal(signal.values, values)
+    Image.fromarray(values[..., 0]).save(tmp_path / "g.png")
+    grey = signals.read(tmp_path / "g.png")
+    assert grey.info.n_channels == 1 and np.array_equal(grey.values[..., 0], values[..., 0])
+
+
+def test_a_radiance_picture_is_its_mantissas_and_exponent(tmp_path):
+    codes = np.random.default_rng(0).integers(60, 255, (12, 16, 4), dtype=np.uint8)
+    codes[..., 3] = 130
+    head = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 12 +X 16\n"
+    (tmp_path / "a.hdr").write_bytes(head + codes.tobytes())
+    signal = signals.read(tmp_path / "a.hdr")
+    assert signals.kind_of(tmp_path / "a.hdr") == "image" and signal.info.dtype == "float32"
+    assert np.array_equal(signal.values, codes[..., :3] * np.float32(2.0 ** (130 - 136)))
+
+
+def test_channels_that_say_nothing_are_dropped(tmp_path):
+    grey = np.repeat(ramp(4, 4)[..., None], 3, axis=2)
+    assert signals.read(png(tmp_path / "a.png", grey)).info.n_channels == 1
+    full = np.concatenate([ramp(4, 4, 3), np.full((4, 4, 1), 255, np.uint8)], axis=2)
+    assert signals.read(png(tmp_path / "b.png", full)).info.n_channels == 3
+    half = np.concatenate([grey, np.full((4, 4, 1), 128, np.uint8)], axis=2)
+    assert signals.read(png(tmp_path / "c.png", half)).info.n_channels == 2
+
+
+def test_arrays_are_mapped_and_told_apart(tmp_path):
+    for name, shape, kind in (("i", (6, 5, 3), "image"), ("j", (6, 5), "image"), ("v", (6, 5, 7), "volume")):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random(shape, np.float32))
+        assert signals.kind_of(tmp_path / f"{name}.npy") == kind
+        signal = signals.read(tmp_path / f"{name}.npy")
+        assert isinstance(signal.values.base, np.memmap) or isinstance(signal.values, np.memmap)
+        assert signal.info.n_channels == (3 if name == "i" else 1)
+
+
+def test_a_video_has_all_its_pictures(tmp_path):
+    path = write_video(tmp_path / "a.mp4", n=5, fps=12)
+    signal = signals.read(path)
+    assert signals.kind_of(path) == "video" and signal.info.sizes == (5, 16, 32) and signal.info.fps == 12
+
+
+def test_a_nifti_volume_keeps_values_and_affine(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values, affine = ramp(4, 5, 6), np.diag([2.0, 3, 4, 1])
+    for suffix in (".nii", ".nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"a{suffix}")
+        signal = signals.read(tmp_path / f"a{suffix}")
+        assert np.array_equal(signal.values[..., 0], values) and signal.info.suffix == suffix
+        assert np.array_equal(np.reshape(signal.info.affine, (4, 4)), affine) and signal.info.name == "a"
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".stl", ".ply", ".off"])
+def test_a_mesh_is_merged_closed_and_boxed(suffix, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    vertices, faces = cube()
+    path = tmp_path / f"c{suffix}"
+    trimesh.Trimesh(vertices.numpy() * 3 + 5, faces.numpy(), process=False).export(path)
+    signal = signals.read(path)
+    info = signal.info
+    assert signals.kind_of(path) == "sdf" and info.is_closed and (info.n_vertices, info.n_triangles) == (8, 12)
+    assert info.low == (2, 2, 2) and info.high == (8, 8, 8)
+    assert float(signal.vertices.min()) == pytest.approx(0.05) and float(signal.vertices.max()) == pytest.approx(0.95)
+    x = signal.vertices.new_tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 1.0]])
+    assert signal.distance(x).tolist() == pytest.approx([-0.45, 0.05], abs=1e-6)
+
+
+def refused(path: Path, match: str, **options: float) -> None:
+    with pytest.raises(UserError, match=match) as error:
+        signals.read(path, **options)
+    assert "\n" not in str(error.value) and path.name in str(error.value)
+
+
+def test_broken_files_are_refused_in_one_line(tmp_path):
+    for name in ("a.png", "a.exr", "a.hdr", "a.npy", "a.mp4", "a.stl", "a.nii", "a.nii.gz"):
+        (tmp_path / name).write_bytes(b"not what it says it is")
+        with pytest.raises(UserError) as error:
+            signals.read(tmp_path / name, kind=None)
+        assert "\n" not in str(error.value)
+    png(tmp_path / "b.png", ramp(64, 64, 3))
+    data = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
+    refused(tmp_path / "b.png", "broken or truncated")
+
+
+def test_bombs_are_refused_before_they_are_decoded(tmp_path):
+    png(tmp_path / "a.png", np.zeros((1200, 1000), np.uint8))
+    refused(tmp_path / "a.png", "more than the 1 allowed; raise --max-megapixels", max_megapixels=1)
+    np.save(tmp_path / "a.npy", np.zeros((1200, 1000), np.uint8))
+    refused(tmp_path / "a.npy", "more than the 1 allowed", max_megapixels=1)
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 99999 +X 99999\n")
+    refused(tmp_path / "a.hdr", "more than the 64 allowed")
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
+    image.header.set_data_shape((30000, 30000, 30000))
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(8))
+    refused(tmp_path / "a.nii", "are free|not a whole NIfTI")
+
+
+def test_empty_and_not_finite_values_are_refused(tmp_path):
+    np.save(tmp_path / "e.npy", np.zeros((0, 5), np.float32))
+    refused(tmp_path / "e.npy", "no pixels")
+    values = np.zeros((4, 5, 6), np.float32)
+    values[1, 2, 3] = np.nan
+    np.save(tmp_path / "v.npy", values)
+    refused(tmp_path / "v.npy", "NaN or infinite")
+    np.save(tmp_path / "o.npy", np.array([[object()]]), allow_pickle=True)
+    with pytest.raises(UserError, match=r"not a whole \.npy file"):
+        signals.kind_of(tmp_path / "o.npy")
+
+
+def test_meshes_without_a_surface_are_refused(tmp_path):
+    pytest.importorskip("trimesh")
+    vertices, faces = icosphere(1)
+    (tmp_path / "e.obj").write_text("# nothing\n")
+    refused(tmp_path / "e.obj", "triangles")
+    write_obj(tmp_path / "p.obj", vertices, faces[:0])
+    refused(tmp_path / "p.obj", "triangles")
+    vertices = vertices.clone()
+    vertices[faces[0, 0], 1] = float("nan")
+    write_obj(tmp_path / "n.obj", vertices, faces)
+    refused(tmp_path / "n.obj", "NaN or infinite")
+    write_obj(tmp_path / "z.obj", vertices * 0 + 1, faces)
+    refused(tmp_path / "z.obj", "points or lines|NaN")
+
+
+def test_a_mesh_opens_no_other_file(tmp_path):
+    pytest.importorskip("trimesh")
+    vertices, faces = cube()
+    (tmp_path / "m").mkdir()
+    path = write_obj(tmp_path / "m/c.obj", vertices, faces, head="mtllib ../secret.mtl\nusemtl x\n")
+    (tmp_path / "secret.mtl").write_text("newmtl x\nmap_Kd /etc/passwd\n")
+    assert signals.read(path).info.n_triangles == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("images/albert.exr", "image", "1024 x 1024, 1 channel, float32 0 ... 1"),
+        ("images/kodim04.png", "image", "768 x 512, RGB, uint8 0 ... 255"),
+        ("meshes/armadillo.obj", "sdf", "49990 vertices, 99976 triangles, closed"),
+        ("meshes/bunny.obj", "sdf", "2503 vertices, 4968 triangles, not closed"),
+        ("video/bikes.mp4", "video", "250 x 272 x 640, RGB, uint8 0 ... 255, 25 pictures a second"),
+        ("volume/inia19-t1-brain.nii.gz", "volume", "168 x 206 x 128, 1 channel, uint8"),
+    ],
+)
+def test_real_files(name, kind, text):
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    assert signals.kind_of(path) == kind
+    assert text in signals.read(path).info.describe()

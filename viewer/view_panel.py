@@ -14,6 +14,7 @@ from neurfield.training.memory import readable
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
 
+_FOV_RANGE, _FOV_STEP = (1.0, 170.0), 0.5  # degrees, those that key frames may have
 MAX_LONGEST = 2048  # of pictures in the page; files may be larger
 
 
@@ -29,7 +30,7 @@ def build(page: "Page") -> None:
     far = gui.add_number("Farthest", 10.0, min=0.0, step=0.01, visible=False)
     own_background = gui.add_checkbox("Own background", False, hint="Otherwise the one it was trained with.")
     background = gui.add_rgb("Background", (255, 255, 255), visible=False)
-    fov = gui.add_slider("Field of view", 10.0, 120.0, 0.5, round(math.degrees(page.client.camera.fov) * 2) / 2)
+    fov = gui.add_slider("Field of view", *_FOV_RANGE, _FOV_STEP, _shown_fov(page))
     longest = gui.add_slider("Largest picture", 128, MAX_LONGEST, 64, session.look.longest, hint="Pixels, longer side.")
     link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with this camera.")
 
@@ -51,7 +52,9 @@ def build(page: "Page") -> None:
         handle.on_update(page.guarded(draw))
 
     def set_fov() -> None:
-        page.client.camera.fov = math.radians(fov.value)
+        # when the slider only follows the camera, its rounding must not move it
+        if abs(math.degrees(page.client.camera.fov) - fov.value) > _FOV_STEP:
+            page.client.camera.fov = math.radians(fov.value)
 
     fov.on_update(page.guarded(set_fov))
 
@@ -67,6 +70,8 @@ def build(page: "Page") -> None:
         page.actions[f"mode {i + 1}"] = choose
 
     def tick() -> None:
+        if abs(_shown_fov(page) - fov.value) > _FOV_STEP:
+            fov.value = _shown_fov(page)  # a jump, or the page's first camera
         now = session.statistics()
         text = f"{now.size[0]} × {now.size[1]}, "
         text += f"{now.n_passes} rays per pixel" if now.n_passes else f"{now.fps:.0f} pictures/s"
@@ -117,6 +122,12 @@ def link_to(page: "Page") -> str:
         initialCameraUp=numbers(camera.up_direction),
         initialCameraFov=f"{camera.fov:.5g}",
     )
+
+
+def _shown_fov(page: "Page") -> float:
+    """The camera's field of view in degrees, as the slider shows it."""
+    degrees = math.degrees(page.client.camera.fov)
+    return min(max(round(degrees / _FOV_STEP) * _FOV_STEP, _FOV_RANGE[0]), _FOV_RANGE[1])
 
 
 def _memory() -> int:

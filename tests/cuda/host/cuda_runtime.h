@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for CUDA's header where the tests compile kernels with a C++ compiler and run them on the host: a block at a
-// time, every thread a coroutine that runs until it waits for its warp or its block. What is tested so are indices,
+// Stands in for CUDA's header where the tests compile kernels with a C++ compiler and run them on the host: a block at
+// a time, every thread a coroutine that runs until it waits for its warp or its block. What is tested so are indices,
 // places, sums and cuts; not memory order, not speed, and not what nvcc makes of the code. A kernel in which not all
 // threads reach a barrier ends the program.
 #pragma once

@@ -23,8 +23,15 @@ from neurfield.viewer.server import Shown, Viewer, history_of
 from neurfield.viewer.stages import stage_of
 
 
-def shown_run(run: Run) -> Shown:
-    """What a viewer shows of a trained run."""
+def shown_run(run: object) -> Shown:
+    """What a viewer shows of a trained run.
+
+    Raises:
+        UserError: a run of a kind that has no view yet, or no run.
+    """
+    if not isinstance(run, Run):
+        kind = type(run).__name__
+        raise UserError(f"expected the run of a radiance field, got {kind}, which has no view yet")
     photos = photos_of_data(run.config.data or "", run.config.load, run.views.paths)
     history = history_of(run.path.parents[1]) if run.path is not None else ()
     return Shown(run.views, photos, stage_of(run, photos), run, history)
@@ -51,11 +58,8 @@ def open_viewer(run: Run | str | Path, **options: object) -> Viewer:
     Raises:
         UserError: see Viewer; nothing that can be shown.
     """
-    if isinstance(run, str | Path):
-        run = load(run)
-    if not isinstance(run, Run):
-        raise UserError(f"show: expected a run or its folder, got {type(run).__name__}; neurfield.train gives a run")
-    return Viewer(shown_run(run), ServeOptions(**{"next_port": True, **options}))  # type: ignore[arg-type]
+    shown = shown_run(load(run) if isinstance(run, str | Path) else run)
+    return Viewer(shown, ServeOptions(**{"next_port": True, **options}))  # type: ignore[arg-type]
 
 
 def show(run: Run | str | Path, height: int = 600, **options: object) -> Viewer:

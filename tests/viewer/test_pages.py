@@ -69,7 +69,7 @@ def test_open_viewer_takes_runs_and_their_folders(run):
     folder = run.path.parents[1]
     with open_viewer(folder, port=0) as viewer:
         assert viewer.shown.views.name == "ball" and len(viewer.shown.history) > 1
-    with pytest.raises(UserError, match="expected a run or its folder"):
+    with pytest.raises(UserError, match="expected the run of a radiance field, got int"):
         open_viewer(3)  # type: ignore[arg-type]
     assert set(neurfield.viewer.__all__) >= {"show", "Viewer"}
 

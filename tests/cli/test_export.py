@@ -11,7 +11,7 @@ from tests.export.test_mesh import ball, fake_run, far_ball
 def test_export_says_what_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(ball))
     path = tmp_path / "mesh.glb"
     assert main(["export", "mesh", "RUN", "--output", str(path), "--resolution", "24"]) == 0
     out = capsys.readouterr().out
@@ -22,7 +22,7 @@ def test_export_says_what_it_wrote(
 def test_a_scene_that_is_cut_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(export, "load", lambda path: fake_run(far_ball, aabb_scale=4))
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(far_ball, aabb_scale=4))
     words = ["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), "--resolution", "24", "--overwrite"]
     note = "note: the scene reaches beyond the cube of side 1; --extent 4 looks at all of it"
     assert main(words) == 0 and note in capsys.readouterr().out
@@ -30,7 +30,7 @@ def test_a_scene_that_is_cut_is_told_of(
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(ball))
     for words, message in (
         (["--level", "high"], "--level must be auto or a number, got 'high'"),
         (["--level", "-3"], "--level must be a density above 0, got -3"),

@@ -69,7 +69,7 @@ def ends_in_one_line(capsys: pytest.CaptureFixture, words: list[str]) -> str:
 )
 def test_memory_that_runs_out_is_one_line(place, words, fails, data, run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(place, fails)
-    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(ball))
     filled = [word.format(data=data, run=run, out=tmp_path) for word in words.split()]
     assert "out of memory; use a smaller" in ends_in_one_line(capsys, filled)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() or path.name.startswith(".")]
@@ -126,7 +126,7 @@ def disk_of(size: int):
     ],
 )
 def test_a_full_disk_is_one_line(words, data, run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "load", lambda path: fake_run(ball))
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(ball))
     with disk_of(200):
         error = ends_in_one_line(capsys, [word.format(data=data, run=run, out=tmp_path) for word in words.split()])
     assert "cannot write" in error and str(tmp_path) in error

@@ -53,7 +53,7 @@ class Ball:
 @pytest.fixture
 def ball(monkeypatch: pytest.MonkeyPatch) -> Ball:
     run = Ball()
-    monkeypatch.setattr(render, "load", lambda path: run)
+    monkeypatch.setattr(render, "load_scene_run", lambda path, what: run)
     return run
 
 

@@ -73,6 +73,15 @@ def test_an_unknown_key_names_its_place_in_the_file():
         RadianceField.from_config(method.field, UNIT)
 
 
+def test_what_is_for_signals_is_refused():
+    sape = "encoding: {otype: SAPE, resolution: [8, 8, 8], nested: {otype: Frequency}}"
+    modulated = "color_network: {otype: MLP, modulation: {resolution: [4, 4]}}"
+    for block, message in ((sape, "opens by the losses of samples"), (modulated, "have no modulation yet")):
+        config = configuration.loads(FieldConfig, block, "my.yaml")
+        with pytest.raises(UserError, match=rf"my.yaml:1: \w+: .*{message}"):
+            RadianceField.from_config(config, (0, 0, 0, 1, 1, 1))
+
+
 def test_a_resolution_below_the_base_is_refused():
     with pytest.raises(UserError, match="per_level_scale"):
         RadianceField.from_config(dataclasses.replace(SMALL, max_resolution=2), UNIT)

@@ -46,7 +46,7 @@ def trace(field: nn.Module, origins: Tensor, directions: Tensor) -> tuple[Tensor
 
 
 def picture(field: nn.Module, width: int, height: int, azimuth: float, elevation: float) -> Tensor:
-    """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` degrees.
+    """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` (-90 ... 90) degrees.
 
     +y is up, as meshes of single objects have it; the surface is grey and lit from above the camera.
     """
@@ -85,5 +85,5 @@ def _camera(azimuth: float, elevation: float) -> tuple[Tensor, Tensor, Tensor, T
     """Origin and the camera's axes."""
     a, e = math.radians(azimuth), math.radians(elevation)
     back = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-    right = nn.functional.normalize(torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), back), dim=0)
+    right = torch.tensor([math.cos(a), 0.0, -math.sin(a)])  # +y x back, also where they are parallel
     return 0.5 + 2.2 * back, right, torch.linalg.cross(back, right), back

@@ -169,11 +169,13 @@ def test_two_halves_equal_a_whole(tmp_path):
 
     signal = signals.read(write_picture(tmp_path / "p.png"))
     small_grid = "{otype: HashGrid, n_levels: 4, log2_hashmap_size: 10, base_resolution: 8}"
-    for k, (name, overrides) in enumerate((
-        ("image", SMALL),
-        ("image-siren", ("field.network.n_neurons=16", "training.n_samples=512")),
-        ("image", (f"field.encoding={{otype: SAPE, resolution: [6, 6], nested: {small_grid}}}", SMALL[-1])),
-    )):
+    for k, (name, overrides) in enumerate(
+        (
+            ("image", SMALL),
+            ("image-siren", ("field.network.n_neurons=16", "training.n_samples=512")),
+            ("image", (f"field.encoding={{otype: SAPE, resolution: [6, 6], nested: {small_grid}}}", SMALL[-1])),
+        )
+    ):
         config = SignalRunConfig(method=load_signal_method(name, "image", overrides), max_num_iterations=10)
         whole = Trainer(GridTask(signal, config), config)
         whole.train()
@@ -204,7 +206,10 @@ def test_every_preset_for_images_learns(name, tmp_path):
     ("parts", "name"),
     [
         ("network: {otype: MLP, n_neurons: 16, bias: true, modulation: {resolution: [4, 4]}}", "modulation"),
-        ("encoding: {otype: Composite, nested: [{otype: Identity, n_dims_to_encode: 1}, {otype: Frequency}]}", "nested"),
+        (
+            "encoding: {otype: Composite, nested: [{otype: Identity, n_dims_to_encode: 1}, {otype: Frequency}]}",
+            "nested",
+        ),
         ("encoding: {otype: SAPE, resolution: [4, 4], nested: {otype: Frequency, n_frequencies: 4}}", "nested"),
     ],
     ids=["CAM", "Composite", "SAPE"],

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Decoders count pixels with rows padded to 64 or 128: enough for all pictures of up to 32768 rows, and no harm in memory
+# Decoders count pixels with rows padded to 64 or 128: enough for pictures of 32768 rows, and little memory
 PADDING = 1 << 22
 
 

@@ -25,8 +25,8 @@ class SapeConfig:
         epsilon: a block opens where the mean loss of a sample is above it. Released: 1e-3 for the squared error of
             images, summed over channels or not as the loss is, 1e-5 in one dimension, 1e-1 for occupancy.
         n_blocks: of the features; default: one per frequency, octave or level.
-        ramp: "Hard" (released code) or "Soft": the newest block fades in during the first half of its time, as the paper
-            has growth in time; older blocks are open.
+        ramp: "Hard" (released code) or "Soft": the newest block fades in during the first half of its time, older ones
+            are open (the paper's growth in time).
         identity: whether the input itself comes first, always visible.
     """
 

@@ -85,9 +85,9 @@ class SpatialProgress(nn.Module):
         Args:
             x: its samples `[n, d]` in [0, 1].
             loss: of each of them, `[n]`.
-            progress: the part of the training that is over, 0 ... 1; block k of n is due at k / (2 n). Steps that are so
-                long that several are due at once open them by the same losses. Never goes back: a resumed training
-                with a larger budget waits until it has caught up.
+            progress: the part of the training that is over, 0 ... 1; block k of n is due at k / (2 n). Where
+                steps are so long that several are due at once, they open by the same losses. It never goes back: a
+                resumed training with a larger budget waits until it has caught up.
         """
         self.done.fill_(max(min(progress, 1.0), float(self.done)))
         n_due = int(self.n_due)

@@ -164,7 +164,7 @@ def _check(field: RadianceField, encoding: dict[str, Any], *networks: dict[str, 
     for network, block in zip((field.density_network, field.color_network), networks, strict=True):
         if network.modulation is not None:
             raise UserError(
-                f"{getattr(block, 'where', Block.where)}: networks of radiance fields have no modulation yet; leave it out"
+                f"{getattr(block, 'where', Block.where)}: networks of radiance fields have no modulation; leave it out"
             )
 
 

@@ -46,9 +46,10 @@ def trace(field: nn.Module, origins: Tensor, directions: Tensor) -> tuple[Tensor
 
 
 def picture(field: nn.Module, width: int, height: int, azimuth: float, elevation: float) -> Tensor:
-    """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` (-90 ... 90) degrees.
+    """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` degrees.
 
-    +y is up, as meshes of single objects have it; the surface is grey and lit from above the camera.
+    Elevations are -90 ... 90. +y is up, as meshes of single objects have it; the surface is grey and lit from above the
+    camera.
     """
     origin, right, up, back = _camera(azimuth, elevation)
     tan_half = 0.5 * 1.25 / 2.2  # a cube of side 1.25 fills the shorter side at a distance of 2.2

@@ -76,7 +76,7 @@ def test_an_unknown_key_names_its_place_in_the_file():
 def test_what_is_for_signals_is_refused():
     sape = "encoding: {otype: SAPE, resolution: [8, 8, 8], nested: {otype: Frequency}}"
     modulated = "color_network: {otype: MLP, modulation: {resolution: [4, 4]}}"
-    for block, message in ((sape, "opens by the losses of samples"), (modulated, "have no modulation yet")):
+    for block, message in ((sape, "opens by the losses of samples"), (modulated, "have no modulation")):
         config = configuration.loads(FieldConfig, block, "my.yaml")
         with pytest.raises(UserError, match=rf"my.yaml:1: \w+: .*{message}"):
             RadianceField.from_config(config, (0, 0, 0, 1, 1, 1))

@@ -142,20 +142,11 @@ def test_a_volume_is_learned_and_drawn(tmp_path):
     assert np.abs(np.load(tmp_path / "b.npy").astype(float) - values).mean() < 6
 
 
-@pytest.mark.parametrize("overrides", [(), ("training.ema_decay=0.9",)], ids=["plain", "average"])
-def test_resume_is_exact(tmp_path, overrides):
+def test_a_resumed_run_goes_on_to_its_new_budget(tmp_path):
     path = write_picture(tmp_path / "p.png")
-    whole = train(path, tmp_path / "whole", 12, overrides=(*SMALL, *overrides))
-    half = train(path, tmp_path / "half", 5, "--eval-split", "none", overrides=(*SMALL, *overrides))
-    # learning rates follow the budget: the first half must know the whole
-    assert main(["train", str(path), "--output-dir", str(tmp_path / "again"), "--timestamp", "t", "--set", *SMALL,
-                 *overrides, "--max-num-iterations", "12"]) == 0  # fmt: skip
-    (again,) = (tmp_path / "again").glob("*/*/t")
-    ours, theirs = (checkpoint.load(run.find_checkpoint(folder))[0] for folder in (whole, again))
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    words = ["train", str(path), "--output-dir", str(tmp_path / "half"), "--timestamp", "t", "--resume"]
-    assert main([*words, "--max-num-iterations", "12"]) == 0
-    assert checkpoint.load_header(run.find_checkpoint(half))["counters"]["step"] == 12
+    folder = train(path, tmp_path / "out", 5, "--eval-split", "none")
+    assert train(path, tmp_path / "out", 12, "--resume", overrides=()) == folder
+    assert checkpoint.load_header(run.find_checkpoint(folder))["counters"]["step"] == 12
 
 
 def test_two_halves_equal_a_whole(tmp_path):
@@ -192,7 +183,7 @@ def test_two_halves_equal_a_whole(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in signal_presets() if name.startswith("image")])
 def test_every_preset_for_images_learns(name, tmp_path):
-    """A few steps of a narrow network explain half of the picture's variance (3 dB)."""
+    """200 steps of a narrow network explain half of the picture's variance (3 dB). It is no measurement of the preset."""
     path = write_picture(tmp_path / "p.png")
     narrow = () if name == "image" else ("field.network.n_neurons=64", "training.n_samples=2048")
     folder = train(path, tmp_path / "out", 200, "--method", name, overrides=SMALL if name == "image" else narrow)

@@ -71,6 +71,14 @@ class Composite(Encoding):
         stacked = torch.stack(outputs)
         return stacked.sum(0) if self.reduction == "Sum" else stacked.prod(0)
 
+    @property
+    def wants_losses(self) -> bool:
+        return any(encoding.wants_losses for encoding in self.nested)
+
+    def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
+        for columns, encoding in zip(self.columns, self.nested, strict=True):
+            encoding.after_step(x[:, columns], losses, progress)
+
 
 def create_composite(
     n_input_dims: int, config: CompositeConfig, create: Callable[[int, Mapping[str, Any]], Encoding]

@@ -136,7 +136,7 @@ def _train(trainer: Trainer, views: ViewSet, folder: RunFolder, request: Request
 
 
 def _unused(trainer: Trainer, plan: CellPlan) -> str:
-    """How many networks no training ray has met; their first layer, which the penalty leaves alone, has no steps."""
+    """How many networks no training ray has met: no sample has given their first layer a gradient."""
     steps = trainer.optimizer.moments["params"].steps
     assert steps is not None
     first_layer = plan.config.network.parts(steps)["w0"].flatten(1).amax(dim=1)

@@ -115,9 +115,15 @@ class KiloNerf(RadianceModule):
         return self.config.density_scale * torch.relu(raw[:, 0]), raw[:, 1:]
 
     def view_dependence(self) -> Tensor:
-        """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2)."""
+        """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2).
+
+        Once there is a gradient, networks whose direction-dependent part has none are left out.
+        """
         # one slice: each view of the parameters costs a gradient of their whole size
-        return torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1).sum()
+        norms = torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1)
+        if self.params.grad is None:
+            return norms.sum()
+        return norms[(self.params.grad[:, self._view] * self._is_view_dependent).any(dim=1)].sum()
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

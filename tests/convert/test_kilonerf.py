@@ -20,6 +20,8 @@ from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.run import load
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
+from neurfield.training.resume import newest_whole
+from neurfield.training.run_folder import RunFolder
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
 
@@ -144,3 +146,19 @@ def test_train_makes_teacher_and_student_in_one_command(data, tmp_path, capsys):
     assert "test: PSNR" in capsys.readouterr().out
     assert load(tmp_path / "data" / "kilonerf" / "t").config.method.field.otype == "kilonerf"
     assert load(tmp_path / "data" / "ngp-fast" / "t").config.method.field.otype == "grid"
+
+
+def test_a_file_that_promises_too_much_is_refused_before_anything_is_allocated(teacher, tmp_path, monkeypatch):
+    made = to_kilonerf(teacher, request(tmp_path / "kilo", "distill.iterations=2", max_num_iterations=1))
+    tensors, header = checkpoint.load(made.path)
+    field = header["config"]["method"]["field"]
+    monkeypatch.setattr(KiloNerfConfig, "build", lambda *_: pytest.fail("allocated"))
+    for change in ({"n_networks": 1 << 24, "cells": [256, 256, 256]}, {"cells": [1, 1, 27]}, {"width": 64}):
+        path = tmp_path / "bad" / "checkpoints" / "step-000000001.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        changed = {**header["config"], "method": {**header["config"]["method"], "field": {**field, **change}}}
+        checkpoint.save(path, tensors, {**header, "config": changed})
+        with pytest.raises(UserError, match=r"field.\w+: expected \[.*\] as its configuration says, got \["):
+            load(path)
+        with pytest.raises(UserError, match="none of its checkpoints is whole"):
+            newest_whole(RunFolder(tmp_path / "bad"), lambda line: None)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import pytest
 import torch
 
+from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
@@ -75,3 +79,13 @@ def test_networks_that_no_ray_meets_keep_every_bit() -> None:
     assert torch.equal(trained[1:], start[1:])
     assert not torch.equal(trained[0], start[0])
     assert not torch.equal(trained[0], free[0])  # the penalty does act on what rays meet
+
+
+def test_configurations_that_make_no_sense_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"field.width: expected one of 16, 32, 48, 64, got '24'"):
+        load_method("kilonerf", ("field.width=24",))
+    good = field().config
+    inf, nan = float("inf"), float("nan")
+    for box in ((0, 0, 0, 0, 1, 1), (0, 0, 0, 1, -1, 1), (-inf, 0, 0, 1, 1, 1), (0, 0, nan, 1, 1, 1)):
+        with pytest.raises(UserError, match=r"expected field.box with low corner below high corner, finite, got \["):
+            dataclasses.replace(good, box=box).build(())

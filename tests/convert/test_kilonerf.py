@@ -11,6 +11,7 @@ import torch
 import neurfield.run
 from neurfield import ops
 from neurfield.cli.main import main
+from neurfield.convert import CONVERTERS
 from neurfield.convert.cells import plan_cells
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.occupied import Voxels, grid_of, occupied_voxels
@@ -162,3 +163,13 @@ def test_a_file_that_promises_too_much_is_refused_before_anything_is_allocated(t
             load(path)
         with pytest.raises(UserError, match="none of its checkpoints is whole"):
             newest_whole(RunFolder(tmp_path / "bad"), lambda line: None)
+
+
+def test_names_of_conversions_come_from_the_registry(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "|".join(CONVERTERS) in text
+    monkeypatch.setitem(CONVERTERS, "mirror", CONVERTERS["half"])
+    assert main(["convert", "nowhere", "--to", "miror", "--output", "x"]) == 2
+    assert "unknown conversion 'miror', did you mean 'mirror'?" in capsys.readouterr().err

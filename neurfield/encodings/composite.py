@@ -76,7 +76,8 @@ class Composite(Encoding):
         return any(encoding.wants_losses for encoding in self.nested)
 
     def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
-        for columns, encoding in zip(self.columns, self.nested, strict=True):
+        for columns, module in zip(self.columns, self.nested, strict=True):
+            encoding: Any = module
             encoding.after_step(x[:, columns], losses, progress)
 
 

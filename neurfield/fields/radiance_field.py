@@ -94,7 +94,7 @@ class RadianceField(RadianceModule):
         self.density_network = _create(networks, density_network, self.encoding.n_output_dims, n_geo_features)
         n_color_inputs = n_geo_features + self.direction_encoding.n_output_dims
         self.color_network = _create(networks, color_network, n_color_inputs, 3)
-        _check(self, encoding, density_network, color_network)
+        _check(self, encoding)
         self.table_precision, self.network_precision = table_precision, network_precision
         _check_modulation("density_network", density_network, self.density_network, ("Position",))
         _check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))

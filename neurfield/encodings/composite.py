@@ -61,7 +61,7 @@ class Composite(Encoding):
             raise UserError(f"encoding Composite: reduction {reduction} needs equal output dimensions, got {widths}")
         super().__init__(n_input_dims, sum(widths) if reduction == "Concatenation" else widths[0])
         self.columns = [slice(part.begin, part.begin + part.encoding.n_input_dims) for part in parts]
-        self.nested = nn.ModuleList(part.encoding for part in parts)
+        self.nested: Any = nn.ModuleList(part.encoding for part in parts)
         self.reduction = reduction
 
     def forward(self, x: Tensor) -> Tensor:

@@ -183,7 +183,7 @@ def test_two_halves_equal_a_whole(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in signal_presets() if name.startswith("image")])
 def test_every_preset_for_images_learns(name, tmp_path):
-    """200 steps of a narrow network explain half of the picture's variance (3 dB), which measures no preset."""
+    """200 steps of a narrow network explain half of the picture's variance (3 dB). It measures no preset."""
     path = write_picture(tmp_path / "p.png")
     narrow = () if name == "image" else ("field.network.n_neurons=64", "training.n_samples=2048")
     folder = train(path, tmp_path / "out", 200, "--method", name, overrides=SMALL if name == "image" else narrow)

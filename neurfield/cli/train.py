@@ -94,7 +94,8 @@ def run(options: TrainOptions) -> int:
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:
-        folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
+        with _distilled.stages_named(method):
+            folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
     else:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
     resumed = newest_whole(folder, _say) if options.resume else None

@@ -83,8 +83,6 @@ def run(options: TrainOptions) -> int:
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
-        if options.vis != "none":
-            raise UserError("--vis viewer shows trainings on photos only yet; leave it out")
         return train_signal(options, kind, device, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:

@@ -6,6 +6,20 @@
 namespace nf {
 
 template <typename T>
+static backend::PackedSamples<T> packed_samples(const Array<const T, 1>& sigmas, const Array<const T, 2>& rgbs,
+                                                const Array<const T, 1>& t_starts, const Array<const T, 1>& t_ends,
+                                                const Array<const int64_t, 2>& packed_info, double stop) {
+  return {sigmas.data(),
+          rgbs.data(),
+          t_starts.data(),
+          t_ends.data(),
+          packed_info.data(),
+          int64_t(sigmas.shape(0)),
+          int64_t(packed_info.shape(0)),
+          T(stop)};
+}
+
+template <typename T>
 static void bind(nb::module_& m) {
   using Values = Array<const T, 1>;
   using Colors = Array<const T, 2>;
@@ -13,14 +27,7 @@ static void bind(nb::module_& m) {
       "composite_forward",
       [](Values sigmas, Colors rgbs, Values t_starts, Values t_ends, Array<const int64_t, 2> packed_info, double stop,
          Array<T, 2> rgb, Array<T, 1> depth, Array<T, 1> acc, Array<T, 1> weights, Array<T, 1> distortion) {
-        const backend::PackedSamples<T> samples{sigmas.data(),
-                                                rgbs.data(),
-                                                t_starts.data(),
-                                                t_ends.data(),
-                                                packed_info.data(),
-                                                int64_t(sigmas.shape(0)),
-                                                int64_t(packed_info.shape(0)),
-                                                T(stop)};
+        const auto samples = packed_samples<T>(sigmas, rgbs, t_starts, t_ends, packed_info, stop);
         backend::composite_forward<T>(samples,
                                       {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()});
       },
@@ -34,14 +41,7 @@ static void bind(nb::module_& m) {
          Colors rgb, Values depth, Values acc, Values weights, Values distortion, Colors dL_drgb, Values dL_ddepth,
          Values dL_dacc, Values dL_dweights, Values dL_ddistortion, Array<T, 1> dL_dsigmas, Array<T, 2> dL_drgbs,
          Array<T, 1> dL_dt_starts, Array<T, 1> dL_dt_ends) {
-        const backend::PackedSamples<T> samples{sigmas.data(),
-                                                rgbs.data(),
-                                                t_starts.data(),
-                                                t_ends.data(),
-                                                packed_info.data(),
-                                                int64_t(sigmas.shape(0)),
-                                                int64_t(packed_info.shape(0)),
-                                                T(stop)};
+        const auto samples = packed_samples<T>(sigmas, rgbs, t_starts, t_ends, packed_info, stop);
         backend::composite_backward<T>(
             samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()},
             {optional_data(dL_drgb), optional_data(dL_ddepth), optional_data(dL_dacc), optional_data(dL_dweights),

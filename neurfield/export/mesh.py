@@ -19,10 +19,10 @@ from neurfield.export.density_mesh import (
     surface_colors,
     surface_level,
 )
+from neurfield.export.mesh_options import check_mesh_export
 from neurfield.files import refuse_existing
-from neurfield.geometry import WRITERS, Mesh, MeshReport, keep_large_components, report, write_mesh
+from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import drop_cavities, face_normals
-from neurfield.registry import lookup
 from neurfield.rendering.renderer import image_rays
 from neurfield.rendering.volume import march_rays, sample_positions
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from neurfield.run import Run
 
 LEVEL_VIEWS, LEVEL_ROWS = 24, 24  # views and rows of each that decide an automatic level
-MAX_RESOLUTION = 4096
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,9 @@ def export_mesh(
         MachineError: the disk refuses.
     """
     path = Path(path)
-    lookup(WRITERS, path.suffix.lower(), "mesh format")
-    if not 8 <= resolution <= MAX_RESOLUTION:
-        raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution}")
+    check_mesh_export(path, resolution, min_component)
     if level is not None and not (level > 0 and math.isfinite(level)):
         raise UserError(f"--level must be a density above 0, got {level:g}")
-    if not 0 <= min_component <= 1:
-        raise UserError(f"--min-component must be 0 ... 1, got {min_component:g}")
     extents = [2**cascade for cascade in range(run.grid.n_cascades)]
     if extent not in extents:
         valid = ", ".join(map(str, extents))

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import density_mesh, evaluate
+from neurfield.export.mesh_options import check_mesh_export
 from neurfield.files import refuse_existing
-from neurfield.geometry import WRITERS, Mesh, MeshReport, keep_large_components, report, write_mesh
+from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
-from neurfield.registry import lookup
 
 COARSE = 64  # cells per side that decide where the surface may be
-MAX_RESOLUTION = 4096
 _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
 
 
@@ -55,11 +54,7 @@ def export_sdf_mesh(
         MachineError: the disk refuses.
     """
     path = Path(path)
-    lookup(WRITERS, path.suffix.lower(), "mesh format")
-    if not 8 <= resolution <= MAX_RESOLUTION:
-        raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution}")
-    if not 0 <= min_component <= 1:
-        raise UserError(f"--min-component must be 0 ... 1, got {min_component:g}")
+    check_mesh_export(path, resolution, min_component)
     refuse_existing(path, overwrite)
     mesh = sdf_mesh(field, resolution, lambda f: progress(0.9 * f))
     if not len(mesh.faces):

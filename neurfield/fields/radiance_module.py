@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all radiance fields have in common; the rest of the engine asks nothing else of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from neurfield import ops
 RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
 
 
-class RadianceModule(nn.Module):
+class RadianceModule(nn.Module, ABC):
     """Density and view-dependent colour in a box of unit space.
 
     Subclasses give `density` and `forward`; the fused paths are accelerations that a field may have.
@@ -21,9 +22,9 @@ class RadianceModule(nn.Module):
     # first words of the parameters whose values wait, without decay of their moments, where their gradient is zero
     sparse_parameters: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
-        raise NotImplementedError
 
     def fused(self) -> ops.FusedField | None:
         """What the fused training step takes for this field, or None where it does not support it."""

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the native core with CMake. Everything else is in pyproject.toml."""
+"""Builds the native core with CMake. Everything else is in pyproject.toml.
+
+NEURFIELD_CUDA=1 demands the CUDA kernels, 0 leaves them out; by default they are built where nvcc is found.
+NEURFIELD_CUDA_ARCHS names the compute capabilities, separated by `;` ("80;90"); by default those of the GPUs of this
+machine, and 90 without any.
+"""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +18,38 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 
 
+def find_nvcc() -> str | None:
+    """nvcc on the PATH, in CUDA_HOME or where NVIDIA's packages put it."""
+    homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    return shutil.which("nvcc") or next((n for home in homes if home and (n := shutil.which(f"{home}/bin/nvcc"))), None)
+
+
+def visible_archs() -> str:
+    """Compute capabilities of the GPUs of this machine, `80;90`; empty without any."""
+    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return ";".join(sorted({line.strip().replace(".", "") for line in found.splitlines()}, key=int))
+
+
+def cuda_options() -> list[str]:
+    """What CMake is told about CUDA."""
+    wanted = os.environ.get("NEURFIELD_CUDA", "")
+    if wanted not in ("", "0", "1"):
+        sys.exit(f"NEURFIELD_CUDA: expected 1, 0 or nothing, got {wanted!r}")
+    nvcc = None if wanted == "0" else find_nvcc()
+    if wanted == "1" and nvcc is None:
+        sys.exit("NEURFIELD_CUDA=1: nvcc was not found on the PATH, in CUDA_HOME or in /usr/local/cuda")
+    if nvcc is None:
+        return ["-DNF_CUDA=OFF"]
+    archs = os.environ.get("NEURFIELD_CUDA_ARCHS") or visible_archs() or "90"
+    return ["-DNF_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DNF_CUDA_ARCHS={archs}"]
+
+
 class CMakeBuild(build_ext):
-    """Runs CMake once and puts the modules of all instruction sets into neurfield/_native."""
+    """Runs CMake once and puts the modules of all instruction sets, and of CUDA, into neurfield/_native."""
 
     def run(self) -> None:
         package = ROOT / "neurfield" if self.inplace else Path(self.build_lib).resolve() / "neurfield"
@@ -21,9 +57,13 @@ class CMakeBuild(build_ext):
         output.mkdir(parents=True, exist_ok=True)
         build = Path(self.build_temp).resolve() / "native"
         build.mkdir(parents=True, exist_ok=True)
+        cuda = cuda_options()
+        if "-DNF_CUDA=OFF" in cuda:  # an older build must not stay beside new kernels
+            for stale in output.glob("_cuda.*"):
+                stale.unlink()
         configure = [
             "cmake", "-S", str(ROOT / "csrc"), "-B", str(build),
-            f"-DPython_EXECUTABLE={sys.executable}", f"-DNF_OUTPUT_DIR={output}",
+            f"-DPython_EXECUTABLE={sys.executable}", f"-DNF_OUTPUT_DIR={output}", *cuda,
         ]  # fmt: skip
         subprocess.run(configure, check=True)
         subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)

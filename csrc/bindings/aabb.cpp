@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/aabb.h"
+#include "ops/aabb.h"
 
 #include "bindings/common.h"
 
@@ -11,7 +11,8 @@ static void bind(nb::module_& m) {
       "ray_aabb",
       [](Array<const T, 2> origins, Array<const T, 2> directions, Array<const T, 1> aabb, Array<T, 1> t_near,
          Array<T, 1> t_far) {
-        cpu::ray_aabb(origins.data(), directions.data(), aabb.data(), t_near.data(), t_far.data(), origins.shape(0));
+        backend::ray_aabb(origins.data(), directions.data(), aabb.data(), t_near.data(), t_far.data(),
+                          origins.shape(0));
       },
       nb::arg("origins").noconvert(), nb::arg("directions").noconvert(), nb::arg("aabb").noconvert(),
       nb::arg("t_near").noconvert(), nb::arg("t_far").noconvert(), ReleaseGil());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/adam.h"
+#include "ops/adam.h"
 
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
@@ -22,10 +22,10 @@ static void bind(nb::module_& m) {
       [](Array<T, 1> params, Array<const T, 1> grad, Array<T, 1> exp_avg, Array<T, 1> exp_avg_sq, Counts steps,
          Copy copy, const Rates& rates, int64_t step, bool skip_zero) {
         // zero_grad is off: the gradient is only read
-        const cpu::AdamArrays<T> arrays{
+        const backend::AdamArrays<T> arrays{
             params.data(),     const_cast<T*>(grad.data()),     exp_avg.data(),
             exp_avg_sq.data(), steps ? steps->data() : nullptr, copy ? reinterpret_cast<half*>(copy->data()) : nullptr};
-        cpu::adam_step(config_of(rates, skip_zero), step, arrays, params.shape(0));
+        backend::adam_step(config_of(rates, skip_zero), step, arrays, params.shape(0));
       },
       nb::arg("params").noconvert(), nb::arg("grad").noconvert(), nb::arg("exp_avg").noconvert(),
       nb::arg("exp_avg_sq").noconvert(), nb::arg("steps").noconvert().none(), nb::arg("copy").noconvert().none(),

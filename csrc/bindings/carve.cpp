@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/carve.h"
+#include "ops/carve.h"
 
 #include "bindings/camera.h"
 #include "bindings/occupancy.h"
@@ -19,9 +19,10 @@ void bind_carve(nb::module_& m) {
          Array<const int64_t, 1> models, Array<const float, 2> bounds, Array<const int64_t, 2> sizes,
          Array<const uint8_t, 1> opaque, Array<const int64_t, 1> starts, float margin, float closed,
          Array<float, 2> density_grid) {
-        cpu::carve(seen_views(c2w, intrinsics, distortion, models, bounds, sizes), static_cast<int64_t>(sizes.shape(0)),
-                   {opaque.data(), starts.data()}, margin, closed, static_cast<int32_t>(density_grid.shape(0)),
-                   log2_resolution(density_grid.shape(1)), density_grid.data());
+        backend::carve(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
+                       static_cast<int64_t>(sizes.shape(0)), {opaque.data(), starts.data()}, margin, closed,
+                       static_cast<int32_t>(density_grid.shape(0)), log2_resolution(density_grid.shape(1)),
+                       density_grid.data());
       },
       nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(), nb::arg("distortion").noconvert(),
       nb::arg("models").noconvert(), nb::arg("bounds").noconvert(), nb::arg("sizes").noconvert(),
@@ -32,9 +33,9 @@ void bind_carve(nb::module_& m) {
       [](Array<const float, 3> c2w, Array<const float, 2> intrinsics, Array<const float, 2> distortion,
          Array<const int64_t, 1> models, Array<const float, 2> bounds, Array<const int64_t, 2> sizes, float closed,
          Array<float, 2> density_grid) {
-        cpu::close_unseen(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
-                          static_cast<int64_t>(sizes.shape(0)), closed, static_cast<int32_t>(density_grid.shape(0)),
-                          log2_resolution(density_grid.shape(1)), density_grid.data());
+        backend::close_unseen(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
+                              static_cast<int64_t>(sizes.shape(0)), closed, static_cast<int32_t>(density_grid.shape(0)),
+                              log2_resolution(density_grid.shape(1)), density_grid.data());
       },
       nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(), nb::arg("distortion").noconvert(),
       nb::arg("models").noconvert(), nb::arg("bounds").noconvert(), nb::arg("sizes").noconvert(), nb::arg("closed"),
@@ -45,9 +46,9 @@ void bind_carve(nb::module_& m) {
          Array<const int64_t, 1> models, Array<const float, 2> bounds, Array<const int64_t, 2> sizes,
          Array<const uint8_t, 2> bitfield, Array<const uint8_t, 2> coarse, Array<const int64_t, 1> block_starts,
          Array<uint8_t, 1> marks) {
-        cpu::mark_pixel_blocks(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
-                               static_cast<int64_t>(sizes.shape(0)), occupancy_view(bitfield, coarse),
-                               block_starts.data(), static_cast<int64_t>(marks.shape(0)), marks.data());
+        backend::mark_pixel_blocks(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
+                                   static_cast<int64_t>(sizes.shape(0)), occupancy_view(bitfield, coarse),
+                                   block_starts.data(), static_cast<int64_t>(marks.shape(0)), marks.data());
       },
       nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(), nb::arg("distortion").noconvert(),
       nb::arg("models").noconvert(), nb::arg("bounds").noconvert(), nb::arg("sizes").noconvert(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/composite.h"
+#include "ops/composite.h"
 
 #include "bindings/common.h"
 
@@ -13,15 +13,16 @@ static void bind(nb::module_& m) {
       "composite_forward",
       [](Values sigmas, Colors rgbs, Values t_starts, Values t_ends, Array<const int64_t, 2> packed_info, double stop,
          Array<T, 2> rgb, Array<T, 1> depth, Array<T, 1> acc, Array<T, 1> weights, Array<T, 1> distortion) {
-        const cpu::PackedSamples<T> samples{sigmas.data(),
-                                            rgbs.data(),
-                                            t_starts.data(),
-                                            t_ends.data(),
-                                            packed_info.data(),
-                                            int64_t(sigmas.shape(0)),
-                                            int64_t(packed_info.shape(0)),
-                                            T(stop)};
-        cpu::composite_forward<T>(samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()});
+        const backend::PackedSamples<T> samples{sigmas.data(),
+                                                rgbs.data(),
+                                                t_starts.data(),
+                                                t_ends.data(),
+                                                packed_info.data(),
+                                                int64_t(sigmas.shape(0)),
+                                                int64_t(packed_info.shape(0)),
+                                                T(stop)};
+        backend::composite_forward<T>(samples,
+                                      {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()});
       },
       nb::arg("sigmas").noconvert(), nb::arg("rgbs").noconvert(), nb::arg("t_starts").noconvert(),
       nb::arg("t_ends").noconvert(), nb::arg("packed_info").noconvert(), nb::arg("stop_trans"),
@@ -33,15 +34,15 @@ static void bind(nb::module_& m) {
          Colors rgb, Values depth, Values acc, Values weights, Values distortion, Colors dL_drgb, Values dL_ddepth,
          Values dL_dacc, Values dL_dweights, Values dL_ddistortion, Array<T, 1> dL_dsigmas, Array<T, 2> dL_drgbs,
          Array<T, 1> dL_dt_starts, Array<T, 1> dL_dt_ends) {
-        const cpu::PackedSamples<T> samples{sigmas.data(),
-                                            rgbs.data(),
-                                            t_starts.data(),
-                                            t_ends.data(),
-                                            packed_info.data(),
-                                            int64_t(sigmas.shape(0)),
-                                            int64_t(packed_info.shape(0)),
-                                            T(stop)};
-        cpu::composite_backward<T>(
+        const backend::PackedSamples<T> samples{sigmas.data(),
+                                                rgbs.data(),
+                                                t_starts.data(),
+                                                t_ends.data(),
+                                                packed_info.data(),
+                                                int64_t(sigmas.shape(0)),
+                                                int64_t(packed_info.shape(0)),
+                                                T(stop)};
+        backend::composite_backward<T>(
             samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()},
             {optional_data(dL_drgb), optional_data(dL_ddepth), optional_data(dL_dacc), optional_data(dL_dweights),
              optional_data(dL_ddistortion)},

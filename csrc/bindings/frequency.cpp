@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/frequency.h"
+#include "ops/frequency.h"
 
 #include "bindings/common.h"
 
@@ -10,13 +10,14 @@ static void bind(nb::module_& m) {
   m.def(
       "frequency_forward",
       [](Array<const T, 1> x, Array<T, 2> y) {
-        cpu::frequency_forward(x.data(), y.data(), x.shape(0), static_cast<int>(y.shape(1) / 2));
+        backend::frequency_forward(x.data(), y.data(), x.shape(0), static_cast<int>(y.shape(1) / 2));
       },
       nb::arg("x").noconvert(), nb::arg("y").noconvert(), ReleaseGil());
   m.def(
       "frequency_backward",
       [](Array<const T, 1> x, Array<const T, 2> dL_dy, Array<T, 1> dL_dx) {
-        cpu::frequency_backward(x.data(), dL_dy.data(), dL_dx.data(), x.shape(0), static_cast<int>(dL_dy.shape(1) / 2));
+        backend::frequency_backward(x.data(), dL_dy.data(), dL_dx.data(), x.shape(0),
+                                    static_cast<int>(dL_dy.shape(1) / 2));
       },
       nb::arg("x").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(), ReleaseGil());
 }

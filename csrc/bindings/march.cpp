@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/march.h"
+#include "ops/march.h"
 
 #include "bindings/common.h"
 #include "bindings/occupancy.h"
@@ -14,14 +14,15 @@ void bind_march(nb::module_& m) {
          bool jitter, int64_t seed, int64_t step, Array<int64_t, 2> packed_info, Array<int64_t, 1> ray_indices,
          Array<float, 1> t_starts, Array<float, 1> t_ends, Array<int64_t, 1> counts) {
         const uint64_t stream = random_stream(static_cast<uint64_t>(seed), static_cast<uint64_t>(step), kMarchStream);
-        const cpu::PackedOutput out{static_cast<int64_t>(t_starts.shape(0)),
-                                    packed_info.data(),
-                                    ray_indices.data(),
-                                    t_starts.data(),
-                                    t_ends.data(),
-                                    counts.data()};
-        cpu::march(occupancy_view(bitfield, coarse), StepLattice::make(step_scale, cone_angle),
-                   {near, far, max_samples, jitter, stream}, origins.data(), directions.data(), origins.shape(0), out);
+        const backend::PackedOutput out{static_cast<int64_t>(t_starts.shape(0)),
+                                        packed_info.data(),
+                                        ray_indices.data(),
+                                        t_starts.data(),
+                                        t_ends.data(),
+                                        counts.data()};
+        backend::march(occupancy_view(bitfield, coarse), StepLattice::make(step_scale, cone_angle),
+                       {near, far, max_samples, jitter, stream}, origins.data(), directions.data(), origins.shape(0),
+                       out);
       },
       nb::arg("origins").noconvert(), nb::arg("directions").noconvert(), nb::arg("bitfield").noconvert(),
       nb::arg("coarse").noconvert(), nb::arg("step_scale"), nb::arg("cone_angle"), nb::arg("near"), nb::arg("far"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/pixel.h"
+#include "ops/pixel.h"
 
 #include <nanobind/stl/optional.h>
 
@@ -24,9 +24,10 @@ static void bind(nb::module_& m) {
             sizes.data(),  static_cast<int64_t>(starts.shape(0)), static_cast<int32_t>(values.shape(1))};
         const PixelBlocks blocks{block_starts.data(), listed ? listed->data() : nullptr, n_listed};
         const uint64_t stream = random_stream(static_cast<uint64_t>(seed), static_cast<uint64_t>(step), kPixelStream);
-        cpu::sample_pixels(SamplePixels<Value>{images, blocks, camera_views<float>(c2w, intrinsics, distortion, models),
-                                               stream, origins.data(), directions.data(), targets.data(), picks.data()},
-                           static_cast<int64_t>(origins.shape(0)));
+        backend::sample_pixels(
+            SamplePixels<Value>{images, blocks, camera_views<float>(c2w, intrinsics, distortion, models), stream,
+                                origins.data(), directions.data(), targets.data(), picks.data()},
+            static_cast<int64_t>(origins.shape(0)));
       },
       nb::arg("values").noconvert(), nb::arg("masks").noconvert().none(), nb::arg("starts").noconvert(),
       nb::arg("sizes").noconvert(), nb::arg("block_starts").noconvert(), nb::arg("listed").noconvert().none(),
@@ -45,8 +46,8 @@ void bind_pixel(nb::module_& m) {
          Array<float, 2> rgb, Array<float, 2> background) {
         const uint64_t stream =
             random_stream(static_cast<uint64_t>(seed), static_cast<uint64_t>(step), kBackgroundStream);
-        cpu::over_background({rgba.data(), color ? color->data() : nullptr, stream, rgb.data(), background.data()},
-                             static_cast<int64_t>(rgba.shape(0)));
+        backend::over_background({rgba.data(), color ? color->data() : nullptr, stream, rgb.data(), background.data()},
+                                 static_cast<int64_t>(rgba.shape(0)));
       },
       nb::arg("rgba").noconvert(), nb::arg("color").noconvert().none(), nb::arg("seed"), nb::arg("step"),
       nb::arg("rgb").noconvert(), nb::arg("background").noconvert(), ReleaseGil());

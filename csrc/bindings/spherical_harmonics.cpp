@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/spherical_harmonics.h"
+#include "ops/spherical_harmonics.h"
 
 #include "bindings/common.h"
 
@@ -10,14 +10,14 @@ static void bind(nb::module_& m) {
   m.def(
       "spherical_harmonics_forward",
       [](Array<const T, 2> directions, Array<T, 2> y, int degree) {
-        cpu::spherical_harmonics_forward(directions.data(), y.data(), directions.shape(0), degree);
+        backend::spherical_harmonics_forward(directions.data(), y.data(), directions.shape(0), degree);
       },
       nb::arg("directions").noconvert(), nb::arg("y").noconvert(), nb::arg("degree"), ReleaseGil());
   m.def(
       "spherical_harmonics_backward",
       [](Array<const T, 2> directions, Array<const T, 2> dL_dy, Array<T, 2> dL_ddirections, int degree) {
-        cpu::spherical_harmonics_backward(directions.data(), dL_dy.data(), dL_ddirections.data(), directions.shape(0),
-                                          degree);
+        backend::spherical_harmonics_backward(directions.data(), dL_dy.data(), dL_ddirections.data(),
+                                              directions.shape(0), degree);
       },
       nb::arg("directions").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_ddirections").noconvert(),
       nb::arg("degree"), ReleaseGil());

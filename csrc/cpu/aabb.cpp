@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/aabb.h"
+#include "ops/aabb.h"
 
 #include "core/parallel.h"
 #include "math/aabb.h"

@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// One Adam step over flat arrays in a single pass over memory. AdamStep is prepared once, then runs on any ranges from
-// any threads; ranges of a table can follow their scatter while the gradient is in cache.
+// AdamStep is prepared once, then runs on any ranges from any threads; ranges of a table can follow their scatter while
+// the gradient is in cache.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
-#include "core/half.h"
-#include "math/adam.h"
+#include "ops/adam.h"
 
 namespace nf::cpu {
-
-// What a step works on, [n] each. `steps` and `copy` may be null.
-template <typename T>
-struct AdamArrays {
-  T* params;       // masters
-  T* grad;         // left zero when config.zero_grad
-  T* exp_avg;      // first moment
-  T* exp_avg_sq;   // second moment
-  int16_t* steps;  // updates that each parameter has seen, at most 32767; null: all have seen `step` - 1
-  half* copy;      // receives the masters rounded to half
-  AdamArrays from(int64_t offset) const;  // the same arrays from an element on
-};
 
 template <typename T>
 class AdamStep {
  public:
-  // `step` >= 1 is the number of this step; it is not used where arrays bring their own counts (own_steps).
   AdamStep(const AdamConfig& config, int64_t step, bool own_steps);
   void operator()(const AdamArrays<T>& arrays, int64_t n) const;
 
@@ -35,9 +20,5 @@ class AdamStep {
   bool skip_zero_, zero_grad_;
   std::vector<T> rates_;  // adam_rate by count, up to where it no longer changes; one entry without own_steps
 };
-
-// All threads.
-template <typename T>
-void adam_step(const AdamConfig& config, int64_t step, const AdamArrays<T>& arrays, int64_t n);
 
 }  // namespace nf::cpu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/camera.h"
+#include "ops/camera.h"
 
 #include "core/parallel.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/carve.h"
+#include "ops/carve.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A task owns a block of rays and with them their samples, so results do not depend on the number of threads.
-#include "cpu/composite.h"
+#include "ops/composite.h"
 
 #include <stdexcept>
 #include <string>

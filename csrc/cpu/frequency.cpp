@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/frequency.h"
+#include "ops/frequency.h"
 
 #include "core/parallel.h"
 #include "math/frequency.h"

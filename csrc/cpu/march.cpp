@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/march.h"
+#include "ops/march.h"
 
 #include <algorithm>
 #include <vector>

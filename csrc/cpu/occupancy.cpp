@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/occupancy.h"
+#include "ops/occupancy.h"
 
 #include <algorithm>
 #include <atomic>

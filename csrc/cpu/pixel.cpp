@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/pixel.h"
+#include "ops/pixel.h"
 
 #include "core/parallel.h"
 

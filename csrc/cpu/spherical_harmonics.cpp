@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/spherical_harmonics.h"
-
-#include <type_traits>
+#include "ops/spherical_harmonics.h"
 
 #include "core/parallel.h"
 #include "math/spherical_harmonics.h"
@@ -11,28 +9,17 @@ namespace {
 
 constexpr int64_t kGrain = 1024;
 
-// Calls body(integral_constant<degree>), so that the walk over (l, m) is unrolled for every degree.
-template <int kDegree, typename Body>
-void with_degree(int degree, const Body& body) {
-  if constexpr (kDegree <= kMaxSphericalHarmonicsDegree) {
-    if (degree == kDegree)
-      body(std::integral_constant<int, kDegree>{});
-    else
-      with_degree<kDegree + 1>(degree, body);
-  }
-}
-
 }  // namespace
 
 template <typename T>
 void spherical_harmonics_forward(const T* directions, T* y, int64_t n, int degree) {
-  with_degree<1>(degree, [&](auto d) {
+  with_degree(degree, [&](auto d) {
     parallel_for(n, SphericalHarmonicsForward<decltype(d)::value, T>{directions, y}, kGrain);
   });
 }
 template <typename T>
 void spherical_harmonics_backward(const T* directions, const T* dL_dy, T* dL_ddirections, int64_t n, int degree) {
-  with_degree<1>(degree, [&](auto d) {
+  with_degree(degree, [&](auto d) {
     parallel_for(n, SphericalHarmonicsBackward<decltype(d)::value, T>{directions, dL_dy, dL_ddirections}, kGrain);
   });
 }

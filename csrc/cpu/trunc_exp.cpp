@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/trunc_exp.h"
+#include "ops/trunc_exp.h"
 
 #include "core/parallel.h"
 #include "math/trunc_exp.h"

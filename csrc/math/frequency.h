@@ -11,13 +11,18 @@
 
 namespace nf {
 
-// sin and cos of pi * x, reduced exactly: error of the libm call plus one rounding.
+// sin and cos of pi * x, reduced exactly: error of the libm call plus, on the CPU, one rounding.
 template <typename T>
 NF_HD void sincos_pi(T x, T* s, T* c) {
   const T turns = x - T(2) * ::floor(x * T(0.5));  // in [0, 2)
+#ifdef __CUDA_ARCH__
+  *s = ::sinpi(turns);  // the device's sin keeps a table in local memory for arguments that do not occur here
+  *c = ::cospi(turns);
+#else
   const T angle = turns * T(3.14159265358979323846);
   *s = ::sin(angle);
   *c = ::cos(angle);
+#endif
 }
 
 template <typename T>

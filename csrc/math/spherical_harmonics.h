@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/macros.h"
 #ifndef __CUDACC__
@@ -171,5 +172,16 @@ struct SphericalHarmonicsBackward {
     grad[2] = z;
   }
 };
+
+// Host side: calls body(integral_constant<degree>), so that the walk over (l, m) is unrolled for every degree.
+template <int kDegree = 1, typename Body>
+void with_degree(int degree, const Body& body) {
+  if constexpr (kDegree <= kMaxSphericalHarmonicsDegree) {
+    if (degree == kDegree)
+      body(std::integral_constant<int, kDegree>{});
+    else
+      with_degree<kDegree + 1>(degree, body);
+  }
+}
 
 }  // namespace nf

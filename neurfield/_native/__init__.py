@@ -3,9 +3,11 @@
 
 One extension module is built per instruction set (``_baseline``, ``_avx2``, ``_avx512``; baseline is NEON on arm64).
 ``NEURFIELD_ISA`` forces a lower one; a name that this machine does not run is a UserError, which the command line turns
-into one line. ``isa`` and ``lib`` are what was chosen.
+into one line. ``isa`` and ``lib`` are what was chosen. The CUDA kernels are one more module, ``_cuda``, with the same
+functions over device arrays; it is loaded when it is asked for, and loading it starts no CUDA context.
 """
 
+import functools
 import importlib
 import os
 from types import ModuleType
@@ -31,3 +33,15 @@ def _load() -> tuple[str, ModuleType]:
 
 
 isa, lib = _load()
+
+
+@functools.cache
+def cuda() -> ModuleType | None:
+    """The module of CUDA kernels, or None where it was not built."""
+    name = f"{__name__}._cuda"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None

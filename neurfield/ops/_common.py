@@ -2,12 +2,15 @@
 """Checks and conversions that every operator shares, so that all of them fail with the same kind of line."""
 
 import math
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
+from neurfield._native import cuda, lib
 
+DEVICES = ("cpu", "cuda")  # of operators whose native functions exist for both
 NATIVE_FLOATS = (torch.float32, torch.float64)
 
 
@@ -51,3 +54,43 @@ def empty(like: Tensor, *shape: int) -> Tensor:
 def native_threads() -> None:
     """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
     lib.set_num_threads(torch.get_num_threads())
+
+
+def native(tensor: Tensor) -> Any:
+    """The native core for the device of `tensor`, with the same functions for each.
+
+    On CUDA they run on the current stream of that device and return before it is done.
+
+    Raises:
+        RuntimeError: a CUDA tensor, and no CUDA kernels.
+    """
+    if tensor.is_cuda:
+        return _native_cuda(tensor.get_device())
+    native_threads()
+    return lib
+
+
+def _native_cuda(index: int) -> "ModuleType | _OtherDevice":
+    module = cuda()
+    if module is None:
+        raise RuntimeError(
+            "this build of neurfield has no CUDA kernels: install it again where nvcc is found, or use CPU tensors"
+        )
+    module.use(index, torch.cuda.current_stream(index).cuda_stream)
+    return module if index == torch.cuda.current_device() else _OtherDevice(module, index)
+
+
+class _OtherDevice:
+    """The CUDA module for a device that is not the current one: torch exports tensors of the current one only."""
+
+    def __init__(self, module: ModuleType, index: int) -> None:
+        self._module, self._index = module, index
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._module, name)
+
+        def call(*args: Any) -> Any:
+            with torch.cuda.device(self._index):
+                return function(*args)
+
+        return call

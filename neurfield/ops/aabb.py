@@ -4,8 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 
 def ray_aabb(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,9 +29,9 @@ def ray_aabb(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor,
     return _forward(origins, directions, aabb)
 
 
-@torch.library.custom_op("neurfield::ray_aabb", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::ray_aabb", mutates_args=(), device_types=DEVICES)
 def _forward(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(origins)
     t_near, t_far = origins.new_empty(origins.shape[0]), origins.new_empty(origins.shape[0])
     lib.ray_aabb(origins.contiguous(), directions.contiguous(), aabb.contiguous(), t_near, t_far)
     return t_near, t_far

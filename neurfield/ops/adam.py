@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, native
 from neurfield.ops.hash_grid import GridConfig
 
 
@@ -158,7 +157,7 @@ def _step(
     step: int,
     skip_zero: bool,
 ) -> None:
-    native_threads()
+    lib = native(params)
     grad = grad.detach().contiguous()
     lib.adam_step(params.detach(), grad, exp_avg, exp_avg_sq, steps, _bits(copy), list(rates), step, skip_zero)
 
@@ -187,7 +186,7 @@ def _grid_step(
     rates: Sequence[float],
     step: int,
 ) -> None:
-    native_threads()
+    lib = native(x)
     lib.hash_grid_backward_adam(
         list(layout), per_level_scale, x.detach().contiguous(), grad_y.detach().contiguous(), params.detach(),
         exp_avg, exp_avg_sq, steps, _bits(copy), grad_scratch, list(rates), step,

@@ -6,8 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 
 class CameraTensors(Protocol):
@@ -78,11 +77,11 @@ def project(cameras: CameraTensors, view_idx: Tensor, points: Tensor) -> tuple[T
     return _project(cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_idx, points)
 
 
-@torch.library.custom_op("neurfield::camera_rays", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::camera_rays", mutates_args=(), device_types=DEVICES)
 def _rays(
     c2w: Tensor, intrinsics: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, pixel_xy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(c2w)
     n = view_idx.shape[0]
     origins, directions = c2w.new_empty(n, 3), c2w.new_empty(n, 3)
     inputs = (c2w, intrinsics, distortion, models, view_idx, pixel_xy)
@@ -112,11 +111,11 @@ def _rays_backward(ctx, grad_origins: Tensor, grad_directions: Tensor):
 _rays.register_autograd(_rays_backward, setup_context=_setup_context)
 
 
-@torch.library.custom_op("neurfield::project", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::project", mutates_args=(), device_types=DEVICES)
 def _project(
     c2w: Tensor, intrinsics: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, points: Tensor
 ) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(c2w)
     n = view_idx.shape[0]
     pixel_xy, depths = c2w.new_empty(n, 2), c2w.new_empty(n)
     inputs = (c2w, intrinsics, distortion, models, view_idx, points)

@@ -9,8 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, native
 from neurfield.ops.camera import CameraTensors, camera_rays
 from neurfield.ops.occupancy import check_density_grid, check_occupancy
 from neurfield.ops.pixel import block_counts
@@ -112,7 +111,7 @@ def _carve(
     closed: float,
     density_grid: Tensor,
 ) -> None:
-    native_threads()
+    lib = native(c2w)
     areas = sizes.prod(dim=1)
     views = _contiguous(c2w, intrinsics, distortion, models, bounds, sizes, opaque)
     lib.carve(*views, areas.cumsum(0) - areas, margin, closed, density_grid)
@@ -141,7 +140,7 @@ def _close_unseen(
     closed: float,
     density_grid: Tensor,
 ) -> None:
-    native_threads()
+    lib = native(c2w)
     lib.close_unseen(*_contiguous(c2w, intrinsics, distortion, models, bounds, sizes), closed, density_grid)
 
 
@@ -176,7 +175,7 @@ def _mark(
     n_blocks: int,
 ) -> Tensor:
     """uint8 `[n_blocks]`, non-zero where a block may show an occupied cell or is next to one that may."""
-    native_threads()
+    lib = native(c2w)
     marks, counts = bitfield.new_empty(n_blocks), block_counts(sizes)
     views = _contiguous(c2w, intrinsics, distortion, models, bounds, sizes, bitfield, coarse)
     lib.mark_pixel_blocks(*views, counts.cumsum(0) - counts, marks)

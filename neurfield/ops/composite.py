@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, native
 
 
 class Composite(NamedTuple):
@@ -71,7 +70,7 @@ def composite(
 def _forward(
     sigmas: Tensor, rgbs: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor, early_stop_eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    native_threads()
+    lib = native(sigmas)
     rgb, depth, acc, _, distortion = outputs = _allocate(sigmas, packed_info)
     weights = outputs[3].zero_()
     samples = (x.contiguous() for x in (sigmas, rgbs, t_starts, t_ends, packed_info))
@@ -110,7 +109,7 @@ def _backward(
     grad_distortion: Tensor | None,
     with_grad_t: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    native_threads()
+    lib = native(sigmas)
     grads = _allocate_grads(sigmas, with_grad_t)
     samples = (x.contiguous() for x in (sigmas, rgbs, t_starts, t_ends, packed_info))
     outputs = (x.contiguous() for x in (rgb, depth, acc, weights, distortion))

@@ -4,8 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 
 def frequency(x: Tensor, n_frequencies: int) -> Tensor:
@@ -31,9 +30,9 @@ def frequency(x: Tensor, n_frequencies: int) -> Tensor:
     return y.view(x.shape[0], x.shape[1] * 2 * n_frequencies)
 
 
-@torch.library.custom_op("neurfield::frequency", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::frequency", mutates_args=(), device_types=DEVICES)
 def _forward(x: Tensor, n_frequencies: int) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = x.new_empty(x.shape[0], 2 * n_frequencies)
     lib.frequency_forward(x.contiguous(), y)
     return y
@@ -44,9 +43,9 @@ def _(x: Tensor, n_frequencies: int) -> Tensor:
     return x.new_empty(x.shape[0], 2 * n_frequencies)
 
 
-@torch.library.custom_op("neurfield::frequency_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::frequency_backward", mutates_args=(), device_types=DEVICES)
 def _backward(x: Tensor, grad_y: Tensor) -> Tensor:
-    native_threads()
+    lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     lib.frequency_backward(x.contiguous(), grad_y.contiguous(), grad_x)
     return grad_x

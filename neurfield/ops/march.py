@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, native
 from neurfield.ops.occupancy import check_occupancy
 
 # First guess of the samples per ray when no capacity is given; a second march follows when it was too low.
@@ -114,7 +113,7 @@ def _march(
     step: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
-    native_threads()
+    lib = native(origins)
     outputs = _empty_outputs(origins, capacity)
     lib.march(
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), step_scale,

@@ -11,8 +11,7 @@ Indices of cells count over all cascades.
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import check_tensor, native
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256)
 MAX_CASCADES = 8
@@ -54,7 +53,7 @@ def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tens
 
 @torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types="cpu")
 def _bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(density_grid)
     bitfield, coarse = _empty_bits(density_grid)
     lib.occupancy_bits(density_grid.contiguous(), threshold, bitfield, coarse)
     return bitfield, coarse
@@ -81,7 +80,7 @@ def occupancy_coarse(bitfield: Tensor) -> Tensor:
 
 @torch.library.custom_op("neurfield::occupancy_coarse", mutates_args=(), device_types="cpu")
 def _coarse(bitfield: Tensor) -> Tensor:
-    native_threads()
+    lib = native(bitfield)
     coarse = _empty_coarse(bitfield)
     lib.occupancy_coarse(bitfield.contiguous(), coarse)
     return coarse
@@ -104,7 +103,7 @@ def occupancy_mean(density_grid: Tensor) -> float:
 
 @torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types="cpu")
 def _mean(density_grid: Tensor) -> Tensor:
-    native_threads()
+    lib = native(density_grid)
     return torch.tensor(lib.occupancy_mean(density_grid[0].contiguous()), dtype=torch.float64)
 
 
@@ -121,7 +120,7 @@ def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
 
 @torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types="cpu")
 def _select(density_grid: Tensor, threshold: float) -> Tensor:
-    native_threads()
+    lib = native(density_grid)
     cells = density_grid.new_empty(density_grid.numel(), dtype=torch.int32)
     return cells[: lib.occupancy_select(density_grid.reshape(-1), threshold, cells)]
 
@@ -159,7 +158,7 @@ def occupancy_draw(
 
 @torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types="cpu")
 def _draw(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(cells)
     drawn, positions = _empty_draws(cells, n_samples)
     lib.occupancy_draw(cells.contiguous(), resolution, seed, step, 4 * draw, drawn, positions)
     return drawn, positions
@@ -197,7 +196,7 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
 
 @torch.library.custom_op("neurfield::occupancy_update", mutates_args=("density_grid",), device_types="cpu")
 def _update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
-    native_threads()
+    lib = native(density_grid)
     lib.occupancy_update(density_grid, cells.contiguous(), values.contiguous(), decay)
 
 

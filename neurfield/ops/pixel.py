@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops.camera import CameraTensors
 
 PIXEL_BLOCK = 8  # pixels per side of a block
@@ -86,7 +85,7 @@ def sample_pixels(
     )  # fmt: skip
 
 
-@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types=DEVICES)
 def _sample(
     values: Tensor,
     sizes: Tensor,
@@ -100,7 +99,7 @@ def _sample(
     masks: Tensor | None,
     blocks: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    native_threads()
+    lib = native(values)
     counts, areas = block_counts(sizes), sizes.prod(dim=1)
     outputs = _empty_outputs(c2w, n)
     lib.sample_pixels(
@@ -146,9 +145,9 @@ def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, st
     return _over_background(rgba, color, seed, step)
 
 
-@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types=DEVICES)
 def _over_background(rgba: Tensor, color: Tensor | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    native_threads()
+    lib = native(rgba)
     outputs = _empty_colors(rgba)
     lib.over_background(rgba.contiguous(), None if color is None else color.contiguous(), seed, step, *outputs)
     return outputs

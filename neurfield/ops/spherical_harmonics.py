@@ -4,8 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 MAX_DEGREE = 8
 
@@ -32,9 +31,9 @@ def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     return _forward(directions, degree)
 
 
-@torch.library.custom_op("neurfield::spherical_harmonics", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::spherical_harmonics", mutates_args=(), device_types=DEVICES)
 def _forward(directions: Tensor, degree: int) -> Tensor:
-    native_threads()
+    lib = native(directions)
     y = directions.new_empty(directions.shape[0], degree * degree)
     lib.spherical_harmonics_forward(directions.contiguous(), y, degree)
     return y
@@ -45,9 +44,9 @@ def _(directions: Tensor, degree: int) -> Tensor:
     return directions.new_empty(directions.shape[0], degree * degree)
 
 
-@torch.library.custom_op("neurfield::spherical_harmonics_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::spherical_harmonics_backward", mutates_args=(), device_types=DEVICES)
 def _backward(directions: Tensor, grad_y: Tensor, degree: int) -> Tensor:
-    native_threads()
+    lib = native(directions)
     grad_directions = torch.empty_like(directions, memory_format=torch.contiguous_format)
     lib.spherical_harmonics_backward(directions.contiguous(), grad_y.contiguous(), grad_directions, degree)
     return grad_directions

@@ -4,8 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import NATIVE_FLOATS, check_tensor, native_threads
+from neurfield.ops._common import DEVICES, NATIVE_FLOATS, check_tensor, native
 
 
 def trunc_exp(x: Tensor) -> Tensor:
@@ -25,9 +24,9 @@ def trunc_exp(x: Tensor) -> Tensor:
     return _forward(x)
 
 
-@torch.library.custom_op("neurfield::trunc_exp", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::trunc_exp", mutates_args=(), device_types=DEVICES)
 def _forward(x: Tensor) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     lib.trunc_exp_forward(x.contiguous().view(-1), y.view(-1))
     return y
@@ -38,9 +37,9 @@ def _(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("neurfield::trunc_exp_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::trunc_exp_backward", mutates_args=(), device_types=DEVICES)
 def _backward(x: Tensor, grad_y: Tensor) -> Tensor:
-    native_threads()
+    lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     lib.trunc_exp_backward(x.contiguous().view(-1), grad_y.contiguous().view(-1), grad_x.view(-1))
     return grad_x

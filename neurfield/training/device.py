@@ -1,23 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which device a run uses, and why CUDA is not it."""
 
+from types import ModuleType
 from typing import Literal
 
 import torch
 
-from neurfield._native import lib
+from neurfield._native import cuda
 from neurfield.errors import UserError
 
 
 def why_not_cuda() -> str | None:
     """The reason why this installation cannot run on CUDA, or None where it can."""
-    if not hasattr(lib, "cuda_devices"):
+    module = cuda()
+    if module is None:
         return "this build of neurfield has no CUDA kernels"
     if torch.version.cuda is None:
         return f"the installed torch {torch.__version__} is a build without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device or driver"
+    n_devices, reason = module.devices()
+    if n_devices == 0:
+        return f"the kernels, built with CUDA {module.toolkit}, find no device: {reason}"
+    major, minor = torch.cuda.get_device_capability()
+    if 10 * major + minor < min(architectures(module)):
+        return f"the kernels are built for {cuda_build()}, the device has compute capability {major}.{minor}"
     return None
+
+
+def architectures(module: ModuleType) -> list[int]:
+    """Compute capabilities that the kernels are compiled for, 90 for 9.0; their PTX serves newer devices."""
+    return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split(";")]
+
+
+def cuda_build() -> str:
+    """What the CUDA kernels of this installation were built for, in one line."""
+    module = cuda()
+    if module is None:
+        return "not built (nvcc was not found, or NEURFIELD_CUDA=0)"
+    return f"{', '.join(f'sm_{arch}' for arch in architectures(module))} with CUDA {module.toolkit}"
 
 
 def resolve_device(name: str) -> Literal["cpu", "cuda"]:

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "check.h"
-#include "cpu/occupancy.h"
+#include "ops/occupancy.h"
 
 namespace nf::test {
 

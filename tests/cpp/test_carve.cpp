@@ -2,8 +2,8 @@
 // Visual hulls and the pixels that may show something, through every camera model, on one thread and on three.
 #include "check.h"
 #include "core/parallel.h"
-#include "cpu/carve.h"
 #include "grid.h"
+#include "ops/carve.h"
 #include "views.h"
 
 using namespace nf;

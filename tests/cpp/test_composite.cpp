@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "check.h"
-#include "cpu/composite.h"
 #include "math/composite.h"
+#include "ops/composite.h"
 
 using namespace nf;
 

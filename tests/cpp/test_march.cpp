@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "check.h"
-#include "cpu/march.h"
 #include "cpu/march_ray.h"
 #include "grid.h"
+#include "ops/march.h"
 
 using namespace nf;
 using test::Grid;

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "core/parallel.h"
-#include "cpu/occupancy.h"
+#include "ops/occupancy.h"
 
 using namespace nf;
 

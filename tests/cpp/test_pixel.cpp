@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "check.h"
-#include "cpu/camera.h"
-#include "cpu/pixel.h"
+#include "ops/camera.h"
+#include "ops/pixel.h"
 #include "views.h"
 
 using namespace nf;

@@ -5,7 +5,7 @@
 
 #include "math/occupancy.h"
 
-namespace nf::cpu {
+namespace nf::NF_BACKEND {
 
 // bit = density > threshold per cell; then bits of each finer cascade are carried into the central half of the next.
 void occupancy_bits(const float* density_grid, float threshold, int32_t n_cascades, int32_t log2_resolution,
@@ -30,4 +30,4 @@ void occupancy_draw(const int32_t* cells, int64_t n_cells, int64_t n_samples, in
 void occupancy_update(float* density_grid, int64_t n, const int64_t* cells, const float* values, int64_t n_samples,
                       float decay);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

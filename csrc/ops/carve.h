@@ -8,7 +8,7 @@
 #include "math/footprint.h"
 #include "math/occupancy.h"
 
-namespace nf::cpu {
+namespace nf::NF_BACKEND {
 
 // Pictures of all views one after the other: non-zero where something is seen.
 struct Silhouettes {
@@ -30,4 +30,4 @@ void close_unseen(const SeenViews& views, int64_t n_views, float closed, int32_t
 void mark_pixel_blocks(const SeenViews& views, int64_t n_views, const OccupancyView& grid, const int64_t* block_starts,
                        int64_t n_blocks, uint8_t* marks);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

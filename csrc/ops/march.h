@@ -5,7 +5,7 @@
 
 #include "math/march.h"
 
-namespace nf::cpu {
+namespace nf::NF_BACKEND {
 
 struct MarchSettings {
   float near, far;
@@ -28,4 +28,4 @@ struct PackedOutput {
 void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSettings& settings, const float* origins,
            const float* directions, int64_t n_rays, const PackedOutput& out);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

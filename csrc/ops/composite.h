@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-namespace nf::cpu {
+#include "core/macros.h"
+
+namespace nf::NF_BACKEND {
 
 // Samples of many rays, one after the other; ray r owns packed_info[r] = (start, count). Ranges must not overlap.
 template <typename T>
@@ -43,4 +45,4 @@ template <typename T>
 void composite_backward(const PackedSamples<T>& samples, const CompositeOutputs<const T>& outputs,
                         const CompositeOutputs<const T>& dL_doutputs, const CompositeGradients<T>& dL_dsamples);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

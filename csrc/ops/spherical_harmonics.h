@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-namespace nf::cpu {
+#include "core/macros.h"
+
+namespace nf::NF_BACKEND {
 
 // degree is 1 ... 8
 template <typename T>
@@ -11,4 +13,4 @@ void spherical_harmonics_forward(const T* directions, T* y, int64_t n, int degre
 template <typename T>
 void spherical_harmonics_backward(const T* directions, const T* dL_dy, T* dL_ddirections, int64_t n, int degree);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

@@ -5,10 +5,10 @@
 
 #include "math/pixel.h"
 
-namespace nf::cpu {
+namespace nf::NF_BACKEND {
 
 template <typename Value>
 void sample_pixels(const SamplePixels<Value>& sample, int64_t n);
 void over_background(const OverBackground& over, int64_t n);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

@@ -5,7 +5,7 @@
 
 #include "math/camera.h"
 
-namespace nf::cpu {
+namespace nf::NF_BACKEND {
 
 template <typename T>
 void camera_rays(const CameraViews<T>& views, const int64_t* view_idx, const T* pixel_xy, int64_t n, T* origins,
@@ -14,4 +14,4 @@ template <typename T>
 void project_points(const CameraViews<T>& views, const int64_t* view_idx, const T* points, int64_t n, T* pixel_xy,
                     T* depths);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cuda/launch.h"
+#include "math/frequency.h"
+#include "ops/frequency.h"
+
+namespace nf::cuda {
+
+template <typename T>
+void frequency_forward(const T* x, T* y, int64_t n, int n_frequencies) {
+  for_each("frequency_forward", n, FrequencyForward<T>{x, y, n_frequencies});
+}
+template <typename T>
+void frequency_backward(const T* x, const T* dL_dy, T* dL_dx, int64_t n, int n_frequencies) {
+  for_each("frequency_backward", n, FrequencyBackward<T>{x, dL_dy, dL_dx, n_frequencies});
+}
+
+#define NF_INSTANTIATE(T)                                      \
+  template void frequency_forward(const T*, T*, int64_t, int); \
+  template void frequency_backward(const T*, const T*, T*, int64_t, int);
+NF_INSTANTIATE(float)
+NF_INSTANTIATE(double)
+
+}  // namespace nf::cuda

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checked launches on the caller's stream. Nothing here waits for the device: an error of a kernel that already runs
+// surfaces at a later call, one of the launch itself at once, with the name of the kernel.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "core/macros.h"
+#include "cuda/stream.h"
+
+namespace nf::cuda {
+
+constexpr int kBlock = 256;  // threads, where nothing speaks for another number
+
+cudaStream_t current_stream();
+
+// Throws std::runtime_error with `what` and the runtime's message unless the call succeeded.
+void check(cudaError_t error, const char* what);
+
+inline int64_t blocks_for(int64_t n, int64_t per_block = kBlock) { return (n + per_block - 1) / per_block; }
+
+// No blocks is no launch: an empty input is no error.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, Arguments... arguments) {
+  if (n_blocks == 0) return;
+  kernel<<<dim3(static_cast<unsigned>(n_blocks)), n_threads, 0, current_stream()>>>(arguments...);
+  check(cudaGetLastError(), name);
+}
+
+template <typename Functor>
+__global__ void __launch_bounds__(kBlock) for_each_kernel(Functor functor, int64_t n) {
+  const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
+  if (i < n) functor(i);
+}
+
+// Calls functor(i) for every i in [0, n), one thread each: the counterpart of parallel_for.
+template <typename Functor>
+void for_each(const char* name, int64_t n, const Functor& functor) {
+  launch(name, for_each_kernel<Functor>, blocks_for(n), kBlock, functor, n);
+}
+
+// Sets n values to zero on the caller's stream.
+template <typename T>
+void fill_zero(T* values, int64_t n) {
+  if (n > 0) check(cudaMemsetAsync(values, 0, static_cast<size_t>(n) * sizeof(T), current_stream()), "fill_zero");
+}
+
+}  // namespace nf::cuda

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The native module of CUDA kernels: the bindings of the CPU modules, compiled for device arrays. neurfield/_native
+// loads it when the first CUDA tensor arrives.
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+
+#include <string>
+#include <utility>
+
+#include "bindings/common.h"
+
+namespace nf {
+
+void bind_aabb(nb::module_& m);
+void bind_camera(nb::module_& m);
+void bind_frequency(nb::module_& m);
+void bind_pixel(nb::module_& m);
+void bind_spherical_harmonics(nb::module_& m);
+void bind_trunc_exp(nb::module_& m);
+
+// How many devices there are and, without any, why.
+static std::pair<int, std::string> devices() {
+  const char* reason = "";
+  const int n = cuda::device_count(&reason);
+  return {n, reason};
+}
+
+}  // namespace nf
+
+NB_MODULE(_cuda, m) {
+  m.attr("toolkit") = NF_CUDA_TOOLKIT;      // version of nvcc
+  m.attr("architectures") = NF_CUDA_ARCHS;  // what it compiled for: "90", "80;90"
+  m.def("devices", &nf::devices);
+  m.def("use", &nf::cuda::use, nf::nb::arg("device"), nf::nb::arg("stream"));
+  nf::bind_aabb(m);
+  nf::bind_camera(m);
+  nf::bind_frequency(m);
+  nf::bind_pixel(m);
+  nf::bind_spherical_harmonics(m);
+  nf::bind_trunc_exp(m);
+}

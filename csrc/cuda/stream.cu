@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdexcept>
+#include <string>
+
+#include "cuda/launch.h"
+#include "cuda/stream.h"
+
+namespace nf::cuda {
+namespace {
+
+struct Place {
+  int device = 0;
+  cudaStream_t stream = nullptr;
+};
+thread_local Place place;
+
+}  // namespace
+
+void use(int device, uintptr_t stream) { place = {device, reinterpret_cast<cudaStream_t>(stream)}; }
+
+UseDevice::UseDevice() { check(cudaSetDevice(place.device), "cudaSetDevice"); }
+
+int device_count(const char** reason) {
+  int n = 0;
+  const cudaError_t error = cudaGetDeviceCount(&n);
+  if (error == cudaSuccess && n > 0) return n;
+  *reason = cudaGetErrorString(error == cudaSuccess ? cudaErrorNoDevice : error);
+  cudaGetLastError();  // an error that was reported must not surface again at the next launch
+  return 0;
+}
+
+cudaStream_t current_stream() { return place.stream; }
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+}  // namespace nf::cuda

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/fused_mlp.h"
+#include "ops/fused_mlp.h"
 
 #include <nanobind/stl/tuple.h>
 
 #include <tuple>
 
 #include "bindings/common.h"
+#ifdef NF_CUDA
+#include "ops/fused_mlp_half.h"
+#else
 #include "cpu/fma_peak.h"
+#endif
 
 namespace nf {
 
@@ -16,7 +20,7 @@ namespace {
 // tuple and not a class: two modules of one process (baseline is always loaded) cannot both register a type.
 using ShapeTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, bool, double>;
 
-cpu::MlpShape make_shape(const ShapeTuple& t) {
+backend::MlpShape make_shape(const ShapeTuple& t) {
   return {std::get<0>(t),
           std::get<1>(t),
           std::get<2>(t),
@@ -33,8 +37,8 @@ void bind(nb::module_& m) {
       "fused_mlp_forward",
       [](const ShapeTuple& shape, Array<const T, 2> x, Array<const T, 1> params, Array<T, 2> y, Array<T, 1> saved,
          Array<T, 1> scratch) {
-        cpu::fused_mlp_forward<T>(make_shape(shape), x.data(), params.data(), x.shape(0), y.data(),
-                                  saved.shape(0) > 0 ? saved.data() : nullptr, scratch.data());
+        backend::fused_mlp_forward<T>(make_shape(shape), x.data(), params.data(), x.shape(0), y.data(),
+                                      saved.shape(0) > 0 ? saved.data() : nullptr, scratch.data());
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
       nb::arg("saved").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
@@ -43,9 +47,9 @@ void bind(nb::module_& m) {
       [](const ShapeTuple& shape, Array<const T, 2> x, Array<const T, 1> params, Array<const T, 2> y,
          Array<const T, 1> saved, Array<const T, 2> dL_dy, Array<T, 2> dL_dx, Array<T, 1> dL_dparams,
          Array<T, 1> scratch, bool needs_x, bool needs_params) {
-        cpu::fused_mlp_backward<T>(make_shape(shape), x.data(), params.data(), y.data(), saved.data(), dL_dy.data(),
-                                   x.shape(0), needs_x ? dL_dx.data() : nullptr,
-                                   needs_params ? dL_dparams.data() : nullptr, scratch.data());
+        backend::fused_mlp_backward<T>(make_shape(shape), x.data(), params.data(), y.data(), saved.data(), dL_dy.data(),
+                                       x.shape(0), needs_x ? dL_dx.data() : nullptr,
+                                       needs_params ? dL_dparams.data() : nullptr, scratch.data());
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
       nb::arg("saved").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(),
@@ -53,18 +57,69 @@ void bind(nb::module_& m) {
       ReleaseGil());
 }
 
+#ifdef NF_CUDA
+std::byte* bytes_or_null(const Array<uint8_t, 1>& bytes) {
+  return bytes.shape(0) > 0 ? reinterpret_cast<std::byte*>(bytes.data()) : nullptr;
+}
+
+// X as Python passes it on: halves arrive as their bits.
+template <typename X, typename Stored>
+void bind_half(nb::module_& m) {
+  const auto in = [](const auto& array) { return reinterpret_cast<const X*>(array.data()); };
+  const auto out = [](const auto& array) { return reinterpret_cast<X*>(array.data()); };
+  m.def(
+      "fused_mlp_half_forward",
+      [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params, Array<Stored, 2> y,
+                Array<uint8_t, 1> saved, Array<uint8_t, 1> scratch) {
+        backend::fused_mlp_half_forward<X>(make_shape(shape), in(x), params.data(), x.shape(0), out(y),
+                                           bytes_or_null(saved), bytes_or_null(scratch));
+      },
+      nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
+      nb::arg("saved").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
+  m.def(
+      "fused_mlp_half_backward",
+      [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params,
+                Array<const Stored, 2> y, Array<uint8_t, 1> saved, Array<const Stored, 2> dL_dy, Array<Stored, 2> dL_dx,
+                Array<float, 1> dL_dparams, Array<uint8_t, 1> scratch, bool needs_x, bool needs_params) {
+        backend::fused_mlp_half_backward<X>(make_shape(shape), in(x), params.data(), in(y), bytes_or_null(saved),
+                                            in(dL_dy), x.shape(0), needs_x ? out(dL_dx) : nullptr,
+                                            needs_params ? dL_dparams.data() : nullptr, bytes_or_null(scratch));
+      },
+      nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
+      nb::arg("saved").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(),
+      nb::arg("dL_dparams").noconvert(), nb::arg("scratch").noconvert(), nb::arg("needs_x"), nb::arg("needs_params"),
+      ReleaseGil());
+}
+#endif
+
 }  // namespace
 
 void bind_fused_mlp(nb::module_& m) {
   m.def(
       "fused_mlp_sizes",
       [](const ShapeTuple& shape, int64_t n) {
-        const cpu::MlpShape s = make_shape(shape);
-        return std::make_tuple(n * s.saved_per_sample(), s.forward_scratch(), s.backward_scratch(n));
+        const backend::MlpShape s = make_shape(shape);
+        return std::make_tuple(n * s.saved_per_sample(), backend::fused_mlp_forward_scratch(s),
+                               backend::fused_mlp_backward_scratch(s, n));
       },
       nb::arg("shape"), nb::arg("n"),
-      "Values that forward keeps for backward, and values of scratch of forward and backward.");
+      "Values that forward keeps for backward, and values of scratch of forward and backward.", ReleaseGil());
+#ifdef NF_CUDA
+  m.def(
+      "fused_mlp_half_bytes",
+      [](const ShapeTuple& shape, int64_t n) {
+        const backend::MlpShape s = make_shape(shape);
+        return std::make_tuple(backend::fused_mlp_half_saved_bytes(s, n),
+                               backend::fused_mlp_half_forward_scratch_bytes(s),
+                               backend::fused_mlp_half_backward_scratch_bytes(s, n));
+      },
+      nb::arg("shape"), nb::arg("n"), "Bytes that forward keeps for backward, and of scratch of forward and backward.",
+      ReleaseGil());
+  bind_half<float, float>(m);
+  bind_half<half, int16_t>(m);
+#else
   m.def("measure_fma_peak", &cpu::measure_fma_peak, nb::arg("seconds"), ReleaseGil());
+#endif
   bind<float>(m);
   bind<double>(m);
 }

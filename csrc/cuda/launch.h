@@ -29,6 +29,31 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, i
   check(cudaGetLastError(), name);
 }
 
+// Of the current device.
+int n_multiprocessors();
+int max_shared_bytes();  // of one thread block that asks for it
+
+// With `shared_bytes` of dynamic shared memory, at most max_shared_bytes().
+template <typename... Parameters, typename... Arguments>
+void launch_shared(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, int shared_bytes,
+                   Arguments... arguments) {
+  if (n_blocks == 0) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
+  kernel<<<dim3(static_cast<unsigned>(n_blocks)), n_threads, shared_bytes, current_stream()>>>(arguments...);
+  check(cudaGetLastError(), name);
+}
+
+// For a kernel whose thread blocks share out n_tiles by stride: as many as are resident at a time.
+template <typename... Parameters, typename... Arguments>
+void launch_persistent(const char* name, void (*kernel)(Parameters...), int64_t n_tiles, int n_threads,
+                       int shared_bytes, Arguments... arguments) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
+  int per_multiprocessor = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, n_threads, shared_bytes), name);
+  const int64_t resident = int64_t(n_multiprocessors()) * (per_multiprocessor > 0 ? per_multiprocessor : 1);
+  launch_shared(name, kernel, n_tiles < resident ? n_tiles : resident, n_threads, shared_bytes, arguments...);
+}
+
 template <typename Functor>
 __global__ void __launch_bounds__(kBlock) for_each_kernel(Functor functor, int64_t n) {
   const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;

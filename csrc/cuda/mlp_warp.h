@@ -42,6 +42,14 @@ struct RowBlocks {
   }
 };
 
+// The power of two that brings a value of these bits into [8, 16): room for a growth by 2^12 on the way down, and
+// what is 2^-17 of it still has all digits of a half. 1 where there is nothing to scale, or no use in it.
+NF_HD float gradient_scale(uint32_t largest_bits) {
+  if (largest_bits == 0 || largest_bits >= 0x7f800000u) return 1.0f;
+  const int exponent = 3 + 127 - static_cast<int>(largest_bits >> 23);
+  return bits_float(static_cast<uint32_t>(127 + clamp(exponent, -120, 120)) << 23);
+}
+
 // dL/dz of the outputs, scaled so that halves can hold it (a power of two).
 template <typename X>
 struct OutputGradient {
@@ -79,16 +87,26 @@ struct RowSink {
 
   NF_DEVICE void operator()(int64_t row_block, int k, int lane, const Sums& sums) const {
 #pragma unroll
-    for (int v = 0; v < 8; ++v) {
+    for (int v = 0; v < 8; v += 2) {
       const int64_t row = row_block * kSide + sum_row(lane, v);
       const int column = k * kSide + sum_column(lane, v);
-      if (row < n && column < n_columns) store(y + row * n_columns + column, sums.v[v]);
+      if (row >= n || column >= n_columns) continue;
+      X* p = y + row * n_columns + column;
+      if (n_columns % 2 == 0) {
+        *reinterpret_cast<Pair*>(p) = {as(sums.v[v], X()), as(sums.v[v + 1], X())};
+      } else {
+        p[0] = as(sums.v[v], X());
+        if (column + 1 < n_columns) p[1] = as(sums.v[v + 1], X());
+      }
     }
   }
 
  private:
-  static NF_DEVICE void store(float* p, float value) { *p = value; }
-  static NF_DEVICE void store(half* p, float value) { *p = to_half(value); }
+  struct alignas(2 * sizeof(X)) Pair {
+    X low, high;
+  };
+  static NF_DEVICE float as(float value, float) { return value; }
+  static NF_DEVICE half as(float value, half) { return to_half(value); }
 };
 
 // What forward keeps; null: nothing.

@@ -14,6 +14,8 @@ namespace nf {
 void bind_aabb(nb::module_& m);
 void bind_camera(nb::module_& m);
 void bind_frequency(nb::module_& m);
+void bind_fused_mlp(nb::module_& m);
+void bind_hash_grid(nb::module_& m);
 void bind_pixel(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
@@ -35,6 +37,8 @@ NB_MODULE(_cuda, m) {
   nf::bind_aabb(m);
   nf::bind_camera(m);
   nf::bind_frequency(m);
+  nf::bind_fused_mlp(m);
+  nf::bind_hash_grid(m);
   nf::bind_pixel(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);

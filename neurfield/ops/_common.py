@@ -51,6 +51,12 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     return lib.pooled_bytes(n_bytes).view(like.dtype).view(*shape)
 
 
+def aligned(tensor: Tensor) -> Tensor:
+    """Contiguous and, on CUDA, at a multiple of 16 bytes: what kernels need that load several values at a time."""
+    tensor = tensor.contiguous()
+    return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
+
+
 def native_threads() -> None:
     """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
     lib.set_num_threads(torch.get_num_threads())

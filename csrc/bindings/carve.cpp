@@ -18,16 +18,17 @@ void bind_carve(nb::module_& m) {
       [](Array<const float, 3> c2w, Array<const float, 2> intrinsics, Array<const float, 2> distortion,
          Array<const int64_t, 1> models, Array<const float, 2> bounds, Array<const int64_t, 2> sizes,
          Array<const uint8_t, 1> opaque, Array<const int64_t, 1> starts, float margin, float closed,
-         Array<float, 2> density_grid) {
+         Array<float, 2> density_grid, Array<uint8_t, 1> scratch) {
         backend::carve(seen_views(c2w, intrinsics, distortion, models, bounds, sizes),
                        static_cast<int64_t>(sizes.shape(0)), {opaque.data(), starts.data()}, margin, closed,
                        static_cast<int32_t>(density_grid.shape(0)), log2_resolution(density_grid.shape(1)),
-                       density_grid.data());
+                       density_grid.data(), scratch.data());
       },
       nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(), nb::arg("distortion").noconvert(),
       nb::arg("models").noconvert(), nb::arg("bounds").noconvert(), nb::arg("sizes").noconvert(),
       nb::arg("opaque").noconvert(), nb::arg("starts").noconvert(), nb::arg("margin"), nb::arg("closed"),
-      nb::arg("density_grid").noconvert(), ReleaseGil());
+      nb::arg("density_grid").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
+  m.def("carve_scratch_bytes", &backend::carve_scratch_bytes, nb::arg("n_views"));
   m.def(
       "close_unseen",
       [](Array<const float, 3> c2w, Array<const float, 2> intrinsics, Array<const float, 2> distortion,

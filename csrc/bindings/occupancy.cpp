@@ -23,17 +23,21 @@ void bind_occupancy(nb::module_& m) {
       nb::arg("bitfield").noconvert(), nb::arg("coarse").noconvert(), ReleaseGil());
   m.def(
       "occupancy_mean",
-      [](Array<const float, 1> density_grid) {
-        return backend::occupancy_mean(density_grid.data(), static_cast<int64_t>(density_grid.shape(0)));
+      [](Array<const float, 1> density_grid, Array<double, 1> mean, Array<uint8_t, 1> scratch) {
+        backend::occupancy_mean(density_grid.data(), static_cast<int64_t>(density_grid.shape(0)), mean.data(),
+                                scratch.data());
       },
-      nb::arg("density_grid").noconvert(), ReleaseGil());
+      nb::arg("density_grid").noconvert(), nb::arg("mean").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
   m.def(
       "occupancy_select",
-      [](Array<const float, 1> density_grid, float threshold, Array<int32_t, 1> cells) {
-        return backend::occupancy_select(density_grid.data(), threshold, static_cast<int64_t>(density_grid.shape(0)),
-                                         cells.data());
+      [](Array<const float, 1> density_grid, float threshold, Array<int32_t, 1> cells, Array<int64_t, 1> n_selected,
+         Array<uint8_t, 1> scratch) {
+        backend::occupancy_select(density_grid.data(), threshold, static_cast<int64_t>(density_grid.shape(0)),
+                                  cells.data(), n_selected.data(), scratch.data());
       },
-      nb::arg("density_grid").noconvert(), nb::arg("threshold"), nb::arg("cells").noconvert(), ReleaseGil());
+      nb::arg("density_grid").noconvert(), nb::arg("threshold"), nb::arg("cells").noconvert(),
+      nb::arg("n_selected").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
+  m.def("occupancy_scratch_bytes", &backend::occupancy_scratch_bytes, nb::arg("n"));
   m.def(
       "occupancy_draw",
       [](Array<const int32_t, 1> cells, int resolution, int64_t seed, int64_t step, int dimension,

@@ -15,14 +15,14 @@ static void bind(nb::module_& m) {
       "sample_pixels",
       [](Array<const Value, 2> values, std::optional<Array<const uint8_t, 1>> masks, Array<const int64_t, 1> starts,
          Array<const int64_t, 2> sizes, Array<const int64_t, 1> block_starts,
-         std::optional<Array<const int32_t, 1>> listed, int64_t n_listed, Array<const float, 3> c2w,
-         Array<const float, 2> intrinsics, Array<const float, 2> distortion, Array<const int64_t, 1> models,
-         int64_t seed, int64_t step, Array<float, 2> origins, Array<float, 2> directions, Array<float, 2> targets,
-         Array<int32_t, 2> picks) {
+         std::optional<Array<const int32_t, 1>> listed, Array<const float, 3> c2w, Array<const float, 2> intrinsics,
+         Array<const float, 2> distortion, Array<const int64_t, 1> models, int64_t seed, int64_t step,
+         Array<float, 2> origins, Array<float, 2> directions, Array<float, 2> targets, Array<int32_t, 2> picks) {
         const PackedImages<Value> images{
             values.data(), masks ? masks->data() : nullptr,       starts.data(),
             sizes.data(),  static_cast<int64_t>(starts.shape(0)), static_cast<int32_t>(values.shape(1))};
-        const PixelBlocks blocks{block_starts.data(), listed ? listed->data() : nullptr, n_listed};
+        const PixelBlocks blocks{block_starts.data(), listed ? listed->data() : nullptr,
+                                 listed ? static_cast<int64_t>(listed->shape(0)) : 0};
         const uint64_t stream = random_stream(static_cast<uint64_t>(seed), static_cast<uint64_t>(step), kPixelStream);
         backend::sample_pixels(
             SamplePixels<Value>{images, blocks, camera_views<float>(c2w, intrinsics, distortion, models), stream,
@@ -31,10 +31,9 @@ static void bind(nb::module_& m) {
       },
       nb::arg("values").noconvert(), nb::arg("masks").noconvert().none(), nb::arg("starts").noconvert(),
       nb::arg("sizes").noconvert(), nb::arg("block_starts").noconvert(), nb::arg("listed").noconvert().none(),
-      nb::arg("n_listed"), nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(),
-      nb::arg("distortion").noconvert(), nb::arg("models").noconvert(), nb::arg("seed"), nb::arg("step"),
-      nb::arg("origins").noconvert(), nb::arg("directions").noconvert(), nb::arg("targets").noconvert(),
-      nb::arg("picks").noconvert(), ReleaseGil());
+      nb::arg("c2w").noconvert(), nb::arg("intrinsics").noconvert(), nb::arg("distortion").noconvert(),
+      nb::arg("models").noconvert(), nb::arg("seed"), nb::arg("step"), nb::arg("origins").noconvert(),
+      nb::arg("directions").noconvert(), nb::arg("targets").noconvert(), nb::arg("picks").noconvert(), ReleaseGil());
 }
 
 void bind_pixel(nb::module_& m) {

@@ -7,8 +7,6 @@
 namespace nf::cpu {
 namespace {
 
-constexpr int kMaxOwnSteps = 32767;
-
 template <typename T>
 half round_to_half(T x) {
   return to_half(static_cast<float>(x));

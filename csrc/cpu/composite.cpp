@@ -21,7 +21,7 @@ struct RayRange {
 template <typename T>
 RayRange range_of(const PackedSamples<T>& samples, int64_t ray) {
   const int64_t start = samples.packed_info[2 * ray], count = samples.packed_info[2 * ray + 1];
-  if (start < 0 || count < 0 || start > samples.n_samples || count > samples.n_samples - start)
+  if (!samples.holds(start, count))
     throw std::invalid_argument("composite: packed_info[" + std::to_string(ray) + "] is (start " +
                                 std::to_string(start) + ", count " + std::to_string(count) + "), outside the " +
                                 std::to_string(samples.n_samples) + " samples");
@@ -34,11 +34,10 @@ void opacities(const PackedSamples<float>& s, int64_t begin, int64_t n, float* a
     const vf delta = load(s.t_ends + begin + i) - load(s.t_starts + begin + i);
     store(alphas + i, opacity(load(s.sigmas + begin + i) * delta));
   }
-  for (; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * (s.t_ends[begin + i] - s.t_starts[begin + i]));
+  for (; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * s.delta(begin + i));
 }
 void opacities(const PackedSamples<double>& s, int64_t begin, int64_t n, double* alphas) {
-  for (int64_t i = 0; i < n; ++i)
-    alphas[i] = opacity(s.sigmas[begin + i] * (s.t_ends[begin + i] - s.t_starts[begin + i]));
+  for (int64_t i = 0; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * s.delta(begin + i));
 }
 
 // Calls visit(sample, alpha) front to back until the ray ends or `walk`, which visit advances, is opaque.
@@ -56,18 +55,13 @@ void walk_ray(const PackedSamples<T>& samples, RayRange range, const Walk& walk,
 }
 
 template <typename T>
-T midpoint(const PackedSamples<T>& samples, int64_t i) {
-  return T(0.5) * (samples.t_starts[i] + samples.t_ends[i]);
-}
-
-template <typename T>
 void forward_ray(const PackedSamples<T>& samples, const CompositeOutputs<T>& outputs, int64_t ray) {
   CompositeForward<T> sum;
   DistortionForward<T> distortion;
   walk_ray(samples, range_of(samples, ray), sum, [&](int64_t i, T alpha) {
     const T* c = samples.rgbs + 3 * i;
     const T weight = sum.add(alpha, c[0], c[1], c[2], samples.t_starts[i]);
-    distortion.add(weight, midpoint(samples, i), samples.t_ends[i] - samples.t_starts[i]);
+    distortion.add(weight, samples.midpoint(i), samples.delta(i));
     outputs.weights[i] = weight;
   });
   outputs.rgb[3 * ray] = sum.r;
@@ -78,19 +72,14 @@ void forward_ray(const PackedSamples<T>& samples, const CompositeOutputs<T>& out
   outputs.distortion[ray] = distortion.value;
 }
 
-template <typename T>
-T value_or_zero(const T* values, int64_t i) {
-  return values ? values[i] : T(0);
-}
-
 // What DistortionBackward starts with, from the weights that the forward stored (zero behind the cut).
 template <typename T>
 DistortionBackward<T> distortion_totals(const PackedSamples<T>& samples, RayRange range, const T* weights) {
-  const T first = range.begin < range.end ? midpoint(samples, range.begin) : T(0);
+  const T first = range.begin < range.end ? samples.midpoint(range.begin) : T(0);
   T weight = 0, lever = 0;
   for (int64_t i = range.begin; i < range.end; ++i) {
     weight += weights[i];
-    lever = madd(weights[i], midpoint(samples, i) - first, lever);
+    lever = madd(weights[i], samples.midpoint(i) - first, lever);
   }
   return DistortionBackward<T>(weight, lever, first);
 }
@@ -99,13 +88,8 @@ template <typename T>
 void backward_ray(const PackedSamples<T>& samples, const CompositeOutputs<const T>& outputs,
                   const CompositeOutputs<const T>& dL, const CompositeGradients<T>& grads, int64_t ray) {
   const RayRange range = range_of(samples, ray);
-  const T r = value_or_zero(dL.rgb, 3 * ray), g = value_or_zero(dL.rgb, 3 * ray + 1);
-  const T b = value_or_zero(dL.rgb, 3 * ray + 2), depth = value_or_zero(dL.depth, ray);
-  const T acc = value_or_zero(dL.acc, ray), distortion = value_or_zero(dL.distortion, ray);
-
-  const T* rgb = outputs.rgb + 3 * ray;
-  T total = r * rgb[0] + g * rgb[1] + b * rgb[2] + depth * outputs.depth[ray] + acc * outputs.acc[ray] +
-            T(2) * distortion * outputs.distortion[ray];
+  const CompositeUpstream<T> up = upstream(dL, ray);
+  T total = up.total(outputs.rgb + 3 * ray, outputs.depth[ray], outputs.acc[ray], outputs.distortion[ray]);
   if (dL.weights)
     for (int64_t i = range.begin; i < range.end; ++i) total = madd(dL.weights[i], outputs.weights[i], total);
 
@@ -114,23 +98,15 @@ void backward_ray(const PackedSamples<T>& samples, const CompositeOutputs<const 
   CompositeBackward<T> walk(total);
   walk_ray(samples, range, walk, [&](int64_t i, T alpha) {
     const T* c = samples.rgbs + 3 * i;
-    const T delta = samples.t_ends[i] - samples.t_starts[i];
+    const T delta = samples.delta(i);
     const T weight = walk.weight(alpha);
     T d_weight = 0, d_midpoint = 0;
-    if (dL.distortion) spread.add(weight, midpoint(samples, i), delta, &d_weight, &d_midpoint);
-    const T v = r * c[0] + g * c[1] + b * c[2] + depth * samples.t_starts[i] + acc + value_or_zero(dL.weights, i) +
-                distortion * d_weight;
-    const T dL_dtau = walk.add(alpha, v);
+    if (dL.distortion) spread.add(weight, samples.midpoint(i), delta, &d_weight, &d_midpoint);
+    const T dL_dtau = walk.add(alpha, up.of_weight(c, samples.t_starts[i], value_or_zero(dL.weights, i), d_weight));
     grads.sigmas[i] = delta * dL_dtau;
-    grads.rgbs[3 * i] = weight * r;
-    grads.rgbs[3 * i + 1] = weight * g;
-    grads.rgbs[3 * i + 2] = weight * b;
-    if (grads.t_starts) {
-      const T dL_ddelta = samples.sigmas[i] * dL_dtau + distortion * weight * weight / T(3);
-      const T half = T(0.5) * distortion * d_midpoint;  // the midpoint moves by half of either end
-      grads.t_starts[i] = depth * weight + half - dL_ddelta;
-      grads.t_ends[i] = half + dL_ddelta;
-    }
+    up.to_color(weight, grads.rgbs + 3 * i);
+    if (grads.t_starts)
+      up.to_interval(samples.sigmas[i], dL_dtau, weight, d_midpoint, grads.t_starts + i, grads.t_ends + i);
   });
 }
 

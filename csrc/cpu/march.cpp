@@ -52,8 +52,10 @@ void assign_places(int64_t n_rays, const PackedOutput& out) {
 
 }  // namespace
 
+int64_t march_scratch_bytes(int64_t) { return 0; }
+
 void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSettings& settings, const float* origins,
-           const float* directions, int64_t n_rays, const PackedOutput& out) {
+           const float* directions, int64_t n_rays, const PackedOutput& out, void*) {
   const int64_t n_blocks = (n_rays + kRaysPerBlock - 1) / kRaysPerBlock;
   std::vector<RayBlock> blocks(static_cast<size_t>(n_blocks));
   const auto block_end = [&](int64_t b) { return std::min(n_rays, (b + 1) * kRaysPerBlock); };

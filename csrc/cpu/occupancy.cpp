@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 #include <vector>
 
 #include "core/parallel.h"
@@ -13,26 +12,10 @@ namespace {
 
 constexpr int64_t kBlock = 1 << 15;  // cells per task; the unit of the fixed summation order
 
-// 8 consecutive Morton codes of cascade k are one byte of its bitfield and one cell of cascade k + 1, whose coordinates
-// are the pair's in the central half: (resolution / 4) + cell / 2.
 void carry_to_coarser(uint8_t* bitfield, int32_t n_cascades, int32_t log2_resolution) {
   const int64_t bytes = int64_t(1) << (3 * log2_resolution - 3);
-  const int32_t quarter = int32_t(1) << (log2_resolution - 2);
-  for (int32_t k = 0; k + 1 < n_cascades; ++k) {
-    const uint8_t* fine = bitfield + k * bytes;
-    uint8_t* above = bitfield + (k + 1) * bytes;
-    // 8 fine bytes share one byte above: a task owns whole bytes
-    parallel_ranges(bytes / 8, 1024, [&](int64_t begin, int64_t end) {
-      for (int64_t group = begin; group < end; ++group) {
-        int32_t cell[3];
-        morton_decode(static_cast<int32_t>(8 * group), cell);
-        const int32_t target = morton_encode(cell[0] + quarter, cell[1] + quarter, cell[2] + quarter);
-        uint8_t any = 0;
-        for (int b = 0; b < 8; ++b) any |= static_cast<uint8_t>((fine[8 * group + b] != 0) << b);
-        above[target >> 3] |= any;
-      }
-    });
-  }
+  for (int32_t k = 0; k + 1 < n_cascades; ++k)
+    parallel_for(bytes / 8, OccupancyCarry{bitfield + k * bytes, bitfield + (k + 1) * bytes, log2_resolution}, 1024);
 }
 
 // One sweep of the distance transform over n^3 blocks: a block is at most one further than its 13 neighbours that come
@@ -55,17 +38,14 @@ void sweep_distances(uint8_t* distances, int n, int sign) {
 }  // namespace
 
 void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_resolution, uint8_t* coarse) {
-  constexpr int64_t kBytes = (1 << kCoarseShift) / 8;
   const int n = (1 << log2_resolution) / kCoarseWidth;
   parallel_tasks(n_cascades, [&](int64_t cascade, int) {
-    const int64_t first = cascade * n * n * n;
-    uint8_t* distances = coarse + first;
+    uint8_t* distances = coarse + cascade * n * n * n;
+    const uint8_t* bits = bitfield + (cascade << (3 * log2_resolution - 3));
     for (int32_t code = 0; code < n * n * n; ++code) {
-      const uint8_t* bytes = bitfield + (first + code) * kBytes;
-      const bool any = std::any_of(bytes, bytes + kBytes, [](uint8_t byte) { return byte != 0; });
-      int32_t block[3];
-      morton_decode(code, block);
-      distances[block[0] + n * (block[1] + n * block[2])] = static_cast<uint8_t>(any ? 0 : n);
+      int32_t place;
+      const bool any = block_is_occupied(bits, code, n, &place);
+      distances[place] = static_cast<uint8_t>(any ? 0 : n);
     }
     sweep_distances(distances, n, -1);
     sweep_distances(distances, n, 1);
@@ -75,16 +55,14 @@ void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_
 void occupancy_bits(const float* density_grid, float threshold, int32_t n_cascades, int32_t log2_resolution,
                     uint8_t* bitfield, uint8_t* coarse) {
   const int64_t n_bytes = int64_t(n_cascades) << (3 * log2_resolution - 3);
-  parallel_for(n_bytes, [&](int64_t i) {
-    uint8_t byte = 0;
-    for (int b = 0; b < 8; ++b) byte |= static_cast<uint8_t>((density_grid[8 * i + b] > threshold) << b);
-    bitfield[i] = byte;
-  });
+  parallel_for(n_bytes, OccupancyBits{density_grid, threshold, bitfield});
   carry_to_coarser(bitfield, n_cascades, log2_resolution);
   occupancy_coarse(bitfield, n_cascades, log2_resolution, coarse);
 }
 
-double occupancy_mean(const float* density_grid, int64_t n) {
+int64_t occupancy_scratch_bytes(int64_t) { return 0; }
+
+void occupancy_mean(const float* density_grid, int64_t n, double* mean, void*) {
   std::vector<double> sums(static_cast<size_t>((n + kBlock - 1) / kBlock));
   parallel_ranges(n, kBlock, [&](int64_t begin, int64_t end) {
     double lanes[8] = {};
@@ -93,10 +71,11 @@ double occupancy_mean(const float* density_grid, int64_t n) {
   });
   double sum = 0;
   for (double s : sums) sum += s;
-  return n > 0 ? sum / static_cast<double>(n) : 0;
+  *mean = n > 0 ? sum / static_cast<double>(n) : 0;
 }
 
-int64_t occupancy_select(const float* density_grid, float threshold, int64_t n, int32_t* cells) {
+void occupancy_select(const float* density_grid, float threshold, int64_t n, int32_t* cells, int64_t* n_selected,
+                      void*) {
   std::vector<int64_t> places(static_cast<size_t>((n + kBlock - 1) / kBlock));
   parallel_ranges(n, kBlock, [&](int64_t begin, int64_t end) {
     int64_t count = 0;
@@ -114,7 +93,7 @@ int64_t occupancy_select(const float* density_grid, float threshold, int64_t n, 
     for (int64_t i = begin; i < end; ++i)
       if (density_grid[i] > threshold) *out++ = static_cast<int32_t>(i);
   });
-  return total;
+  *n_selected = total;
 }
 
 void occupancy_draw(const int32_t* cells, int64_t n_cells, int64_t n_samples, int32_t log2_resolution, uint64_t stream,
@@ -125,14 +104,12 @@ void occupancy_draw(const int32_t* cells, int64_t n_cells, int64_t n_samples, in
 
 void occupancy_update(float* density_grid, int64_t n, const int64_t* cells, const float* values, int64_t n_samples,
                       float decay) {
-  parallel_for(n, [&](int64_t i) { density_grid[i] *= density_grid[i] < 0 ? 1.0f : decay; }, kBlock);
-  // A maximum does not depend on the order, and non-negative floats are ordered like their bits.
+  parallel_for(n, [&](int64_t i) { density_grid[i] = decayed_density(density_grid[i], decay); }, kBlock);
+  // A maximum does not depend on the order.
   auto* bits = reinterpret_cast<std::atomic<int32_t>*>(density_grid);
   static_assert(sizeof(std::atomic<int32_t>) == sizeof(float), "atomics must overlay the grid");
   parallel_for(n_samples, [&](int64_t i) {
-    if (!(values[i] > 0)) return;
-    const float value = std::min(values[i], std::numeric_limits<float>::max());
-    const int32_t wanted = static_cast<int32_t>(float_bits(value));
+    const int32_t wanted = wanted_density(values[i]);
     std::atomic<int32_t>& cell = bits[cells[i]];
     int32_t found = cell.load(std::memory_order_relaxed);
     // a negative float has a negative bit pattern, and stays

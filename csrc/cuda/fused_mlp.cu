@@ -305,7 +305,7 @@ struct SumSlots {
   }
 };
 
-int64_t slots_of(int64_t n) { return std::min<int64_t>((n + kRows - 1) / kRows, n_multiprocessors()); }
+int64_t slots_of(int64_t n) { return std::min<int64_t>(blocks_for(n, kRows), n_multiprocessors()); }
 
 }  // namespace
 
@@ -315,8 +315,9 @@ int64_t fused_mlp_backward_scratch(const MlpShape& shape, int64_t n) { return sl
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T*) {
   const int stride = stride_of(shape);
-  launch_persistent("fused_mlp_forward", mlp_forward_kernel<T>, (n + kRows - 1) / kRows, kThreads,
-                    Tile<T>::bytes(stride), shape, x, params, n, y, saved, stride);
+  launch_persistent("fused_mlp_forward", mlp_forward_kernel<T>,
+                    Grid{blocks_for(n, kRows), kThreads, Tile<T>::bytes(stride)}, shape, x, params, n, y, saved,
+                    stride);
 }
 
 template <typename T>
@@ -325,7 +326,7 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
   const int stride = stride_of(shape);
   const int64_t n_slots = slots_of(n), n_params = shape.n_params();
   if (dL_dparams) fill_zero(scratch, n_slots * n_params);
-  launch_shared("fused_mlp_backward", mlp_backward_kernel<T>, n_slots, kThreads, Tile<T>::bytes(stride), shape, x,
+  launch_shared("fused_mlp_backward", mlp_backward_kernel<T>, Grid{n_slots, kThreads, Tile<T>::bytes(stride)}, shape, x,
                 params, y, saved, dL_dy, n, dL_dx, dL_dparams ? scratch : nullptr, stride);
   if (dL_dparams) for_each("fused_mlp_sum", n_params, SumSlots<T>{scratch, n_slots, n_params, dL_dparams});
 }

@@ -259,7 +259,7 @@ void fused_mlp_half_forward(const MlpShape& shape, const X* x, const float* para
   with_width(size, [&](auto T) {
     const bool staged = matrix_bytes <= max_shared_bytes();
     const auto kernel = staged ? mlp_forward_kernel<T, X, true> : mlp_forward_kernel<T, X, false>;
-    launch_persistent("fused_mlp_half_forward", kernel, tiles_of(n), kThreads, staged ? matrix_bytes : 0, args);
+    launch_persistent("fused_mlp_half_forward", kernel, Grid{tiles_of(n), kThreads, staged ? matrix_bytes : 0}, args);
   });
 }
 
@@ -280,7 +280,7 @@ void fused_mlp_half_backward(const MlpShape& shape, const X* x, const float* par
   const OutputGradient<X> gradient{dL_dy, y, n, int(shape.n_output_dims), shape.output_activation, 1.0f};
   fill_zero(largest, 1);
   launch("fused_mlp_half_largest_gradient", largest_gradient_kernel<X>,
-         std::min<int64_t>(blocks_for(n * shape.n_output_dims), 4 * n_multiprocessors()), kBlock, gradient, largest);
+         Grid{std::min<int64_t>(blocks_for(n * shape.n_output_dims), 4 * n_multiprocessors())}, gradient, largest);
   const int64_t n_blocks = backward_blocks(n);
   for (const LayerRange range : backward_launches(size, dL_dparams != nullptr)) {
     const BackwardMemory memory(size, range.lowest, range.highest, dL_dparams != nullptr);
@@ -298,8 +298,8 @@ void fused_mlp_half_backward(const MlpShape& shape, const X* x, const float* par
         range.highest,
         tiles_of(n)};
     with_width(size, [&](auto T) {
-      launch_shared("fused_mlp_half_backward", mlp_backward_kernel<T, X>, n_blocks, kThreads, memory.bytes(), args,
-                    memory);
+      launch_shared("fused_mlp_half_backward", mlp_backward_kernel<T, X>, Grid{n_blocks, kThreads, memory.bytes()},
+                    args, memory);
     });
   }
   if (!dL_dparams) return;

@@ -84,8 +84,7 @@ int64_t n_params_of(const GridConfig& config) {
 
 // ---- the same in exact sums ----
 
-// State on the device: bits of the largest |dL_dy|, or of a NaN once something was not finite.
-constexpr uint32_t kNotFinite = 0x7fc00000u;
+// State on the device: bits of the largest |dL_dy|, or of infinity or a NaN where a value is not finite.
 
 // Unit of the sums as a power of two: n sums of values up to 2^(exponent + 1) stay below 2^62.
 NF_DEVICE int unit_exponent(uint32_t largest, int log2_n) {
@@ -94,24 +93,25 @@ NF_DEVICE int unit_exponent(uint32_t largest, int log2_n) {
 
 NF_DEVICE double power_of_two(int exponent) { return __hiloint2double((exponent + 1023) << 20, 0); }
 
+// Values are finite: positions and gradients were looked through.
 struct AddExactly {
-  uint32_t* largest;
+  const uint32_t* largest;
   int log2_n;
   template <int F>
   NF_DEVICE void operator()(long long* entry, const float (&values)[F]) const {
     const double units = power_of_two(unit_exponent(*largest, log2_n));
-    NF_UNROLL for (int f = 0; f < F; ++f) {
-      if (!(::fabsf(values[f]) < INFINITY)) atomicMax(largest, kNotFinite);
-      atomicAdd(reinterpret_cast<unsigned long long*>(entry + f),
-                static_cast<unsigned long long>(__double2ll_rn(values[f] * units)));
-    }
+    NF_UNROLL for (int f = 0; f < F; ++f) atomicAdd(reinterpret_cast<unsigned long long*>(entry + f),
+                                                    static_cast<unsigned long long>(__double2ll_rn(values[f] * units)));
   }
 };
 
+// Bits of the largest magnitude; of finite values 0 where only a value that is not finite matters.
+template <bool kOnlyNotFinite>
 __global__ void __launch_bounds__(kBlock) largest_kernel(const float* values, int64_t n, uint32_t* largest) {
   uint32_t bits = 0;
   for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += int64_t(gridDim.x) * kBlock)
     bits = max(bits, float_bits(values[i]) & 0x7fffffffu);
+  if (kOnlyNotFinite && bits < 0x7f800000u) bits = 0;
   bits = __reduce_max_sync(~0u, bits);
   if (threadIdx.x % 32 == 0) atomicMax(largest, bits);
 }
@@ -123,7 +123,7 @@ struct ToFloat {
   float* values;
   NF_DEVICE void operator()(int64_t i) const {
     values[i] = *largest >= 0x7f800000u
-                    ? bits_float(kNotFinite)
+                    ? bits_float(0x7fc00000u)
                     : static_cast<float>(static_cast<double>(sums[i]) * power_of_two(-unit_exponent(*largest, log2_n)));
   }
 };
@@ -157,8 +157,9 @@ void hash_grid_backward_params_exact(const GridConfig& config, const float* x, c
   auto* largest = reinterpret_cast<uint32_t*>(scratch + n_params);
   int log2_n = 0;
   while (int64_t(1) << log2_n < n) ++log2_n;
-  launch("hash_grid_largest_gradient", largest_kernel, min<int64_t>(blocks_for(n_values), 4 * n_multiprocessors()),
-         kBlock, dL_dy, n_values, largest);
+  const auto blocks = [](int64_t n) { return Grid{min<int64_t>(blocks_for(n), 4 * n_multiprocessors())}; };
+  launch("hash_grid_largest_gradient", largest_kernel<false>, blocks(n_values), dL_dy, n_values, largest);
+  launch("hash_grid_check_positions", largest_kernel<true>, blocks(n * config.n_dims), x, n * config.n_dims, largest);
   scatter(config, GridSamples<float>{config.interpolation, x, max_level, n}, dL_dy, sums, AddExactly{largest, log2_n});
   for_each("hash_grid_to_float", n_params, ToFloat{sums, largest, log2_n, dL_dparams});
 }

@@ -60,7 +60,7 @@ void hash_grid_backward_input(const GridConfig& config, const T* x, const P* par
                               T* dL_dx, int64_t n) {
   dispatch_grid(config, [&](auto D, auto F) {
     for_batches(config, [&](const LevelBatch& batch) {
-      launch("hash_grid_backward_input", input_kernel<T, P, D, F>, blocks_for(n), kBlock, batch,
+      launch("hash_grid_backward_input", input_kernel<T, P, D, F>, Grid{blocks_for(n)}, batch,
              GridSamples<T>{config.interpolation, x, max_level, n}, params, dL_dy, dL_dx);
     });
   });
@@ -76,7 +76,7 @@ void hash_grid_backward_backward_input(const GridConfig& config, const T* x, con
   }
   dispatch_grid(config, [&](auto D, auto F) {
     for_batches(config, [&](const LevelBatch& batch) {
-      launch("hash_grid_backward_backward_input", second_order_kernel<T, P, D, F>, blocks_for(n), kBlock, batch,
+      launch("hash_grid_backward_backward_input", second_order_kernel<T, P, D, F>, Grid{blocks_for(n)}, batch,
              GridSamples<T>{config.interpolation, x, max_level, n}, params, dL_dy, v, dH_dparams, dH_ddL_dy, dH_dx);
     });
   });

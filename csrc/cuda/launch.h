@@ -21,11 +21,18 @@ void check(cudaError_t error, const char* what);
 
 inline int64_t blocks_for(int64_t n, int64_t per_block = kBlock) { return (n + per_block - 1) / per_block; }
 
+struct Grid {
+  int64_t n_blocks;
+  int n_threads = kBlock;
+  int shared_bytes = 0;
+};
+
 // No blocks is no launch: an empty input is no error.
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, Arguments... arguments) {
-  if (n_blocks == 0) return;
-  kernel<<<dim3(static_cast<unsigned>(n_blocks)), n_threads, 0, current_stream()>>>(arguments...);
+void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
+  if (grid.n_blocks == 0) return;
+  const dim3 blocks(static_cast<unsigned>(grid.n_blocks));
+  kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
   check(cudaGetLastError(), name);
 }
 
@@ -33,25 +40,23 @@ void launch(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, i
 int n_multiprocessors();
 int max_shared_bytes();  // of one thread block that asks for it
 
-// With `shared_bytes` of dynamic shared memory, at most max_shared_bytes().
+// As launch, where grid.shared_bytes may be up to max_shared_bytes(): beyond 48 KB a kernel has to ask.
 template <typename... Parameters, typename... Arguments>
-void launch_shared(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, int shared_bytes,
-                   Arguments... arguments) {
-  if (n_blocks == 0) return;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
-  kernel<<<dim3(static_cast<unsigned>(n_blocks)), n_threads, shared_bytes, current_stream()>>>(arguments...);
-  check(cudaGetLastError(), name);
+void launch_shared(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
+  launch(name, kernel, grid, arguments...);
 }
 
-// For a kernel whose thread blocks share out n_tiles by stride: as many as are resident at a time.
+// For a kernel whose thread blocks share out grid.n_blocks tiles by stride: as many as are resident at a time.
 template <typename... Parameters, typename... Arguments>
-void launch_persistent(const char* name, void (*kernel)(Parameters...), int64_t n_tiles, int n_threads,
-                       int shared_bytes, Arguments... arguments) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), name);
+void launch_persistent(const char* name, void (*kernel)(Parameters...), Grid grid, Arguments... arguments) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
   int per_multiprocessor = 0;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, n_threads, shared_bytes), name);
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, grid.n_threads, grid.shared_bytes),
+        name);
   const int64_t resident = int64_t(n_multiprocessors()) * (per_multiprocessor > 0 ? per_multiprocessor : 1);
-  launch_shared(name, kernel, n_tiles < resident ? n_tiles : resident, n_threads, shared_bytes, arguments...);
+  if (grid.n_blocks > resident) grid.n_blocks = resident;
+  launch(name, kernel, grid, arguments...);
 }
 
 template <typename Functor>
@@ -63,7 +68,7 @@ __global__ void __launch_bounds__(kBlock) for_each_kernel(Functor functor, int64
 // Calls functor(i) for every i in [0, n), one thread each: the counterpart of parallel_for.
 template <typename Functor>
 void for_each(const char* name, int64_t n, const Functor& functor) {
-  launch(name, for_each_kernel<Functor>, blocks_for(n), kBlock, functor, n);
+  launch(name, for_each_kernel<Functor>, Grid{blocks_for(n)}, functor, n);
 }
 
 // Sets n values to zero on the caller's stream.

@@ -19,9 +19,10 @@ struct MlpBlocks {
   int n_hidden, width, inputs, outputs;
   bool has_bias;
 
-  explicit MlpBlocks(const MlpShape& shape)
+  MlpBlocks() = default;
+  explicit MlpBlocks(const MlpShape& shape, int least_width = 1)
       : n_hidden(static_cast<int>(shape.n_hidden_layers)),
-        width(1),
+        width(least_width),
         inputs(static_cast<int>(shape.padded_inputs()) / kSide),
         outputs(static_cast<int>(shape.padded_outputs()) / kSide),
         has_bias(shape.has_bias) {

@@ -12,10 +12,16 @@
 namespace nf {
 
 void bind_aabb(nb::module_& m);
+void bind_adam(nb::module_& m);
 void bind_camera(nb::module_& m);
+void bind_carve(nb::module_& m);
+void bind_composite(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_fused_mlp(nb::module_& m);
+void bind_fused_render(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
+void bind_march(nb::module_& m);
+void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
@@ -35,10 +41,16 @@ NB_MODULE(_cuda, m) {
   m.def("devices", &nf::devices);
   m.def("use", &nf::cuda::use, nf::nb::arg("device"), nf::nb::arg("stream"));
   nf::bind_aabb(m);
+  nf::bind_adam(m);
   nf::bind_camera(m);
+  nf::bind_carve(m);
+  nf::bind_composite(m);
   nf::bind_frequency(m);
   nf::bind_fused_mlp(m);
+  nf::bind_fused_render(m);
   nf::bind_hash_grid(m);
+  nf::bind_march(m);
+  nf::bind_occupancy(m);
   nf::bind_pixel(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);

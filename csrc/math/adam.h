@@ -20,6 +20,8 @@ struct AdamConfig {
   bool skip_zero, zero_grad;
 };
 
+constexpr int32_t kMaxOwnSteps = 32767;  // where counts of a parameter's own updates end
+
 // lr sqrt(1 - beta2^k) / (1 - beta1^k), k >= 1
 inline double adam_rate(const AdamConfig& config, int64_t step) {
   const double k = static_cast<double>(step);
@@ -29,10 +31,26 @@ inline double adam_rate(const AdamConfig& config, int64_t step) {
 namespace detail {
 NF_HD float adam_root(float x) { return ::sqrtf(x); }
 NF_HD double adam_root(double x) { return ::sqrt(x); }
+NF_HD float adam_expm1(float x) { return ::expm1f(x); }
+NF_HD double adam_expm1(double x) { return ::expm1(x); }
 #ifndef __CUDACC__
 NF_HD vf adam_root(vf x) { return sqrt(x); }
 #endif
 }  // namespace detail
+
+// adam_rate of a parameter's own count, where no table of rates is at hand: 1 - beta^k as -expm1(k ln beta). In float
+// within 8 roundings of it.
+template <typename T>
+struct AdamRates {
+  T learning_rate, log_beta1, log_beta2;
+  explicit AdamRates(const AdamConfig& c)
+      : learning_rate(T(c.learning_rate)), log_beta1(T(::log(c.beta1))), log_beta2(T(::log(c.beta2))) {}
+
+  NF_HD T operator()(int32_t count) const {
+    const T k = static_cast<T>(count);
+    return learning_rate * detail::adam_root(-detail::adam_expm1(k * log_beta2)) / -detail::adam_expm1(k * log_beta1);
+  }
+};
 
 // The constants of one step. T is float or double; the update takes T or a vector of T.
 template <typename T>

@@ -159,7 +159,8 @@ NF_HD bool image_point(const CameraViews<T>& views, int64_t view, const T* lens,
   if (views.models[view] == kOpencvFisheye) {
     const T r = ::sqrt(lens[0] * lens[0] + lens[1] * lens[1]);
     if (r == 0 && !(lens[2] > 0)) return false;
-    const T theta = ::atan2(r, lens[2]);
+    // in double, so that every device rounds to the same float
+    const T theta = static_cast<T>(::atan2(static_cast<double>(r), static_cast<double>(lens[2])));
     T slope;
     const T radius = theta * radial_factor(distortion, theta * theta, &slope);
     p[0] = r > 0 ? lens[0] / r * radius : T(0);

@@ -20,9 +20,6 @@ constexpr float kEarlyStopTransmittance = 1e-4f;
 // alpha = 1 - e^-tau for tau >= 0, without cancellation for small tau: float within 2 units of 2^-24, relative; inf
 // gives 1, NaN stays NaN.
 NF_HD double opacity(double tau) { return -::expm1(-tau); }
-#ifdef __CUDACC__
-NF_HD float opacity(float tau) { return -::expm1f(-tau); }
-#else
 // With e^-tau = 2^n (1 + q), alpha = (1 - 2^n) - 2^n q, where 1 - 2^n is exact or rounds to 1.
 template <typename V>
 NF_HD V opacity_float(V tau) {
@@ -33,6 +30,7 @@ NF_HD V opacity_float(V tau) {
   return (c(1.0f) - scale) - scale * q;
 }
 NF_HD float opacity(float tau) { return opacity_float(tau); }
+#ifndef __CUDACC__
 NF_HD vf opacity(vf tau) { return opacity_float(tau); }
 #endif
 
@@ -79,6 +77,34 @@ struct CompositeBackward {
   NF_HD bool is_opaque(T stop_trans) const { return trans < stop_trans; }
 };
 
+// dL/d(outputs of one ray): what every sample of it is differentiated with.
+template <typename T>
+struct CompositeUpstream {
+  T r, g, b, depth, acc, distortion;
+
+  // The sum over all samples that CompositeBackward starts with, but for weights that have a gradient of their own.
+  NF_HD T total(const T* rgb, T ray_depth, T ray_acc, T ray_distortion) const {
+    return r * rgb[0] + g * rgb[1] + b * rgb[2] + depth * ray_depth + acc * ray_acc +
+           T(2) * distortion * ray_distortion;
+  }
+  // v_s: dL_dweight given directly, d_weight that of the distortion.
+  NF_HD T of_weight(const T* c, T t_start, T dL_dweight, T d_weight) const {
+    return r * c[0] + g * c[1] + b * c[2] + depth * t_start + acc + dL_dweight + distortion * d_weight;
+  }
+  NF_HD void to_color(T weight, T* dL_dc) const {
+    dL_dc[0] = weight * r;
+    dL_dc[1] = weight * g;
+    dL_dc[2] = weight * b;
+  }
+  // d_midpoint: that of the distortion, whose midpoint moves by half of either end.
+  NF_HD void to_interval(T sigma, T dL_dtau, T weight, T d_midpoint, T* dL_dt_start, T* dL_dt_end) const {
+    const T dL_ddelta = sigma * dL_dtau + distortion * weight * weight / T(3);
+    const T half = T(0.5) * distortion * d_midpoint;
+    *dL_dt_start = depth * weight + half - dL_ddelta;
+    *dL_dt_end = half + dL_ddelta;
+  }
+};
+
 // Distortion of one ray; samples in increasing order of their midpoints. The lever, sum_(j<i) w_j (m_i - m_j), grows by
 // W_(<i) per unit of distance, which keeps it free of the cancellation in m_i W - sum w_j m_j.
 template <typename T>
@@ -93,6 +119,22 @@ struct DistortionForward {
     weight_before += weight;
   }
 };
+
+// A run of consecutive samples as the distortion sees it: weight W, lever sum_j w_j (m_last - m_j), midpoint of the
+// last. Runs combine in any grouping, which lets a warp scan a ray; all terms are positive.
+template <typename T>
+struct DistortionRun {
+  T weight, lever, last;
+
+  NF_HD DistortionRun then(const DistortionRun& behind) const {
+    return {weight + behind.weight, madd(weight, behind.last - last, lever) + behind.lever, behind.last};
+  }
+};
+// What a sample adds to the distortion; its lever is that of the run that ends with it.
+template <typename T>
+NF_HD T distortion_of(T weight, T lever, T delta) {
+  return weight * madd(weight * delta, T(1) / T(3), T(2) * lever);
+}
 
 // d distortion / dw_i = 2 sum_j w_j |m_i - m_j| + 2/3 w_i delta_i; / dm_i = 2 w_i (W_(<i) - W_(>i)); /d delta_i = w_i^2
 // / 3. The homogeneity sum_i w_i d/dw_i = 2 distortion gives the total that CompositeBackward starts with.
@@ -118,5 +160,15 @@ struct DistortionBackward {
     weight_before += weight;
   }
 };
+
+// The same for one sample on its own, from the totals of the ray (as above) and the run that ends with the sample:
+// sum_(j>i) w_j (m_j - m_i) = total_lever - total_weight (m_i - m_1) + lever_i.
+template <typename T>
+NF_HD void distortion_derivatives(const DistortionRun<T>& run, T total_weight, T total_lever, T first, T weight,
+                                  T delta, T* d_weight, T* d_midpoint) {
+  const T lever_behind = madd(-total_weight, run.last - first, total_lever) + run.lever;
+  *d_weight = T(2) * (run.lever + lever_behind) + T(2) / T(3) * weight * delta;
+  *d_midpoint = T(2) * weight * ((run.weight - weight) - (total_weight - run.weight));
+}
 
 }  // namespace nf

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// e^x and what is built on it, for float (scalar and SIMD alike) and double. The float version reduces
-// x = n ln2 + r, |r| <= ln2/2, and evaluates a degree-6 polynomial (Cephes expf coefficients):
-// at most 2 ulp for x in [-87.3, 88.7]; 0 below; saturates at the largest finite power above; NaN stays NaN.
+// e^x and what is built on it, for float (scalar, SIMD and CUDA alike) and double, and ln x for float. The float e^x
+// reduces x = n ln2 + r, |r| <= ln2/2, and evaluates a degree-6 polynomial (Cephes expf coefficients): at most 2 ulp
+// for x in [-87.3, 88.7]; 0 below; saturates at the largest finite power above; NaN stays NaN.
 #pragma once
 
 #include <cmath>
@@ -19,20 +19,16 @@ NF_HD double exponential(double x) { return ::exp(x); }
 namespace detail {
 NF_HD float select(bool mask, float a, float b) { return mask ? a : b; }
 NF_HD float broadcast(float x, float) { return x; }
-}  // namespace detail
-
-#ifdef __CUDACC__
-NF_HD float exponential(float x) { return ::expf(x); }
-#else
-namespace detail {
-NF_HD vf select(vi mask, vf a, vf b) { return nf::select(mask, a, b); }
 NF_HD int32_t round_to_int(float x) { return static_cast<int32_t>(x + (x < 0 ? -0.5f : 0.5f)); }
-NF_HD vi round_to_int(vf x) { return __builtin_convertvector(x + (x < 0 ? splat(-0.5f) : splat(0.5f)), vi); }
 NF_HD float power_of_two(int32_t n) { return bits_float(static_cast<uint32_t>(n + 127) << 23); }
-NF_HD vf power_of_two(vi n) { return from_bits((n + 127) << 23); }
 NF_HD float as_float(int32_t n) { return static_cast<float>(n); }
-NF_HD vf as_float(vi n) { return to_float(n); }
+#ifndef __CUDACC__
+NF_HD vf select(vi mask, vf a, vf b) { return nf::select(mask, a, b); }
 NF_HD vf broadcast(float x, vf) { return splat(x); }
+NF_HD vi round_to_int(vf x) { return __builtin_convertvector(x + (x < 0 ? splat(-0.5f) : splat(0.5f)), vi); }
+NF_HD vf power_of_two(vi n) { return from_bits((n + 127) << 23); }
+NF_HD vf as_float(vi n) { return to_float(n); }
+#endif
 }  // namespace detail
 
 // Splits e^x = 2^n (1 + q), |ln(1 + q)| <= ln2/2, and returns q; n is int32_t or vi. -87.4 <= x <= 88.8.
@@ -64,9 +60,24 @@ NF_HD V exponential_float(V x) {
   return detail::select(x != x, x, y);
 }
 NF_HD float exponential(float x) { return exponential_float(x); }
+#ifndef __CUDACC__
 NF_HD vf exponential(vf x) { return exponential_float(x); }
 NF_HD vf sigmoid(vf x) { return splat(1.0f) / (splat(1.0f) + exponential(-x)); }
 #endif
+
+// ln x for positive, normal x: x = 2^e m with m in [sqrt(1/2), sqrt(2)], ln m = 2 artanh(s), s = (m - 1) / (m + 1). At
+// most 2 ulp.
+NF_HD float logarithm(float x) {
+  const int32_t shifted = static_cast<int32_t>(float_bits(x) - 0x3f3504f3u) >> 23;  // e: 0x3f3504f3 is sqrt(1/2)
+  const float m = bits_float(float_bits(x) - (static_cast<uint32_t>(shifted) << 23)), e = static_cast<float>(shifted);
+  const float s = (m - 1.0f) / (m + 1.0f), z = s * s;
+  float p = madd(1.0f / 9, z, 1.0f / 7);
+  p = madd(p, z, 1.0f / 5);
+  p = madd(p, z, 1.0f / 3);
+  const float twice = s + s;
+  const float low = madd(e, -2.12194440e-4f, madd(p * z, twice, twice));
+  return madd(e, 0.693359375f, low);
+}
 
 NF_HD float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 NF_HD double sigmoid(double x) { return 1.0 / (1.0 + exponential(-x)); }

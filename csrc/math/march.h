@@ -56,7 +56,7 @@ struct StepLattice {
   NF_HD float count(float t) const {
     if (t <= t_a) return (t - t_a) / dt_min + n_a;
     if (t >= t_b) return (t - t_b) / dt_max + n_b;
-    return ::logf(t) / lambda;
+    return logarithm(t) / lambda;
   }
 
   // What step 0 of a ray is described by: its distance (c = 0) or its step count, advanced by `jitter` steps.

@@ -161,6 +161,54 @@ struct OccupancyDraw {
   }
 };
 
+// Byte i of a bitfield: the bits of 8 consecutive cells with density > threshold.
+struct OccupancyBits {
+  const float* density_grid;  // [8 n_bytes]
+  float threshold;
+  uint8_t* bitfield;  // [n_bytes]
+  NF_HD void operator()(int64_t i) const {
+    uint32_t byte = 0;
+    for (int b = 0; b < 8; ++b) byte |= uint32_t(density_grid[8 * i + b] > threshold) << b;
+    bitfield[i] = static_cast<uint8_t>(byte);
+  }
+};
+
+// 8 consecutive Morton codes of cascade k are one byte of its bitfield and one cell of cascade k + 1, whose coordinates
+// are the pair's in the central half: (resolution / 4) + cell / 2. Group i of 8 bytes is one whole byte above.
+struct OccupancyCarry {
+  const uint8_t* fine;  // [8 n_groups] bytes of a cascade
+  uint8_t* above;       // those of the next
+  int32_t log2_resolution;
+  NF_HD void operator()(int64_t group) const {
+    const int32_t quarter = int32_t(1) << (log2_resolution - 2);
+    int32_t cell[3];
+    morton_decode(static_cast<int32_t>(8 * group), cell);
+    const int32_t target = morton_encode(cell[0] + quarter, cell[1] + quarter, cell[2] + quarter);
+    uint32_t any = 0;
+    for (int b = 0; b < 8; ++b) any |= uint32_t(fine[8 * group + b] != 0) << b;
+    above[target >> 3] = static_cast<uint8_t>(above[target >> 3] | any);
+  }
+};
+
+// Block `code`, in Morton order, of a cascade: whether any bit in it is set, and its place in raster order.
+NF_HD bool block_is_occupied(const uint8_t* bitfield, int32_t code, int32_t blocks_per_axis, int32_t* place) {
+  constexpr int64_t kBytes = (1 << kCoarseShift) / 8;
+  int32_t block[3];
+  morton_decode(code, block);
+  *place = block[0] + blocks_per_axis * (block[1] + blocks_per_axis * block[2]);
+  uint32_t any = 0;
+  for (int64_t b = 0; b < kBytes; ++b) any |= bitfield[code * kBytes + b];
+  return any != 0;
+}
+
+// The update of the grid: densities decay, but for negative ones, and rise to the samples' values.
+NF_HD float decayed_density(float density, float decay) { return density * (density < 0 ? 1.0f : decay); }
+// What a sample asks for: its value as bits, which order non-negative floats; 0 for NaN and for values below 0.
+NF_HD int32_t wanted_density(float value) {
+  constexpr float kLargest = 3.4028234663852886e38f;
+  return value > 0 ? static_cast<int32_t>(float_bits(min(value, kLargest))) : 0;
+}
+
 NF_HD bool is_occupied(const OccupancyView& grid, int32_t cell) { return grid.bitfield[cell >> 3] >> (cell & 7) & 1; }
 
 }  // namespace nf

@@ -33,9 +33,11 @@ struct PackedImages {
 // Blocks are numbered through all images, row by row.
 struct PixelBlocks {
   const int64_t* starts;  // [n_views] first block of each image
-  const int32_t* listed;  // [n_listed] or null: all n_listed blocks
+  const int32_t* listed;  // [n_listed], or null: all blocks
   int64_t n_listed;
 };
+
+NF_HD int64_t blocks_along(int64_t pixels) { return (pixels + kPixelBlock - 1) / kPixelBlock; }
 
 NF_HD float color_value(uint8_t value) { return static_cast<float>(value) / 255.0f; }
 NF_HD float color_value(float value) { return value; }
@@ -76,10 +78,18 @@ struct SamplePixels {
   NF_HD PixelPick pixel_of(int64_t block, uint32_t inner) const {
     const int64_t view = view_of_block(blocks.starts, images.n_views, block);
     // 32-bit division: there are fewer than 2^31 blocks
-    const uint32_t per_row = static_cast<uint32_t>((images.sizes[2 * view] + kPixelBlock - 1) / kPixelBlock);
+    const uint32_t per_row = static_cast<uint32_t>(blocks_along(images.sizes[2 * view]));
     const uint32_t local = static_cast<uint32_t>(block - blocks.starts[view]);
     return {view, local % per_row * kPixelBlock + inner % kPixelBlock,
             local / per_row * kPixelBlock + inner / kPixelBlock};
+  }
+
+  // How many blocks there are to draw from.
+  NF_HD uint32_t n_blocks() const {
+    if (blocks.listed) return static_cast<uint32_t>(blocks.n_listed);
+    const int64_t last = images.n_views - 1;
+    return static_cast<uint32_t>(blocks.starts[last] +
+                                 blocks_along(images.sizes[2 * last]) * blocks_along(images.sizes[2 * last + 1]));
   }
 
   // Rejected pixels are drawn anew, block and all, so that pixels of partly valid blocks are as likely as any other.
@@ -88,8 +98,9 @@ struct SamplePixels {
     PixelPick pick{0, 0, 0};
     int64_t block = 0;
     uint32_t inner = 0;
+    const uint32_t n = n_blocks();
     for (uint32_t attempt = 0; attempt < kPixelAttempts; ++attempt) {
-      block = random_below(stream, ray, 2 * attempt, static_cast<uint32_t>(blocks.n_listed));
+      block = random_below(stream, ray, 2 * attempt, n);
       if (blocks.listed) block = blocks.listed[block];
       inner = random_below(stream, ray, 2 * attempt + 1, kInner);
       pick = pixel_of(block, inner);

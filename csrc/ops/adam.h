@@ -16,7 +16,7 @@ struct AdamArrays {
   T* grad;         // left zero when config.zero_grad
   T* exp_avg;      // first moment
   T* exp_avg_sq;   // second moment
-  int16_t* steps;  // updates that each parameter has seen, at most 32767; null: all have seen `step` - 1
+  int16_t* steps;  // updates that each parameter has seen, at most kMaxOwnSteps; null: all have seen `step` - 1
   half* copy;      // receives the masters rounded to half
   AdamArrays from(int64_t offset) const;  // the same arrays from an element on
 };

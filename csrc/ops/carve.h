@@ -19,7 +19,8 @@ struct Silhouettes {
 // Sets the density of a cell to `closed` where a view that sees all of the cell shows nothing in its footprint, which
 // is widened by `margin` pixels. Views that see only part of a cell say nothing.
 void carve(const SeenViews& views, int64_t n_views, const Silhouettes& silhouettes, float margin, float closed,
-           int32_t n_cascades, int32_t log2_resolution, float* density_grid);
+           int32_t n_cascades, int32_t log2_resolution, float* density_grid, void* scratch);
+int64_t carve_scratch_bytes(int64_t n_views);
 
 // Sets the density of a cell to `closed` where no view sees any of it.
 void close_unseen(const SeenViews& views, int64_t n_views, float closed, int32_t n_cascades, int32_t log2_resolution,

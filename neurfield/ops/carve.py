@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops.camera import CameraTensors, camera_rays
 from neurfield.ops.occupancy import check_density_grid, check_occupancy
 from neurfield.ops.pixel import block_counts
@@ -29,7 +29,7 @@ class _Pinhole:
     """The lenses of cameras at the origin, looking along their own axes."""
 
     def __init__(self, cameras: CameraTensors) -> None:
-        self.c2w = torch.eye(3, 4).repeat(cameras.c2w.shape[0], 1, 1)
+        self.c2w = torch.eye(3, 4, device=cameras.c2w.device).repeat(cameras.c2w.shape[0], 1, 1)
         self.intrinsics, self.distortion, self.models = cameras.intrinsics, cameras.distortion, cameras.models
 
 
@@ -42,29 +42,36 @@ def view_bounds(cameras: SizedCameras) -> Tensor:
     """
     focal, center = cameras.intrinsics[:, None, :2], cameras.intrinsics[:, None, 2:]
     n_views, sizes = cameras.c2w.shape[0], cameras.sizes[:, None].to(focal.dtype)
-    corners = (torch.tensor([[[0.0, 0.0], [1.0, 1.0]]]) * sizes - center) / focal
+    device = cameras.c2w.device
+    corners = (torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=device) * sizes - center) / focal
     bounds = corners.transpose(1, 2).reshape(n_views, 4).contiguous()
-    bounds[cameras.models == 2] = torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf])
+    bounds[cameras.models == 2] = torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf], device=device)
     bent = (cameras.models == 1).nonzero()[:, 0]
     if len(bent):
-        u = torch.linspace(0, 1, BORDER_POINTS)
+        u = torch.linspace(0, 1, BORDER_POINTS, device=device)
         zero, one = torch.zeros_like(u), torch.ones_like(u)
         border = torch.stack([torch.cat([u, u, zero, one]), torch.cat([zero, one, u, u])], dim=1)
         pixel_xy = (border * sizes[bent]).reshape(-1, 2)
         _, directions = camera_rays(_Pinhole(cameras), bent.repeat_interleave(len(border)), pixel_xy)
-        plane = (directions[:, :2] / -directions[:, 2:] * torch.tensor([1.0, -1.0])).view(len(bent), -1, 2)
+        plane = (directions[:, :2] / -directions[:, 2:] * torch.tensor([1.0, -1.0], device=device)).view(
+            len(bent), -1, 2
+        )
         low, high = plane.amin(dim=1), plane.amax(dim=1)
         slack = BOUNDS_SLACK * (high - low)
         bounds[bent] = torch.stack([low - slack, high + slack], dim=2).view(-1, 4)
     return bounds
 
 
-def _views(op: str, cameras: SizedCameras) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _views(
+    op: str, cameras: SizedCameras, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What the native core takes for cameras: c2w, intrinsics, distortion, models, bounds, sizes."""
-    check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,))
+    check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,), device)
     n_views = cameras.c2w.shape[0]
-    check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,))
-    check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,))
+    check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,), device)
+    check_tensor(op, "distortion", cameras.distortion, (n_views, 6), (torch.float32,), device)
+    check_tensor(op, "models", cameras.models, (n_views,), (torch.int64,), device)
+    check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,), device)
     return cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_bounds(cameras), cameras.sizes
 
 
@@ -94,11 +101,11 @@ def carve(density_grid: Tensor, cameras: SizedCameras, opaque: Tensor, closed: f
     """
     _check_in_place("carve", density_grid)
     areas = cameras.sizes.prod(dim=1)
-    check_tensor("carve", "opaque", opaque, (int(areas.sum()),), (torch.uint8,))
-    _carve(*_views("carve", cameras), opaque, margin, closed, density_grid)
+    check_tensor("carve", "opaque", opaque, (int(areas.sum()),), (torch.uint8,), density_grid.device)
+    _carve(*_views("carve", cameras, density_grid.device), opaque, margin, closed, density_grid)
 
 
-@torch.library.custom_op("neurfield::carve", mutates_args=("density_grid",), device_types="cpu")
+@torch.library.custom_op("neurfield::carve", mutates_args=("density_grid",), device_types=DEVICES)
 def _carve(
     c2w: Tensor,
     intrinsics: Tensor,
@@ -114,7 +121,8 @@ def _carve(
     lib = native(c2w)
     areas = sizes.prod(dim=1)
     views = _contiguous(c2w, intrinsics, distortion, models, bounds, sizes, opaque)
-    lib.carve(*views, areas.cumsum(0) - areas, margin, closed, density_grid)
+    scratch = opaque.new_empty(lib.carve_scratch_bytes(sizes.shape[0]))
+    lib.carve(*views, areas.cumsum(0) - areas, margin, closed, density_grid, scratch)
 
 
 @_carve.register_fake
@@ -126,10 +134,10 @@ def _(c2w, intrinsics, distortion, models, bounds, sizes, opaque, margin, closed
 def close_unseen(density_grid: Tensor, cameras: SizedCameras, closed: float) -> None:
     """Sets to `closed` the cells of which no view sees any part. In place; cameras float32 in unit space."""
     _check_in_place("close_unseen", density_grid)
-    _close_unseen(*_views("close_unseen", cameras), closed, density_grid)
+    _close_unseen(*_views("close_unseen", cameras, density_grid.device), closed, density_grid)
 
 
-@torch.library.custom_op("neurfield::close_unseen", mutates_args=("density_grid",), device_types="cpu")
+@torch.library.custom_op("neurfield::close_unseen", mutates_args=("density_grid",), device_types=DEVICES)
 def _close_unseen(
     c2w: Tensor,
     intrinsics: Tensor,
@@ -158,11 +166,11 @@ def occupied_pixel_blocks(cameras: SizedCameras, bitfield: Tensor, coarse: Tenso
     """
     check_occupancy("occupied_pixel_blocks", bitfield, coarse)
     n_blocks = int(block_counts(cameras.sizes).sum())
-    marks = _mark(*_views("occupied_pixel_blocks", cameras), bitfield, coarse, n_blocks)
+    marks = _mark(*_views("occupied_pixel_blocks", cameras, bitfield.device), bitfield, coarse, n_blocks)
     return marks.nonzero()[:, 0].to(torch.int32)
 
 
-@torch.library.custom_op("neurfield::mark_pixel_blocks", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::mark_pixel_blocks", mutates_args=(), device_types=DEVICES)
 def _mark(
     c2w: Tensor,
     intrinsics: Tensor,

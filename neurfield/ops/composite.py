@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 
 class Composite(NamedTuple):
@@ -47,7 +47,8 @@ def composite(
         Composite. Every field is differentiable once in every floating-point input, in one pass over the samples.
 
     Raises:
-        TypeError, ValueError: wrong dtype, shape or early_stop_eps; a range outside the samples.
+        TypeError, ValueError: wrong dtype, shape or early_stop_eps; a range outside the samples. On CUDA, where finding
+            out would wait for the device, such a ray is NaN instead.
     """
     check_tensor("composite", "sigmas", sigmas, ("n_samples",))
     floats = (sigmas.dtype,)
@@ -66,7 +67,7 @@ def composite(
     return result._replace(rgb=result.rgb + (1 - result.acc)[:, None] * background)
 
 
-@torch.library.custom_op("neurfield::composite", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::composite", mutates_args=(), device_types=DEVICES)
 def _forward(
     sigmas: Tensor, rgbs: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor, early_stop_eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -89,7 +90,7 @@ def _(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps):
     return _allocate(sigmas, packed_info)
 
 
-@torch.library.custom_op("neurfield::composite_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::composite_backward", mutates_args=(), device_types=DEVICES)
 def _backward(
     sigmas: Tensor,
     rgbs: Tensor,

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from neurfield.ops._common import check_tensor
-from neurfield.ops.fused_mlp import ACTIVATIONS, MLPConfig
+from neurfield.ops._common import DEVICES, check_tensor
+from neurfield.ops.fused_mlp import ACTIVATIONS, MLPConfig, half_reason
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 
 MAX_HIDDEN_LAYERS = 8
+MAX_CUDA_LEVELS = 32
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class FusedField:
         grid, table: the encoding; float32 `[grid.n_params]`.
         half_table: float16 copy that is read in place of `table`, or None.
         bf16_products: round what the networks multiply to bfloat16 and sum in float32, where the machine can do that
-            faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing.
+            faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing. On
+            CUDA the products are of float16, and the table is read in its float16 copy.
         density, density_params: the network whose outputs are ln(sigma) and further features.
         color, color_params: the network from all those outputs and the harmonics to rgb.
         sh_degree: of the spherical harmonics.
@@ -45,7 +47,7 @@ class FusedField:
 
     def __post_init__(self) -> None:
         n_geo = self.density.n_output_dims
-        if reason := _unsupported(self.grid, self.density, self.color):
+        if reason := _unsupported(self.grid, self.density, self.color, self.table.is_cuda):
             raise ValueError(f"fused_radiance: {reason}")
         if self.density.n_input_dims != self.grid.n_output_dims or self.color.n_input_dims != n_geo + self.sh_degree**2:
             raise ValueError(
@@ -56,6 +58,8 @@ class FusedField:
         for name in ("density", "color"):
             config, params = getattr(self, name), getattr(self, f"{name}_params")
             check_tensor("fused_radiance", f"{name}_params", params, (config.n_params,), (torch.float32,))
+        if self.table.is_cuda and self.half_table is None:
+            raise ValueError("fused_radiance: on CUDA the table is read in its float16 copy: half_table is missing")
         if self.half_table is not None:
             check_tensor("fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,))
 
@@ -83,6 +87,11 @@ class FusedField:
             _half_copy(f.encoding.params) if half else None,
             bf16_products,
         )
+
+    @property
+    def can_train(self) -> bool:
+        """Whether fused_gradients takes it: that step exists on the CPU only."""
+        return not self.table.is_cuda
 
     @property
     def sizes(self) -> list[int]:
@@ -139,7 +148,7 @@ def _net_sizes(config: MLPConfig) -> list[int]:
     return [config.n_input_dims, config.n_output_dims, config.n_neurons, config.n_hidden_layers, *activations]
 
 
-def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str | None:
+def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig, on_cuda: bool) -> str | None:
     if grid.n_input_dims != 3:
         return f"the grid has {grid.n_input_dims} dimensions, not 3"
     for name, config in (("density", density), ("colour", color)):
@@ -155,13 +164,18 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str 
         return f"the colour network ends with {color.output_activation}"
     if color.n_output_dims != 3:
         return f"the colour network has {color.n_output_dims} outputs, not 3"
+    if on_cuda and grid.n_levels > MAX_CUDA_LEVELS:
+        return f"the grid has {grid.n_levels} levels, more than {MAX_CUDA_LEVELS}"
+    for name, config in (("density", density), ("colour", color)):
+        if on_cuda and (reason := half_reason(config)):
+            return f"tensor cores cannot take the {name} network: {reason}"
     return None
 
 
 def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
-    It takes RadianceField-like modules on the CPU: a three-dimensional grid encoding, networks without biases of widths
+    It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding, networks without biases of widths
     that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
     """
     parts = {
@@ -171,8 +185,12 @@ def fused_reason(field: nn.Module) -> str | None:
     missing = [name for name, part in parts.items() if part is None]
     if missing or not hasattr(field, "low") or not hasattr(field, "inverse_size"):
         return f"{type(field).__name__} is not a RadianceField"
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in field.parameters()):
-        return "its parameters are not float32 on the CPU"
+    devices = {p.device for p in field.parameters()}
+    if len(devices) != 1 or any(p.dtype != torch.float32 for p in field.parameters()):
+        return "its parameters are not float32 on one device"
+    device = devices.pop().type
+    if device not in DEVICES:
+        return f"its parameters are on {device}"
     configs: dict[str, Any] = {name: getattr(part, "config", None) for name, part in parts.items()}
     if not isinstance(configs["encoding"], GridConfig):
         return f"the encoding is {type(parts['encoding']).__name__}, not a grid"
@@ -181,7 +199,9 @@ def fused_reason(field: nn.Module) -> str | None:
     for name in ("density_network", "color_network"):
         if not isinstance(configs[name], MLPConfig):
             return f"the {name.replace('_', ' ')} is {type(parts[name]).__name__}, not a fused MLP"
-    return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"])
+    return _unsupported(
+        configs["encoding"], configs["density_network"], configs["color_network"], device == "cuda"
+    )
 
 
 def fused_supported(field: nn.Module) -> bool:

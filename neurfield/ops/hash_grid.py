@@ -175,7 +175,7 @@ def _(x, params, half_copy, max_level, layout, per_level_scale):
 
 
 @torch.library.custom_op("neurfield::hash_grid_backward_params", mutates_args=(), device_types=DEVICES)
-def _backward_params(
+def hash_grid_backward_params(
     x: Tensor, grad_y: Tensor, max_level: Tensor | None, layout: Sequence[int], per_level_scale: float
 ) -> Tensor:
     grad_params = empty(x, _n_params(layout, per_level_scale))
@@ -191,7 +191,7 @@ def _backward_params(
     return grad_params
 
 
-@_backward_params.register_fake
+@hash_grid_backward_params.register_fake
 def _(x, grad_y, max_level, layout, per_level_scale):
     return x.new_empty(_n_params(layout, per_level_scale))
 
@@ -277,7 +277,7 @@ def _autograd_forward(ctx, grad_y: Tensor):
     if ctx.needs_input_grad[0]:
         grad_x = _backward_input(x, params, half_copy, grad_y, max_level, *sizes)
     if ctx.needs_input_grad[1]:
-        grad_params = _backward_params(x, grad_y, max_level, *sizes).to(params.dtype)
+        grad_params = hash_grid_backward_params(x, grad_y, max_level, *sizes).to(params.dtype)
     return grad_x, grad_params, None, None, None, None
 
 
@@ -315,5 +315,5 @@ def _not_differentiable(what: str):
 
 _forward.register_autograd(_autograd_forward, setup_context=_setup_forward)
 _backward_input.register_autograd(_autograd_backward_input, setup_context=_setup_backward_input)
-_backward_params.register_autograd(_not_differentiable("the gradient of params"))
+hash_grid_backward_params.register_autograd(_not_differentiable("the gradient of params"))
 _backward_backward_input.register_autograd(_not_differentiable("a second derivative"))

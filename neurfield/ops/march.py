@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops.occupancy import check_occupancy
 
 # First guess of the samples per ray when no capacity is given; a second march follows when it was too low.
@@ -71,7 +71,7 @@ def march(
     """
     check_tensor("march", "origins", origins, ("n_rays", 3), (torch.float32,))
     check_tensor("march", "directions", directions, (origins.shape[0], 3), (torch.float32,), origins.device)
-    check_occupancy("march", bitfield, coarse)
+    check_occupancy("march", bitfield, coarse, origins.device)
     if not (step_scale > 0 and 0 <= cone_angle <= 1 and near >= 0 and max_samples >= 1):
         raise ValueError(
             "march: expected step_scale > 0, cone_angle in 0 ... 1, near >= 0, max_samples >= 1, "
@@ -96,7 +96,7 @@ def march(
     return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], n_dropped)
 
 
-@torch.library.custom_op("neurfield::march", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::march", mutates_args=(), device_types=DEVICES)
 def _march(
     origins: Tensor,
     directions: Tensor,
@@ -115,9 +115,10 @@ def _march(
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
     lib = native(origins)
     outputs = _empty_outputs(origins, capacity)
+    scratch = origins.new_empty(lib.march_scratch_bytes(origins.shape[0]), dtype=torch.uint8)
     lib.march(
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), step_scale,
-        cone_angle, near, far, max_samples, jitter, seed, step, *outputs,
+        cone_angle, near, far, max_samples, jitter, seed, step, *outputs, scratch,
     )  # fmt: skip
     return outputs
 

@@ -8,19 +8,21 @@ how many blocks away the nearest one with a set bit is (0: it has one itself): r
 Indices of cells count over all cascades.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256)
 MAX_CASCADES = 8
 
 
-def check_occupancy(op: str, bitfield: Tensor, coarse: Tensor) -> None:
-    """Raises TypeError or ValueError unless `bitfield` and `coarse` describe one grid."""
+def check_occupancy(op: str, bitfield: Tensor, coarse: Tensor, device: torch.device | None = None) -> None:
+    """Raises TypeError or ValueError unless `bitfield` and `coarse` describe one grid, on `device` if it is given."""
     sizes = {r**3 // 8: (r // 8) ** 3 for r in RESOLUTIONS}
-    check_tensor(op, "bitfield", bitfield, ("n_cascades", "resolution^3 / 8"), (torch.uint8,))
+    check_tensor(op, "bitfield", bitfield, ("n_cascades", "resolution^3 / 8"), (torch.uint8,), device)
     n_cascades, n_bytes = bitfield.shape
     if n_bytes not in sizes or not 1 <= n_cascades <= MAX_CASCADES:
         raise ValueError(
@@ -51,7 +53,7 @@ def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tens
     return _bits(density_grid, threshold)
 
 
-@torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types=DEVICES)
 def _bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     lib = native(density_grid)
     bitfield, coarse = _empty_bits(density_grid)
@@ -78,7 +80,7 @@ def occupancy_coarse(bitfield: Tensor) -> Tensor:
     return _coarse(bitfield)
 
 
-@torch.library.custom_op("neurfield::occupancy_coarse", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_coarse", mutates_args=(), device_types=DEVICES)
 def _coarse(bitfield: Tensor) -> Tensor:
     lib = native(bitfield)
     coarse = _empty_coarse(bitfield)
@@ -101,15 +103,21 @@ def occupancy_mean(density_grid: Tensor) -> float:
     return float(_mean(density_grid))
 
 
-@torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types=DEVICES)
 def _mean(density_grid: Tensor) -> Tensor:
     lib = native(density_grid)
-    return torch.tensor(lib.occupancy_mean(density_grid[0].contiguous()), dtype=torch.float64)
+    cells, mean = density_grid[0].contiguous(), density_grid.new_empty(1, dtype=torch.float64)
+    lib.occupancy_mean(cells, mean, _scratch(lib, cells.numel(), density_grid))
+    return mean.view(())
 
 
 @_mean.register_fake
 def _(density_grid: Tensor) -> Tensor:
     return density_grid.new_empty((), dtype=torch.float64)
+
+
+def _scratch(lib: Any, n_cells: int, like: Tensor) -> Tensor:
+    return like.new_empty(lib.occupancy_scratch_bytes(n_cells), dtype=torch.uint8)
 
 
 def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
@@ -118,11 +126,13 @@ def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
     return _select(density_grid, threshold)
 
 
-@torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types=DEVICES)
 def _select(density_grid: Tensor, threshold: float) -> Tensor:
     lib = native(density_grid)
-    cells = density_grid.new_empty(density_grid.numel(), dtype=torch.int32)
-    return cells[: lib.occupancy_select(density_grid.reshape(-1), threshold, cells)]
+    n = density_grid.numel()
+    cells, n_selected = density_grid.new_empty(n, dtype=torch.int32), density_grid.new_empty(1, dtype=torch.int64)
+    lib.occupancy_select(density_grid.reshape(-1), threshold, cells, n_selected, _scratch(lib, n, density_grid))
+    return cells[: int(n_selected)]
 
 
 @_select.register_fake
@@ -156,7 +166,7 @@ def occupancy_draw(
     return _draw(cells, n_samples, resolution, seed, step, draw)
 
 
-@torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types=DEVICES)
 def _draw(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
     lib = native(cells)
     drawn, positions = _empty_draws(cells, n_samples)
@@ -181,7 +191,8 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
 
     Args:
         density_grid: contiguous.
-        cells: int64 `[n]` over all cascades, in range.
+        cells: int64 `[n]` over all cascades, in range; on CUDA, where checking would wait for the device, others are
+            ignored.
         values: float32 `[n]`.
     """
     check_density_grid("occupancy_update", density_grid)
@@ -189,12 +200,12 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
     check_tensor("occupancy_update", "values", values, (cells.shape[0],), (torch.float32,), density_grid.device)
     if not density_grid.is_contiguous():
         raise ValueError("occupancy_update: density_grid is changed in place and must be contiguous")
-    if cells.numel() and not 0 <= int(cells.min()) <= int(cells.max()) < density_grid.numel():
+    if not cells.is_cuda and cells.numel() and not 0 <= int(cells.min()) <= int(cells.max()) < density_grid.numel():
         raise ValueError(f"occupancy_update: cells must be in [0, {density_grid.numel()})")
     _update(density_grid, cells, values, decay)
 
 
-@torch.library.custom_op("neurfield::occupancy_update", mutates_args=("density_grid",), device_types="cpu")
+@torch.library.custom_op("neurfield::occupancy_update", mutates_args=("density_grid",), device_types=DEVICES)
 def _update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
     lib = native(density_grid)
     lib.occupancy_update(density_grid, cells.contiguous(), values.contiguous(), decay)

@@ -46,7 +46,7 @@ def sample_pixels(
     Args:
         values: uint8 or float32 `[n_pixels, n_channels]`, all images one after the other, row by row; 1 grey, 2 grey
             and alpha, 3 RGB, 4 RGBA.
-        sizes: int64 `[n_views, 2]` width, height.
+        sizes: int64 `[n_views, 2]` width, height; on CUDA, where checking would wait for the device, they are trusted.
         cameras: float32 Cameras of the images.
         n: pixels to draw, with replacement.
         seed, step: name the random numbers.
@@ -62,19 +62,26 @@ def sample_pixels(
     check_tensor("sample_pixels", "values", values, ("n_pixels", "n_channels"), (torch.uint8, torch.float32))
     n_views = cameras.c2w.shape[0]
     check_tensor("sample_pixels", "sizes", sizes, (n_views, 2), (torch.int64,), values.device)
-    n_pixels = int(sizes.prod(dim=1).sum())
+    on_cuda = values.is_cuda  # what only the device knows is not read: that would wait for it
+    n_pixels = values.shape[0] if on_cuda else int(sizes.prod(dim=1).sum())
     if values.shape[0] != n_pixels or not 1 <= values.shape[1] <= 4:
         raise ValueError(
             f"sample_pixels: values must be [{n_pixels}, 1 ... 4] for these sizes, got {list(values.shape)}"
         )
-    for name, tensor, width in (("c2w", cameras.c2w[:, 0], 4), ("intrinsics", cameras.intrinsics, 4)):
-        check_tensor("sample_pixels", name, tensor, (n_views, width), (torch.float32,), values.device)
+    for name, tensor, shape, dtype in (
+        ("c2w", cameras.c2w, (3, 4), torch.float32),
+        ("intrinsics", cameras.intrinsics, (4,), torch.float32),
+        ("distortion", cameras.distortion, (6,), torch.float32),
+        ("models", cameras.models, (), torch.int64),
+    ):
+        check_tensor("sample_pixels", name, tensor, (n_views, *shape), (dtype,), values.device)
     if masks is not None:
         check_tensor("sample_pixels", "masks", masks, (n_pixels,), (torch.uint8,), values.device)
-    counts = block_counts(sizes)
     if blocks is not None:
         check_tensor("sample_pixels", "blocks", blocks, ("n_blocks",), (torch.int32,), values.device)
-    n_listed = int(counts.sum()) if blocks is None else blocks.shape[0]
+        n_listed = blocks.shape[0]
+    else:
+        n_listed = n_pixels if on_cuda else int(block_counts(sizes).sum())
     if not 0 < n_listed <= MAX_BLOCKS and n > 0:
         raise ValueError(f"sample_pixels: expected 1 ... {MAX_BLOCKS} blocks of pixels to draw from, got {n_listed}")
     return SampledPixels(
@@ -105,8 +112,7 @@ def _sample(
     lib.sample_pixels(
         values.contiguous(), None if masks is None else masks.contiguous(), areas.cumsum(0) - areas,
         sizes.contiguous(), counts.cumsum(0) - counts, None if blocks is None else blocks.contiguous(),
-        int(counts.sum()) if blocks is None else blocks.shape[0], c2w.contiguous(), intrinsics.contiguous(),
-        distortion.contiguous(), models.contiguous(), seed, step, *outputs,
+        c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, *outputs,
     )  # fmt: skip
     return outputs
 

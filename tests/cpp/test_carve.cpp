@@ -15,7 +15,7 @@ static void test_half_a_picture() {
   for (int i = 0; i < 31 * 21; ++i) opaque[i] = i % 31 < 15;
   const int64_t start = 0;
   std::vector<float> density(4096);
-  cpu::carve(views.seen(), 1, {opaque.data(), &start}, 0, -1, 1, 4, density.data());
+  cpu::carve(views.seen(), 1, {opaque.data(), &start}, 0, -1, 1, 4, density.data(), nullptr);
   const auto at = [&](int x, int y, int z) { return density[morton_encode(x, y, z)]; };
   CHECK(at(2, 8, 8) == 0 && at(13, 8, 8) == -1);
   cpu::close_unseen(views.seen(), 1, -1, 1, 4, density.data());
@@ -39,7 +39,7 @@ static Hull hull_of(const std::vector<uint8_t>& opaque, bool with_unseen, int n_
   Hull hull;
   hull.density.resize(n_cascades << 3 * log2_resolution);
   cpu::carve(views.seen(), views.kCount, {opaque.data(), views.pixel_starts.data()}, 1, -1, n_cascades, log2_resolution,
-             hull.density.data());
+             hull.density.data(), nullptr);
   if (with_unseen) cpu::close_unseen(views.seen(), views.kCount, -1, n_cascades, log2_resolution, hull.density.data());
   std::vector<uint8_t> bitfield(hull.density.size() / 8), coarse(hull.density.size() / 512);
   cpu::occupancy_bits(hull.density.data(), -0.5f, n_cascades, log2_resolution, bitfield.data(), coarse.data());

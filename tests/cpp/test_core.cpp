@@ -76,6 +76,18 @@ static void test_exponential() {
   CHECK(std::isnan(exponential(NAN)));
 }
 
+static void test_logarithm() {
+  for (int i = 0; i < 200000; ++i) {
+    const float x = std::exp2(-126.0f + 253.9f * random_uniform(2, i, 0)), near = 0.5f + random_uniform(2, i, 1);
+    for (const float value : {x, near}) {
+      const double exact = std::log(static_cast<double>(value));
+      if (exact == 0) continue;
+      CHECK(std::fabs(logarithm(value) - exact) <= 2 * std::ldexp(1.0, std::ilogb(exact) - 23));
+    }
+  }
+  CHECK(logarithm(1.0f) == 0.0f);
+}
+
 static void test_simd() {
   const auto x = test::uniform(kLanes, -1000, 1000, 7);
   const vf v = load(x.data());
@@ -97,6 +109,7 @@ int main() {
   test_half();
   test_pool();
   test_exponential();
+  test_logarithm();
   test_simd();
   return test::finish("core");
 }

@@ -186,7 +186,7 @@ def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model:
 
 def test_opcheck() -> None:
     cameras = orbit("opencv", n=2)
-    views = _views("test", cameras)
+    views = _views("test", cameras, cameras.c2w.device)
     grid = torch.zeros(1, 8**3)
     opcheck(torch.ops.neurfield.carve.default, (*views, silhouettes(cameras), 1.0, CLOSED, grid))
     opcheck(torch.ops.neurfield.close_unseen.default, (*views, CLOSED, grid))

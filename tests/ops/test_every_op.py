@@ -15,6 +15,7 @@ HOST = {
     "fused_slots",
     "fused_workspace_sizes",
     "hash_grid_levels",
+    "occupancy_scratch_bytes",
     "pooled_bytes",
     "set_num_threads",
 }

@@ -19,7 +19,7 @@ namespace nb = nanobind;
 namespace NF_BACKEND {}
 namespace backend = NF_BACKEND;
 
-#ifdef NF_CUDA
+#if defined(NF_CUDA) && !defined(NF_CUDA_ON_HOST)  // the tests run CUDA's kernels on the host
 using Device = nb::device::cuda;
 using ReleaseGil = nb::call_guard<nb::gil_scoped_release, cuda::UseDevice>;
 #else

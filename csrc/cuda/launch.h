@@ -21,6 +21,15 @@ void check(cudaError_t error, const char* what);
 
 inline int64_t blocks_for(int64_t n, int64_t per_block = kBlock) { return (n + per_block - 1) / per_block; }
 
+#ifdef __CUDACC__
+// The shared memory that Grid::shared_bytes asks for.
+template <typename T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char bytes[];
+  return reinterpret_cast<T*>(bytes);
+}
+#endif
+
 struct Grid {
   int64_t n_blocks;
   int n_threads = kBlock;
@@ -31,8 +40,12 @@ struct Grid {
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
   if (grid.n_blocks == 0) return;
+#ifdef __CUDACC__
   const dim3 blocks(static_cast<unsigned>(grid.n_blocks));
   kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
+#else  // the tests run kernels on the host (tests/cuda/host)
+  host::run(name, kernel, grid.n_blocks, grid.n_threads, grid.shared_bytes, arguments...);
+#endif
   check(cudaGetLastError(), name);
 }
 

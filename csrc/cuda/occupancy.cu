@@ -13,9 +13,8 @@ constexpr int kCells = 2048;  // per block of threads in sums over cells
 // the pass along an axis, d = min over the line of max(|steps along it|, d before).
 __global__ void __launch_bounds__(kScanThreads)
     coarse_kernel(const uint8_t* bitfield, int32_t log2_resolution, uint8_t* coarse) {
-  extern __shared__ uint8_t shared[];
   const int n = (1 << log2_resolution) / kCoarseWidth, n_blocks = n * n * n;
-  uint8_t *from = shared, *to = shared + n_blocks;
+  uint8_t *from = dynamic_shared<uint8_t>(), *to = from + n_blocks;
   const uint8_t* bits = bitfield + (int64_t(blockIdx.x) << (3 * log2_resolution - 3));
   for (int32_t code = threadIdx.x; code < n_blocks; code += kScanThreads) {
     int32_t place;

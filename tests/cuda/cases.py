@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of every operator that has CUDA kernels, and how far two devices may differ in each result.
+
+`run(to)` moves the same inputs with `to` and returns named results. The bound of a result is a number of roundings at
+a scale, with its reason, or exact; `fma_only` marks those that are exact where the CPU has FMA.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neurfield import ops
+from neurfield.cameras.cameras import Cameras
+from tests.cases import packed_samples, uniform, unit_vectors
+
+Move = Callable[[Tensor], Tensor]
+F32, F64 = torch.float32, torch.float64
+
+
+class Result(NamedTuple):
+    name: str
+    value: Tensor
+    roundings: float = 0.0  # 0: the same bits
+    scale: float | Tensor = 1.0
+    fma_only: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    run: Callable[[Move], Iterator[Result]]
+
+
+def cameras_of(to: Move, dtype: torch.dtype, n: int = 3, model: int | None = None) -> Cameras:
+    """Views of all models, 37 x 29 pixels, around the unit cube."""
+    c2w = torch.eye(3, 4, dtype=F64).repeat(n, 1, 1)
+    for view in range(n):
+        angle = 0.4 * view
+        c2w[view, :, 0] = torch.tensor([math.cos(angle), 0, -math.sin(angle)], dtype=F64)
+        c2w[view, :, 2] = torch.tensor([math.sin(angle), 0, math.cos(angle)], dtype=F64)
+        c2w[view, :, 3] = 0.5 + 1.4 * c2w[view, :, 2]
+    models = torch.arange(n) % 3 if model is None else torch.full((n,), model)
+    distortion = torch.zeros(n, 6, dtype=F64)
+    distortion[models == 1] = torch.tensor([0.05, -0.02, 0.01, 0.0, 1e-3, -2e-3], dtype=F64)
+    distortion[models == 2] = torch.tensor([0.03, -0.01, 0.0, 0.0, 0.0, 0.0], dtype=F64)
+    return Cameras(
+        c2w=to(c2w.to(dtype)),
+        intrinsics=to(torch.tensor([[40.0, 41.0, 18.2, 14.9]], dtype=dtype).repeat(n, 1)),
+        sizes=to(torch.tensor([[37, 29]]).repeat(n, 1)),
+        models=to(models),
+        distortion=to(distortion.to(dtype)),
+        times=to(torch.zeros(n, dtype=dtype)),
+    )
+
+
+def density_grid(n_cascades: int = 3, resolution: int = 32, threshold: float = 0.7) -> Tensor:
+    """A few balls and noise, some cells closed."""
+    grid = uniform(n_cascades, resolution**3, seed=3)
+    grid[:, ::7] = -1
+    grid[:, resolution**3 // 3 : resolution**3 // 2] = 0
+    return grid * (grid < 0.95) + 0
+
+
+def aabb(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        origins, directions = uniform(1000, 3, low=-2, high=2, dtype=dtype), unit_vectors(1000, dtype)
+        directions[::5, 1] = 0
+        near, far = ops.ray_aabb(to(origins), to(directions), to(torch.tensor([-1, -1, -1, 1, 1.5, 1], dtype=dtype)))
+        yield Result("t_near", near)
+        yield Result("t_far", far)
+
+    return run
+
+
+def frequency(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        x = to(uniform(257, 3, low=-2, high=2, dtype=dtype)).requires_grad_()
+        y = ops.frequency(x, 6)
+        # the CPU rounds an angle of up to 2 pi, half a unit of 4 to 8, and calls libm; CUDA's sinpi errs by 2 units
+        yield Result("y", y.detach(), 12)
+        grad_y = uniform(257, 36, low=-1, dtype=dtype, seed=1)
+        (grad_x,) = torch.autograd.grad(y, x, to(grad_y))
+        scale = (math.pi * 2.0 ** torch.arange(6, dtype=F64)).repeat_interleave(2).repeat(3) * grad_y.double().abs()
+        # of each of 12 terms the error above, a product and a sum
+        yield Result("grad_x", grad_x, 16, scale.view(257, 3, 12).sum(2).to(x.device))
+
+    return run
+
+
+def harmonics(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for degree in (1, 4, 8):
+            d = to(unit_vectors(300, dtype)).requires_grad_()
+            y = ops.spherical_harmonics(d, degree)
+            yield Result(f"y of degree {degree}", y.detach())  # products and sums only
+            grad_y = to(uniform(300, degree**2, low=-1, dtype=dtype))
+            yield Result(f"gradient of degree {degree}", torch.autograd.grad(y, d, grad_y)[0])
+
+    return run
+
+
+def truncated_exp(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        x = to(uniform(1001, low=-20, high=20, dtype=dtype)).requires_grad_()
+        y = ops.trunc_exp(x)
+        single = dtype == F32  # one polynomial for both; double is each libm's, 2 units each
+        yield Result("y", y.detach(), 0 if single else 8, fma_only=single)
+        grad = torch.autograd.grad(y, x, to(uniform(1001, low=-1, dtype=dtype)))[0]
+        yield Result("grad_x", grad, 0 if single else 10, fma_only=single)
+
+    return run
+
+
+def rays(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        views = torch.arange(600) % 3
+        pixel_xy = uniform(600, 2, high=29, dtype=dtype)
+        cameras = cameras_of(to, dtype)
+        origins, directions = ops.camera_rays(cameras, to(views), to(pixel_xy))
+        yield Result("origins", origins)
+        # a fisheye takes sine and cosine in double, 2 units each, scales and rotates them
+        yield Result("directions", directions, 4 if dtype == F32 else 24)
+        points = to(uniform(600, 3, dtype=dtype, seed=2))
+        pixel_xy, depths = ops.project(cameras, to(views), points)
+        yield Result("depths", depths)
+        # an angle of arctangent, 2 units, at up to 100 pixels from the centre
+        yield Result("projected", pixel_xy.nan_to_num(-1), 4 if dtype == F32 else 24, 256.0)
+
+    return run
+
+
+def pixels(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        cameras = cameras_of(to, F32, model=0)
+        sizes = torch.tensor([[37, 29]]).repeat(3, 1)
+        n_pixels = 3 * 37 * 29
+        values = (uniform(n_pixels, 4) * 255).to(dtype)
+        masks = (uniform(n_pixels, seed=4) < 0.8).to(torch.uint8)
+        blocks = torch.arange(0, 60, 2, dtype=torch.int32)
+        for name, options in (("all", {}), ("some", {"masks": to(masks), "blocks": to(blocks)})):
+            drawn = ops.sample_pixels(to(values), to(sizes), cameras, 1000, 3, 5, **options)
+            for field in drawn._fields:
+                yield Result(f"{field} of {name}", getattr(drawn, field))
+        for name, color in (("random", None), ("white", to(torch.ones(3)))):
+            rgb, background = ops.over_background(drawn.targets, color, 3, 5)
+            yield Result(f"rgb over {name}", rgb)
+            yield Result(f"background {name}", background)
+
+    return run
+
+
+def march(cone_angle: float):
+    def run(to: Move) -> Iterator[Result]:
+        n = 1500
+        origins, directions = uniform(n, 3, low=-1, high=2), unit_vectors(n, seed=1)
+        grid = ops.occupancy_bits(density_grid(), 0.9)
+        settings = {"cone_angle": cone_angle, "step_scale": 2.0, "near": 0.05, "seed": 1, "step": 4}
+        for capacity in (None, 0, 5000, 20000):
+            found = ops.march(
+                to(origins), to(directions), *(to(t) for t in grid), capacity=capacity, max_samples=60, **settings
+            )
+            for field in ("packed_info", "ray_indices", "t_starts", "t_ends"):
+                yield Result(f"{field} in {capacity}", getattr(found, field), fma_only=True)
+            yield Result(f"dropped in {capacity}", torch.tensor(found.n_dropped), fma_only=True)
+
+    return run
+
+
+def composite(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        counts = [0, 1, 31, 32, 33, 64, 200, 7] * 9
+        inputs = packed_samples(counts, dtype)
+        inputs["sigmas"][40:60] *= 50  # opaque: rays are cut
+        floats = {k: to(v).requires_grad_() for k, v in inputs.items() if k != "packed_info"}
+        result = ops.composite(**floats, packed_info=to(inputs["packed_info"]))
+        # both add at most 200 terms of at most 1 in two orders; a double opacity errs by 2 units on either side
+        n = 2 * 200 + 8
+        reach = float(inputs["t_ends"].max())
+        yield Result("weights", result.weights.detach(), 0 if dtype == F32 else n, fma_only=dtype == F32)
+        yield Result("rgb", result.rgb.detach(), n)
+        yield Result("depth", result.depth.detach(), n, reach)
+        yield Result("acc", result.acc.detach(), n)
+        yield Result("distortion", result.distortion.detach(), 2 * n, reach)  # two sums, one inside the other
+        for needed in (("rgb",), ("rgb", "depth", "acc", "weights", "distortion")):
+            upstream = [to(uniform(*getattr(result, k).shape, low=-1, dtype=dtype, seed=9)) for k in needed]
+            outputs = [getattr(result, k) for k in needed]
+            grads = torch.autograd.grad(outputs, list(floats.values()), upstream, retain_graph=True)
+            # dL/dtau is a difference of sums of v_s w_s, |v_s| at most 3 + depth + 1 + 1 + 2 reach; of it follow the
+            # others by a product with sigma, at most 200, or delta
+            size = 5 + 3 * reach
+            for name, grad in zip(floats, grads, strict=True):
+                scale = size * (200 if name.startswith("t_") else 1)
+                yield Result(f"gradient of {name} by {len(needed)}", grad, 4 * n, scale)
+
+    return run
+
+
+def occupancy(to: Move) -> Iterator[Result]:
+    for n_cascades, resolution in ((1, 8), (3, 32), (2, 128)):
+        grid = density_grid(n_cascades, resolution)
+        name = f"{n_cascades} x {resolution}"
+        bitfield, coarse = ops.occupancy_bits(to(grid), 0.9)
+        yield Result(f"bitfield {name}", bitfield)
+        yield Result(f"coarse {name}", coarse)
+        few = torch.zeros(n_cascades, resolution**3 // 8, dtype=torch.uint8)
+        few[:, ::1013] = 1
+        yield Result(f"coarse of few {name}", ops.occupancy_coarse(to(few)))
+        yield Result(f"coarse of none {name}", ops.occupancy_coarse(to(few * 0)))
+        mean = torch.tensor(ops.occupancy_mean(to(grid)), dtype=F64)
+        yield Result(f"mean {name}", mean, 2 * 4096)  # the CPU adds up to 4096 terms in a row
+        cells = ops.occupancy_select(to(grid), 0.5)
+        yield Result(f"cells {name}", cells)
+        drawn, positions = ops.occupancy_draw(cells, 5000, resolution, 2, 7, 1)
+        yield Result(f"drawn {name}", drawn)
+        yield Result(f"positions {name}", positions, fma_only=True)
+        values = uniform(5000, low=-0.5, high=2, seed=6)
+        values[:3] = torch.tensor([math.nan, math.inf, 0.0])
+        updated = to(grid.clone())
+        ops.occupancy_update(updated, drawn, to(values), 0.95)
+        yield Result(f"updated {name}", updated)
+
+
+def carve(to: Move) -> Iterator[Result]:
+    for model in (0, 1, 2):
+        cameras = cameras_of(to, F32, 4, model)
+        opaque = (uniform(4, 29, 37, seed=5) < 0.02).to(torch.uint8)
+        opaque[:, 8:20, 10:25] = 1
+        grid = to(torch.zeros(2, 16**3))
+        ops.carve(grid, cameras, to(opaque.view(-1)), -1.0)
+        yield Result(f"carved by model {model}", grid.clone(), fma_only=True)
+        ops.close_unseen(grid, cameras, -1.0)
+        yield Result(f"seen by model {model}", grid.clone(), fma_only=True)
+        blocks = ops.occupied_pixel_blocks(cameras, *ops.occupancy_bits(grid, -0.5))
+        yield Result(f"blocks of model {model}", blocks, fma_only=True)
+
+
+def adam(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        n = 1000
+        for own_steps in (False, True):
+            state = [uniform(n, low=low, dtype=dtype, seed=s) for s, low in ((1, -1), (3, -1), (4, 0))]
+            params, exp_avg, exp_avg_sq = (to(t) for t in state)
+            grad = uniform(n, low=-1, dtype=dtype, seed=2)
+            grad[::3] = 0
+            steps = to((torch.arange(n) % 700).to(torch.int16)) if own_steps else None
+            copy = to(state[0].half())
+            ops.adam_step(
+                params, to(grad), exp_avg, exp_avg_sq, step=5, learning_rate=0.01, l2_reg=1e-6, skip_zero=True,
+                steps=steps, copy=copy,
+            )  # fmt: skip
+            name = "own steps" if own_steps else "one step"
+            yield Result(f"exp_avg, {name}", exp_avg)
+            yield Result(f"exp_avg_sq, {name}", exp_avg_sq)
+            # an own rate errs by 8 roundings in float (csrc/math/adam.h); an update is below one
+            yield Result(f"params, {name}", params, 10 if own_steps and dtype == F32 else 1000 if own_steps else 0)
+            yield Result(f"copy, {name}", copy, 2 if own_steps else 0)
+            if steps is not None:
+                yield Result("steps", steps)
+
+    return run
+
+
+CASES = [
+    *(
+        Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
+        for name, make in {
+            "aabb": aabb,
+            "frequency": frequency,
+            "spherical_harmonics": harmonics,
+            "trunc_exp": truncated_exp,
+            "camera": rays,
+            "composite": composite,
+            "adam": adam,
+        }.items()
+        for dtype in (F32, F64)
+    ),
+    Case("pixel-uint8", pixels(torch.uint8)),
+    Case("pixel-float32", pixels(F32)),
+    Case("march-even", march(0.0)),
+    Case("march-cone", march(1 / 256)),
+    Case("occupancy", occupancy),
+    Case("carve", carve),
+]

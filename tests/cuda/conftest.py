@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the kernels of these tests run: on a CUDA device, and on the host, where tests/cuda/host was built."""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+
+from neurfield import _native
+from neurfield.training.device import why_not_cuda
+
+STEMS = (
+    "aabb", "adam", "camera", "carve", "composite", "frequency", "march", "occupancy", "pixel", "spherical_harmonics",
+    "trunc_exp",
+)  # fmt: skip
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """The current CUDA device; the test is skipped, saying why, without one."""
+    reason = why_not_cuda()
+    if reason:
+        pytest.skip(f"no CUDA: {reason}")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _host_module() -> ModuleType:
+    path = os.environ.get("NEURFIELD_CUDA_ON_HOST")
+    if not path:
+        pytest.skip("kernels on the host: `make test-cuda-host` builds them and sets NEURFIELD_CUDA_ON_HOST")
+    spec = importlib.util.spec_from_file_location("_cuda_on_host", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def kernels_on_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A context in which operators on CPU tensors call the CUDA kernels, compiled for the host."""
+    module = _host_module()
+
+    class Context:
+        def __enter__(self) -> None:
+            for stem in STEMS:
+                monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{stem}"), "native", lambda tensor: module)
+
+        def __exit__(self, *error: object) -> None:
+            monkeypatch.undo()
+
+    return Context()
+
+
+@pytest.fixture
+def fma() -> bool:
+    """Whether the CPU rounds `madd` once, as CUDA does: only then do the two agree where it is used."""
+    return _native.isa in ("avx2", "avx512") or os.uname().machine in ("aarch64", "arm64")

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stands in for CUDA's header where the tests compile kernels with a C++ compiler and run them on the host: a block at a
+// time, every thread a coroutine that runs until it waits for its warp or its block. What is tested so are indices,
+// places, sums and cuts; not memory order, not speed, and not what nvcc makes of the code. A kernel in which not all
+// threads reach a barrier ends the program.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static  // one block runs at a time
+
+struct dim3 {
+  unsigned x = 1;
+};
+
+namespace host {
+
+struct Barrier {
+  int n_waiting = 0, n_expected = 0;
+  uint64_t generation = 0;
+};
+
+struct Thread {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack;
+  bool is_done = false;
+};
+
+struct Block {
+  std::vector<Thread> threads;
+  std::vector<Barrier> warps;
+  Barrier all;
+  std::vector<uint64_t> slots;  // what threads exchange
+  std::vector<char> shared;     // dynamic shared memory
+  ucontext_t scheduler;
+  std::function<void()> body;
+  bool has_progress = false;
+};
+inline Block block;
+inline dim3 thread_index, block_index;
+
+inline void arrive(Barrier& barrier) {
+  if (barrier.n_waiting < barrier.n_expected) return;
+  barrier.n_waiting = 0;
+  ++barrier.generation;
+  block.has_progress = true;
+}
+
+inline void wait(Barrier& barrier) {
+  const uint64_t generation = barrier.generation;
+  const unsigned thread = thread_index.x;
+  ++barrier.n_waiting;
+  arrive(barrier);
+  while (barrier.generation == generation) {
+    swapcontext(&block.threads[thread].context, &block.scheduler);
+    thread_index.x = thread;
+  }
+}
+
+inline void thread_main() {
+  const unsigned thread = thread_index.x;
+  block.body();
+  block.threads[thread].is_done = block.has_progress = true;
+  for (Barrier* barrier : {&block.warps[thread / 32], &block.all}) {
+    --barrier->n_expected;
+    if (barrier->n_waiting > 0) arrive(*barrier);
+  }
+}
+
+template <typename... Parameters, typename... Arguments>
+void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, int shared_bytes,
+         Arguments... arguments) {
+  constexpr size_t kStack = 1 << 16;
+  block.threads.resize(static_cast<size_t>(n_threads));
+  block.slots.resize(static_cast<size_t>(n_threads));
+  block.body = [=] { kernel(arguments...); };
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    block_index.x = static_cast<unsigned>(b);
+    block.shared.assign(static_cast<size_t>(shared_bytes), char(0x5a));
+    block.all = {0, n_threads, 0};
+    block.warps.assign(static_cast<size_t>(n_threads + 31) / 32, Barrier{0, 32, 0});
+    for (Thread& thread : block.threads) {
+      if (!thread.stack) thread.stack = std::make_unique<char[]>(kStack);
+      getcontext(&thread.context);
+      thread.context.uc_stack.ss_sp = thread.stack.get();
+      thread.context.uc_stack.ss_size = kStack;
+      thread.context.uc_link = &block.scheduler;
+      thread.is_done = false;
+      makecontext(&thread.context, thread_main, 0);
+    }
+    for (int n_left = n_threads; n_left > 0;) {
+      block.has_progress = false;
+      n_left = 0;
+      for (int i = 0; i < n_threads; ++i) {
+        if (block.threads[i].is_done) continue;
+        thread_index.x = static_cast<unsigned>(i);
+        swapcontext(&block.scheduler, &block.threads[i].context);
+        n_left += !block.threads[i].is_done;
+      }
+      if (n_left > 0 && !block.has_progress) {
+        std::fprintf(stderr, "%s: threads of block %lld wait for others that never come\n", name, (long long)b);
+        std::abort();
+      }
+    }
+  }
+}
+
+// Calls read(values of all threads of the warp, this lane) once all lanes have given theirs.
+template <typename T, typename Read>
+auto exchange(T value, const Read& read) {
+  static_assert(sizeof(T) <= 8);
+  const unsigned lane = thread_index.x % 32, first = thread_index.x - lane;
+  std::memcpy(&block.slots[thread_index.x], &value, sizeof value);
+  wait(block.warps[first / 32]);
+  const auto result = read(
+      [&](unsigned other) {
+        T v;
+        std::memcpy(&v, &block.slots[first + other], sizeof v);
+        return v;
+      },
+      lane);
+  wait(block.warps[first / 32]);
+  return result;
+}
+
+}  // namespace host
+
+#define threadIdx host::thread_index
+#define blockIdx host::block_index
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return host::exchange(value, [=](auto at, unsigned) { return at(static_cast<unsigned>(lane)); });
+}
+template <typename T>
+T __shfl_up_sync(unsigned, T value, int offset) {
+  return host::exchange(value, [=](auto at, unsigned lane) {
+    return at(lane < static_cast<unsigned>(offset) ? lane : lane - static_cast<unsigned>(offset));
+  });
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int bits) {
+  return host::exchange(value, [=](auto at, unsigned lane) { return at(lane ^ static_cast<unsigned>(bits)); });
+}
+inline unsigned __ballot_sync(unsigned, bool predicate) {
+  return host::exchange(predicate, [](auto at, unsigned) {
+    unsigned ballot = 0;
+    for (unsigned lane = 0; lane < 32; ++lane) ballot |= unsigned(at(lane)) << lane;
+    return ballot;
+  });
+}
+inline void __syncthreads() { host::wait(host::block.all); }
+inline int __syncthreads_count(bool predicate) {
+  host::block.slots[host::thread_index.x] = predicate;
+  __syncthreads();
+  int count = 0;
+  for (const uint64_t slot : host::block.slots) count += slot != 0;
+  __syncthreads();
+  return count;
+}
+
+template <typename T>
+T atomicMax(T* p, T value) {
+  const T before = *p;
+  if (before < value) *p = value;
+  return before;
+}
+template <typename T>
+T atomicAdd(T* p, T value) {
+  const T before = *p;
+  *p = before + value;
+  return before;
+}
+
+using cudaStream_t = void*;
+enum cudaError_t { cudaSuccess, cudaErrorNoDevice };
+enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline const char* cudaGetErrorString(cudaError_t) { return "the host stands in for the device"; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* n) { return *n = 0, cudaSuccess; }
+inline cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t) {
+  return std::memset(p, value, n), cudaSuccess;
+}
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel, int, int) {
+  return cudaSuccess;
+}
+
+namespace nf::cuda {
+template <typename T>
+T* dynamic_shared() {
+  return reinterpret_cast<T*>(host::block.shared.data());
+}
+}  // namespace nf::cuda

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be said of the CUDA backend where there is no device: it loads, says so, and its operators are registered."""
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import neurfield.ops
+from neurfield import _native
+from neurfield.ops import _common
+from neurfield.training.device import architectures, cuda_build, why_not_cuda
+from tests.cuda.cases import CASES
+
+# with the results of the operators that make no tensors of them
+FUNCTIONS = {
+    "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "over_background": 2,
+    "spherical_harmonics": 1, "trunc_exp": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    if (module := _native.cuda()) is None:
+        pytest.skip(f"CUDA kernels: {cuda_build()}")
+    return module
+
+
+def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
+    n_devices, reason = module.devices()
+    assert (n_devices == 0) == bool(reason)
+    assert module.toolkit.split(".")[0].isdigit()
+    assert architectures(module)
+    if n_devices == 0:
+        assert why_not_cuda() is not None
+
+
+def test_it_has_the_functions_of_the_cpu(module: ModuleType) -> None:
+    host_only = {
+        name for name in dir(_native.lib)
+        if name.startswith(("fused_", "hash_grid_", "measure_", "simd_", "has_", "pooled_", "idle_", "_"))
+    } | {"num_threads", "set_num_threads", "supported_isas"}  # fmt: skip
+    assert set(dir(_native.lib)) - host_only <= set(dir(module))
+
+
+def test_importing_loads_no_cuda_module() -> None:
+    code = (
+        "import sys, neurfield.ops, neurfield.training.trainer; "
+        "print([m for m in sys.modules if m.endswith('_native._cuda')])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_without_kernels_a_cuda_tensor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_common, "cuda", lambda: None)
+    with pytest.raises(RuntimeError, match="^this build of neurfield has no CUDA kernels: install it again where nvcc"):
+        _common._native_cuda(0)
+
+
+def registered(name: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"neurfield::{name}", "CUDA")
+
+
+def test_operators_are_registered_for_cuda() -> None:
+    names = [
+        "adam_step", "camera_rays", "carve", "close_unseen", "composite", "composite_backward", "frequency",
+        "frequency_backward", "march", "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
+        "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb",
+        "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
+    ]  # fmt: skip
+    assert [name for name in names if not registered(name)] == []
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_operators_trace_on_cuda(name: str) -> None:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        cuda = torch.device("cuda", 0)
+        n, v = torch.empty(8, device=cuda), torch.empty(8, 3, device=cuda)
+        ints = torch.empty(8, dtype=torch.int64, device=cuda)
+        arguments = {
+            "ray_aabb": (v, v, torch.empty(6, device=cuda)),
+            "composite": (n, v, n, n, torch.empty(2, 2, dtype=torch.int64, device=cuda)),
+            "frequency": (v, 4),
+            "over_background": (torch.empty(8, 4, device=cuda),),
+            "spherical_harmonics": (v, 4),
+            "trunc_exp": (v,),
+        }
+        if name in ("camera_rays", "project"):
+            views = (torch.empty(2, 3, 4, device=cuda), torch.empty(2, 4, device=cuda), torch.empty(2, 6, device=cuda))
+            last = torch.empty(8, 2 if name == "camera_rays" else 3, device=cuda)
+            outputs = getattr(torch.ops.neurfield, name)(
+                *views, torch.empty(2, dtype=torch.int64, device=cuda), ints, last
+            )
+        else:
+            outputs = getattr(neurfield.ops, name)(*arguments[name])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        assert len(outputs) == FUNCTIONS[name]
+        assert {output.device for output in outputs} == {cuda}
+
+
+def test_inputs_on_two_devices_are_an_error() -> None:
+    with FakeTensorMode():
+        here, there = torch.empty(8, 3), torch.empty(8, 3, device="cuda:0")
+        with pytest.raises(ValueError, match="ray_aabb: directions must be on cpu like the other inputs, got cuda:0"):
+            neurfield.ops.ray_aabb(here, there, torch.empty(6))
+        bits = torch.empty(1, 64, dtype=torch.uint8), torch.empty(1, 1, dtype=torch.uint8)
+        with pytest.raises(ValueError, match="march: bitfield must be on cuda:0 like the other inputs, got cpu"):
+            neurfield.ops.march(there, there, *bits)
+
+
+def test_every_stem_with_kernels_has_a_case() -> None:
+    assert {case.name.split("-")[0] for case in CASES} >= {
+        "aabb", "adam", "camera", "carve", "composite", "frequency", "march", "occupancy", "pixel",
+        "spherical_harmonics", "trunc_exp",
+    }  # fmt: skip

@@ -4,6 +4,8 @@
 // take.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "cuda/mma_layout.h"
 
 namespace nf::cuda {
@@ -21,6 +23,7 @@ struct DeviceWarp {
     return value;
   }
 
+#ifdef __CUDACC__
   static NF_DEVICE void mma(Sums& c, const Words& a, const Words& b) {
     mma_half(c.v, a.w, b.w);
     mma_half(c.v + 4, a.w, b.w + 2);
@@ -40,6 +43,13 @@ struct DeviceWarp {
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
+#else  // the tests run kernels on the host (tests/cuda/host)
+  static void mma(Sums& c, const Words& a, const Words& b) { host::warp_mma(c.v, a.w, b.w); }
+  static Words transpose(Words block) {
+    host::warp_transpose(block.w);
+    return block;
+  }
+#endif
 };
 
 }  // namespace nf::cuda

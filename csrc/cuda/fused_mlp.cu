@@ -65,8 +65,8 @@ template <typename T>
 struct Tile {
   T *rows, *other, *weights;
   int stride;
-  NF_DEVICE Tile(void* memory, int stride)
-      : rows(static_cast<T*>(memory)), other(rows + kRows * stride), weights(other + kRows * stride), stride(stride) {}
+  NF_DEVICE Tile(T* memory, int stride)
+      : rows(memory), other(rows + kRows * stride), weights(other + kRows * stride), stride(stride) {}
   static int bytes(int stride) { return (2 * kRows * stride + kChunk * kWeightStride) * static_cast<int>(sizeof(T)); }
   NF_DEVICE void turn() {
     T* rows_before = rows;
@@ -147,8 +147,7 @@ NF_DEVICE void load_rows(const T* from, int64_t first, int64_t n, int n_used, in
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     mlp_forward_kernel(const MlpShape shape, const T* x, const T* params, int64_t n, T* y, T* saved, int stride) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  Tile<T> tile(memory, stride);
+  Tile<T> tile(dynamic_shared<T>(), stride);
   const int n_hidden = static_cast<int>(shape.n_hidden_layers);
   const int64_t n_tiles = (n + kRows - 1) / kRows;
 #pragma unroll 1
@@ -224,8 +223,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     mlp_backward_kernel(const MlpShape shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
                         int64_t n, T* dL_dx, T* slots, int stride) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  Tile<T> tile(memory, stride);  // rows: dL/dz of a layer; other: what the layer read, then dL/dz of the layer below
+  Tile<T> tile(dynamic_shared<T>(),
+               stride);  // rows: dL/dz of a layer; other: what the layer read, then dL/dz of the layer below
   const int n_hidden = static_cast<int>(shape.n_hidden_layers), width = static_cast<int>(shape.n_neurons);
   const int n_out = static_cast<int>(shape.n_output_dims);
   const int64_t n_tiles = (n + kRows - 1) / kRows;

@@ -40,7 +40,7 @@ struct ForwardArguments {
 
 template <int T, typename X, bool kStaged>
 __global__ void __launch_bounds__(kThreads, resident(T)) mlp_forward_kernel(const ForwardArguments<X> args) {
-  extern __shared__ Words staged[];
+  Words* staged = dynamic_shared<Words>();
   using W = DeviceWarp;
   MlpWeights net = args.net;
   if constexpr (kStaged) {
@@ -95,7 +95,7 @@ struct BackwardMemory {
 template <int T, typename X>
 __global__ void __launch_bounds__(kThreads, resident_backward(T))
     mlp_backward_kernel(const BackwardArguments<X> args, const BackwardMemory memory) {
-  extern __shared__ Words shared[];
+  Words* shared = dynamic_shared<Words>();
   using W = DeviceWarp;
   const MlpBlocks& size = args.net.size;
   Words* matrices = shared;
@@ -164,14 +164,15 @@ __global__ void __launch_bounds__(kLanesOfWarp* kSlotGroups)
     sum_slots_kernel(const float* slots, int n_slots, int n_values, const GradientPlace place, const uint32_t* largest,
                      float* dL_dparams) {
   __shared__ float partial[kSlotGroups][kLanesOfWarp];
-  const int i = blockIdx.x * kLanesOfWarp + threadIdx.x;  // n_values is a multiple of a warp
+  const int lane = threadIdx.x % kLanesOfWarp, group = threadIdx.x / kLanesOfWarp;
+  const int i = blockIdx.x * kLanesOfWarp + lane;  // n_values is a multiple of a warp
   float sum = 0;
-  for (int slot = threadIdx.y; slot < n_slots; slot += kSlotGroups) sum += slots[int64_t(slot) * n_values + i];
-  partial[threadIdx.y][threadIdx.x] = sum;
+  for (int slot = group; slot < n_slots; slot += kSlotGroups) sum += slots[int64_t(slot) * n_values + i];
+  partial[group][lane] = sum;
   __syncthreads();
-  if (threadIdx.y > 0) return;
+  if (group > 0) return;
 #pragma unroll
-  for (int group = 1; group < kSlotGroups; ++group) sum += partial[group][threadIdx.x];
+  for (int other = 1; other < kSlotGroups; ++other) sum += partial[other][lane];
   const int64_t p = place(i);
   if (p >= 0) dL_dparams[p] = sum / gradient_scale(*largest);
 }
@@ -304,9 +305,8 @@ void fused_mlp_half_backward(const MlpShape& shape, const X* x, const float* par
   }
   if (!dL_dparams) return;
   const int n_values = size.n_gradient_blocks() * kBlockValues;
-  sum_slots_kernel<<<n_values / kLanesOfWarp, dim3(kLanesOfWarp, kSlotGroups), 0, current_stream()>>>(
-      slots, static_cast<int>(n_blocks), n_values, GradientPlace{shape, size}, largest, dL_dparams);
-  check(cudaGetLastError(), "fused_mlp_half_sum");
+  launch("fused_mlp_half_sum", sum_slots_kernel, Grid{n_values / kLanesOfWarp, kLanesOfWarp * kSlotGroups}, slots,
+         static_cast<int>(n_blocks), n_values, GradientPlace{shape, size}, largest, dL_dparams);
 }
 
 #define NF_INSTANTIATE(X)                                                                                              \

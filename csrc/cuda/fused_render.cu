@@ -188,7 +188,7 @@ NF_DEVICE void stage_matrices(const MlpWeights& net, Words* to) {
 template <int T>
 __global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
     render_kernel(const __grid_constant__ FieldArguments field, const __grid_constant__ ImageArguments args) {
-  extern __shared__ Words shared[];
+  Words* shared = dynamic_shared<Words>();
   MlpWeights density = field.density.weights, color = field.color.weights;
   Words* color_matrices = shared + density.size.n_matrix_blocks() * kLanesOfWarp;
   stage_matrices(density, shared);
@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
 template <int T>
 __global__ void __launch_bounds__(kThreads, T <= 4 ? 4 : 2)
     density_kernel(const __grid_constant__ FieldArguments field, const float* positions, int64_t n, float* sigma) {
-  extern __shared__ Words shared[];
+  Words* shared = dynamic_shared<Words>();
   MlpWeights density = field.density.weights;
   stage_matrices(density, shared);
   const int lane = threadIdx.x % kLanesOfWarp, warp = threadIdx.x / kLanesOfWarp;

@@ -61,18 +61,16 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 template <typename T, int F>
-dim3 grid_of(int64_t n, const LevelBatch& batch) {
-  return dim3(static_cast<unsigned>(blocks_for(n)), static_cast<unsigned>(blocks_for(batch.n, kSectorLevels<T, F>)));
+Grid grid_of(int64_t n, const LevelBatch& batch) {
+  return {blocks_for(n), kBlock, 0, static_cast<int>(blocks_for(batch.n, kSectorLevels<T, F>))};
 }
 
 template <typename T, typename G, typename Add>
 void scatter(const GridConfig& config, const GridSamples<T>& samples, const T* dL_dy, G* dL_dparams, const Add& add) {
-  if (samples.n == 0) return;
   dispatch_grid(config, [&](auto D, auto F) {
     for_batches(config, [&](const LevelBatch& batch) {
-      backward_kernel<T, G, D, F>
-          <<<grid_of<T, F>(samples.n, batch), kBlock, 0, current_stream()>>>(batch, samples, dL_dy, dL_dparams, add);
-      check(cudaGetLastError(), "hash_grid_backward_params");
+      launch("hash_grid_backward_params", backward_kernel<T, G, D, F, Add>, grid_of<T, F>(samples.n, batch), batch,
+             samples, dL_dy, dL_dparams, add);
     });
   });
 }
@@ -132,12 +130,10 @@ struct ToFloat {
 
 template <typename T, typename P>
 void hash_grid_forward(const GridConfig& config, const T* x, const P* params, MaxLevel max_level, T* y, int64_t n) {
-  if (n == 0) return;
   dispatch_grid(config, [&](auto D, auto F) {
     for_batches(config, [&](const LevelBatch& batch) {
-      forward_kernel<T, P, D, F><<<grid_of<T, F>(n, batch), kBlock, 0, current_stream()>>>(
-          batch, GridSamples<T>{config.interpolation, x, max_level, n}, params, y);
-      check(cudaGetLastError(), "hash_grid_forward");
+      launch("hash_grid_forward", forward_kernel<T, P, D, F>, grid_of<T, F>(n, batch), batch,
+             GridSamples<T>{config.interpolation, x, max_level, n}, params, y);
     });
   });
 }

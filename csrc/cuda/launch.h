@@ -34,6 +34,7 @@ struct Grid {
   int64_t n_blocks;
   int n_threads = kBlock;
   int shared_bytes = 0;
+  int n_rows = 1;  // of thread blocks: blockIdx.y
 };
 
 // No blocks is no launch: an empty input is no error.
@@ -41,10 +42,10 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
   if (grid.n_blocks == 0) return;
 #ifdef __CUDACC__
-  const dim3 blocks(static_cast<unsigned>(grid.n_blocks));
+  const dim3 blocks(static_cast<unsigned>(grid.n_blocks), static_cast<unsigned>(grid.n_rows));
   kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
 #else  // the tests run kernels on the host (tests/cuda/host)
-  host::run(name, kernel, grid.n_blocks, grid.n_threads, grid.shared_bytes, arguments...);
+  host::run(name, kernel, grid.n_blocks, grid.n_rows, grid.n_threads, grid.shared_bytes, arguments...);
 #endif
   check(cudaGetLastError(), name);
 }

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build test-arm64-build benchmark clean
+.PHONY: setup demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
 
 setup: $(STAMP)
 
@@ -57,9 +57,16 @@ test-native: setup
 test-packaging: setup
 	$(BIN)/python tests/packaging.py
 
-# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found.
+# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what ptxas
+# says with docs/cuda.md.
 test-cuda-build:
 	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
+
+# The CUDA kernels on the host, thread by thread, against the CPU's: needs neither nvcc nor a GPU.
+test-cuda-host: setup
+	$(BIN)/cmake -S tests/cuda/host -B build/cuda-host -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	$(BIN)/cmake --build build/cuda-host --parallel
+	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(BIN)/python -m pytest tests/cuda -k host
 
 # Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:
 # g++-aarch64-linux-gnu). The bindings are left out: they need the headers of an arm64 Python, and know no machine.

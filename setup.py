@@ -65,8 +65,12 @@ class CMakeBuild(build_ext):
             "cmake", "-S", str(ROOT / "csrc"), "-B", str(build),
             f"-DPython_EXECUTABLE={sys.executable}", f"-DNF_OUTPUT_DIR={output}", *cuda,
         ]  # fmt: skip
-        subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
+        try:
+            subprocess.run(configure, check=True)
+            subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
+        except subprocess.CalledProcessError as error:
+            hint = "; NEURFIELD_CUDA=0 builds without CUDA" if "-DNF_CUDA=ON" in cuda else ""
+            sys.exit(f"the native core was not built: {' '.join(error.cmd[:2])} failed, see above{hint}")
 
 
 setup(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quality over time on one scene, through the commands a user types.
 
-    python -m benchmarks.scenes.bench_scene DATA [--budgets 15 60 180 600] [--method METHOD] [--name NAME]
+    python -m benchmarks.scenes.bench_scene DATA [--budgets 15 60 180 600] [--method METHOD] [--device D] [--name NAME]
 
 For every budget a fresh `neurfield train` is started; its seconds count from the start of that process. Without
-METHOD it is ngp-fast below two minutes and ngp-medium from there on. Then `eval`
+METHOD it is ngp-fast below two minutes and ngp-medium from there on, ngp with `--device cuda`. Then `eval`
 measures the test views and `render` writes them. results/scene_NAME.json holds the figures; the curve (PNG) and the
 renders lie in the output folder, which is not part of the repository.
 """
@@ -31,10 +31,10 @@ def neurfield(*words: object) -> float:
     return time.monotonic() - start
 
 
-def run_budget(data: Path, method: str, seconds: float, folder: Path) -> dict:
+def run_budget(data: Path, method: str, device: str, seconds: float, folder: Path) -> dict:
     """Trains for `seconds`, evaluates and renders; returns the figures of this budget."""
     name = f"{seconds:g}s"
-    words = ["train", data, "--method", method, "--max-seconds", seconds, "--output-dir", folder]
+    words = ["train", data, "--method", method, "--device", device, "--max-seconds", seconds, "--output-dir", folder]
     train_seconds = neurfield(*words, "--experiment-name", data.name, "--timestamp", name)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     run = folder / data.name / method / name
@@ -55,7 +55,9 @@ def run_budget(data: Path, method: str, seconds: float, folder: Path) -> dict:
     }
 
 
-def default_method(seconds: float) -> str:
+def default_method(seconds: float, device: str) -> str:
+    if device == "cuda":
+        return "ngp"
     return "ngp-fast" if seconds < 120 else "ngp-medium"
 
 
@@ -82,6 +84,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budgets", type=float, nargs="+", default=[15, 60, 180, 600])
     parser.add_argument("--method")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--name", help="of the result (default: the data folder, and the method if one is given)")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()
@@ -89,7 +92,10 @@ def main() -> None:
     folder = options.output / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    runs = [run_budget(options.data, options.method or default_method(s), s, folder) for s in options.budgets]
+    runs = [
+        run_budget(options.data, options.method or default_method(s, options.device), options.device, s, folder)
+        for s in options.budgets
+    ]
     plot(name, runs, folder / "psnr.png")
     rows = [
         Row(

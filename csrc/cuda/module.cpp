@@ -37,7 +37,7 @@ static std::pair<int, std::string> devices() {
 
 NB_MODULE(_cuda, m) {
   m.attr("toolkit") = NF_CUDA_TOOLKIT;      // version of nvcc
-  m.attr("architectures") = NF_CUDA_ARCHS;  // what it compiled for: "90", "80;90"
+  m.attr("architectures") = NF_CUDA_ARCHS;  // what it compiled for: "90", "80 90"
   m.def("devices", &nf::devices);
   m.def("use", &nf::cuda::use, nf::nb::arg("device"), nf::nb::arg("stream"));
   nf::bind_aabb(m);

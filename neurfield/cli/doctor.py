@@ -14,7 +14,7 @@ import torch
 from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
 from neurfield.errors import MachineError
-from neurfield.training.device import cuda_build, why_not_cuda
+from neurfield.training.device import cuda_build, why_runs_stay_on_the_cpu
 from neurfield.training.memory import available_bytes, readable
 
 # distribution: what works with it; those that pyproject.toml depends on, then those that add something
@@ -44,8 +44,7 @@ def run(options: DoctorOptions) -> int:
     print(f"native core: {_native.isa} (this machine runs {supported}; NEURFIELD_ISA forces one)")
     print(f"threads: {torch.get_num_threads()} (torch.set_num_threads or OMP_NUM_THREADS changes it)")
     print(f"CUDA kernels: {cuda_build()}")
-    reason = why_not_cuda()
-    print("device: cuda" if reason is None else f"device: cpu; cuda is not used: {reason}")
+    print(f"device: cpu; cuda is not used: {why_runs_stay_on_the_cpu()}")
     print("packages:")
     for name, use in PACKAGES.items():
         print(f"  {name:14}{_version(name):12}{use}")

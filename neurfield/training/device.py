@@ -11,7 +11,7 @@ from neurfield.errors import UserError
 
 
 def why_not_cuda() -> str | None:
-    """The reason why this installation cannot run on CUDA, or None where it can."""
+    """The reason why operators of this installation cannot run on CUDA, or None where they can."""
     module = cuda()
     if module is None:
         return "this build of neurfield has no CUDA kernels"
@@ -30,7 +30,7 @@ def why_not_cuda() -> str | None:
 
 def architectures(module: ModuleType) -> list[int]:
     """Compute capabilities that the kernels are compiled for, 90 for 9.0; their PTX serves newer devices."""
-    return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split(";")]
+    return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split()]
 
 
 def cuda_build() -> str:
@@ -41,15 +41,19 @@ def cuda_build() -> str:
     return f"{', '.join(f'sm_{arch}' for arch in architectures(module))} with CUDA {module.toolkit}"
 
 
+def why_runs_stay_on_the_cpu() -> str:
+    """Training and rendering do not move their data to a device yet, so there is always a reason."""
+    return why_not_cuda() or "operators run on it, training and rendering do not yet"
+
+
 def resolve_device(name: str) -> Literal["cpu", "cuda"]:
-    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`.
+    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`; today always `cpu`.
 
     Raises:
         UserError: cuda was asked for where it cannot be used, or the name is none of these.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: expected auto, cpu or cuda, got {name!r}")
-    reason = why_not_cuda()
-    if name == "cuda" and reason:
-        raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
-    return "cpu" if name == "cpu" or reason else "cuda"
+    if name == "cuda":
+        raise UserError(f"device cuda cannot be used: {why_runs_stay_on_the_cpu()}; use --device cpu")
+    return "cpu"

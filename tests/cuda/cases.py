@@ -159,10 +159,10 @@ def march(cone_angle: float):
         origins, directions = uniform(n, 3, low=-1, high=2), unit_vectors(n, seed=1)
         grid = ops.occupancy_bits(density_grid(), 0.9)
         settings = {"cone_angle": cone_angle, "step_scale": 2.0, "near": 0.05, "seed": 1, "step": 4}
-        for capacity in (None, 0, 5000, 20000):
-            found = ops.march(
-                to(origins), to(directions), *(to(t) for t in grid), capacity=capacity, max_samples=60, **settings
-            )
+        inputs = [to(t) for t in (origins, directions, *grid)]
+        n_samples = len(ops.march(*inputs, max_samples=60, **settings).t_starts)
+        for capacity in (None, 0, 5000, n_samples - 1, n_samples):
+            found = ops.march(*inputs, capacity=capacity, max_samples=60, **settings)
             for field in ("packed_info", "ray_indices", "t_starts", "t_ends"):
                 yield Result(f"{field} in {capacity}", getattr(found, field), fma_only=True)
             yield Result(f"dropped in {capacity}", torch.tensor(found.n_dropped), fma_only=True)

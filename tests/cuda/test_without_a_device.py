@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of the CUDA backend where there is no device: it loads, says so, and its operators are registered."""
+"""The CUDA backend where there is no device: it loads, says so, and its operators are registered."""
 
 import subprocess
 import sys
@@ -57,7 +57,9 @@ def test_importing_loads_no_cuda_module() -> None:
 
 def test_without_kernels_a_cuda_tensor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_common, "cuda", lambda: None)
-    with pytest.raises(RuntimeError, match="^this build of neurfield has no CUDA kernels: install it again where nvcc"):
+    with pytest.raises(
+        RuntimeError, match=r"^this build of neurfield has no CUDA kernels: install it again where nvcc"
+    ):
         _common._native_cuda(0)
 
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators of a training step on a CUDA device, one by one, against what its memory copies; nerfacc beside them.
+
+2^20 samples on rays of 1 ... 64 samples; a grid of one cascade with 128^3 cells, one in ten occupied; 2^24 parameters.
+Each row is the median of many calls between two events of the stream, allocations included. Not yet run on a GPU.
+"""
+
+import importlib.util
+import statistics
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.harness import Row, report
+from neurfield import ops
+from neurfield.training.device import why_not_cuda
+from tests.cases import generator, packed_samples, uniform, unit_vectors
+
+N_SAMPLES = 2**20
+N_RAYS = 2**16
+N_PARAMS = 2**24
+REPETITIONS = 50
+
+
+def milliseconds(fn: Callable[[], object]) -> tuple[float, float]:
+    """Median and relative spread of one call."""
+    for _ in range(5):
+        fn()
+    times = []
+    for _ in range(REPETITIONS):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        fn()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    quartiles = statistics.quantiles(times, n=4)
+    median = statistics.median(times)
+    return median, (quartiles[2] - quartiles[0]) / median
+
+
+def row(name: str, fn: Callable[[], object], n_bytes: float, bandwidth: float | None, note: str = "") -> Row:
+    """GB/s of the bytes that must move."""
+    median, spread = milliseconds(fn)
+    return Row(name, n_bytes / median / 1e6, "GB/s", spread, bandwidth, note or f"{median:.3f} ms")
+
+
+def composite_rows(device: torch.device, bandwidth: float) -> list[Row]:
+    counts = torch.randint(1, 65, (2 * N_SAMPLES // 65,), generator=generator()).tolist()
+    samples = {name: value.to(device) for name, value in packed_samples(counts).items()}
+    samples["sigmas"] *= 0.5
+    leaves = [samples["sigmas"].requires_grad_(), samples["rgbs"].requires_grad_()]
+    n = len(samples["sigmas"])
+
+    def forward() -> torch.Tensor:
+        result = ops.composite(**samples)
+        return result.rgb.sum() + result.acc.sum()
+
+    with torch.no_grad():
+        rows = [row("composite, forward", lambda: ops.composite(**samples), 32 * n, bandwidth)]
+    both = row("composite, forward + backward", lambda: torch.autograd.grad(forward(), leaves), 88 * n, bandwidth)
+    rows.append(both)
+    if importlib.util.find_spec("nerfacc"):
+        import nerfacc
+
+        rays = torch.repeat_interleave(
+            torch.arange(len(counts), device=device), samples["packed_info"][:, 1], output_size=n
+        )
+
+        def peer() -> torch.Tensor:
+            weights, _, _ = nerfacc.render_weight_from_density(
+                samples["t_starts"], samples["t_ends"], leaves[0], ray_indices=rays, n_rays=len(counts)
+            )
+            rgb = nerfacc.accumulate_along_rays(weights, leaves[1], rays, len(counts))
+            return rgb.sum() + nerfacc.accumulate_along_rays(weights, None, rays, len(counts)).sum()
+
+        rows.append(row("nerfacc, the same", lambda: torch.autograd.grad(peer(), leaves), 88 * n, bandwidth))
+    return rows
+
+
+def march_rows(device: torch.device, bandwidth: float) -> list[Row]:
+    density = uniform(1, 128**3)
+    bitfield, coarse = ops.occupancy_bits(density.to(device), 0.9)
+    origins = (0.5 + 1.5 * unit_vectors(N_RAYS)).to(device)
+    directions = torch.nn.functional.normalize(uniform(N_RAYS, 3, seed=1).to(device) - origins, dim=1)
+    settings = (1.0, 0.0, 0.0, float("inf"), 1024, 2**23, True, 0, 0)  # a fixed capacity: nothing waits for the device
+
+    def march() -> tuple[torch.Tensor, ...]:
+        return torch.ops.neurfield.march(origins, directions, bitfield, coarse, *settings)
+
+    n_samples, n_dropped, _ = march()[4].tolist()
+    return [row("march", march, 16 * n_samples, bandwidth, f"{n_samples} samples, {n_dropped} rays dropped")]
+
+
+def other_rows(device: torch.device, bandwidth: float) -> list[Row]:
+    state = [uniform(N_PARAMS, seed=s).to(device) for s in range(4)]
+    grid = torch.zeros(1, 128**3, device=device)
+    cells = torch.arange(128**3, device=device)
+    values = uniform(128**3).to(device)
+    directions = unit_vectors(N_SAMPLES).to(device)
+    return [
+        row("adam", lambda: ops.adam_step(*state, step=3, learning_rate=0.01), 28 * N_PARAMS, bandwidth),
+        row("occupancy update", lambda: ops.occupancy_update(grid, cells, values, 0.95), 28 * 128**3, bandwidth),
+        row("occupancy bits", lambda: ops.occupancy_bits(grid, 0.5), 4 * 128**3, bandwidth),
+        row("harmonics of degree 4", lambda: ops.spherical_harmonics(directions, 4), 76 * N_SAMPLES, bandwidth),
+        row("trunc_exp", lambda: ops.trunc_exp(values), 8 * 128**3, bandwidth),
+    ]
+
+
+def main() -> None:
+    reason = why_not_cuda()
+    if reason:
+        print(f"cuda: not measured: {reason}")
+        return
+    device = torch.device("cuda", torch.cuda.current_device())
+    source = torch.zeros(2**28, device=device)
+    copy = row("copy of 1 GiB", lambda: source.clone(), 8 * source.numel(), None)
+    bandwidth = copy.value
+    rows = [copy, *composite_rows(device, bandwidth), *march_rows(device, bandwidth), *other_rows(device, bandwidth)]
+    report("cuda", f"operators on {torch.cuda.get_device_name()}", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -199,9 +199,7 @@ def fused_reason(field: nn.Module) -> str | None:
     for name in ("density_network", "color_network"):
         if not isinstance(configs[name], MLPConfig):
             return f"the {name.replace('_', ' ')} is {type(parts[name]).__name__}, not a fused MLP"
-    return _unsupported(
-        configs["encoding"], configs["density_network"], configs["color_network"], device == "cuda"
-    )
+    return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"], device == "cuda")
 
 
 def fused_supported(field: nn.Module) -> bool:

@@ -175,8 +175,8 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig, on_cuda
 def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
-    It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding, networks without biases of widths
-    that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
+    It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding,
+    networks without biases of widths that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
     """
     parts = {
         name: getattr(field, name, None)

@@ -113,8 +113,8 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, half_products: bool 
             65504 become infinite. Elsewhere it means nothing.
 
     Returns:
-        `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x` and `params` (the second time through plain torch
-        operations). The same numbers for every thread count. NaN and infinity propagate as in the formulas, except
+        `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x` and `params` (the second time through plain
+        torch operations). The same numbers for every thread count. NaN and infinity propagate as in the formulas, except
         that Exponential saturates at the largest finite float.
 
     Raises:

@@ -288,8 +288,8 @@ def grid(dtype: torch.dtype):
             steepest = 2 * max(level.scale for level in config.levels())  # smoothstep: 1.5 times as steep
             terms = 16 * config.n_output_dims
             yield Result(f"dL/dx, {name}", grad_x, 4 + terms, scale=steepest * terms)
-            # Sums of up to n weights below 1, in another order; a float16 table rounds its gradient once more, where the
-            # roundings of float are as nothing.
+            # Sums of up to n weights below 1, in another order; a float16 table rounds its gradient once more, where
+            # the roundings of float are as nothing.
             yield Result(
                 f"dL/dtable, {name}", grad_params, n if table == dtype else 2, scale=n if table == dtype else 1
             )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks whose products are of float16 on tensor cores: the perceptron and the renderer, on a device and on the host.
 
-Rounding both factors of a product to 11 bits errs by up to 2^-11 each; errors of many terms average out, those of layers
-add up: 2^-11 for each rounding on the way of a value. A ReLU may change its mind where its argument is near 0: one of
+Rounding both factors of a product to 11 bits errs by up to 2^-11 each; errors of many terms average out, those of
+layers add up: 2^-11 for each rounding on the way of a value. A ReLU may change its mind where its argument is near 0: one of
 about 500 for each layer, each of which changes a gradient by the size of a term; relative to the norm sqrt(1 / 500)
 at most.
 """
@@ -162,8 +162,8 @@ def check_images(name: str, march: FusedMarch, skip_weight: float, render: Calla
     expected = ops.fused_render(fused_field(name), bitfield, coarse, origins, directions, march, skip_weight)
     actual = render(name, bitfield, coarse, origins, directions, march, skip_weight)
     assert 0.02 < float(expected.acc.mean()) < 0.9
-    # ln(sigma) of order one, after roundings of 2 layers; alpha has the relative error of sigma. A colour counts with its
-    # weight and has the roundings of up to 3 layers. Errors of samples average out: bounds of a single one.
+    # ln(sigma) of order one, after roundings of 2 layers; alpha has the relative error of sigma. A colour counts with
+    # its weight and has the roundings of up to 3 layers. Errors of samples average out: bounds of a single one.
     sigma_error = 4 * 2 * ROUNDING
     for got, want, scale in ((actual.acc, expected.acc, 1.0), (actual.depth, expected.depth, 2.0)):
         torch.testing.assert_close(got.cpu(), want, rtol=0, atol=scale * sigma_error)

@@ -41,7 +41,10 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 def test_it_has_the_functions_of_the_cpu(module: ModuleType) -> None:
     host_only = {
         name for name in dir(_native.lib)
-        if name.startswith(("fused_gradients", "fused_slots", "fused_table", "fused_workspace", "measure_", "simd_", "has_", "pooled_", "idle_", "_"))
+        if name.startswith(
+            ("fused_gradients", "fused_slots", "fused_table", "fused_workspace", "measure_", "simd_", "has_", "pooled_",
+             "idle_", "_")
+        )
     } | {"hash_grid_backward_adam", "num_threads", "set_num_threads", "supported_isas"}  # fmt: skip
     assert set(dir(_native.lib)) - host_only <= set(dir(module))
 
@@ -71,8 +74,9 @@ def test_operators_are_registered_for_cuda() -> None:
     names = [
         "adam_step", "camera_rays", "carve", "close_unseen", "composite", "composite_backward", "frequency",
         "frequency_backward", "fused_density", "fused_mlp", "fused_mlp_backward", "fused_mlp_half",
-        "fused_mlp_half_backward", "fused_render", "hash_grid", "hash_grid_adam_step", "hash_grid_backward_backward_input",
-        "hash_grid_backward_input", "hash_grid_backward_params", "march", "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
+        "fused_mlp_half_backward", "fused_render", "hash_grid", "hash_grid_adam_step",
+        "hash_grid_backward_backward_input", "hash_grid_backward_input", "hash_grid_backward_params", "march",
+        "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
         "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb",
         "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
     ]  # fmt: skip

@@ -176,7 +176,8 @@ def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
     It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding,
-    networks without biases of widths that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the density network's first output.
+    networks without biases of widths that are multiples of 16, spherical harmonics of the direction, ln(sigma) as the
+    density network's first output.
     """
     parts = {
         name: getattr(field, name, None)

@@ -114,8 +114,8 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, half_products: bool 
 
     Returns:
         `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x` and `params` (the second time through plain
-        torch operations). The same numbers for every thread count. NaN and infinity propagate as in the formulas, except
-        that Exponential saturates at the largest finite float.
+        torch operations). The same numbers for every thread count. NaN and infinity propagate as in the formulas,
+        except that Exponential saturates at the largest finite float.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or device.

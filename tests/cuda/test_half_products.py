@@ -2,9 +2,9 @@
 """Networks whose products are of float16 on tensor cores: the perceptron and the renderer, on a device and on the host.
 
 Rounding both factors of a product to 11 bits errs by up to 2^-11 each; errors of many terms average out, those of
-layers add up: 2^-11 for each rounding on the way of a value. A ReLU may change its mind where its argument is near 0: one of
-about 500 for each layer, each of which changes a gradient by the size of a term; relative to the norm sqrt(1 / 500)
-at most.
+layers add up: 2^-11 for each rounding on the way of a value. A ReLU may change its mind where its argument, of order
+one, is within four such errors of 0: one of about 500 in each layer, and each changes a gradient by a whole term, so
+together by sqrt(1 / 500) of the norm.
 """
 
 from collections.abc import Callable

@@ -34,7 +34,7 @@ print("device:", torch.cuda.get_device_name())'
 
 tests() { limited "$python" -m pytest tests/cuda -m cuda -rs; }
 
-kernels() { limited "$python" -m benchmarks.run cuda; }
+kernels() { limited "$python" -m benchmarks.run cuda cuda_networks; }
 
 # Each budget trains, evaluates and renders in its own process; together they stay below ten minutes.
 curve() { limited "$python" -m benchmarks.scenes.bench_scene "$1" --device cuda --budgets 5 15 60 300 --name "$(basename "$1")_cuda"; }

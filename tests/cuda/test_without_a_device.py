@@ -11,13 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import neurfield.ops
 from neurfield import _native
-from neurfield.ops import _common
+from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.training.device import architectures, cuda_build, why_not_cuda
 from tests.cuda.cases import CASES
 
 # with the results of the operators that make no tensors of them
 FUNCTIONS = {
-    "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "over_background": 2,
+    "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "fused_mlp": 1, "over_background": 2,
     "spherical_harmonics": 1, "trunc_exp": 1,
 }  # fmt: skip
 
@@ -41,8 +41,11 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 def test_it_has_the_functions_of_the_cpu(module: ModuleType) -> None:
     host_only = {
         name for name in dir(_native.lib)
-        if name.startswith(("fused_", "hash_grid_", "measure_", "simd_", "has_", "pooled_", "idle_", "_"))
-    } | {"num_threads", "set_num_threads", "supported_isas"}  # fmt: skip
+        if name.startswith(
+            ("fused_gradients", "fused_slots", "fused_table", "fused_workspace", "measure_", "simd_", "has_", "pooled_",
+             "idle_", "_")
+        )
+    } | {"hash_grid_backward_adam", "num_threads", "set_num_threads", "supported_isas"}  # fmt: skip
     assert set(dir(_native.lib)) - host_only <= set(dir(module))
 
 
@@ -70,7 +73,10 @@ def registered(name: str) -> bool:
 def test_operators_are_registered_for_cuda() -> None:
     names = [
         "adam_step", "camera_rays", "carve", "close_unseen", "composite", "composite_backward", "frequency",
-        "frequency_backward", "march", "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
+        "frequency_backward", "fused_density", "fused_mlp", "fused_mlp_backward", "fused_mlp_half",
+        "fused_mlp_half_backward", "fused_render", "hash_grid", "hash_grid_adam_step",
+        "hash_grid_backward_backward_input", "hash_grid_backward_input", "hash_grid_backward_params", "march",
+        "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
         "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb",
         "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
     ]  # fmt: skip
@@ -87,6 +93,7 @@ def test_operators_trace_on_cuda(name: str) -> None:
             "ray_aabb": (v, v, torch.empty(6, device=cuda)),
             "composite": (n, v, n, n, torch.empty(2, 2, dtype=torch.int64, device=cuda)),
             "frequency": (v, 4),
+            "fused_mlp": (v, torch.empty(512, device=cuda), MLPConfig(3, 2, 16), None, True),
             "over_background": (torch.empty(8, 4, device=cuda),),
             "spherical_harmonics": (v, 4),
             "trunc_exp": (v,),
@@ -112,10 +119,28 @@ def test_inputs_on_two_devices_are_an_error() -> None:
         bits = torch.empty(1, 64, dtype=torch.uint8), torch.empty(1, 1, dtype=torch.uint8)
         with pytest.raises(ValueError, match="march: bitfield must be on cuda:0 like the other inputs, got cpu"):
             neurfield.ops.march(there, there, *bits)
+        grid, density, color = GridConfig(3, 1, 2, 8, 4), MLPConfig(2, 1, 16, 1), MLPConfig(2, 3, 16, 1)
+        sizes = (grid.n_params, density.n_params, color.n_params)
+        parts = [torch.empty(size, device=there.device) for size in sizes]
+        low = (0.0, 0.0, 0.0)
+        with pytest.raises(ValueError, match="color_params must be on cuda:0 like the other inputs, got cpu"):
+            FusedField(grid, parts[0], density, parts[1], color, parts[2].cpu(), 1, low, low, parts[0].half())
+        field = FusedField(grid, parts[0], density, parts[1], color, parts[2], 1, low, low, parts[0].half())
+        with pytest.raises(ValueError, match="fused_density: positions must be on cuda:0 like the other inputs, got"):
+            neurfield.ops.fused_density(field, here)
+
+
+def test_what_only_the_cpu_has_is_refused_in_a_line() -> None:
+    with FakeTensorMode():
+        x = torch.empty(8, 3, device="cuda:0")
+        config = MLPConfig(3, 2, 16)
+        params = torch.empty(config.n_params, device="cuda:0")
+        with pytest.raises(ValueError, match=r"^fused_mlp: modulation exists on the CPU only, got tensors on cuda:0$"):
+            neurfield.ops.fused_mlp(x, params, config, torch.empty(8, 2, device="cuda:0"))
 
 
 def test_every_stem_with_kernels_has_a_case() -> None:
     assert {case.name.split("-")[0] for case in CASES} >= {
-        "aabb", "adam", "camera", "carve", "composite", "frequency", "march", "occupancy", "pixel",
-        "spherical_harmonics", "trunc_exp",
+        "aabb", "adam", "camera", "carve", "composite", "frequency", "fused_mlp", "hash_grid", "march", "occupancy",
+        "pixel", "spherical_harmonics", "trunc_exp",
     }  # fmt: skip

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CUDA backend where there is no device: it loads, says so, and its operators are registered."""
 
+import importlib
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import neurfield.ops
 from neurfield import _native
 from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
+from neurfield.ops.fused_field import _unsupported
+from neurfield.ops.fused_mlp import half_reason
 from neurfield.training.device import architectures, cuda_build, why_not_cuda
 from tests.cuda.cases import CASES
 
@@ -137,6 +140,32 @@ def test_what_only_the_cpu_has_is_refused_in_a_line() -> None:
         params = torch.empty(config.n_params, device="cuda:0")
         with pytest.raises(ValueError, match=r"^fused_mlp: modulation exists on the CPU only, got tensors on cuda:0$"):
             neurfield.ops.fused_mlp(x, params, config, torch.empty(8, 2, device="cuda:0"))
+
+
+def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = SimpleNamespace(
+        max_shared_bytes=lambda: 500,
+        fused_mlp_shared_bytes=lambda shape: (600, 1200),
+        fused_mlp_half_shared_bytes=lambda shape: 700,
+        fused_render_shared_bytes=lambda sizes: 800,
+    )
+    for module in ("fused_mlp", "fused_field"):
+        monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{module}"), "cuda_core", lambda device: core)
+    here = torch.device("cuda", 0)
+    config = MLPConfig(3, 2, 16)
+    assert half_reason(config, here) == ("its backward pass takes 700 bytes of shared memory, more than 500 of cuda:0")
+    with FakeTensorMode():
+        x, params = torch.empty(8, 3, device=here), torch.empty(config.n_params, device=here)
+        for half in (False, True):  # tensor cores refuse it, and then the kernel in float does
+            with pytest.raises(ValueError, match=r"takes at most 500 bytes of shared memory on cuda:0, got 600: use a"):
+                neurfield.ops.fused_mlp(x, params, config, half_products=half)
+        with pytest.raises(ValueError, match=r"at most 500 bytes of shared memory on cuda:0, got 1200"):
+            neurfield.ops.fused_mlp(x.double(), params.double(), config)
+    grid, color = GridConfig(3, 1, 2, 8, 4), MLPConfig(2, 3, 16, 1)
+    assert _unsupported(grid, MLPConfig(2, 1, 16, 1), color, here) == (
+        "its networks take 800 bytes of shared memory, more than 500 of cuda:0"
+    )
+    assert _unsupported(grid, MLPConfig(2, 1, 16, 1), color, torch.device("cpu")) is None
 
 
 def test_every_stem_with_kernels_has_a_case() -> None:

@@ -48,12 +48,14 @@ test-isa: setup
 	    tests/training/test_trainer.py::test_learns_the_ball || exit 1; \
 	done
 
-# Formatting, lint, types.
+# Formatting, lint, types: those of the package as it is installed, in which viewer/ is neurfield.viewer.
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/*.cpp' 'tests/*.h' 'tests/*.cu')
-	$(BIN)/mypy
+	@rm -rf build/typing/neurfield
+	$(BIN)/python setup.py --quiet build_py --build-lib build/typing
+	cd build/typing && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
 
 # The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
 test-native: setup

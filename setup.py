@@ -3,10 +3,11 @@
 
 NEURFIELD_CUDA=1 demands the CUDA kernels, 0 leaves them out; by default they are built where nvcc is found.
 NEURFIELD_CUDA_ARCHS names the compute capabilities, separated by `;` ("80;90"); by default those of the GPUs of this
-machine, and 90 without any.
+machine that are 80 or newer and known to nvcc, and 90 without any GPU. Where none is left, the kernels are left out.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+OLDEST_ARCH = 80  # its matrix units multiply half precision in the shapes that the kernels use
 
 
 def find_nvcc() -> str | None:
@@ -24,14 +26,42 @@ def find_nvcc() -> str | None:
     return shutil.which("nvcc") or next((n for home in homes if home and (n := shutil.which(f"{home}/bin/nvcc"))), None)
 
 
-def visible_archs() -> str:
-    """Compute capabilities of the GPUs of this machine, `80;90`; empty without any."""
+def visible_archs() -> set[int]:
+    """Compute capabilities of the GPUs of this machine, 90 for 9.0."""
     query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return ""
-    return ";".join(sorted({line.strip().replace(".", "") for line in found.splitlines()}, key=int))
+        return set()
+    return {int(line.replace(".", "")) for line in found.splitlines() if line.strip()}
+
+
+def known_archs(nvcc: str) -> set[int]:
+    """Compute capabilities that nvcc compiles for; empty where it is too old to say."""
+    try:
+        found = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return {int(arch) for arch in re.findall(r"^compute_(\d+)$", found, re.MULTILINE)}
+
+
+def chosen_archs(nvcc: str) -> tuple[str, str]:
+    """What to compile for, `80;90`, or nothing and the reason."""
+    if asked := os.environ.get("NEURFIELD_CUDA_ARCHS"):
+        if any(name.isdigit() and int(name) < OLDEST_ARCH for name in asked.split(";")):
+            sys.exit(f"NEURFIELD_CUDA_ARCHS: expected {OLDEST_ARCH} or newer, got {asked}")
+        return asked, ""
+    wanted, known = visible_archs() or {90}, known_archs(nvcc)
+    archs = sorted(arch for arch in wanted & known if arch >= OLDEST_ARCH)
+    reason = "" if archs else (
+        f"the kernels need compute capability {OLDEST_ARCH} or newer, this machine asks for {names(wanted)} and "
+        f"{nvcc} compiles for {names(known) or 'unknown ones'}"
+    )  # fmt: skip
+    return ";".join(map(str, archs)), reason
+
+
+def names(archs: set[int]) -> str:
+    return ", ".join(map(str, sorted(archs)))
 
 
 def cuda_options() -> list[str]:
@@ -44,7 +74,12 @@ def cuda_options() -> list[str]:
         sys.exit("NEURFIELD_CUDA=1: nvcc was not found on the PATH, in CUDA_HOME or in /usr/local/cuda")
     if nvcc is None:
         return ["-DNF_CUDA=OFF"]
-    archs = os.environ.get("NEURFIELD_CUDA_ARCHS") or visible_archs() or "90"
+    archs, reason = chosen_archs(nvcc)
+    if not archs:
+        if wanted == "1":
+            sys.exit(f"NEURFIELD_CUDA=1: {reason}")
+        print(f"neurfield is built without CUDA: {reason}")
+        return ["-DNF_CUDA=OFF"]
     return ["-DNF_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DNF_CUDA_ARCHS={archs}"]
 
 

@@ -3,12 +3,11 @@
 #
 #   benchmarks/gpu_check.sh build tests kernels          needs python3 with torch (CUDA), numpy, pyyaml, pillow,
 #                                                        safetensors, nanobind, pytest; cmake, g++, nvcc
-#   benchmarks/gpu_check.sh curve DATA                   also tyro, rich, av, OpenEXR; DATA: a scene folder, for example
-#                                                        nerf_synthetic/lego
 #
 # Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
 # interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
-# (cuda.json, scene_*.json); every part says how long it took, and the script fails with the first part that does.
+# (cuda.json); every part says how long it took, and the script fails with the first part that does. Whole runs are
+# missing: training does not move to the device yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -18,11 +17,15 @@ limited() { timeout 600 "$@"; }
 
 build() {
   local archs=${NEURFIELD_CUDA_ARCHS:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u | paste -sd';')}
-  local nvcc
+  local nvcc isa=baseline  # of the CPU modules the one that this machine takes
+  case " $(grep -m 1 ^flags /proc/cpuinfo) " in
+    *" avx512vl "*) isa=avx512 ;;
+    *" avx2 "*) isa=avx2 ;;
+  esac
   nvcc=$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")
   cmake -S csrc -B build/gpu -DNF_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DNF_CUDA_ARCHS=$archs" \
     "-DNF_OUTPUT_DIR=$PWD/neurfield/_native" "-DPython_EXECUTABLE=$(command -v "$python")"
-  limited cmake --build build/gpu --parallel
+  limited cmake --build build/gpu --parallel "$(nproc)" --target _cuda _baseline "_$isa"
   "$python" -c '
 import torch
 from neurfield.training.device import cuda_build, why_not_cuda
@@ -36,20 +39,15 @@ tests() { limited "$python" -m pytest tests/cuda -m cuda -rs; }
 
 kernels() { limited "$python" -m benchmarks.run cuda cuda_networks; }
 
-# Each budget trains, evaluates and renders in its own process; together they stay below ten minutes.
-curve() { limited "$python" -m benchmarks.scenes.bench_scene "$1" --device cuda --budgets 5 15 60 300 --name "$(basename "$1")_cuda"; }
-
-[ $# -gt 0 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 while [ $# -gt 0 ]; do
   part=$1
   shift
-  words=("$part")
   case $part in
     build | tests | kernels) ;;
-    curve) words+=("${1:?curve needs a scene folder}") && shift ;;
-    *) echo "gpu_check.sh: expected build, tests, kernels or curve, got $part" >&2; exit 2 ;;
+    *) echo "gpu_check.sh: expected build, tests or kernels, got $part" >&2; exit 2 ;;
   esac
   start=$SECONDS
-  "${words[@]}"
-  echo "== ${words[*]}: $((SECONDS - start)) s"
+  "$part"
+  echo "== $part: $((SECONDS - start)) s"
 done

@@ -85,7 +85,8 @@ def loads(cls: type[C], text: str, name: str) -> C:
 
 def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
     """Reads plain values, as `to_dict` gives them, with the same checks; messages start with `name`, without a line."""
-    return _Reader(name, with_lines=False).dataclass(cls, _compose(yaml.safe_dump(values, sort_keys=False), name), "")
+    text = yaml.safe_dump(to_dict(values), sort_keys=False)  # of Blocks within, their plain dicts
+    return _Reader(name, with_lines=False).dataclass(cls, _compose(text, name), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

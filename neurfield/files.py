@@ -13,12 +13,13 @@ from neurfield.errors import MachineError, UserError, is_out_of_memory
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix, for a writer that wants a path; renamed at the end.
+    """A temporary name beside `path`, with its suffix in small letters, for a writer that wants a path; renamed at
+    the end.
 
     Raises:
         UserError, MachineError: see cannot_write; the old file is as it was and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix.lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -13,6 +13,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
+from neurfield.fields import check_stored
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.rendering.color import BACKGROUNDS
@@ -131,6 +132,7 @@ def _load_scene_run(path: Path) -> Run:
     try:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
+        check_stored(config.method.field, tensors)
         field = config.method.field.build(views.normalization.aabb)
         grid = OccupancyGrid(views.normalization.aabb_scale)
         # an average, where one was kept, is used for everything but training

@@ -48,6 +48,14 @@ def test_round_trip():
     assert value.name == "1" and value.block["deep"] == [1, 2] and value.on is False
 
 
+def test_blocks_within_blocks_are_read_by_their_registry():
+    """As a preset, an assignment or a checkpoint gives them: the blocks inside are Blocks, too."""
+    text = "block: {otype: A, deep: {otype: B, deeper: {otype: C, k: [1, 2]}}}\n"
+    block = config.override(config.loads(Outer, text, "f.yaml"), ["block.deep.deeper.more=2"]).block
+    values = {"name": "y", "block": block}
+    assert config.from_dict(Outer, values, "block").block == block
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

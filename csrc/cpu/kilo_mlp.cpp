@@ -82,7 +82,7 @@ void kilo_mlp_forward(const KiloInputs<T>& in, T* y) {
   for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
     const KiloTile<T> tile(in.shape, false);
     const T* net = network_of(in, chunks[c]);
-    if (in.directions) kilo_merge(in.shape, net, tile.m, tile.m_bias);
+    if (in.directions) kilo_merge(in.shape, net, tile.own_m, tile.own_m_bias);
     for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
       forward_tile(in, net, order + first, rows, tile);
       for (int64_t i = 0; i < rows; ++i) {
@@ -120,7 +120,7 @@ void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T
     const KiloTile<T> tile(in.shape, true);
     const T* net = network_of(in, chunks[c]);
     if (grads[c] && chunks[c].number > 0) std::fill_n(grads[c], n_params, T(0));
-    if (has_color) kilo_merge(in.shape, net, tile.m, tile.m_bias);
+    if (has_color) kilo_merge(in.shape, net, tile.own_m, tile.own_m_bias);
     kilo_begin_backward(in.shape, net, has_color, needs_inputs, tile);
     for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
       forward_tile(in, net, order + first, rows, tile);

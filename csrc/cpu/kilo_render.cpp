@@ -37,6 +37,7 @@ class Arrays {
 struct Chunk {
   RayMarch* march;  // rays
   float *trans, *rgb, *depth, *median_depth, *acc;
+  float* skipped;                         // per ray: weight of the colours left out so far, at most kKiloSkipTotal
   int32_t *count, *live, *begin;          // begin: first row of each live ray in this round
   float *t, *dt, *local, *alpha, *color;  // rows
   int32_t *ray, *network, *order;
@@ -44,7 +45,7 @@ struct Chunk {
 
   Chunk(Arrays& arrays, int64_t n_networks) {
     march = arrays.take<RayMarch>(kChunkRays + kLanes);
-    for (float** a : {&trans, &depth, &median_depth, &acc}) *a = arrays.take<float>(kChunkRays);
+    for (float** a : {&trans, &depth, &median_depth, &acc, &skipped}) *a = arrays.take<float>(kChunkRays);
     rgb = arrays.take<float>(3 * kChunkRays);
     for (int32_t** a : {&count, &live}) *a = arrays.take<int32_t>(kChunkRays);
     begin = arrays.take<int32_t>(kChunkRays + 1);
@@ -57,8 +58,8 @@ struct Chunk {
 
 class RenderTask {
  public:
-  RenderTask(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight, float* merged,
-             const Chunk& chunk)
+  RenderTask(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight,
+             const float* merged, const Chunk& chunk)
       : field_(field),
         march_(march),
         rays_(rays),
@@ -97,6 +98,7 @@ class RenderTask {
     std::fill_n(c_.rgb, 3 * n, 0.0f);
     std::fill_n(c_.depth, n, 0.0f);
     std::fill_n(c_.acc, n, 0.0f);
+    std::fill_n(c_.skipped, n, 0.0f);
     std::fill_n(c_.median_depth, n, INFINITY);
     std::fill_n(c_.count, n, 0);
     n_live_ = 0;
@@ -177,7 +179,10 @@ class RenderTask {
     for (int64_t i = 0; i < n; ++i) {
       const int32_t row = rows[i], ray = c_.ray[row];
       c_.alpha[row] = depth[i];
-      if (!(depth[i] * c_.trans[ray] > skip_)) {
+      // trans is that before this round: no less than what will reach the sample
+      const float most = depth[i] * c_.trans[ray];
+      if (most <= skip_ && c_.skipped[ray] + most <= kKiloSkipTotal) {
+        c_.skipped[ray] += most;
         for (int k = 0; k < 3; ++k) c_.color[3 * row + k] = 0;
         continue;
       }
@@ -221,7 +226,7 @@ class RenderTask {
   const FusedMarch& march_;
   const FusedRays& rays_;
   const float skip_;
-  float* merged_;  // [n_networks, width^2 + width], see kilo_merge
+  const float* merged_;  // [n_networks, width^2 + width], see kilo_merge
   Chunk c_;
   KiloTile<float> tile_;
   int64_t first_ = 0;

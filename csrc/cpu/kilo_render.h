@@ -21,8 +21,11 @@ struct KiloField {
   float density_scale;
 };
 
+// What the colours that a ray leaves out may weigh in all: half a step of an 8-bit picture, however many there are.
+constexpr float kKiloSkipTotal = 1.0f / 512;
+
 // Colour, depth and opacity as fused_render gives them. The colour of a sample that cannot have more weight than
-// skip_weight is not evaluated and counts as black.
+// skip_weight is not evaluated and counts as black, until those of its ray would add up to more than kKiloSkipTotal.
 void kilo_render(const KiloField& field, const FusedMarch& march, const FusedRays& rays, float skip_weight,
                  const FusedImage& image);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <stdexcept>
 
 #include "core/parallel.h"
@@ -29,6 +30,8 @@ void for_runs(const int32_t* network, int64_t begin, int64_t end, const Body& bo
 }  // namespace
 
 std::vector<KiloChunk> kilo_sort(const int32_t* network, int64_t n, int64_t n_networks, int64_t chunk, int32_t* order) {
+  if (n > std::numeric_limits<int32_t>::max())
+    throw std::invalid_argument("kilo_mlp: more samples than 2^31 - 1 in one call; pass them in parts");
   const int64_t n_blocks = std::clamp<int64_t>((n + kBlock - 1) / kBlock, 1, kMaxBlocks);
   const int64_t block = (n + n_blocks - 1) / n_blocks;
   std::vector<int64_t> counts(n_blocks * n_networks);  // then: where a block puts its next sample of a network

@@ -15,7 +15,7 @@ struct KiloChunk {
 };
 
 // order [n]: indices of the samples that have a network, sorted by it, in their order within one; returns the chunks.
-// Throws std::invalid_argument for a network >= n_networks.
+// Throws std::invalid_argument for a network >= n_networks, and for n >= 2^31, which the indices cannot name.
 std::vector<KiloChunk> kilo_sort(const int32_t* network, int64_t n, int64_t n_networks, int64_t chunk, int32_t* order);
 
 }  // namespace nf::cpu

@@ -41,7 +41,8 @@ struct KiloTile {
   T *e_x, *e_d;                                // encodings, by entry
   T *h0, *h1, *h2;                             // [kKiloRows, width]
   T *sigma, *rgb;                              // [kKiloRows], [kKiloRows, 3]
-  T *m, *m_bias;                               // the merged matrix, input-major, and its bias
+  T *own_m, *own_m_bias;                       // room for a merged matrix, input-major, and its bias
+  const T *m, *m_bias;                         // the one that is used: that room, or another's
   // backward
   T *dz, *a, *b;          // [kKiloRows, 4], [kKiloRows, widest]
   T *w1, *m_back;         // output-major copies
@@ -71,8 +72,8 @@ struct KiloTile {
     for (T** h : {&h0, &h1, &h2}) *h = take(kKiloRows * w);
     sigma = take(kKiloRows);
     rgb = take(kKiloRows * 3);
-    m = take(w * w);
-    m_bias = take(w);
+    m = own_m = take(w * w);
+    m_bias = own_m_bias = take(w);
     if (!backward) return;
     dz = take(kKiloRows * 4);
     a = take(kKiloRows * widest);

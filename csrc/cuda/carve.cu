@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kTableSide = kLargestSilhouette + 1;
 constexpr int64_t kTableSize = int64_t(kTableSide) * kTableSide;
+constexpr int kRowThreads = (kLargestSilhouette + 31) / 32 * 32;  // one per pixel of a row, in whole warps
 
 struct Tables {
   const int64_t* sizes;  // [n_views, 2]
@@ -22,7 +23,7 @@ struct Tables {
 };
 
 // One block per row of a table: running sums along it.
-__global__ void __launch_bounds__(kLargestSilhouette) sum_rows(Tables tables, Silhouettes silhouettes) {
+__global__ void __launch_bounds__(kRowThreads) sum_rows(Tables tables, Silhouettes silhouettes) {
   const int64_t view = blockIdx.x / kLargestSilhouette, y = blockIdx.x % kLargestSilhouette, x = threadIdx.x;
   const SilhouetteSums table = tables.view(view);
   if (y >= table.height) return;
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(kLargestSilhouette) sum_rows(Tables tables, Si
   const bool any =
       x < table.width && table.any_opaque(opaque, tables.sizes[2 * view], tables.sizes[2 * view + 1], x, y);
   int64_t total;
-  const int64_t before = block_exclusive_sum<kLargestSilhouette>(any, &total);
+  const int64_t before = block_exclusive_sum<kRowThreads>(any, &total);
   int32_t* row = tables.of(view) + (y + 1) * (table.width + 1);
   if (x < table.width) row[x + 1] = static_cast<int32_t>(before + any);
   if (x == 0) row[0] = 0;
@@ -124,7 +125,7 @@ int64_t carve_scratch_bytes(int64_t n_views) { return n_views * kTableSize * 4; 
 void carve(const SeenViews& views, int64_t n_views, const Silhouettes& silhouettes, float margin, float closed,
            int32_t n_cascades, int32_t log2_resolution, float* density_grid, void* scratch) {
   const Tables tables{views.sizes, static_cast<int32_t*>(scratch)};
-  launch("carve: rows", sum_rows, Grid{n_views * kLargestSilhouette, kLargestSilhouette}, tables, silhouettes);
+  launch("carve: rows", sum_rows, Grid{n_views * kLargestSilhouette, kRowThreads}, tables, silhouettes);
   for_each("carve: columns", n_views * kTableSide, SumColumns{tables});
   for_each("carve", n_cells(n_cascades, log2_resolution),
            Carve{views, n_views, tables, margin, closed, log2_resolution, density_grid});

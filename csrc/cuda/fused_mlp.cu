@@ -343,8 +343,8 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
   const int stride = stride_of(shape);
   const int64_t n_slots = slots_of(n), n_params = shape.n_params();
   if (dL_dparams) fill_zero(scratch, n_slots * n_params);
-  launch_shared("fused_mlp_backward", mlp_backward_kernel<T>, Grid{n_slots, kThreads, Tile<T>::bytes(stride)}, shape, x,
-                params, y, saved, dL_dy, n, dL_dx, dL_dparams ? scratch : nullptr, stride);
+  launch("fused_mlp_backward", mlp_backward_kernel<T>, Grid{n_slots, kThreads, Tile<T>::bytes(stride)}, shape, x,
+         params, y, saved, dL_dy, n, dL_dx, dL_dparams ? scratch : nullptr, stride);
   if (dL_dparams) for_each("fused_mlp_sum", n_params, SumSlots<T>{scratch, n_slots, n_params, dL_dparams});
 }
 

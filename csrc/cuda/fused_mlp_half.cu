@@ -307,8 +307,8 @@ void fused_mlp_half_backward(const MlpShape& shape, const X* x, const float* par
         range.highest,
         tiles_of(n)};
     with_width(size, [&](auto T) {
-      launch_shared("fused_mlp_half_backward", mlp_backward_kernel<T, X>, Grid{n_blocks, kThreads, memory.bytes()},
-                    args, memory);
+      launch("fused_mlp_half_backward", mlp_backward_kernel<T, X>, Grid{n_blocks, kThreads, memory.bytes()}, args,
+             memory);
     });
   }
   if (!dL_dparams) return;

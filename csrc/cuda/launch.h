@@ -19,6 +19,10 @@ cudaStream_t current_stream();
 // Throws std::runtime_error with `what` and the runtime's message unless the call succeeded.
 void check(cudaError_t error, const char* what);
 
+// Lets a kernel have all the dynamic shared memory of the current device; without asking it gets 48 KB. Once per kernel
+// and always the same: the limit belongs to the kernel, and another thread may be about to launch it with more.
+void allow_all_shared(const char* name, const void* kernel);
+
 inline int64_t blocks_for(int64_t n, int64_t per_block = kBlock) { return (n + per_block - 1) / per_block; }
 
 #ifdef __CUDACC__
@@ -41,6 +45,7 @@ struct Grid {
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
   if (grid.n_blocks == 0) return;
+  if (grid.shared_bytes > 0) allow_all_shared(name, reinterpret_cast<const void*>(kernel));
 #ifdef __CUDACC__
   const dim3 blocks(static_cast<unsigned>(grid.n_blocks), static_cast<unsigned>(grid.n_rows));
   kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
@@ -53,17 +58,10 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, A
 // Of the current device.
 int n_multiprocessors();
 
-// As launch, where grid.shared_bytes may be up to max_shared_bytes(): beyond 48 KB a kernel has to ask.
-template <typename... Parameters, typename... Arguments>
-void launch_shared(const char* name, void (*kernel)(Parameters...), const Grid& grid, Arguments... arguments) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
-  launch(name, kernel, grid, arguments...);
-}
-
 // For a kernel whose thread blocks share out grid.n_blocks tiles by stride: as many as are resident at a time.
 template <typename... Parameters, typename... Arguments>
 void launch_persistent(const char* name, void (*kernel)(Parameters...), Grid grid, Arguments... arguments) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, grid.shared_bytes), name);
+  allow_all_shared(name, reinterpret_cast<const void*>(kernel));
   int per_multiprocessor = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, grid.n_threads, grid.shared_bytes),
         name);

@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(kBlock) count_samples(Rays rays, int64_t* pack
 // Largest value of a block's threads, at least 0.
 __device__ int64_t block_maximum(int64_t value) {
   __shared__ unsigned long long largest;
+  __syncthreads();  // an earlier call may still be read
   if (threadIdx.x == 0) largest = 0;
   __syncthreads();
   atomicMax(&largest, static_cast<unsigned long long>(value));

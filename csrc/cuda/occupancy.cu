@@ -118,7 +118,6 @@ struct Raise {
 
 void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_resolution, uint8_t* coarse) {
   const int n_bytes = 2 << (3 * log2_resolution - kCoarseShift);  // 64 KiB at most
-  check(cudaFuncSetAttribute(coarse_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, n_bytes), "occupancy_coarse");
   launch("occupancy_coarse", coarse_kernel, Grid{n_cascades, kScanThreads, n_bytes}, bitfield, log2_resolution, coarse);
 }
 

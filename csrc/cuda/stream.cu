@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "cuda/launch.h"
 #include "cuda/stream.h"
@@ -41,7 +44,24 @@ int max_shared_bytes() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOpti
 cudaStream_t current_stream() { return place.stream; }
 
 void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // an error that is thrown must not surface again at the next launch
+  throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+void allow_all_shared(const char* name, const void* kernel) {
+  static std::mutex mutex;
+  static std::set<std::pair<int, const void*>> allowed;  // by device
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), name);
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (allowed.count({device, kernel})) return;
+  cudaFuncAttributes attributes;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), name);
+  check(cudaFuncGetAttributes(&attributes, kernel), name);
+  bytes -= static_cast<int>(attributes.sharedSizeBytes);  // what the kernel has without asking
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
+  allowed.insert({device, kernel});
 }
 
 }  // namespace nf::cuda

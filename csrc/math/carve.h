@@ -14,7 +14,9 @@
 namespace nf {
 
 constexpr int kCarveRootLevel = kCoarseShift / 3;  // cells are judged from blocks of 8^3 = 2^(3 level) down
-constexpr int64_t kLargestSilhouette = 512;        // pixels per side; larger ones are reduced by "any of 2^k x 2^k"
+// Pixels per side at most. Larger ones are reduced by "any of 2^k x 2^k", with the least k that leaves 512 whole
+// squares per side or fewer, and a part of one: 1025 pixels become 513.
+constexpr int64_t kLargestSilhouette = 513;
 
 // Number of opaque pixels in any rectangle of a silhouette, from the sums over all rectangles from the corner.
 struct SilhouetteSums {
@@ -23,7 +25,7 @@ struct SilhouetteSums {
   const int32_t* sums;  // [height + 1, width + 1]
 
   NF_HD SilhouetteSums(int64_t full_width, int64_t full_height, const int32_t* table) : shift(0), sums(table) {
-    while (max(full_width, full_height) >> shift > kLargestSilhouette) ++shift;
+    while (max(full_width, full_height) >> shift >= kLargestSilhouette) ++shift;
     const int64_t step = int64_t(1) << shift;
     width = (full_width + step - 1) >> shift;
     height = (full_height + step - 1) >> shift;

@@ -23,8 +23,10 @@ struct KiloGrid {
     bool inside = true;
     for (int axis = 2; axis >= 0; --axis) {
       const T place = (x[axis] - low[axis]) * scale[axis];
-      inside = inside && place >= 0 && place <= static_cast<T>(size[axis]);
-      const int32_t cell = min(static_cast<int32_t>(clamp(place, T(0), static_cast<T>(size[axis]))), size[axis] - 1);
+      const bool within = place >= 0 && place <= static_cast<T>(size[axis]);  // NaN is not, and has no integer
+      const int32_t last = size[axis] - 1, beside = place > 0 ? last : 0;
+      const int32_t cell = within ? min(static_cast<int32_t>(place), last) : beside;
+      inside = inside && within;
       local[axis] = 2 * (place - static_cast<T>(cell)) - 1;
       index = index * size[axis] + cell;
     }

@@ -14,6 +14,23 @@ namespace nf {
 
 NF_HD float dot3(const float* a, const float* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
+// Squared distance of p to the segment from a to b, which may be a point.
+NF_HD float segment_distance_sq(const float* p, const float* a, const float* b) {
+  float ab[3], ap[3];
+  for (int k = 0; k < 3; ++k) {
+    ab[k] = b[k] - a[k];
+    ap[k] = p[k] - a[k];
+  }
+  const float length_sq = dot3(ab, ab);
+  const float t = length_sq > 0 ? max(min(dot3(ab, ap) / length_sq, 1.f), 0.f) : 0.f;
+  float sum = 0;
+  for (int k = 0; k < 3; ++k) {
+    const float d = ap[k] - t * ab[k];
+    sum += d * d;
+  }
+  return sum;
+}
+
 // Squared distance of p to the triangle with corners t[0 ... 2], t[3 ... 5], t[6 ... 8]; may be a segment or a point.
 NF_HD float triangle_distance_sq(const float* p, const float* t) {
   float ab[3], ac[3], ap[3], bp[3], cp[3];
@@ -31,26 +48,36 @@ NF_HD float triangle_distance_sq(const float* p, const float* t) {
   const float d5 = dot3(ab, cp), d6 = dot3(ac, cp);
   if (d6 >= 0 && d5 <= d6) return dot3(cp, cp);
   float v, w;  // the closest point is a + v ab + w ac
+  float edges = INFINITY;
   const float va = d3 * d6 - d5 * d4, vb = d5 * d2 - d1 * d6, vc = d1 * d4 - d3 * d2;
-  if (vc <= 0 && d1 >= 0 && d3 <= 0) {
+  if (vc <= 0 && d1 >= 0 && d3 <= 0 && d1 > d3) {  // equal where a = b: another edge is as near
     v = d1 / (d1 - d3);
     w = 0;
-  } else if (vb <= 0 && d2 >= 0 && d6 <= 0) {
+  } else if (vb <= 0 && d2 >= 0 && d6 <= 0 && d2 > d6) {
     v = 0;
     w = d2 / (d2 - d6);
-  } else if (va <= 0 && d4 >= d3 && d5 >= d6) {
+  } else if (va <= 0 && d4 >= d3 && d5 >= d6 && (d4 > d3 || d5 > d6)) {
     w = (d4 - d3) / ((d4 - d3) + (d5 - d6));
     v = 1 - w;
   } else {
-    v = vb / (va + vb + vc);
-    w = vc / (va + vb + vc);
+    const float area = va + vb + vc;  // squared, of the parallelogram
+    // Thin triangles: va, vb, vc are differences of products of this size and may be nothing but their rounding. Then
+    // an edge is as near as the face, whose point counts only if it lies within.
+    const float reach_sq = max(max(dot3(ap, ap), dot3(bp, bp)), dot3(cp, cp));
+    if (!(area > 1e-6f * max(dot3(ab, ab), dot3(ac, ac)) * reach_sq)) {  // 8 roundings
+      edges = min(segment_distance_sq(p, t, t + 3), segment_distance_sq(p, t + 3, t + 6));
+      edges = min(edges, segment_distance_sq(p, t + 6, t));
+      if (!(va > 0 && vb > 0 && vc > 0)) return edges;
+    }
+    v = vb / area;
+    w = vc / area;
   }
   float sum = 0;
   for (int k = 0; k < 3; ++k) {
     const float d = ap[k] - v * ab[k] - w * ac[k];
     sum += d * d;
   }
-  return sum;
+  return min(sum, edges);
 }
 
 // Squared distance of p to a box (min x, y, z, max x, y, z), 0 inside.

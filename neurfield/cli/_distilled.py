@@ -2,8 +2,11 @@
 """`neurfield train` with a method whose field is made from a teacher: the teacher is trained first."""
 
 import dataclasses
+import shlex
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurfield.cli._stages import Stages
@@ -11,56 +14,130 @@ from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
 from neurfield.data.options import LoadOptions
+from neurfield.errors import UserError
 from neurfield.run import load_scene_run
-from neurfield.training.method import DistillConfig, MethodConfig
+from neurfield.training.method import DistillConfig, MethodConfig, RunConfig
 from neurfield.training.run_folder import new_run
 
 if TYPE_CHECKING:
     from neurfield.cli.train import TrainOptions
 
 
-def teacher_options(options: "TrainOptions", distill: DistillConfig, stamp: str) -> "TrainOptions":
-    """How the teacher is trained: its own preset, its share of the budget, nothing measured."""
-    seconds = None if options.max_seconds is None else distill.teacher_share * options.max_seconds
-    return dataclasses.replace(
-        options, method=distill.teacher, set=(), timestamp=stamp, max_seconds=seconds, eval_split="none",
-        seconds_per_eval=None,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Plan:
+    """What each stage of one command does.
+
+    Attributes:
+        teacher: how the teacher is trained: its own preset, its share of the budget, nothing measured.
+        teacher_path: its run folder.
+        student: of the conversion, with the rest of the budget.
+        eval_split: views on which the student is measured.
+    """
+
+    teacher: "TrainOptions"
+    teacher_path: Path
+    student: Request
+    eval_split: str
+
+    def distil(self) -> int:
+        """Makes the student of the teacher that has been trained, and measures it."""
+        with ExitStack() as stack:
+            request = dataclasses.replace(
+                self.student, report=lambda line: print(line, flush=True), progress=Stages(stack).update
+            )
+            made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)
+        if made is None:
+            print(f"continue with: {self._convert()} --resume")
+            return 1
+        print(f"step {made.step}; {made.path}")
+        if made.views.splits.get(self.eval_split):
+            result = made.evaluate(self.eval_split)
+            psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
+            print(f"{self.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view")
+        return 0
+
+    def explain(self, code: int) -> int:
+        """Says how to go on after an interruption in the teacher; returns `code`."""
+        t = self.teacher
+        words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
+        if t.experiment_name:
+            words += ["--experiment-name", t.experiment_name]
+        words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
+        print(f"that was the teacher; continue with: {_shell(words)} && {self._convert()}")
+        return code
+
+    def _convert(self) -> str:
+        request = self.student
+        words = ["neurfield", "convert", self.teacher_path, "--to", "kilonerf", "--output", request.output]
+        if request.method:
+            words += ["--method", request.method]
+        if request.max_seconds is not None:
+            words += ["--max-seconds", request.max_seconds]
+        if request.max_num_iterations is not None:
+            words += ["--max-num-iterations", request.max_num_iterations]
+        words += ["--seed", request.seed]
+        for assignment in request.overrides:
+            words += ["--set", assignment]
+        return _shell(words)
 
 
-def distil(options: "TrainOptions", method: MethodConfig, distill: DistillConfig, stamp: str) -> int:
-    """Makes the student of the teacher that has been trained, and measures it."""
-    name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
-    teacher = new_run(options.output_dir, name, distill.teacher, stamp)
-    student = new_run(options.output_dir, name, method.name, stamp)
-    overrides, seconds = tuple(options.set), options.max_seconds
-    if seconds is not None:
-        rest = (1 - distill.teacher_share) * seconds
-        part = min(distill.seconds, rest / 2)
-        overrides, seconds = (*overrides, f"distill.seconds={part}"), rest - part
-    with ExitStack() as stack:
-        request = Request(
-            output=student.path,
-            method=options.method,
-            overrides=overrides,
-            max_seconds=seconds,
-            max_num_iterations=options.max_num_iterations,
-            seed=42 if options.seed is None else options.seed,
-            report=lambda line: print(line, flush=True),
-            progress=Stages(stack).update,
+def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) -> Plan:
+    """Divides the budget, in seconds or in steps, between teacher, distillation and fine-tuning.
+
+    The distillation takes what --set names for it; else up to half of what the teacher leaves.
+
+    Raises:
+        UserError: both budgets are given, or the distillation leaves nothing to the fine-tuning.
+    """
+    seconds, steps = options.max_seconds, options.max_num_iterations
+    if seconds is not None and steps is not None:
+        raise UserError(
+            f"--method {method.name} trains in stages: give --max-seconds or --max-num-iterations, not both"
         )
-        made = to_kilonerf(load_scene_run(teacher.path, "a conversion"), request)
-    if made is None:
-        print(f"continue with: neurfield convert {teacher.path} --to kilonerf --output {student.path} --resume")
-        return 1
-    print(f"step {made.step}; {made.path}")
-    if made.views.splits.get(options.eval_split):
-        result = made.evaluate(options.eval_split)
-        psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
-        print(f"{options.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view")
-    return 0
+    named = {assignment.partition("=")[0] for assignment in options.set} & {"distill.seconds", "distill.iterations"}
+    overrides, teacher_seconds, teacher_steps = tuple(options.set), seconds, steps
+    if seconds is not None:
+        teacher_seconds = distill.teacher_share * seconds
+        rest = seconds - teacher_seconds
+        if distill.iterations:
+            seconds = rest / 2  # how long those steps take is not known
+        else:
+            part = distill.seconds if named else min(distill.seconds, rest / 2)
+            _check_rest("distill.seconds", part, rest)
+            overrides, seconds = (*overrides, f"distill.seconds={part}"), rest - part
+    elif steps is not None:
+        teacher_steps = int(distill.teacher_share * steps)
+        left = steps - teacher_steps
+        if named and not distill.iterations:
+            steps = left
+        else:
+            share = distill.iterations if named else max(left // 2, 1)
+            _check_rest("distill.iterations", share, left)
+            overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
+    name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
+    stamp = options.timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+    teacher = dataclasses.replace(
+        options, method=distill.teacher, set=(), timestamp=stamp, max_seconds=teacher_seconds,
+        max_num_iterations=teacher_steps, eval_split="none", seconds_per_eval=None,
+    )  # fmt: skip
+    student = Request(
+        output=new_run(options.output_dir, name, method.name, stamp).path,
+        method=options.method,
+        overrides=overrides,
+        max_seconds=seconds,
+        max_num_iterations=steps,
+        seed=RunConfig.seed if options.seed is None else options.seed,
+    )
+    return Plan(teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split)
 
 
-def timestamp(options: "TrainOptions") -> str:
-    """One name for the folders of teacher and student."""
-    return options.timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+def _check_rest(key: str, part: float, rest: float) -> None:
+    if part > rest:
+        raise UserError(
+            f"--set {key}={part:g}: of the budget the teacher leaves {rest:g} for distillation and fine-tuning; take "
+            "less, or a larger budget"
+        )
+
+
+def _shell(words: list[object]) -> str:
+    return shlex.join(map(str, words))

@@ -99,6 +99,8 @@ def _check(options: "TrainOptions", kind: str) -> None:
             raise UserError(f"{flag} is for scenes, and {options.data} is of the kind {kind}; leave it out")
     if options.seconds_per_eval is not None:
         raise UserError("--seconds-per-eval is for scenes; signals are measured at the end")
+    if options.vis != "none":
+        raise UserError(f"--vis {options.vis} is for scenes, and {options.data} is of the kind {kind}; leave it out")
 
 
 def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:

@@ -4,7 +4,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import tyro
 
@@ -14,15 +14,16 @@ from neurfield.convert.request import Request
 from neurfield.registry import lookup
 from neurfield.run import load_scene_run
 
+_ABOUT = "; ".join(f"{name}: {converter.about}" for name, converter in CONVERTERS.items()) + "."
+
 
 @dataclass(frozen=True)
 class ConvertOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
-    to: Literal["kilonerf", "half"]
-    """kilonerf: thousands of tiny networks, distilled and fine-tuned; half: one small file in fp16."""
+    to: Annotated[str, tyro.conf.arg(metavar="|".join(CONVERTERS), help=_ABOUT)]
     output: Path
-    """Run folder that is made; for half, a .safetensors file."""
+    """Run folder or file that is made."""
     method: str | None = None
     """Preset or YAML file of the new field and its training; default: kilonerf."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -40,7 +41,7 @@ class ConvertOptions:
 
 
 def run(options: ConvertOptions) -> int:
-    convert = lookup(CONVERTERS, options.to, "conversion")
+    convert = lookup(CONVERTERS, options.to, "conversion").convert
     with ExitStack() as stack:
         request = Request(
             output=options.output,

@@ -102,7 +102,9 @@ def _render_signal(options: RenderOptions) -> int:
             raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
-    asked = SignalRender(options.resolution, options.scale, options.orbit or 1, options.elevation)
+    asked = SignalRender(
+        options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation
+    )
     with Progress("render") as progress:
         trained.render(options.output, asked, options.overwrite, progress.update)
     print(f"written to {options.output}")

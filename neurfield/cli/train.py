@@ -88,9 +88,9 @@ def run(options: TrainOptions) -> int:
         return train_signal(options, kind, device, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
-        stamp = _distilled.timestamp(options)
-        code = run(_distilled.teacher_options(options, method.distill, stamp))
-        return code or _distilled.distil(options, method, method.distill, stamp)
+        plan = _distilled.plan(options, method, method.distill)
+        code = run(plan.teacher)
+        return plan.explain(code) if code else plan.distil()
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:

@@ -27,7 +27,7 @@ from neurfield.run import Run, from_task
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import Resumed
-from neurfield.training.run_folder import RunFolder, find_checkpoint
+from neurfield.training.run_folder import ASIDE, RunFolder, find_checkpoint
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.steps import make_density
 from neurfield.training.trainer import StepReport, Trainer
@@ -46,7 +46,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     distill = method.distill or DistillConfig()
     if not isinstance(method.field, KiloNerfConfig):
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
-    folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ".distill"))
+    folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
     if not request.resume and (folder.checkpoints() or aside.checkpoints()):
         raise UserError(
             f"{request.output}: a conversion exists there; continue it with --resume or choose another --output"
@@ -136,7 +136,7 @@ def _train(trainer: Trainer, views: ViewSet, folder: RunFolder, request: Request
 
 
 def _unused(trainer: Trainer, plan: CellPlan) -> str:
-    """How many networks no training ray has met; their first layer, which the penalty leaves alone, has no steps."""
+    """How many networks no training ray has met: no sample has given their first layer a gradient."""
     steps = trainer.optimizer.moments["params"].steps
     assert steps is not None
     first_layer = plan.config.network.parts(steps)["w0"].flatten(1).amax(dim=1)

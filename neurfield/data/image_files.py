@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from neurfield.data import exr
+from neurfield.data.ffmpeg import opened
 from neurfield.errors import UserError
 
 T = TypeVar("T")
@@ -229,7 +230,7 @@ def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with opened(path, "png_pipe", image.width * image.height / 1e6) as container:
             (frame,) = container.decode(video=0)
     except av.error.FFmpegError:
         raise ValueError("its 16-bit colours cannot be decoded") from None

@@ -61,7 +61,7 @@ class Composite(Encoding):
             raise UserError(f"encoding Composite: reduction {reduction} needs equal output dimensions, got {widths}")
         super().__init__(n_input_dims, sum(widths) if reduction == "Concatenation" else widths[0])
         self.columns = [slice(part.begin, part.begin + part.encoding.n_input_dims) for part in parts]
-        self.nested = nn.ModuleList(part.encoding for part in parts)
+        self.nested: Any = nn.ModuleList(part.encoding for part in parts)
         self.reduction = reduction
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,6 +70,15 @@ class Composite(Encoding):
             return torch.cat(outputs, dim=1)
         stacked = torch.stack(outputs)
         return stacked.sum(0) if self.reduction == "Sum" else stacked.prod(0)
+
+    @property
+    def wants_losses(self) -> bool:
+        return any(encoding.wants_losses for encoding in self.nested)
+
+    def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
+        for columns, module in zip(self.columns, self.nested, strict=True):
+            encoding: Any = module
+            encoding.after_step(x[:, columns], losses, progress)
 
 
 def create_composite(

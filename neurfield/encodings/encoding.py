@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every encoding is: a module that knows its widths."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Encoding(nn.Module):
@@ -15,6 +15,20 @@ class Encoding(nn.Module):
         super().__init__()
         self.n_input_dims = n_input_dims
         self.n_output_dims = n_output_dims
+
+    @property
+    def wants_losses(self) -> bool:
+        """Whether it does nothing useful unless `after_step` is called."""
+        return False
+
+    def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
+        """What an encoding learns from a training step beside gradients.
+
+        Args:
+            x: the step's input `[n, n_input_dims]`.
+            losses: of each row `[n]`.
+            progress: the part of the training that is over, 0 ... 1.
+        """
 
     def extra_repr(self) -> str:
         return f"{self.n_input_dims} -> {self.n_output_dims}"

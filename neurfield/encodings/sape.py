@@ -24,15 +24,14 @@ class SapeConfig:
         resolution: nodes of the feedback grid per axis. Released: 128 x 128 for images, 64^3 for shapes.
         epsilon: a block opens where the mean loss of a sample is above it. Released: 1e-3 for the squared error of
             images, summed over channels or not as the loss is, 1e-5 in one dimension, 1e-1 for occupancy.
-        n_iterations: of the training; blocks open during the first half.
         n_blocks: of the features; default: one per frequency, octave or level.
-        ramp: "Hard" (released code) or "Soft" (the paper's growth in time).
+        ramp: "Hard" (released code) or "Soft": the newest block fades in during the first half of its time, older ones
+            are open (the paper's growth in time).
         identity: whether the input itself comes first, always visible.
     """
 
     nested: Block
     resolution: tuple[int, ...]
-    n_iterations: Annotated[int, Range(1)]
     epsilon: Annotated[float, Range(0)] = 1e-3
     n_blocks: Annotated[int | None, Range(1)] = None
     ramp: Ramp = "Hard"
@@ -42,8 +41,8 @@ class SapeConfig:
 class Sape(Encoding):
     """A gated encoding of positions in [0, 1] and its controller.
 
-    Call `progress.after_step(x, losses)` once per training step; nothing opens by itself. The mask is part of the
-    state: evaluation uses the one that training ended with.
+    Nothing opens unless `after_step` is called in every training step. The mask is part of the state: evaluation uses
+    the one that training ended with.
 
     Args:
         n_input_dims: dimensions of x.
@@ -70,11 +69,18 @@ class Sape(Encoding):
         super().__init__(n_input_dims, nested.n_output_dims + n_input_dims * config.identity)
         self.config = config
         self.nested = nested
-        self.progress = SpatialProgress(n_blocks, config.resolution, config.epsilon, config.n_iterations, config.ramp)
+        self.progress = SpatialProgress(n_blocks, config.resolution, config.epsilon, config.ramp)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.nested(x, gates=self.progress.gates(x))
         return torch.cat([x, features], dim=1) if self.config.identity else features
+
+    @property
+    def wants_losses(self) -> bool:
+        return True
+
+    def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
+        self.progress.after_step(x, losses, progress)
 
 
 def create_sape(n_input_dims: int, config: SapeConfig, create: Callable[[int, Mapping[str, Any]], Encoding]) -> Sape:

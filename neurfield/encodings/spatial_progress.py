@@ -28,13 +28,14 @@ class SpatialProgress(nn.Module):
         n_blocks: blocks of features, low to high frequency; the first is open everywhere at once.
         resolution: nodes per axis, at least 3 each, 1 ... 4 axes.
         epsilon: a block opens where the mean loss per sample is above it. In units of that loss.
-        n_iterations: steps of the whole training; all blocks have been due after half of them.
         ramp: "Hard", a block is closed or open (released code), or "Soft", it fades in during the first half of its
             time (the paper's ramp in time).
 
     Attributes:
         open_blocks: int32 `[n_nodes]`, how many blocks each node has opened.
         counts: uint8 `[n_nodes, n_blocks]`, how many nodes of the box around it have.
+        done: float64, the part of the training that is over.
+        n_due: int64, how many blocks have been due.
 
     Raises:
         UserError: sizes out of range.
@@ -44,11 +45,10 @@ class SpatialProgress(nn.Module):
     counts: Tensor
     growing: Tensor
     feedback: Tensor
-    clock: Tensor
+    done: Tensor
+    n_due: Tensor
 
-    def __init__(
-        self, n_blocks: int, resolution: Sequence[int], epsilon: float, n_iterations: int, ramp: Ramp = "Hard"
-    ) -> None:
+    def __init__(self, n_blocks: int, resolution: Sequence[int], epsilon: float, ramp: Ramp = "Hard") -> None:
         super().__init__()
         n_nodes = math.prod(resolution)
         if not 1 <= len(resolution) <= MAX_DIMS or min(resolution) < 3 or n_nodes * n_blocks > MAX_TABLE:
@@ -57,7 +57,6 @@ class SpatialProgress(nn.Module):
                 f"{MAX_TABLE // max(n_blocks, 1)} nodes for {n_blocks} blocks, got {list(resolution)}"
             )
         self.n_blocks, self.resolution, self.epsilon, self.ramp = n_blocks, tuple(resolution), epsilon, ramp
-        self.block_iterations = max(1, n_iterations // (2 * n_blocks))
         # a box of 5 holds too many nodes for a byte in 4 dimensions
         self.radius = 1 if n_nodes < 100 or len(resolution) == 4 else 2
         self.box = (2 * self.radius + 1) ** len(resolution)
@@ -65,33 +64,44 @@ class SpatialProgress(nn.Module):
         self.register_buffer("counts", torch.zeros(n_nodes, n_blocks, dtype=torch.uint8))
         self.register_buffer("growing", torch.ones(n_nodes, dtype=torch.bool))
         self.register_buffer("feedback", torch.zeros(n_nodes, 2))  # sums of weight * loss and of weight
-        self.register_buffer("clock", torch.tensor([0, 1]))  # steps done, blocks that have been due
+        self.register_buffer("done", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("n_due", torch.tensor(1))
         self.counts[:, 0] = self.box
 
     def gates(self, x: Tensor) -> Tensor:
         """Factors `[n, n_blocks]` in [0, 1] for samples at `x` [n, d] in [0, 1]; constants."""
-        step, n_due = self.clock.tolist()
+        n_due = int(self.n_due)
         factors = torch.zeros(self.n_blocks, dtype=x.dtype)
         factors[:n_due] = 1 / self.box
         if self.ramp == "Soft" and n_due > 1:
-            since = step - (n_due - 1) * self.block_iterations
-            factors[n_due - 1] *= min(1.0, 2 * (since + 1) / self.block_iterations)
+            since = float(self.done) * 2 * self.n_blocks - (n_due - 1)  # in the times of a block
+            factors[n_due - 1] *= min(1.0, 2 * since)
         return ops.gates(self._grid_coordinates(x), self.counts, factors.to(x.device), self.resolution)
 
     @torch.no_grad()
-    def after_step(self, x: Tensor, loss: Tensor) -> None:
-        """Call once per training step with its samples `x` [n, d] in [0, 1] and their losses [n]."""
-        step, n_due = self.clock.tolist()
-        if n_due < self.n_blocks:
-            self._record(x, loss)
-            if (step + 1) % self.block_iterations == 0:
-                self._open_next(n_due)
-        self.clock[0] += 1
+    def after_step(self, x: Tensor, loss: Tensor, progress: float) -> None:
+        """Call once per training step.
+
+        Args:
+            x: its samples `[n, d]` in [0, 1].
+            loss: of each of them, `[n]`.
+            progress: the part of the training that is over, 0 ... 1; block k of n is due at k / (2 n). Where
+                steps are so long that several are due at once, they open by the same losses. It never goes back: a
+                resumed training with a larger budget waits until it has caught up.
+        """
+        self.done.fill_(max(min(progress, 1.0), float(self.done)))
+        n_due = int(self.n_due)
+        if n_due == self.n_blocks:
+            return
+        self._record(x, loss)
+        due_now = min(self.n_blocks, 1 + int(float(self.done) * 2 * self.n_blocks))
+        if due_now > n_due:
+            self._open(range(n_due, due_now))
 
     @property
     def is_finished(self) -> bool:
         """Whether every block has been due."""
-        return int(self.clock[1]) == self.n_blocks
+        return int(self.n_due) == self.n_blocks
 
     def picture(self) -> Tensor:
         """Share of the blocks that each node has opened, float32 `resolution`: an image of the mask."""
@@ -107,13 +117,13 @@ class SpatialProgress(nn.Module):
         rows = torch.stack([loss.detach().float().reshape(-1), torch.ones_like(at[:, 0])], dim=1)
         self.feedback += ops.modulation_gradient(at, rows, self.resolution)
 
-    def _open_next(self, n_due: int) -> None:
+    def _open(self, blocks: range) -> None:
         loss = self._box_sum(self._mean_losses()) / self.box
         self.growing &= loss > self.epsilon
-        self.open_blocks += self.growing
-        self.counts[:, n_due] = self._box_sum(self.growing.float()).to(torch.uint8)
+        self.open_blocks += self.growing * len(blocks)
+        self.counts[:, blocks.start : blocks.stop] = self._box_sum(self.growing.float()).to(torch.uint8)[:, None]
         self.feedback.zero_()
-        self.clock[1] += 1
+        self.n_due.fill_(blocks.stop)
 
     def _mean_losses(self) -> Tensor:
         """Mean loss [n_nodes]; where there were no samples, that of the neighbours, else that of all."""

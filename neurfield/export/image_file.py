@@ -33,9 +33,12 @@ def write_image(
         UserError: unknown suffix, or a format that cannot hold the values.
         MachineError: the disk refuses.
     """
-    write = lookup(IMAGE_WRITERS, path.suffix.lower(), "image format")
+    suffix = path.suffix.lower()
+    write = lookup(IMAGE_WRITERS, suffix, "image format")
+    if suffix in (".jpg", ".jpeg") and info.n_channels in (2, 4):
+        raise UserError(f"{suffix} has no alpha, and the image does; give a .png or .webp")
     with atomic_path(path) as temporary:
-        write(temporary, sampled_array(field, info, sizes, progress, temporary if path.suffix == ".npy" else None))
+        write(temporary, sampled_array(field, info, sizes, progress, temporary if suffix == ".npy" else None))
 
 
 def _png(path: Path, values: np.ndarray) -> None:
@@ -65,8 +68,6 @@ def _lossy(path: Path, values: np.ndarray) -> None:
     pixels = _whole(values)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if path.suffix in (".jpg", ".jpeg") and pixels.shape[2] in (2, 4):
-        raise UserError(f"{path.suffix} has no alpha, and the image does; give a .png or .webp")
     _pillow(path, pixels, quality=LOSSY_QUALITY)
 
 

@@ -27,19 +27,24 @@ def write_sdf_picture(
     """Sphere-traces `n_views` views of a turn at (width, height) into a .png (one view) or a video.
 
     Raises:
-        UserError: a suffix or size that does not fit.
+        UserError: a suffix, size, elevation or number of views that does not fit.
         MachineError: the disk refuses.
     """
     width, height = size
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise UserError(f"--resolution: expected 1 ... {MAX_SIDE} pixels a side, got {width} x {height}")
-    if path.suffix in SUFFIXES:
+    if not -90 <= elevation <= 90:
+        raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
+    if n_views < 1:
+        raise UserError(f"--orbit: expected at least 1 view, got {n_views}")
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
         with atomic_path(path) as temporary, VideoWriter(temporary, VIDEO_FPS) as writer:
             for view in range(n_views):
                 writer.add(picture(field, width, height, 360 * view / n_views, elevation))
                 progress((view + 1) / n_views)
         return
-    if path.suffix != ".png" or n_views != 1:
+    if suffix != ".png" or n_views != 1:
         raise UserError(f"{path}: a picture of a shape is a .png, a turn around it (--orbit N) one of {SUFFIXES}")
     with atomic_path(path) as temporary:
         Image.fromarray(picture(field, width, height, 30.0, elevation).numpy()).save(temporary)

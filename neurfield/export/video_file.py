@@ -41,11 +41,12 @@ def write_video(
         UserError: unknown suffix, no H.264 encoder.
         MachineError: the disk refuses.
     """
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         with atomic_path(path) as temporary:
             sampled_array(field, info, sizes, progress, temporary)
         return
-    if path.suffix not in SUFFIXES:
+    if suffix not in SUFFIXES:
         raise UserError(f"{path}: a video is written as {', '.join(SUFFIXES)} or .npy")
     n_frames, size = sizes[0], sizes[1:]
     fps = min((info.fps or DEFAULT_FPS) * n_frames / info.sizes[0], MAX_FPS)

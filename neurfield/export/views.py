@@ -27,7 +27,7 @@ DEFAULT_FPS = 30.0
 
 def is_video(path: Path) -> bool:
     """By its suffix: .mp4, .mov or .mkv."""
-    return path.suffix in video.SUFFIXES
+    return path.suffix.lower() in video.SUFFIXES
 
 
 def export_views(

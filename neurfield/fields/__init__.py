@@ -2,8 +2,12 @@
 """Radiance fields by the `otype` of their configuration. A new one is a file and a line here.
 
 A configuration is a frozen dataclass with `otype` and `build(aabb)`, which makes the field, a RadianceModule, for a box
-of unit space.
+of unit space. Where the configuration alone says how large the field is, it has `stored_shapes`, by name of the tensor.
 """
+
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.fields.nerf import NerfConfig
@@ -16,3 +20,11 @@ FIELDS: dict[str, type[AnyFieldConfig]] = {
     "nerf": NerfConfig,
     "kilonerf": KiloNerfConfig,
 }
+
+
+def check_stored(config: AnyFieldConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where a checkpoint's tensors are not those of its configuration; nothing is allocated."""
+    for name, shape in getattr(config, "stored_shapes", {}).items():
+        stored = tensors[f"field.{name}"].shape
+        if tuple(stored) != tuple(shape):
+            raise ValueError(f"field.{name}: expected {list(shape)} as its configuration says, got {list(stored)}")

@@ -24,6 +24,9 @@ from neurfield.fields.radiance_module import RadianceModule, RenderFn
 _VIEW_PARTS = ("w3", "b3", "w_rgb", "b_rgb")  # of a network: the layer that reads the direction, and what follows it
 
 
+_FARTHEST, _NARROWEST = 1e6, 1e-6  # of a box, in unit space: float32 still tells its cells apart
+
+
 @dataclass(frozen=True)
 class KiloNerfConfig:
     """Cells and the shape of their networks.
@@ -35,7 +38,7 @@ class KiloNerfConfig:
 
     otype: Literal["kilonerf"] = "kilonerf"
     longest: Annotated[int, Range(1, 256)] = 16
-    width: Annotated[int, Range(16, 64)] = 32
+    width: Literal[16, 32, 48, 64] = 32
     position_frequencies: Annotated[int, Range(0, 16)] = 10
     direction_frequencies: Annotated[int, Range(0, 16)] = 4
     density_scale: Annotated[float, Range(1e-3, 1e4)] = 150.0
@@ -47,6 +50,11 @@ class KiloNerfConfig:
     def network(self) -> ops.KiloConfig:
         """Shape of the networks, as the operator takes it."""
         return ops.KiloConfig(self.width, self.position_frequencies, self.direction_frequencies)
+
+    @property
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors of the field, known before they are allocated."""
+        return {"params": (self.n_networks, self.network.n_params), "cells": self.cells[::-1]}
 
     def build(self, aabb: Sequence[float]) -> "KiloNerf":
         """The field, all of whose cells are empty and all of whose networks are the same (torch's generator).
@@ -61,6 +69,14 @@ class KiloNerfConfig:
             )
         if min(self.cells) < 1 or math.prod(self.cells) > 1 << 24 or self.n_networks > math.prod(self.cells):
             raise UserError(f"kilonerf: {self.n_networks} networks do not fit a grid of {list(self.cells)} cells")
+        if not all(
+            a >= -_FARTHEST and a + _NARROWEST <= b <= _FARTHEST
+            for a, b in zip(self.box[:3], self.box[3:], strict=True)
+        ):
+            raise UserError(
+                f"kilonerf: expected field.box with low corner below high corner, finite, got {list(self.box)}; "
+                "convert the teacher again"
+            )
         return KiloNerf(self)
 
 
@@ -115,9 +131,15 @@ class KiloNerf(RadianceModule):
         return self.config.density_scale * torch.relu(raw[:, 0]), raw[:, 1:]
 
     def view_dependence(self) -> Tensor:
-        """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2)."""
+        """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2).
+
+        Once there is a gradient, networks whose direction-dependent part has none are left out.
+        """
         # one slice: each view of the parameters costs a gradient of their whole size
-        return torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1).sum()
+        norms = torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1)
+        if self.params.grad is None:
+            return norms.sum()
+        return norms[(self.params.grad[:, self._view] * self._is_view_dependent).any(dim=1)].sum()
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

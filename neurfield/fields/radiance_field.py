@@ -94,6 +94,7 @@ class RadianceField(RadianceModule):
         self.density_network = _create(networks, density_network, self.encoding.n_output_dims, n_geo_features)
         n_color_inputs = n_geo_features + self.direction_encoding.n_output_dims
         self.color_network = _create(networks, color_network, n_color_inputs, 3)
+        _check(self, encoding)
         self.table_precision, self.network_precision = table_precision, network_precision
         _check_modulation("density_network", density_network, self.density_network, ("Position",))
         _check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
@@ -176,6 +177,15 @@ def with_per_level_scale(encoding: dict[str, Any], max_resolution: float) -> dic
     block = Block(encoding, per_level_scale=math.exp(math.log(ratio) / (n_levels - 1)))
     block.where = getattr(encoding, "where", Block.where)
     return block
+
+
+def _check(field: RadianceField, encoding: dict[str, Any]) -> None:
+    """Refuses what works for signals only."""
+    if field.encoding.wants_losses or field.direction_encoding.wants_losses:
+        raise UserError(
+            f"{getattr(encoding, 'where', Block.where)}: SAPE opens by the losses of samples, which views do not have; "
+            "it is for images, shapes, videos and volumes"
+        )
 
 
 def _create(registry: Any, block: dict[str, Any], *dims: int) -> Any:

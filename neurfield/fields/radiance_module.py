@@ -34,5 +34,8 @@ class RadianceModule(nn.Module):
         return None
 
     def view_dependence(self) -> Tensor | None:
-        """Size of the parameters that only the direction of view needs, a penalty; None: the field has no such part."""
+        """Size of the parameters that only the direction of view needs, a penalty; None: the field has no such part.
+
+        After a backward pass, of those alone that this pass has met, so that all others stay as they are.
+        """
         return None

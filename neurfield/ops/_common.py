@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks and conversions that every operator shares, so that all of them fail with the same kind of line."""
 
+import functools
 import math
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from neurfield._native import cuda, lib
 
@@ -38,6 +41,26 @@ def check_tensor(
         raise ValueError(message)
     if device is not None and tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")
+
+
+Answer = TypeVar("Answer")
+
+
+def read_once(read: Callable[[Tensor], Answer]) -> Callable[[Tensor], Answer]:
+    """Keeps what `read(tensor)` found until torch changes or frees the tensor: on CUDA only the first call waits."""
+    kept = WeakTensorKeyDictionary()
+
+    @functools.wraps(read)
+    def read_or_recall(tensor: Tensor) -> Answer:
+        if tensor.is_inference():  # has no version
+            return read(tensor)
+        version, answer = kept.get(tensor, (None, None))
+        if version != tensor._version:
+            answer = read(tensor)
+            kept[tensor] = tensor._version, answer
+        return answer
+
+    return read_or_recall
 
 
 POOLED_BYTES = 1 << 20

@@ -90,7 +90,8 @@ def kilo_render(
         bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
         origins, directions: float32 `[n_rays, 3]` in unit space, unit directions, in image order: some thousand
             neighbours share networks.
-        skip_weight: the colour of samples of no more weight is not evaluated and counts as black.
+        skip_weight: the colour of samples of no more weight is not evaluated and counts as black, as long as those of
+            a ray weigh no more than 1/512 in all.
 
     Returns:
         See FusedImage; as march, kilo_mlp and composite give it, up to rounding and the colours left out.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native, read_once
 from neurfield.ops.camera import CameraTensors
 
 PIXEL_BLOCK = 8  # pixels per side of a block
@@ -50,7 +50,8 @@ def sample_pixels(
     Args:
         values: uint8 or float32 `[n_pixels, n_channels]`, all images one after the other, row by row; 1 grey, 2 grey
             and alpha, 3 RGB, 4 RGBA.
-        sizes: int64 `[n_views, 2]` width, height; on CUDA, where checking would wait for the device, they are trusted.
+        sizes: int64 `[n_views, 2]` width, height. On CUDA, the first call with these sizes or blocks reads them, to
+            check them, and waits for the device; later ones do not while the tensors stay as they are.
         cameras: float32 Cameras of the images.
         n: pixels to draw, with replacement.
         seed, step: name the random numbers.
@@ -63,13 +64,12 @@ def sample_pixels(
         SampledPixels; the same for any number of threads. Not differentiable.
 
     Raises:
-        TypeError, ValueError: wrong dtype or shape; nothing to draw from.
+        TypeError, ValueError: wrong dtype or shape; a block outside of the images; nothing to draw from.
     """
     check_tensor("sample_pixels", "values", values, ("n_pixels", "n_channels"), (torch.uint8, torch.float32))
     n_views = cameras.c2w.shape[0]
     check_tensor("sample_pixels", "sizes", sizes, (n_views, 2), (torch.int64,), values.device)
-    on_cuda = values.is_cuda  # what only the device knows is not read: that would wait for it
-    n_pixels = values.shape[0] if on_cuda else int(sizes.prod(dim=1).sum())
+    n_pixels, n_blocks = _totals(sizes)
     if values.shape[0] != n_pixels or not 1 <= values.shape[1] <= 4:
         raise ValueError(
             f"sample_pixels: values must be [{n_pixels}, 1 ... 4] for these sizes, got {list(values.shape)}"
@@ -86,8 +86,13 @@ def sample_pixels(
     if blocks is not None:
         check_tensor("sample_pixels", "blocks", blocks, ("n_blocks",), (torch.int32,), values.device)
         n_listed = blocks.shape[0]
+        first, last = _range(blocks) if n_listed else (0, 0)
+        if first < 0 or last >= n_blocks:
+            raise ValueError(
+                f"sample_pixels: blocks must lie in 0 ... {n_blocks - 1} for these sizes, got {first} ... {last}"
+            )
     else:
-        n_listed = n_pixels if on_cuda else int(block_counts(sizes).sum())
+        n_listed = n_blocks
     if not 0 < n_listed <= MAX_BLOCKS and n > 0:
         raise ValueError(f"sample_pixels: expected 1 ... {MAX_BLOCKS} blocks of pixels to draw from, got {n_listed}")
     side = rays_per_side("sample_pixels", rays_per_pixel)
@@ -97,6 +102,20 @@ def sample_pixels(
             blocks, side,
         )
     )  # fmt: skip
+
+
+@read_once
+def _totals(sizes: Tensor) -> tuple[int, int]:
+    """Pixels and blocks of all images."""
+    n_pixels, n_blocks = torch.stack([sizes.prod(dim=1).sum(), block_counts(sizes).sum()]).tolist()
+    return n_pixels, n_blocks
+
+
+@read_once
+def _range(blocks: Tensor) -> tuple[int, int]:
+    """Lowest and highest number."""
+    first, last = torch.stack(blocks.aminmax()).tolist()
+    return first, last
 
 
 def rays_per_side(op: str, rays_per_pixel: int) -> int:

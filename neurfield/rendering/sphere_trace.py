@@ -48,7 +48,8 @@ def trace(field: nn.Module, origins: Tensor, directions: Tensor) -> tuple[Tensor
 def picture(field: nn.Module, width: int, height: int, azimuth: float, elevation: float) -> Tensor:
     """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` degrees.
 
-    +y is up, as meshes of single objects have it; the surface is grey and lit from above the camera.
+    Elevations are -90 ... 90. +y is up, as meshes of single objects have it; the surface is grey and lit from above the
+    camera.
     """
     origin, right, up, back = _camera(azimuth, elevation)
     tan_half = 0.5 * 1.25 / 2.2  # a cube of side 1.25 fills the shorter side at a distance of 2.2
@@ -85,5 +86,5 @@ def _camera(azimuth: float, elevation: float) -> tuple[Tensor, Tensor, Tensor, T
     """Origin and the camera's axes."""
     a, e = math.radians(azimuth), math.radians(elevation)
     back = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-    right = nn.functional.normalize(torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), back), dim=0)
+    right = torch.tensor([math.cos(a), 0.0, -math.sin(a)])  # +y x back, also where they are parallel
     return 0.5 + 2.2 * back, right, torch.linalg.cross(back, right), back

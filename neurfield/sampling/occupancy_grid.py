@@ -160,8 +160,9 @@ class OccupancyGrid(nn.Module):
         `1 / resolution` of the unit cube, twice that in each further cascade.
         """
         cropped = copy.deepcopy(self)
-        middles = _middles(self.resolution).view(-1, 8, 3)  # of the cells of a byte
-        weights = 2 ** torch.arange(8, dtype=torch.uint8)
+        device = self.bitfield.device
+        middles = _middles(self.resolution).to(device).view(-1, 8, 3)  # of the cells of a byte
+        weights = 2 ** torch.arange(8, dtype=torch.uint8, device=device)
         for cascade, bits in enumerate(cropped.bitfield):
             (used,) = bits.nonzero(as_tuple=True)  # most of space is empty
             kept = inside((0.5 + middles[used] * 2**cascade).view(-1, 3)).view(-1, 8)
@@ -176,7 +177,8 @@ class OccupancyGrid(nn.Module):
 
     def _close_bits(self) -> None:
         """Clears the bits of closed cells and leaves the others as they are."""
-        was_set = (self.bitfield[:, :, None] >> torch.arange(8, dtype=torch.uint8) & 1).view_as(self.density_grid)
+        bits = torch.arange(8, dtype=torch.uint8, device=self.bitfield.device)
+        was_set = (self.bitfield[:, :, None] >> bits & 1).view_as(self.density_grid)
         bitfield, coarse = ops.occupancy_bits(torch.where(self.density_grid < 0, 0.0, was_set.float()), 0.5)
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)

@@ -41,7 +41,7 @@ def cuda_build() -> str:
     """What the CUDA kernels of this installation were built for and which devices they see, in one line."""
     module = cuda()
     if module is None:
-        return "not built (nvcc was not found, or NEURFIELD_CUDA=0)"
+        return "not built (no nvcc, no GPU of compute capability 8.0 or newer that it knows, or NEURFIELD_CUDA=0)"
     n_devices, reason = module.devices()
     return f"{_targets(module)}; devices seen: {n_devices or f'none ({reason})'}"
 

@@ -54,7 +54,7 @@ class SamplerConfig:
 class LossConfig:
     """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off).
 
-    `view_dependence` weighs what a field says of its size (fields.RadianceModule), summed once per step.
+    `view_dependence` weighs what a field says of its size (fields.RadianceModule), of what the step's rays have met.
     """
 
     color: Block = dataclasses.field(default_factory=lambda: Block(otype="Huber"))

@@ -13,6 +13,7 @@ from torch import Tensor
 from neurfield import config as configuration
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
+from neurfield.fields import check_stored
 from neurfield.training import checkpoint
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
@@ -99,6 +100,7 @@ def _read(path: Path) -> Resumed:
     tensors, header = checkpoint.load(path)
     try:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
+        check_stored(config.method.field, tensors)
         return Resumed(path, config, unpack_views(tensors, header))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({error!r})") from None

@@ -41,7 +41,8 @@ def make_step(
     def composed(number: int, learning_rate: float, progress: float) -> StepResult:
         x, target = batch(number)
         y = field(x)
-        value = loss_fn(y, target).mean()
+        losses_of_samples = loss_fn(y, target).mean(dim=1)
+        value = losses_of_samples.mean()
         value.backward()
         result = outcome(value.detach(), y, target)
         grads = {name: p.grad for name, p in field.named_parameters() if p.grad is not None}
@@ -49,6 +50,7 @@ def make_step(
             field.zero_grad(set_to_none=True)
             return _left_out(result)
         optimizer.step(learning_rate)
+        field.encoding.after_step(x, losses_of_samples.detach(), progress)
         return result
 
     if not isinstance(field.encoding, Grid):

@@ -76,10 +76,13 @@ def composed_step(
         for name, weight in weights.items():
             if weight > 0:
                 loss = loss + weight * losses.REGULARIZERS[name](rays).mean()
-        if method.loss.view_dependence > 0 and (penalty := field.view_dependence()) is not None:
-            loss = loss + method.loss.view_dependence * penalty
         loss.backward()
         value = loss.item()
+        # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
+        if method.loss.view_dependence > 0 and (penalty := field.view_dependence()) is not None:
+            penalty = method.loss.view_dependence * penalty
+            penalty.backward()
+            value += penalty.item()
         if math.isfinite(value) and not non_finite(_gradients(field)):
             optimizer.step(learning_rate)
         else:

@@ -3,14 +3,19 @@
 
 import dataclasses
 import os
+import shlex
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 
 import neurfield.run
 from neurfield import ops
+from neurfield.cli import _distilled
 from neurfield.cli.main import main
+from neurfield.cli.train import TrainOptions
+from neurfield.convert import CONVERTERS
 from neurfield.convert.cells import plan_cells
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.occupied import Voxels, grid_of, occupied_voxels
@@ -20,6 +25,9 @@ from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.run import load
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
+from neurfield.training.method import load_method
+from neurfield.training.resume import newest_whole
+from neurfield.training.run_folder import RunFolder, newest_run
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
 
@@ -137,10 +145,100 @@ def test_bad_input_is_one_line(teacher, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_train_makes_teacher_and_student_in_one_command(data, tmp_path, capsys):
-    words = ["--max-num-iterations", "30", "--timestamp", "t", "--output-dir", str(tmp_path), "--set", *QUICK]
-    short = ("distill.teacher=ngp-fast", "distill.iterations=30")
-    assert main(["train", str(data), "--method", "kilonerf", *words, *short]) == 0
-    assert "test: PSNR" in capsys.readouterr().out
-    assert load(tmp_path / "data" / "kilonerf" / "t").config.method.field.otype == "kilonerf"
-    assert load(tmp_path / "data" / "ngp-fast" / "t").config.method.field.otype == "grid"
+def words(data, tmp_path, *settings: str) -> list[str]:
+    """`train` with the method, in a fixed folder, 60 steps in all."""
+    quick = [setting for setting in QUICK if not setting.startswith("distill.iterations")]
+    return [
+        "train", str(data), "--method", "kilonerf", "--max-num-iterations", "60", "--timestamp", "t", "--output-dir",
+        str(tmp_path), "--set", *quick, "distill.teacher=ngp-fast", *settings,
+    ]  # fmt: skip
+
+
+def test_train_divides_its_steps_between_teacher_and_student(data, tmp_path, capsys):
+    assert main(words(data, tmp_path)) == 0
+    lines = capsys.readouterr().out
+    assert "test: PSNR" in lines and "distil: 18 steps in" in lines and "fine-tune: 18 steps in" in lines
+    student, teacher = load(tmp_path / "data" / "kilonerf" / "t"), load(tmp_path / "data" / "ngp-fast" / "t")
+    assert student.config.method.field.otype == "kilonerf" and student.step == 18
+    assert teacher.config.method.field.otype == "grid" and teacher.step == 24
+
+
+def shares(seconds=None, steps=None, *settings: str):
+    """Seconds and steps of teacher, distillation and fine-tuning."""
+    options = TrainOptions(
+        Path("x"), method="kilonerf", experiment_name="x", set=settings, max_seconds=seconds, max_num_iterations=steps
+    )
+    method = load_method("kilonerf", settings)
+    made = _distilled.plan(options, method, method.distill)
+    distill = load_method("kilonerf", made.student.overrides).distill
+    return (
+        (made.teacher.max_seconds, distill.seconds, made.student.max_seconds),
+        (made.teacher.max_num_iterations, distill.iterations, made.student.max_num_iterations),
+    )
+
+
+def test_budget_is_divided_and_what_the_user_sets_is_kept(monkeypatch):
+    monkeypatch.setattr(_distilled, "locate", lambda *_: ("x", "x", None))
+    assert shares(seconds=100.0)[0] == (40.0, 30.0, 30.0)
+    assert shares(seconds=1000.0)[0] == (400.0, 120.0, 480.0)
+    assert shares(1000.0, None, "distill.seconds=500")[0] == (400.0, 500.0, 100.0)
+    assert shares(steps=1000)[1] == (400, 300, 300)
+    assert shares(None, 1000, "distill.iterations=50")[1] == (400, 50, 550)
+    assert shares(None, 1000, "distill.seconds=7") == ((None, 7.0, None), (400, 0, 600))
+    with pytest.raises(UserError, match="give --max-seconds or --max-num-iterations, not both"):
+        shares(10.0, 10)
+    with pytest.raises(UserError, match=r"--set distill.seconds=70: of the budget the teacher leaves 60 for"):
+        shares(100.0, None, "distill.seconds=70")
+
+
+def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("neurfield.cli.train._Rates.add", interrupt)
+        assert main(words(data, tmp_path)) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "that was the teacher; continue with:" in line]
+    first, second = (shlex.split(part) for part in line.partition("continue with: ")[2].split(" && "))
+    assert first[0] == second[0] == "neurfield"
+    assert main(first[1:]) == 0 and main(second[1:]) == 0
+    assert load(tmp_path / "data" / "ngp-fast" / "t").step == 24
+    assert load(tmp_path / "data" / "kilonerf" / "t").step == 18
+
+
+def test_interrupted_distillation_is_no_run_to_resume(teacher, tmp_path):
+    folder = tmp_path / "x" / "kilonerf" / "t"
+
+    def stop(stage: str, part: float, text: str) -> None:
+        if stage == "distil" and part > 0.5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert to_kilonerf(teacher, request(folder, "distill.iterations=30", progress=stop)) is None
+    with pytest.raises(UserError, match="no run with a checkpoint to resume"):
+        newest_run(tmp_path, "x", "kilonerf")
+
+
+def test_a_file_that_promises_too_much_is_refused_before_anything_is_allocated(teacher, tmp_path, monkeypatch):
+    made = to_kilonerf(teacher, request(tmp_path / "kilo", "distill.iterations=2", max_num_iterations=1))
+    tensors, header = checkpoint.load(made.path)
+    field = header["config"]["method"]["field"]
+    monkeypatch.setattr(KiloNerfConfig, "build", lambda *_: pytest.fail("allocated"))
+    for change in ({"n_networks": 1 << 24, "cells": [256, 256, 256]}, {"cells": [1, 1, 27]}, {"width": 64}):
+        path = tmp_path / "bad" / "checkpoints" / "step-000000001.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        changed = {**header["config"], "method": {**header["config"]["method"], "field": {**field, **change}}}
+        checkpoint.save(path, tensors, {**header, "config": changed})
+        with pytest.raises(UserError, match=r"field.\w+: expected \[.*\] as its configuration says, got \["):
+            load(path)
+        with pytest.raises(UserError, match="none of its checkpoints is whole"):
+            newest_whole(RunFolder(tmp_path / "bad"), lambda line: None)
+
+
+def test_names_of_conversions_come_from_the_registry(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "|".join(CONVERTERS) in text
+    monkeypatch.setitem(CONVERTERS, "mirror", CONVERTERS["half"])
+    assert main(["convert", "nowhere", "--to", "miror", "--output", "x"]) == 2
+    assert "unknown conversion 'miror', did you mean 'mirror'?" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 #include "check.h"
 #include "core/parallel.h"
 #include "grid.h"
+#include "math/carve.h"
 #include "ops/carve.h"
 #include "views.h"
 
@@ -63,7 +64,19 @@ static void test_every_camera_model() {
   for (const uint8_t mark : hull_of(std::vector<uint8_t>(views.n_pixels, 1), false, 3).marks) CHECK(mark);
 }
 
+// The CUDA kernels reserve tables for silhouettes of at most kLargestSilhouette pixels per side.
+static void test_the_largest_silhouette() {
+  int64_t largest = 0;
+  for (int64_t side = 1; side <= 1 << 14; ++side) {
+    const SilhouetteSums wide(side, 1, nullptr), high(1, side, nullptr);
+    CHECK(wide.width == high.height && wide.width << wide.shift >= side);
+    largest = max(largest, wide.width);
+  }
+  CHECK(largest == kLargestSilhouette);
+}
+
 int main() {
+  test_the_largest_silhouette();
   test_half_a_picture();
   test_every_camera_model();
   return test::finish("carve");

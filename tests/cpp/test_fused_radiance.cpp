@@ -178,7 +178,9 @@ static void test_training(const Case& c, bool bf16_products, const Rays& rays) {
   Rays even = rays;  // the same in fours; the last pixel's rays may be left over
   even.view.n = rays.view.n / 4 * 4;
   const Training fours = train(field, march, even, little, 1, 4);
-  CHECK(fours.report.is_finite && 0 < fours.report.n_rays_used && fours.report.n_rays_used < even.view.n);
+  CHECK(fours.report.is_finite && fours.report.n_rays_used <= even.view.n);
+  if (even.view.n >= 64 * kFusedSlots)  // a slot's share of the samples is that of many pixels
+    CHECK(0 < fours.report.n_rays_used && fours.report.n_rays_used < even.view.n);
   CHECK(fours.report.n_rays_used % 4 == 0);
   for (int64_t i = 0; i < even.view.n; i += 4) {
     bool is_dropped = true, is_whole = true;

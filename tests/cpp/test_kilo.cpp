@@ -2,11 +2,14 @@
 // Tiny networks in float against double, whose vectors are cut differently, at sizes around a tile, on one thread and
 // on three; rays through them. Arrays have exactly the sizes that the kernels ask for.
 #include <cmath>
+#include <limits>
+#include <stdexcept>
 
 #include "check.h"
 #include "core/parallel.h"
 #include "cpu/kilo_mlp.h"
 #include "cpu/kilo_render.h"
+#include "cpu/kilo_sort.h"
 
 using namespace nf;
 using namespace nf::cpu;
@@ -96,10 +99,31 @@ static void test_render() {
   }
 }
 
+// Places that no integer can name, for the float-cast sanitizer; sample numbers beyond int32, which are never read.
+static void test_limits() {
+  const std::vector<int32_t> cells{0, 1, 2};
+  const KiloGrid<float> grid{cells.data(), {3, 1, 1}, {0, 0, 0}, {3, 1, 1}};
+  float local[3];
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const float bad : {nan, INFINITY, -INFINITY, 1e30f, -1e30f}) {
+    const float x[3] = {bad, 0.5f, 0.5f};
+    CHECK(grid.locate(x, local) == -1);
+    CHECK(std::isnan(bad) == std::isnan(local[0]));
+  }
+  bool refused = false;
+  try {
+    kilo_sort(nullptr, int64_t(1) << 31, 1, 1, nullptr);
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 int main() {
   test_shape({16, 2, 1}, true);
   test_shape({32, 4, 0}, true);
   test_shape({48, 0, 3}, false);
   test_render();
+  test_limits();
   return test::finish("kilo");
 }

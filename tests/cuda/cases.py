@@ -2,7 +2,8 @@
 """One call of every operator that has CUDA kernels, and how far two devices may differ in each result.
 
 `run(to)` moves the same inputs with `to` and returns named results. The bound of a result is a number of roundings at
-a scale, with its reason, or exact; `fma_only` marks those that are exact where the CPU has FMA.
+a scale, with its reason, or exact; `fma_only` marks those that are exact where the CPU has FMA, `any_order` those that
+are not the same bits in every run.
 """
 
 import itertools
@@ -28,6 +29,7 @@ class Result(NamedTuple):
     roundings: float = 0.0  # 0: the same bits
     scale: float | Tensor = 1.0
     fma_only: bool = False
+    any_order: bool = False  # summed by atomics: other last bits in every run on a device
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,17 @@ def rays(dtype: torch.dtype):
         views = torch.arange(600) % 3
         pixel_xy = uniform(600, 2, high=29, dtype=dtype)
         cameras = cameras_of(to, dtype)
+        cameras.c2w.requires_grad_()
         origins, directions = ops.camera_rays(cameras, to(views), to(pixel_xy))
-        yield Result("origins", origins)
+        yield Result("origins", origins.detach())
         # a fisheye takes sine and cosine in double, 2 units each, scales and rotates them
-        yield Result("directions", directions, 4 if dtype == F32 else 24)
+        bend = 4 if dtype == F32 else 24
+        yield Result("directions", directions.detach(), bend)
+        upstream = [to(uniform(600, 3, low=-1, dtype=dtype, seed=s)) for s in (5, 6)]
+        (grad_c2w,) = torch.autograd.grad((origins, directions), cameras.c2w, upstream)
+        # 200 rays per view: products below one of the local directions, added up in two orders
+        yield Result("gradient of c2w", grad_c2w, 2 * 200 + bend + 2, 200.0, any_order=True)
+        cameras.c2w.requires_grad_(False)
         points = to(uniform(600, 3, dtype=dtype, seed=2))
         pixel_xy, depths = ops.project(cameras, to(views), points)
         yield Result("depths", depths)
@@ -229,6 +238,20 @@ def occupancy(to: Move) -> Iterator[Result]:
         updated = to(grid.clone())
         ops.occupancy_update(updated, drawn, to(values), 0.95)
         yield Result(f"updated {name}", updated)
+
+
+def carve_large(to: Move) -> Iterator[Result]:
+    """Sides of which 512 pairs of pixels and a single pixel are left: all that is opaque lies in the single ones."""
+    cameras = cameras_of(to, F32, 2, model=0)
+    cameras.sizes[:] = to(torch.tensor([[1025, 1025], [1025, 600]]))
+    cameras.intrinsics[:] = to(torch.tensor([900.0, 900.0, 512.0, 400.0]))
+    silhouettes = [torch.zeros(1025, 1025, dtype=torch.uint8), torch.zeros(600, 1025, dtype=torch.uint8)]
+    for opaque in silhouettes:
+        opaque[:, 1024:] = 1
+    silhouettes[0][1024:] = 1
+    grid = to(torch.zeros(1, 16**3))
+    ops.carve(grid, cameras, to(torch.cat([opaque.view(-1) for opaque in silhouettes])), -1.0, margin=200.0)
+    yield Result("carved", grid, fma_only=True)
 
 
 def carve(to: Move) -> Iterator[Result]:
@@ -357,4 +380,5 @@ CASES = [
     Case("march-cone", march(1 / 256)),
     Case("occupancy", occupancy),
     Case("carve", carve),
+    Case("carve-large", carve_large),
 ]

@@ -37,7 +37,7 @@ def test_the_device_gives_the_numbers_of_the_cpu(case: Case, device: torch.devic
 @pytest.mark.cuda
 def test_the_device_gives_the_same_bits_twice(case: Case, device: torch.device) -> None:
     for first, second in zip(*(list(case.run(lambda tensor: tensor.to(device))) for _ in range(2)), strict=True):
-        assert torch.equal(first.value, second.value), first.name
+        assert first.any_order or torch.equal(first.value, second.value), first.name
 
 
 @ALL

@@ -83,7 +83,6 @@ CASES["SAPE"] = Case(
     {
         "nested": {"otype": "GaussianFourier", "n_frequencies": 12, "sigma": 0.5},
         "resolution": [5, 4],
-        "n_iterations": 10,
         "n_blocks": 1,
     },
     2,

@@ -103,6 +103,13 @@ def test_rounded_weights_are_not_fused():
     assert "rounded weights" in ops.fused_reason(RadianceField.from_config(config, UNIT))
 
 
+def test_what_is_for_signals_is_refused():
+    block = "encoding: {otype: SAPE, resolution: [8, 8, 8], nested: {otype: Frequency}}"
+    config = configuration.loads(FieldConfig, block, "my.yaml")
+    with pytest.raises(UserError, match=r"my.yaml:1: \w+: .*opens by the losses of samples"):
+        RadianceField.from_config(config, UNIT)
+
+
 def test_a_resolution_below_the_base_is_refused():
     with pytest.raises(UserError, match="per_level_scale"):
         RadianceField.from_config(dataclasses.replace(SMALL, max_resolution=2), UNIT)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distances to meshes and what is inside, against brute force in float64."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -19,7 +21,8 @@ def soup(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Triangles anywhere, of any shape, some of them segments or points."""
     vertices = torch.randn(3 * n, 3, generator=torch.Generator().manual_seed(1))
     faces = torch.arange(3 * n).view(n, 3).clone()
-    faces[::7, 2] = faces[::7, 1]
+    for k in range(3):  # corners k and k + 1 are one
+        faces[k::9, k] = faces[k::9, (k + 1) % 3]
     faces[::13] = faces[::13, :1]
     return vertices, faces
 
@@ -33,6 +36,21 @@ def test_distance_is_that_of_the_reference(mesh):
     # coordinates up to 5: differences and their squares carry a few roundings of that size; the root of a small sum of
     # squares carries them at full size
     assert (actual.double() - expected).abs().max() < 32 * torch.finfo(torch.float32).eps * 5
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("along", [0.0, 0.3, 1.0])
+def test_a_triangle_without_area_is_a_segment(order, along):
+    """Its third corner is an end of the segment or a point of it, in every order."""
+    ends = torch.tensor([[0.1, -0.2, 0.3], [1.1, 0.7, -0.4]])
+    vertices = torch.cat([ends, torch.lerp(ends[:1], ends[1:], along)])
+    x = points(500, seed=5)
+    axis = (ends[1] - ends[0]).double()
+    t = (((x.double() - ends[0]) @ axis) / (axis @ axis)).clamp(0, 1)
+    expected = (x.double() - ends[0] - t[:, None] * axis).norm(dim=1)
+    actual = ops.mesh_distance(ops.mesh_tree(vertices, torch.tensor([order])), x)
+    # as above, with coordinates up to 2; the corner on the segment is off it by a rounding
+    assert (actual.double() - expected).abs().max() < 32 * torch.finfo(torch.float32).eps * 2
 
 
 @pytest.mark.parametrize("n", SIZES)

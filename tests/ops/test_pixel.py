@@ -181,6 +181,23 @@ def test_errors_say_expected_and_found() -> None:
     with pytest.raises(ValueError, match=r"expected 1 ... 2147483647 blocks of pixels to draw from, got 0"):
         nothing = torch.zeros(0, dtype=torch.int32)
         ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, blocks=nothing)
+    for blocks, found in (([0, 9], r"0 \.\.\. 9"), ([-1], r"-1 \.\.\. -1")):
+        with pytest.raises(ValueError, match=rf"blocks must lie in 0 \.\.\. 8 for these sizes, got {found}"):
+            listed = torch.tensor(blocks, dtype=torch.int32)
+            ops.sample_pixels(numbered_images(), c.sizes, c, 1, 0, 0, blocks=listed)
+
+
+def test_sizes_and_blocks_are_checked_again_when_they_change() -> None:
+    c, sizes = views(), views().sizes.clone()
+    blocks = torch.tensor([3], dtype=torch.int32)
+    for _ in range(2):
+        ops.sample_pixels(numbered_images(), sizes, c, 1, 0, 0, blocks=blocks)
+    blocks[0] = 100
+    with pytest.raises(ValueError, match="blocks must lie in"):
+        ops.sample_pixels(numbered_images(), sizes, c, 1, 0, 0, blocks=blocks)
+    sizes[0] += 1
+    with pytest.raises(ValueError, match="values must be"):
+        ops.sample_pixels(numbered_images(), sizes, c, 1, 0, 0)
 
 
 @pytest.mark.parametrize("n", SIZES)

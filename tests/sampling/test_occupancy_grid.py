@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neurfield import ops
 from neurfield.reference import occupancy as reference
@@ -162,3 +163,11 @@ def test_cells_at_are_those_of_the_finest_cascade_around():
     cells, sizes = grid.cells_at(torch.tensor([[0.5, 0.5, 0.5], [0.99, 0.1, 0.0], [1.2, 0.5, 0.5], [-1.4, 0.5, 0.5]]))
     assert sizes.tolist() == [1 / 16, 1 / 16, 2 / 16, 4 / 16]
     assert cells.tolist() == [[8, 8, 8], [15, 1, 0], [9, 4, 4], [-6, 2, 2]]
+
+
+def test_bits_are_closed_on_the_device_of_the_grid() -> None:
+    with FakeTensorMode():
+        with torch.device("cuda:0"):
+            grid = OccupancyGrid(aabb_scale=2, resolution=16)
+        grid._close_bits()
+        assert {buffer.device for buffer in grid.buffers()} == {torch.device("cuda:0")}

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from neurfield.data import signals
+from neurfield.data.signals import volume
 from neurfield.errors import UserError
 from tests.meshes import cube, icosphere
 from tests.signals.files import write_obj, write_video
@@ -130,7 +131,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path):
     refused(tmp_path / "b.png", "broken or truncated")
 
 
-def test_bombs_are_refused_before_they_are_decoded(tmp_path):
+def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     png(tmp_path / "a.png", np.zeros((1200, 1000), np.uint8))
     refused(tmp_path / "a.png", "more than the 1 allowed; raise --max-megapixels", max_megapixels=1)
     np.save(tmp_path / "a.npy", np.zeros((1200, 1000), np.uint8))
@@ -141,7 +142,47 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     image = nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
     image.header.set_data_shape((30000, 30000, 30000))
     (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(8))
-    refused(tmp_path / "a.nii", "are free|not a whole NIfTI")
+    monkeypatch.setattr(volume, "available_bytes", lambda: 1 << 30)
+    refused(tmp_path / "a.nii", r"need .* GiB, 1.* GiB are free")
+
+
+def test_a_playlist_with_the_name_of_a_video_opens_no_other_file(tmp_path):
+    write_video(tmp_path / "other.mp4", n=3, fps=10)
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n"
+    for text in ("ffconcat version 1.0\nfile other.mp4\n", playlist):
+        for suffix in (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"):
+            (tmp_path / f"clip{suffix}").write_text(text)
+            refused(tmp_path / f"clip{suffix}", f"not a whole {suffix} video")
+    head = "\n-Y 16 +X 32\n"
+    (tmp_path / "a.hdr").write_text(f"ffconcat version 1.0\nfile other.mp4\n#{head}")
+    refused(tmp_path / "a.hdr", "not a whole Radiance picture")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_video_is_read_by_its_suffix_whatever_its_name(suffix, tmp_path):
+    path = write_video(tmp_path / f"a{suffix}", n=3, fps=10)
+    assert signals.read(path).info.sizes == (3, 16, 32)
+    for name in (f"http:x{suffix}", f"concat:a|b{suffix.upper()}"):
+        path = path.rename(tmp_path / name)
+        assert signals.read(path).info.sizes == (3, 16, 32)
+
+
+@pytest.mark.parametrize("large", [0, 1])
+def test_pictures_larger_than_announced_are_not_decoded(large, tmp_path):
+    """The container says 32 x 16, one picture is of 3000 x 2000."""
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuvj420p"
+        for k in range(2):
+            context = av.CodecContext.create("mjpeg", "w")
+            context.width, context.height = (3000, 2000) if k == large else (32, 16)
+            context.pix_fmt, context.time_base = "yuvj420p", Fraction(1, 10)
+            frame = av.VideoFrame(context.width, context.height, "yuvj420p")
+            for packet in [*context.encode(frame), *context.encode(None)]:
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, k, k, Fraction(1, 10)
+                container.mux(packet)
+    refused(tmp_path / "a.avi", "more than 1 megapixels within", max_megapixels=1)
 
 
 def test_empty_and_not_finite_values_are_refused(tmp_path):

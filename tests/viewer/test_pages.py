@@ -112,7 +112,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     """What it printed after Ctrl-C; it must end well."""
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None and process.stderr is not None
-    code = process.wait(timeout=20)
+    code = process.wait(timeout=60)
     assert (code, process.stderr.read()) == (0, "")
     return process.stdout.read()
 

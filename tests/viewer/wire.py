@@ -78,7 +78,7 @@ class WirePage:
         content = msgspec.msgpack.decode(self._zstd.decompress(packet[16 : 16 + length], max_output_size=size))
         return content["messages"]
 
-    def frame(self, timeout: float = 10.0) -> Frame:
+    def frame(self, timeout: float = 60.0) -> Frame:
         """The next picture; raises TimeoutError."""
         end = time.perf_counter() + timeout
         while True:
@@ -86,7 +86,7 @@ class WirePage:
                 if message["type"] == "BackgroundImageMessage" and message["rgb_data"] is not None:
                     return Frame(message["rgb_data"], time.perf_counter())
 
-    def frame_of(self, size: tuple[int, int], timeout: float = 20.0) -> Frame:
+    def frame_of(self, size: tuple[int, int], timeout: float = 60.0) -> Frame:
         """The next picture of a width and height."""
         end = time.perf_counter() + timeout
         while True:

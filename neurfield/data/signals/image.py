@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neurfield.data.ffmpeg import opened
 from neurfield.data.image_files import deep_pixels, read_header
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
@@ -77,7 +78,7 @@ def _radiance(path: Path, max_megapixels: float) -> np.ndarray:
             "raise --max-megapixels if it is meant"
         )
     try:
-        with av.open(str(path)) as container:
+        with opened(path, "hdr_pipe", max_megapixels) as container:
             (frame,) = container.decode(video=0)
             return np.ascontiguousarray(frame.to_ndarray(format="gbrpf32le"), dtype=np.float32)
     except (av.error.FFmpegError, ValueError, IndexError) as error:

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from neurfield.data.ffmpeg import opened
 from neurfield.data.signals.grid import GridSignal, grid_signal
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.memory import available_bytes, readable
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+# FFmpeg's demuxer by suffix; its "m4v" is a bare stream, not the container of that suffix
+DEMUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
 DEFAULT_FPS = 30.0
 
 
 def detect(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in DEMUXERS
 
 
 def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
@@ -27,10 +29,11 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
     """
     import av
 
+    suffix = path.suffix.lower()
     free = available_bytes()
     pictures: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
+        with opened(path, DEMUXERS[suffix], max_megapixels) as container:
             if not container.streams.video:
                 raise UserError(f"{path}: there is no video stream in it")
             stream = container.streams.video[0]
@@ -52,11 +55,14 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a whole video that FFmpeg can decode ({reason})") from None
+        raise UserError(
+            f"{path}: not a whole {suffix} video that FFmpeg can decode, or pictures of more than {max_megapixels:g} "
+            f"megapixels within ({reason})"
+        ) from None
     if not pictures:
         raise UserError(f"{path}: there are no pictures in it")
     fps = float(rate) if rate else DEFAULT_FPS
-    known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": path.suffix.lower()}
+    known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": suffix}
     return grid_signal(np.stack(pictures), str(path), **known)
 
 

@@ -259,6 +259,9 @@ using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess, cudaErrorNoDevice };
 enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
+struct cudaFuncAttributes {
+  size_t sharedSizeBytes;
+};
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return "the host stands in for the device"; }
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -266,15 +269,13 @@ inline cudaError_t cudaGetDeviceCount(int* n) { return *n = 0, cudaSuccess; }
 inline cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t) {
   return std::memset(p, value, n), cudaSuccess;
 }
-template <typename Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel, int, int) {
-  return cudaSuccess;
-}
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
   *value = which == cudaDevAttrMultiProcessorCount ? 2 : 227 * 1024;
   return cudaSuccess;
 }
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* of, const void*) { return *of = {0}, cudaSuccess; }
+inline cudaError_t cudaFuncSetAttribute(const void*, int, int) { return cudaSuccess; }
 template <typename Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* n, Kernel, int, int) {
   return *n = 1, cudaSuccess;

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that fields are drawn into: suffixes in capitals, pictures of shapes from everywhere."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from neurfield.data import signals
+from neurfield.data.signals.grid import GridInfo
+from neurfield.errors import UserError
+from neurfield.export.image_file import IMAGE_WRITERS, write_image
+from neurfield.export.sdf_picture import write_sdf_picture
+from neurfield.export.video_file import write_video
+from neurfield.export.views import is_video
+from neurfield.rendering.sphere_trace import picture
+
+
+class Colors(nn.Module):
+    """Positions are the colours, the rest is 0.5."""
+
+    def __init__(self, n_channels: int):
+        super().__init__()
+        self.n_channels = n_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x.new_full((len(x), 4), 0.5)], dim=1)[:, : self.n_channels]
+
+
+class Capsule(nn.Module):
+    """A long body along the last axis, distance with a sign."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x - 0.5
+        x = torch.cat([x[:, :2], x[:, 2:] - x[:, 2:].clamp(-0.25, 0.25)], dim=1)
+        return x.norm(dim=1, keepdim=True) - 0.1
+
+
+def info(*sizes: int, n_channels: int = 3) -> GridInfo:
+    return GridInfo("a", ".png", sizes, n_channels, "uint8", 0.0, 255.0)
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_WRITERS, ".Jpg"])
+def test_images_with_suffixes_in_capitals(suffix, tmp_path):
+    path = tmp_path / f"a{suffix.upper() if suffix.islower() else suffix}"
+    write_image(Colors(3), info(8, 16), (8, 16), path)
+    assert signals.kind_of(path) == "image" and signals.read(path).info.sizes == (8, 16)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_alpha_is_refused_before_a_jpeg_is_sampled(tmp_path):
+    with pytest.raises(UserError, match=r"\.jpg has no alpha"):
+        write_image(nn.Identity(), info(8, 16, n_channels=4), (8, 16), tmp_path / "a.JPG")
+
+
+@pytest.mark.parametrize("suffix", [".MP4", ".Mov", ".MKV"])
+def test_videos_with_suffixes_in_capitals(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    write_video(Colors(3), info(3, 16, 32), (3, 16, 32), path)
+    assert is_video(path) and signals.read(path).info.sizes == (3, 16, 32)
+    write_video(Colors(3), info(3, 16, 32), (3, 16, 32), tmp_path / "a.NPY")
+    assert np.load(tmp_path / "a.NPY").shape == (3, 16, 32, 3)
+    write_sdf_picture(Capsule(), (32, 16), 2, 20.0, tmp_path / f"b{suffix}")
+    assert signals.read(tmp_path / f"b{suffix}").info.sizes == (2, 16, 32)
+
+
+def test_a_shape_is_drawn_from_straight_above_and_below(tmp_path):
+    """Seen along +y from azimuth 0 the body's axis, z, is upright; half a degree aside it looks all but the same."""
+    for elevation in (90.0, -90.0):
+        seen = picture(Capsule(), 64, 64, 0.0, elevation)[..., 0] < 250
+        rows, columns = seen.any(1).sum(), seen.any(0).sum()
+        assert rows > 2.5 * columns > 0
+        near = picture(Capsule(), 64, 64, 0.0, elevation * 0.995)[..., 0] < 250
+        assert (seen ^ near).sum() < 0.1 * seen.sum()
+    write_sdf_picture(Capsule(), (32, 16), 1, 90.0, tmp_path / "a.PNG")
+    assert Image.open(tmp_path / "a.PNG").size == (32, 16)
+
+
+@pytest.mark.parametrize("elevation", [91.0, -90.5, float("nan")])
+def test_elevations_beyond_are_refused(elevation, tmp_path):
+    with pytest.raises(UserError, match=r"--elevation must be within -90 \.\.\. 90 degrees"):
+        write_sdf_picture(Capsule(), (32, 16), 1, elevation, tmp_path / "a.png")
+    with pytest.raises(UserError, match="--orbit: expected at least 1 view, got -3"):
+        write_sdf_picture(Capsule(), (32, 16), -3, 0.0, tmp_path / "a.mp4")

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which compute capabilities setup.py compiles for."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import setuptools
+
+SETUP = Path(__file__).resolve().parents[1] / "setup.py"
+
+
+@pytest.fixture
+def setup_py(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """setup.py with an nvcc of its own, which compiles for 80 and 90, and no wishes in the environment."""
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    for name in ("NEURFIELD_CUDA", "NEURFIELD_CUDA_ARCHS"):
+        monkeypatch.delenv(name, raising=False)
+    spec = importlib.util.spec_from_file_location("neurfield_setup", SETUP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "find_nvcc", lambda: "nvcc")
+    monkeypatch.setattr(module, "known_archs", lambda nvcc: {75, 80, 90})
+    return module
+
+
+@pytest.mark.parametrize(
+    ("visible", "chosen"), [(set(), "90"), ({90}, "90"), ({75, 80}, "80"), ({90, 80, 120}, "80;90")]
+)
+def test_it_builds_for_the_gpus_that_can_run_the_kernels(setup_py, monkeypatch, visible, chosen) -> None:
+    monkeypatch.setattr(setup_py, "visible_archs", lambda: visible)
+    assert f"-DNF_CUDA_ARCHS={chosen}" in setup_py.cuda_options()
+
+
+@pytest.mark.parametrize("visible", [{75}, {120}])
+def test_without_such_a_gpu_it_builds_without_cuda_and_says_so(setup_py, monkeypatch, capsys, visible) -> None:
+    monkeypatch.setattr(setup_py, "visible_archs", lambda: visible)
+    assert setup_py.cuda_options() == ["-DNF_CUDA=OFF"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == (
+        "neurfield is built without CUDA: the kernels need compute capability 80 or newer, this machine asks for "
+        f"{min(visible)} and nvcc compiles for 75, 80, 90"
+    )
+    monkeypatch.setenv("NEURFIELD_CUDA", "1")
+    with pytest.raises(SystemExit, match=r"^NEURFIELD_CUDA=1: the kernels need compute capability 80 or newer"):
+        setup_py.cuda_options()
+
+
+def test_architectures_that_are_asked_for_are_not_left_out(setup_py, monkeypatch) -> None:
+    monkeypatch.setenv("NEURFIELD_CUDA_ARCHS", "80;90a")
+    assert "-DNF_CUDA_ARCHS=80;90a" in setup_py.cuda_options()
+    monkeypatch.setenv("NEURFIELD_CUDA_ARCHS", "90;75")
+    with pytest.raises(SystemExit, match=r"^NEURFIELD_CUDA_ARCHS: expected 80 or newer, got 90;75$"):
+        setup_py.cuda_options()

@@ -4,7 +4,8 @@
 import dataclasses
 import shlex
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +130,20 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         seed=RunConfig.seed if options.seed is None else options.seed,
     )
     return Plan(teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split)
+
+
+@contextmanager
+def stages_named(method: MethodConfig) -> Iterator[None]:
+    """Adds to an error about a missing run of a method with a teacher how its first stages go on."""
+    try:
+        yield
+    except UserError as error:
+        if method.distill is None:
+            raise
+        raise UserError(
+            f"{error}; a teacher goes on with --method {method.distill.teacher} --resume, a distillation with "
+            "neurfield convert TEACHER --to kilonerf --output RUN --resume"
+        ) from None
 
 
 def _check_rest(key: str, part: float, rest: float) -> None:

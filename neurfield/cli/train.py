@@ -83,8 +83,6 @@ def run(options: TrainOptions) -> int:
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
-        if options.vis != "none":
-            raise UserError("--vis viewer shows trainings on photos only yet; leave it out")
         return train_signal(options, kind, device, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
@@ -94,7 +92,8 @@ def run(options: TrainOptions) -> int:
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:
-        folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
+        with _distilled.stages_named(method):
+            folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
     else:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
     resumed = newest_whole(folder, _say) if options.resume else None

@@ -206,6 +206,13 @@ def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypat
     assert load(tmp_path / "data" / "kilonerf" / "t").step == 18
 
 
+def test_resume_without_a_student_names_the_stages(data, tmp_path, capsys):
+    (tmp_path / "data" / "ngp-medium" / "t").mkdir(parents=True)
+    assert main(["train", str(data), "--method", "kilonerf", "--resume", "--output-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "no run with a checkpoint to resume" in error and "a teacher goes on with --method ngp-medium" in error
+
+
 def test_interrupted_distillation_is_no_run_to_resume(teacher, tmp_path):
     folder = tmp_path / "x" / "kilonerf" / "t"
 

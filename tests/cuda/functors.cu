@@ -15,6 +15,8 @@
 #include "math/frequency.h"
 #include "math/gates.h"
 #include "math/hash_grid.h"
+#include "math/kilo_grid.h"
+#include "math/kilo_mlp.h"
 #include "math/march.h"
 #include "math/mesh_distance.h"
 #include "math/modulation.h"
@@ -126,6 +128,24 @@ struct Modulate {
   }
 };
 
+// The entries of positions in the cells of their networks, and the gradient of their sum.
+template <typename T>
+struct KiloEncode {
+  KiloGrid<T> grid;
+  KiloShape shape;
+  const T* x;          // [n, 3]
+  int32_t* network;    // [n]
+  T *entries, *dL_dx;  // [n, n_position], [n]
+  NF_HD void operator()(int64_t i) const {
+    T local[3];
+    T* own = entries + i * shape.n_position();
+    network[i] = grid.locate(x + 3 * i, local);
+    kilo_encode(local, shape.position_frequencies, [&](int j, int axis, T value) { own[3 * j + axis] = value; });
+    dL_dx[i] = kilo_encode_gradient<T>(
+        shape.position_frequencies, [&](int j) { return own[3 * j]; }, [](int) { return T(1); });
+  }
+};
+
 struct March {
   OccupancyView grid;
   StepLattice lattice;
@@ -196,6 +216,8 @@ NF_KERNEL(Grid<double, 2, 8, double>)
 NF_KERNEL(March)
 NF_KERNEL(MeshLeaf)
 NF_KERNEL(OccupancyDraw)
+NF_KERNEL(KiloEncode<float>)
+NF_KERNEL(KiloEncode<double>)
 NF_KERNEL(SamplePixels<float>)
 NF_KERNEL(SamplePixels<uint8_t>)
 NF_KERNEL(SightOfCells)

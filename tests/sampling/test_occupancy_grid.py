@@ -166,8 +166,7 @@ def test_cells_at_are_those_of_the_finest_cascade_around():
 
 
 def test_bits_are_closed_on_the_device_of_the_grid() -> None:
-    with FakeTensorMode():
-        with torch.device("cuda:0"):
-            grid = OccupancyGrid(aabb_scale=2, resolution=16)
-        grid._close_bits()
-        assert {buffer.device for buffer in grid.buffers()} == {torch.device("cuda:0")}
+    with torch.device("meta"):  # a device that this machine has
+        grid = OccupancyGrid(aabb_scale=2, resolution=16)
+    grid._close_bits()
+    assert {buffer.device.type for buffer in grid.buffers()} == {"meta"}

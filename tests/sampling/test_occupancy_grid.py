@@ -4,7 +4,6 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neurfield import ops
 from neurfield.reference import occupancy as reference

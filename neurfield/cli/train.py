@@ -58,7 +58,7 @@ class TrainOptions:
     max_num_iterations: int | None = None
     """Budget in steps; with both, the first one that is used up ends the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Where to train: auto is the CPU, and for --resume where the run was trained. CUDA has not yet run on a GPU."""
     seed: int | None = None
     """Of all random numbers; default: 42."""
     resume: bool = False
@@ -83,9 +83,10 @@ def run(options: TrainOptions) -> int:
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
-        return train_signal(options, kind, device, start)
+        return train_signal(options, kind, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
+        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
         code = run(plan.teacher)
         return plan.explain(code) if code else plan.distil()
@@ -104,7 +105,7 @@ def run(options: TrainOptions) -> int:
     if resumed:
         resumed.check_views(views)
         views = resumed.views
-        config = resumed.with_budget(options.max_seconds, options.max_num_iterations)
+        config = resumed.continued(options.max_seconds, options.max_num_iterations, options.device)
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
@@ -119,7 +120,7 @@ def run(options: TrainOptions) -> int:
     task = RadianceTask(decode(train), config)
     trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
-    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    _say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
     with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
         _train(task, trainer, session, views, options, test, live)
@@ -136,6 +137,8 @@ def _check(options: TrainOptions) -> None:
     """Refuses what can be refused before anything is read."""
     if options.resume and options.set:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
+    if options.device == "cuda" and options.vis == "viewer":
+        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
         if value is not None and not value >= 0:
             raise UserError(f"--{flag}: expected at least 0, got {value}")

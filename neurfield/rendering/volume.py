@@ -63,8 +63,14 @@ def march_rays(
     directions: Tensor,
     options: MarchOptions,
     jitter: tuple[int, int] | None = None,
+    capacity: int | None = None,
 ) -> PackedSamples:
-    """Samples of rays in occupied cells; `jitter` = (seed, step) shifts each ray by a random part of a step."""
+    """Samples of rays in occupied cells.
+
+    Args:
+        jitter: (seed, step) shifts each ray by a random part of a step.
+        capacity: rows of the samples' tensors, whose rest is zero; see `padded` of ops.march. None: exact.
+    """
     seed, step = jitter or (0, None)
     return grid.march(
         origins,
@@ -73,6 +79,8 @@ def march_rays(
         cone_angle=options.cone_angle,
         near=options.near,
         max_samples=options.max_samples,
+        capacity=capacity,
+        padded=capacity is not None,
         seed=seed,
         step=step,
     )
@@ -104,15 +112,15 @@ def composite_in_rounds(
     starts, counts = samples.packed_info.unbind(dim=1)
     sums = origins.new_zeros(origins.shape[0], 5)  # rgb, depth, opacity
     alive = (counts > 0).nonzero()[:, 0]
-    ahead, first = torch.arange(ROUND), 0
+    ahead, first = torch.arange(ROUND, device=origins.device), 0
     while len(alive):
         number = first + ahead
         exists = number < counts[alive, None]
         rows = (starts[alive, None] + number)[exists]
         taken = exists.sum(dim=1)
-        part = PackedSamples(
-            torch.stack([taken.cumsum(0) - taken, taken], dim=1), samples.ray_indices[rows], samples.t_starts[rows],
-            samples.t_ends[rows], 0,
+        part = samples._replace(
+            packed_info=torch.stack([taken.cumsum(0) - taken, taken], dim=1), ray_indices=samples.ray_indices[rows],
+            t_starts=samples.t_starts[rows], t_ends=samples.t_ends[rows],
         )  # fmt: skip
         sigmas, rgbs = field(*sample_positions(part, origins, directions))
         found = ops.composite(sigmas, rgbs, part.t_starts, part.t_ends, part.packed_info, early_stop_eps=0.0)

@@ -9,7 +9,7 @@
 #
 # Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
 # interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
-# (cuda.json, cuda_networks.json, scene_lego_800_cuda*.json); every part says how long it took, and the script fails with
+# (cuda*.json, scene_lego_800_cuda*.json); every part says how long it took, and the script fails with
 # the first part that does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,7 +40,7 @@ print("device:", torch.cuda.get_device_name())'
 
 tests() { limited "$python" -m pytest tests/cuda -m cuda -rs; }
 
-kernels() { limited "$python" -m benchmarks.run cuda cuda_networks; }
+kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 
 scene() {
   local name=$1

@@ -14,12 +14,12 @@ from neurfield.training.evaluation import evaluate
 from neurfield.training.optimizer import Adam
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
+from neurfield.training.task import StepResult
 from tests.compare import EPS, relative_norm
 from tests.scenes import ball_scene, radiance_trainer
-from tests.training.test_composed_step import OPTIONS, REGULARISED, Recorder, batch, method
+from tests.training.test_composed_step import N_PIXELS, OPTIONS, REGULARISED, Recorder, batch, method
 from tests.training.test_trainer import disc, mean_psnr, small_config
 
-pytestmark = pytest.mark.cuda
 PRECISE = ("field.network_precision=fp32", "field.table_precision=fp32")
 
 
@@ -33,21 +33,39 @@ def made(device: torch.device, *overrides: str):
     return config, field, OccupancyGrid(1, resolution=16).to(device), rays
 
 
-def test_gradients_are_those_of_the_cpu(device: torch.device) -> None:
+def gradients(place: torch.device) -> tuple[StepResult, dict[str, torch.Tensor]]:
+    config, field, grid, rays = made(place, *PRECISE, *REGULARISED)
+    adam = Recorder(field)
+    return capacity_step(field, grid, adam, OPTIONS, config, 3)(rays, 0.01, 7), adam.grads
+
+
+def compare(cpu: tuple[StepResult, dict[str, torch.Tensor]], cuda: tuple[StepResult, dict[str, torch.Tensor]]) -> None:
     """The same terms, at most one for each sample, summed in another order."""
-    results = []
-    for place in (torch.device("cpu"), device):
-        config, field, grid, rays = made(place, *PRECISE, *REGULARISED)
-        adam = Recorder(field)
-        results.append((capacity_step(field, grid, adam, OPTIONS, config, 3)(rays, 0.01, 7), adam.grads))
-    (cpu, cpu_grads), (cuda, grads) = results
-    assert (cuda.n_rays, cuda.n_samples) == (cpu.n_rays, cpu.n_samples)
-    bound = cpu.n_samples * EPS[torch.float32]
-    assert abs(cuda.loss / cpu.loss - 1) < bound
-    for name, grad in grads.items():
-        assert relative_norm(grad.cpu(), cpu_grads[name]) < bound, name
+    assert (cuda[0].n_rays, cuda[0].n_samples) == (cpu[0].n_rays, cpu[0].n_samples)
+    assert 0 < cpu[0].n_rays < N_PIXELS  # the capacity is used up
+    bound = cpu[0].n_samples * EPS[torch.float32]
+    assert abs(cuda[0].loss / cpu[0].loss - 1) < bound
+    for name, grad in cuda[1].items():
+        assert relative_norm(grad.cpu(), cpu[1][name]) < bound, name
 
 
+def test_the_kernels_on_the_host_give_the_gradients_of_the_cpu(kernels_on_host, fma: bool) -> None:
+    if not fma:
+        pytest.skip("without FMA the CPU's rays meet other cells")
+    expected = gradients(torch.device("cpu"))
+    with kernels_on_host:
+        actual = gradients(torch.device("cpu"))
+    compare(expected, actual)
+
+
+@pytest.mark.cuda
+def test_the_device_gives_the_gradients_of_the_cpu(device: torch.device, fma: bool) -> None:
+    if not fma:
+        pytest.skip("without FMA the CPU's rays meet other cells")
+    compare(gradients(torch.device("cpu")), gradients(device))
+
+
+@pytest.mark.cuda
 def test_a_graph_trains_as_the_calls_that_it_is_made_of(device: torch.device, monkeypatch) -> None:
     """Up to the order in which atomics add up gradients of the table."""
     losses = []
@@ -60,6 +78,7 @@ def test_a_graph_trains_as_the_calls_that_it_is_made_of(device: torch.device, mo
     assert losses[0][-1] < losses[0][0]
 
 
+@pytest.mark.cuda
 def test_a_step_does_not_wait(device: torch.device) -> None:
     config, field, grid, rays = made(device)
     learn = steps._learning(field, Adam(field, config.optimizer), OPTIONS, config)
@@ -72,6 +91,7 @@ def test_a_step_does_not_wait(device: torch.device) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.cuda
 def test_a_run_learns_the_ball_and_renders_on_the_cpu_as_well(device: torch.device, tmp_path) -> None:
     scene = ball_scene()
     config = dataclasses.replace(small_config("training.max_rays=2048", steps=150), device="cuda")

@@ -129,10 +129,10 @@ def test_weights_convert_both_ways(name: str) -> None:
         assert relative_norm(theirs(x), network(encoding(x))) <= 1e-12
         tcnn.load_flat_params(values, encoding, network)
         assert torch.equal(tcnn.flat_params(encoding, network), values)
-        theirs.params.copy_(0.1 * torch.sin(values))
+        theirs.params.copy_(uniform(len(values), low=-0.3, high=0.3, dtype=torch.float64))
         tcnn.load_flat_params(theirs.params, encoding, network)
         assert relative_norm(theirs(x), network(encoding(x))) <= 1e-12
-        assert theirs(x).abs().max() > 1e-3
+        assert theirs(x).abs().max() > 1e-2
 
 
 def test_parts_convert_alone() -> None:

@@ -22,8 +22,8 @@ _CACHING = ("OneBlobFrequency", "NRC")  # two names of one
 _NAMES = (*TYPES, *INTERPOLATIONS, "CoherentPrime", "Concatenation", "Sum", "Product")
 
 
-def encoding_block(config: Mapping[str, Any], where: Collection[str] = ()) -> dict[str, Any]:
-    """The block of encodings.create for a `tinycudann` one; `where` names keys that the block around it reads.
+def encoding_block(config: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
+    """The block of encodings.create for a `tinycudann` one; `also` names keys that the block around it reads.
 
     Raises:
         UserError: an otype that tiny-cuda-nn or we do not have.
@@ -35,7 +35,7 @@ def encoding_block(config: Mapping[str, Any], where: Collection[str] = ()) -> di
     if "type" in keys and "Grid" in otype:
         otype = "Grid"  # the key counts for more than the name
     known = [field.name for field in fields(encodings.ENCODINGS[otype].config)]
-    block = {"otype": otype, **_known(f"encoding {otype}", keys, [*known, *where])}
+    block = {"otype": otype, **_known(f"encoding {otype}", keys, [*known, *also])}
     if isinstance(block.get("nested"), list):
         columns = [field.name for field in fields(Columns)]
         block["nested"] = [encoding_block(nested, columns) for nested in block["nested"]]

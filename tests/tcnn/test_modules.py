@@ -14,6 +14,7 @@ import torch
 from neurfield import tcnn, tiny_cuda_nn
 from neurfield.errors import UserError
 from tests.cases import SIZES, strided, uniform
+from tests.compare import assert_close
 
 GRID = {"otype": "HashGrid", "n_levels": 4, "log2_hashmap_size": 8, "base_resolution": 4, "per_level_scale": 1.5}
 MLP = {"otype": "FullyFusedMLP", "activation": "ReLU", "output_activation": "None", "n_neurons": 16}
@@ -235,3 +236,15 @@ def test_parameters_begin_on_the_default_device() -> None:
     with torch.device("meta"):
         module = tcnn.NetworkWithInputEncoding(3, 5, GRID, MLP)
     assert module.params.device.type == "meta" and module(torch.empty(2, 3, device="meta")).shape == (2, 5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_outputs_on_cuda_are_half() -> None:
+    """Of encodings with CUDA kernels; within the roundings of tests/cuda and that to half precision."""
+    for block in ({"otype": "SphericalHarmonics"}, {"otype": "Frequency", "n_frequencies": 4}, {"otype": "OneBlob"}):
+        module, x = tcnn.Encoding(3, block), uniform(33, 3)
+        expected, actual = module(x), module.to("cuda")(x.to("cuda"))
+        assert actual.dtype == module.dtype == torch.float16
+        assert_close(actual.cpu(), expected, 2)
+        assert tcnn.Encoding(3, block, dtype=torch.float32).to("cuda")(x.to("cuda")).dtype == torch.float32

@@ -140,6 +140,14 @@ def test_second_derivatives_go_through_the_gradient_of_the_input() -> None:
     assert torch.autograd.gradcheck(slope, (x, values), eps=1e-6, atol=1e-6)
 
 
+def test_the_gradient_of_the_parameters_is_not_differentiated() -> None:
+    """It is an error, as in tiny-cuda-nn."""
+    module = MODULES["both"]()
+    (gradient,) = torch.autograd.grad(module(uniform(4, 3)).sum(), module.params, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.square().sum().backward()
+
+
 def test_a_seed_means_the_same_values_and_leaves_torchs_alone() -> None:
     state = torch.get_rng_state()
     a, b, c = (tcnn.NetworkWithInputEncoding(3, 5, GRID, MLP, seed=seed).params for seed in (7, 7, 8))

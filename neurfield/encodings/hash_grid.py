@@ -57,6 +57,8 @@ class Grid(Encoding):
     `params` is the flat table, uniform in ±1e-4 at first (torch's generator); `config` holds the sizes.
     """
 
+    padding = 0.0
+
     def __init__(self, config: GridConfig) -> None:
         super().__init__(config.n_input_dims, config.n_output_dims)
         self.config = config

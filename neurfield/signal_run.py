@@ -55,10 +55,8 @@ class SignalRun:
     def kind(self) -> Kind:
         return KINDS[self.config.kind]
 
-    def evaluate(
-        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
-    ) -> dict[str, Any]:
-        """Metrics against the data: see the kind's `evaluate`.
+    def signal(self, data: str | None = None) -> Any:
+        """The data that the field was trained on, see neurfield.data.signals.
 
         Args:
             data: where the file is now; None: where it was when the run was trained.
@@ -70,7 +68,13 @@ class SignalRun:
         signal = signals.read(path, self.config.kind, self.config.max_megapixels)
         if asdict(signal.info) | {"name": ""} != asdict(self.info) | {"name": ""}:
             raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")
-        return self.kind.evaluate(self.field, signal, progress)
+        return signal
+
+    def evaluate(
+        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
+    ) -> dict[str, Any]:
+        """Metrics against the data: see the kind's `evaluate`; `data` and errors as for `signal`."""
+        return self.kind.evaluate(self.field, self.signal(data), progress)
 
     def render(
         self,

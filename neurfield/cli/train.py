@@ -22,7 +22,7 @@ from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
-from neurfield.run import check_measurable, from_task
+from neurfield.run import Run, check_measurable, from_task
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
@@ -77,7 +77,8 @@ class TrainOptions:
     """How to read the data."""
 
 
-def run(options: TrainOptions) -> int:
+def run(options: TrainOptions, is_last: bool = True) -> int:
+    """The command; `is_last`: a viewer goes on when the training is over."""
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
@@ -87,7 +88,7 @@ def run(options: TrainOptions) -> int:
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
         plan = _distilled.plan(options, method, method.distill)
-        code = run(plan.teacher)
+        code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
@@ -121,7 +122,9 @@ def run(options: TrainOptions) -> int:
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
-    with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
+    shown = Run(config, views, task.field, task.grid, trainer.step)
+    view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
+    with view as live:
         _train(task, trainer, session, views, options, test, live)
         _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurfield import auto_frequency
 from neurfield.cli._console import Progress, budget_text, duration
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
@@ -60,9 +61,17 @@ def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) 
     if stored is not None and stored != signal.info:
         raise UserError(f"{path}: not what {folder.path} was trained on; restore the file, or train a new run")
     _say(f"{kind}: {signal.info.describe()}")
+    choice = None
+    if options.auto_frequency:
+        with Progress("frequency") as progress:
+            method, choice = auto_frequency.for_signal(method, signal, options.set, config.seed, progress.update)
+        _say(auto_frequency.describe(choice))
+        config = dataclasses.replace(config, method=method)
     task = KINDS[kind].task(signal, config)
     trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
+    if choice:
+        auto_frequency.write_report(folder.path, choice)
     parameters = n_bytes(task.field.parameters())
     _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
     _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")

@@ -37,7 +37,7 @@ print("device:", torch.cuda.get_device_name())'
 
 tests() { limited "$python" -m pytest tests/cuda tests/tcnn -m cuda -rs; }
 
-kernels() { limited "$python" -m benchmarks.run cuda; }
+kernels() { limited "$python" -m benchmarks.run cuda cuda_networks; }
 
 [ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 while [ $# -gt 0 ]; do

@@ -40,6 +40,10 @@ class TcnnEncoding(Encoding):
             ours = create(n_input_dims, block)
         if otype not in tiny_cuda_nn.ENCODINGS:
             raise UserError(f"{kind}: tiny-cuda-nn has no such encoding (valid: {', '.join(tiny_cuda_nn.ENCODINGS)})")
+        if "init_range" in block:
+            raise UserError(
+                f"{kind}: backend tcnn takes no init_range, its grids start within 1e-4; leave one of them out"
+            )
         bindings, seed = tiny_cuda_nn.bindings(kind), int(torch.randint(2**31, (), device="cpu"))
         theirs = tiny_cuda_nn.built(
             kind, lambda: bindings.Encoding(n_input_dims, to_dict(dict(block)), seed=seed, dtype=torch.float32)

@@ -116,9 +116,10 @@ class RadianceField(RadianceModule):
 
     def fused(self) -> ops.FusedField | None:
         """What the fused operators take for this field, or None where they do not support it."""
-        if not ops.fused_supported(self):
-            return None
-        return ops.FusedField.of(self, self.table_precision == "fp16", self.network_precision == "bf16")
+        half, brief = self.table_precision == "fp16", self.network_precision == "bf16"
+        if not ops.fused_supported(self) or (self.encoding.params.is_cuda and not (half and brief)):
+            return None  # fused on CUDA is never float32
+        return ops.FusedField.of(self, half, brief)
 
     def fused_render(self) -> RenderFn | None:
         """See RadianceModule."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
-from neurfield.ops.hash_grid import GridConfig
+from neurfield.ops.hash_grid import GridConfig, hash_grid_backward_params
 
 
 @torch.no_grad()
@@ -83,7 +83,8 @@ def hash_grid_adam_step(
     Args:
         x, grad_y: float32 `[n, n_input_dims]`, `[n, n_output_dims]`: positions, gradient of their features.
         params, exp_avg, exp_avg_sq, steps, copy: `[config.n_params]`, see adam_step.
-        grad_scratch: float32 `[at least torch.get_num_threads(), values of the largest level]`, zero; left zero.
+        grad_scratch: float32 `[at least torch.get_num_threads(), values of the largest level]`, zero; left zero. Not
+            used on CUDA, where it may have no rows.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape, device, layout or rate.
@@ -95,7 +96,7 @@ def hash_grid_adam_step(
         check_tensor(op, name, tensor, (config.n_params,), single, x.device)
     largest = max(level.n_entries for level in config.levels()) * config.n_features_per_level
     check_tensor(op, "grad_scratch", grad_scratch, ("n_threads", largest), single, x.device)
-    if grad_scratch.shape[0] < torch.get_num_threads():
+    if not x.is_cuda and grad_scratch.shape[0] < torch.get_num_threads():
         raise ValueError(f"{op}: grad_scratch must have {torch.get_num_threads()} rows, got {grad_scratch.shape[0]}")
     _check_state(op, params, exp_avg, exp_avg_sq, steps, copy, grad_scratch)
     rates = _rates(op, step, learning_rate, beta1, beta2, epsilon, 0.0)
@@ -170,7 +171,7 @@ def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero):
 @torch.library.custom_op(
     "neurfield::hash_grid_adam_step",
     mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy", "grad_scratch"),
-    device_types="cpu",
+    device_types=DEVICES,
 )
 def _grid_step(
     x: Tensor,
@@ -186,6 +187,10 @@ def _grid_step(
     rates: Sequence[float],
     step: int,
 ) -> None:
+    if x.is_cuda:  # a table in the cache of one core has no counterpart: the two operators
+        grad = hash_grid_backward_params(x, grad_y, None, layout, per_level_scale)
+        _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, True)
+        return
     lib = native(x)
     lib.hash_grid_backward_adam(
         list(layout), per_level_scale, x.detach().contiguous(), grad_y.detach().contiguous(), params.detach(),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from neurfield import ops
+from neurfield.networks import Modulation
 from neurfield.training.method import OptimizerConfig
 
 
@@ -19,6 +20,7 @@ class Moments:
         exp_avg, exp_avg_sq: first and second moment, same shape.
         steps: int16 updates of each value, for a table, whose untouched entries wait; None for matrices.
         l2_reg: weight of the L2 regularisation.
+        rate: times the learning rate of the step.
     """
 
     param: nn.Parameter
@@ -26,6 +28,7 @@ class Moments:
     exp_avg_sq: Tensor
     steps: Tensor | None
     l2_reg: float
+    rate: float
 
 
 class Adam:
@@ -42,11 +45,13 @@ class Adam:
         self.step_count = 0
         self.moments: dict[str, Moments] = {}
         sparse = getattr(field, "sparse_parameters", ())
+        modulations = {id(module.values) for module in field.modules() if isinstance(module, Modulation)}
         for name, param in field.named_parameters():
             is_table = name.startswith(sparse)
             steps = torch.zeros(param.shape, dtype=torch.int16) if is_table else None
             l2_reg = 0.0 if is_table else config.l2_reg
-            self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg)
+            rate = config.modulation_rate if id(param) in modulations else 1.0
+            self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg, rate)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -67,7 +72,7 @@ class Adam:
             m.exp_avg_sq.view(-1),
             step=self.step_count,
             steps=None if m.steps is None else m.steps.view(-1),
-            learning_rate=learning_rate,
+            learning_rate=learning_rate * m.rate,
             beta1=config.beta1,
             beta2=config.beta2,
             epsilon=config.epsilon,

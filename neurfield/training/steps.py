@@ -46,7 +46,7 @@ def make_step(
 ) -> RayStepFn:
     """The fastest step that supports field and loss."""
     fused, loss = field.fused(), _fused_loss(method)
-    if fused is not None and loss is not None:
+    if fused is not None and fused.can_train and loss is not None:
         return fused_step(fused, grid, optimizer, options, method, seed, loss)
     return composed_step(field, grid, optimizer, options, method, seed)
 

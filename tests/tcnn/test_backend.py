@@ -129,6 +129,7 @@ def test_errors(stand_in) -> None:
             r"encoding GaussianFourier: tiny-cuda-nn has no such encoding \(valid: Identity",
         ),
         ({"otype": "Frequency", "n_freq": 3}, r"encoding Frequency: unknown key 'n_freq'"),
+        ({**GRID, "init_range": 0.01}, "backend tcnn takes no init_range"),
         (
             {
                 "otype": "Composite",
@@ -145,6 +146,8 @@ def test_errors(stand_in) -> None:
     ):
         with pytest.raises(UserError, match=message):
             networks.create(3, 3, on_tcnn({**MLP, **keys}))
+    with pytest.raises(UserError, match="network WIRE: tiny-cuda-nn has no such network"):
+        networks.create(3, 3, on_tcnn({"otype": "WIRE"}))
     for create in (
         lambda b: encodings.create(3, {**GRID, "backend": b}),
         lambda b: networks.create(3, 3, {**MLP, "backend": b}),

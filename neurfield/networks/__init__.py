@@ -57,7 +57,7 @@ def create(
     if not isinstance(otype, str):
         raise UserError(f"network: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(NETWORKS)})")
     entry = lookup(NETWORKS, otype, "network")
-    block = from_dict(entry.config, keys, f"network {otype}")
+    block: Any = from_dict(entry.config, keys, f"network {otype}")
     if from_bindings:
         if not isinstance(block, NetworkConfig):
             raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")

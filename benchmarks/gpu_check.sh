@@ -38,7 +38,7 @@ if (reason := why_not_cuda()):
 print("device:", torch.cuda.get_device_name())'
 }
 
-tests() { limited "$python" -m pytest tests/cuda -m cuda -rs; }
+tests() { limited "$python" -m pytest tests/cuda tests/tcnn -m cuda -rs; }
 
 kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 

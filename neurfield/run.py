@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained field: measured, rendered and exported, from a run folder, a checkpoint file or a training just done."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
@@ -21,7 +23,7 @@ from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.signal_run import SignalRun, is_signal, load_signal_run
-from neurfield.training import checkpoint
+from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
@@ -147,9 +149,12 @@ def _load_scene_run(path: Path) -> Run:
         check_stored(config.method.field, tensors)
         field = config.method.field.build(views.normalization.aabb)
         grid = OccupancyGrid(views.normalization.aabb_scale)
-        # an average, where one was kept, is used for everything but training
-        field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
-        grid.load_state_dict(_part(tensors, "occupancy."))
+        if packed.is_packed(tensors):
+            packed.unpack(tensors, field, grid)
+        else:
+            # an average, where one was kept, is used for everything but training
+            field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+            grid.load_state_dict(_part(tensors, "occupancy."))
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
@@ -170,6 +175,7 @@ def train(
     max_seconds: float | None = None,
     max_num_iterations: int | None = None,
     overrides: Sequence[str] = (),
+    auto_frequency: bool = False,
     seed: int | None = None,
     device: str = "auto",
     output_dir: str | Path | None = None,
@@ -185,6 +191,7 @@ def train(
         max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
             method's default budget, or that of the run that is continued.
         overrides: single values of the method, "optimizer.learning_rate=0.01".
+        auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
         device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there;
             meshes, point clouds and the viewer want `run.to("cpu")` first.
@@ -201,7 +208,7 @@ def train(
     kind = resolve_device(device)
     views, folder, resumed = ViewSet.of_scene(scene), None, None
     if resume is not None:
-        if method is not None or overrides or output_dir is not None:
+        if method is not None or overrides or auto_frequency or output_dir is not None:
             raise UserError("a resumed run keeps its method and its folder; give neither, or train a new run")
         folder = RunFolder(Path(resume))
         resumed = newest_whole(folder, report)
@@ -221,12 +228,19 @@ def train(
         )
         if output_dir is not None:
             folder = new_run(Path(output_dir), scene.name, config.method.name)
+    choice = None
+    if auto_frequency:
+        chosen, choice = frequencies.for_scene(config.method, scene, overrides, config.seed)
+        config = dataclasses.replace(config, method=chosen)
+        report(frequencies.describe(choice))
     task = RadianceTask(scene, config)
     trainer, path = Trainer(task, config, start, report), None
     if folder is None:
         trainer.train(on_step)
     else:
         session = Session(trainer, views, folder, resumed.path if resumed else None)
+        if choice:
+            frequencies.write_report(folder.path, choice)
         session.train(on_step)
         path = session.save()
     return from_task(task, trainer, views, path, scene)

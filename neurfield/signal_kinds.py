@@ -11,10 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from neurfield.data.signals.grid import GridInfo
-from neurfield.data.signals.mesh import MeshInfo
+from neurfield.data.signals.grid import GridInfo, GridSignal
+from neurfield.data.signals.mesh import MeshInfo, MeshSignal
 from neurfield.errors import UserError
 from neurfield.export.image_file import write_image
 from neurfield.export.sdf_picture import write_sdf_picture
@@ -31,6 +32,7 @@ from neurfield.training.task import Task
 Progress = Callable[[float], None]
 MAX_SAMPLES = 1 << 36
 SHAPE_PICTURE = 512  # pixels a side
+SHAPE_SAMPLES = 128  # a side, where a shape is needed on a grid
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Kind:
     Attributes:
         info: frozen dataclass of what a checkpoint keeps of the data, with a `name`.
         field: builds the field from its configuration, an info and a seed.
+        sampled: the data `[n_channels, ...]` on a regular grid, as the field sees them, the last axis first.
         task: what a training learns.
         evaluate: measures a field against the data.
         summary: metrics worth a line, by name, with their format.
@@ -58,6 +61,7 @@ class Kind:
 
     info: type
     field: Callable[[SignalFieldConfig, Any, int], SignalField]
+    sampled: Callable[[Any], Tensor]
     task: Callable[[Any, SignalRunConfig], Task]
     evaluate: Callable[[nn.Module, Any, Progress], dict[str, Any]]
     summary: Mapping[str, str]
@@ -66,6 +70,14 @@ class Kind:
 
 def _grid_field(config: SignalFieldConfig, info: GridInfo, seed: int) -> SignalField:
     return grid_field(config, info.sizes, info.n_channels, seed)
+
+
+def _sampled_grid(signal: GridSignal) -> Tensor:
+    return torch.from_numpy(signal.averaged())
+
+
+def _sampled_shape(signal: MeshSignal) -> Tensor:
+    return signal.sampled(SHAPE_SAMPLES)
 
 
 def _evaluate_grid(per_first_axis: bool, field: nn.Module, signal: Any, progress: Progress) -> dict[str, Any]:
@@ -119,17 +131,17 @@ _SHAPE = {"iou": "IoU {:.4f}", "chamfer_percent": "Chamfer {:.4f} % of the diago
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "image": Kind(
-            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, False), _PICTURE,
+            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, False), _PICTURE,
             partial(_write_grid, write_image, True),
         ),
         "video": Kind(
-            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, True), _PICTURE,
+            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, True), _PICTURE,
             partial(_write_grid, write_video, True),
         ),
         "volume": Kind(
-            GridInfo, _grid_field, GridTask, partial(_evaluate_grid, False), _VOLUME,
+            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, False), _VOLUME,
             partial(_write_grid, write_volume, False),
         ),
-        "sdf": Kind(MeshInfo, sdf_field, SdfTask, evaluate_sdf, _SHAPE, _write_shape),
+        "sdf": Kind(MeshInfo, sdf_field, _sampled_shape, SdfTask, evaluate_sdf, _SHAPE, _write_shape),
     }
 )  # fmt: skip

@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
+from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.data import signals
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
 from neurfield.signal_kinds import KINDS, Kind, SignalRender
-from neurfield.training import checkpoint
+from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
 from neurfield.training.run_folder import find_checkpoint
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
@@ -47,19 +48,27 @@ class SignalRun:
         field: maps positions `[n, n_dims]` in 0 ... 1 to values.
         step: training steps done.
         path: checkpoint file, or None.
+        stored_as: "fp16" or "int8" where that is a small file (neurfield.convert.small), else None.
     """
 
-    def __init__(self, config: SignalRunConfig, info: Any, field: SignalField, step: int, path: Path | None = None):
+    def __init__(
+        self,
+        config: SignalRunConfig,
+        info: Any,
+        field: SignalField,
+        step: int,
+        path: Path | None = None,
+        stored_as: str | None = None,
+    ):
         self.config, self.info, self.field, self.step, self.path = config, info, field, step, path
+        self.stored_as = stored_as
 
     @property
     def kind(self) -> Kind:
         return KINDS[self.config.kind]
 
-    def evaluate(
-        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
-    ) -> dict[str, Any]:
-        """Metrics against the data: see the kind's `evaluate`.
+    def signal(self, data: str | None = None) -> Any:
+        """The data that the field was trained on, see neurfield.data.signals.
 
         Args:
             data: where the file is now; None: where it was when the run was trained.
@@ -71,7 +80,18 @@ class SignalRun:
         signal = signals.read(path, self.config.kind, self.config.max_megapixels)
         if asdict(signal.info) | {"name": ""} != asdict(self.info) | {"name": ""}:
             raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")
-        return self.kind.evaluate(self.field, signal, progress)
+        return signal
+
+    def evaluate(
+        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
+    ) -> dict[str, Any]:
+        """Metrics against the data: see the kind's `evaluate`; `data` and errors as for `signal`."""
+        signal = self.signal(data)
+        result = self.kind.evaluate(self.field, signal, progress)
+        if self.stored_as and self.path and "bits_per_sample" in result:
+            result["bits_per_sample"] = 8 * self.path.stat().st_size / self.info.n_samples
+            result["protocol"]["bits_per_sample"] = f"size of the file, {self.stored_as}, over samples"
+        return result
 
     def render(
         self,
@@ -99,6 +119,7 @@ def train_signal(
     max_seconds: float | None = None,
     max_num_iterations: int | None = None,
     overrides: Sequence[str] = (),
+    auto_frequency: bool = False,
     seed: int = SignalRunConfig.seed,
     device: str = "auto",
     max_megapixels: float = SignalRunConfig.max_megapixels,
@@ -113,6 +134,7 @@ def train_signal(
         max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
             method's default.
         overrides: single values of the method, "optimizer.learning_rate=0.01".
+        auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers.
         max_megapixels: larger images are refused.
         on_step: called after each step.
@@ -130,6 +152,9 @@ def train_signal(
         chosen = configuration.override(method, overrides, "overrides")
     else:
         chosen = load_signal_method(method or kind, kind, tuple(overrides))
+    if auto_frequency:
+        chosen, choice = frequencies.for_signal(chosen, signal, overrides, seed)
+        report(frequencies.describe(choice))
     config = SignalRunConfig(
         data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
         max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device, CPU_ONLY), kind=chosen.kind,
@@ -156,15 +181,18 @@ def load_signal_run(path: Path) -> SignalRun:
     try:
         config, info = unpack(path, header)
         field = KINDS[config.kind].field(config.method.field, info, config.seed)
-        # an average, where one was kept, is used for everything but training
-        field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+        if packed.is_packed(tensors):
+            packed.unpack(tensors, field)
+        else:
+            # an average, where one was kept, is used for everything but training
+            field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
-    return SignalRun(config, info, field, step, path)
+    return SignalRun(config, info, field, step, path, header.get("stored_as"))
 
 
 def holds_signal(run: Path) -> bool:

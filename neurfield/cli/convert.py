@@ -12,7 +12,7 @@ from neurfield.cli._stages import Stages
 from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
 from neurfield.registry import lookup
-from neurfield.run import load_scene_run
+from neurfield.run import load, load_scene_run
 
 _ABOUT = "; ".join(f"{name}: {converter.about}" for name, converter in CONVERTERS.items()) + "."
 
@@ -41,7 +41,7 @@ class ConvertOptions:
 
 
 def run(options: ConvertOptions) -> int:
-    convert = lookup(CONVERTERS, options.to, "conversion").convert
+    converter = lookup(CONVERTERS, options.to, "conversion")
     with ExitStack() as stack:
         request = Request(
             output=options.output,
@@ -55,7 +55,9 @@ def run(options: ConvertOptions) -> int:
             report=lambda line: print(line, flush=True),
             progress=Stages(stack).update,
         )
-        made = convert(load_scene_run(options.run, "a conversion"), request)
+        what = f"--to {options.to}"
+        trained = load(options.run) if converter.takes_signals else load_scene_run(options.run, what)
+        made = converter.convert(trained, request)
     if made is None:
         return 1
     print(f"step {made.step}; {made.path}")

@@ -32,6 +32,7 @@ PACKAGES = {
     "lpips": "the LPIPS metric (optional)",
     "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",
+    "tinycudann": "blocks with backend: tcnn (optional)",
     "trimesh": "reading meshes (optional)",
 }
 

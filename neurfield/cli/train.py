@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from torch import Tensor
 
+from neurfield import auto_frequency
 from neurfield.cli import _distilled
 from neurfield.cli._console import Progress, budget_text, duration
 from neurfield.cli._train_signal import train_signal
@@ -22,7 +23,7 @@ from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
-from neurfield.run import check_measurable, from_task
+from neurfield.run import Run, check_measurable, from_task
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
@@ -65,6 +66,9 @@ class TrainOptions:
     """Continue the newest run of this experiment and method (or the one named by --timestamp) to its budget."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Override the method: --set optimizer.learning_rate=0.01 training.n_samples=65536"""
+    auto_frequency: bool = False
+    """First choose the parameter that decides the method's frequencies, from the spectra of the data and of untrained
+    fields; what was found is kept in the run's folder. Its seconds count."""
     eval_split: str = "test"
     """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
@@ -77,7 +81,8 @@ class TrainOptions:
     """How to read the data."""
 
 
-def run(options: TrainOptions) -> int:
+def run(options: TrainOptions, is_last: bool = True) -> int:
+    """The command; `is_last`: a viewer goes on when the training is over."""
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
@@ -88,7 +93,7 @@ def run(options: TrainOptions) -> int:
     if method.distill and not options.resume:
         resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
-        code = run(plan.teacher)
+        code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
@@ -117,12 +122,22 @@ def run(options: TrainOptions) -> int:
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
     _say(describe(plan_training(train, test, config.method)))
-    task = RadianceTask(decode(train), config)
+    scene, choice = decode(train), None
+    if options.auto_frequency:
+        with Progress("frequency") as progress:
+            method, choice = auto_frequency.for_scene(method, scene, options.set, config.seed, progress.update)
+        _say(auto_frequency.describe(choice))
+        config = dataclasses.replace(config, method=method)
+    task = RadianceTask(scene, config)
     trainer = Trainer(task, config, start, report=_say)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
+    if choice:
+        auto_frequency.write_report(folder.path, choice)
     _say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
-    with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
+    shown = Run(config, views, task.field, task.grid, trainer.step)
+    view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
+    with view as live:
         _train(task, trainer, session, views, options, test, live)
         _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:
@@ -137,6 +152,8 @@ def _check(options: TrainOptions) -> None:
     """Refuses what can be refused before anything is read."""
     if options.resume and options.set:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
+    if options.resume and options.auto_frequency:
+        raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
     if options.device == "cuda" and options.vis == "viewer":
         raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):

@@ -2,6 +2,7 @@
 """Multi-resolution grids with learned features (Müller et al. 2022): hashed, dense and tiled."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,15 +14,15 @@ from neurfield.config import Range
 from neurfield.encodings.encoding import Encoding
 from neurfield.errors import UserError
 from neurfield.ops.hash_grid import GridConfig
+from neurfield.quantization import dequantize, quantize
 
-INIT_RANGE = 1e-4
 DENSE_FINEST = 256  # resolution that a dense grid's default per_level_scale reaches
 
 
 @dataclass(frozen=True)
 class GridBlock:
     """Keys of a `Grid` block. `n_features`, the total, may stand for n_levels; the default of per_level_scale is 2,
-    for dense grids what reaches a resolution of 256."""
+    for dense grids what reaches a resolution of 256. Features start uniform in +-`init_range`."""
 
     type: Literal["Hash", "Dense", "Tiled"] = "Hash"
     n_levels: int | None = None
@@ -32,6 +33,7 @@ class GridBlock:
     per_level_scale: Annotated[float | None, Range(1)] = None
     interpolation: Literal["Linear", "Smoothstep", "Nearest"] = "Linear"
     hash: Literal["CoherentPrime"] = "CoherentPrime"
+    init_range: Annotated[float, Range(0, 1)] = 1e-4
     stochastic_interpolation: bool = False
     fixed_point_pos: bool = False
 
@@ -54,13 +56,15 @@ class TiledGridBlock(GridBlock):
 class Grid(Encoding):
     """`n_levels * n_features_per_level` outputs for positions in [0, 1], see `neurfield.ops.hash_grid`.
 
-    `params` is the flat table, uniform in ±1e-4 at first (torch's generator); `config` holds the sizes.
+    `params` is the flat table, uniform in +-`init_range` at first (torch's generator); `config` holds the sizes.
     """
 
-    def __init__(self, config: GridConfig) -> None:
+    padding = 0.0
+
+    def __init__(self, config: GridConfig, init_range: float = GridBlock.init_range) -> None:
         super().__init__(config.n_input_dims, config.n_output_dims)
         self.config = config
-        self.params = nn.Parameter(torch.empty(config.n_params).uniform_(-INIT_RANGE, INIT_RANGE))
+        self.params = nn.Parameter(torch.empty(config.n_params).uniform_(-init_range, init_range))
 
     @property
     def n_gates(self) -> int:
@@ -74,6 +78,24 @@ class Grid(Encoding):
         level = torch.arange(self.n_output_dims, device=x.device) // self.config.n_features_per_level
         return y * gates[:, level * gates.shape[1] // self.config.n_levels]
 
+    def _level_sizes(self) -> list[int]:
+        return [level.n_entries * self.config.n_features_per_level for level in self.config.levels()]
+
+    def packed(self, bits: int) -> dict[str, Tensor]:
+        """The table in few bits, one step per level; see neurfield.quantization.pack."""
+        levels = self.params.detach().split(self._level_sizes())
+        codes, steps = zip(*(quantize(level, bits) for level in levels), strict=True)
+        return {"params.codes": torch.cat(codes), "params.step": torch.stack(steps)}
+
+    def packed_names(self) -> tuple[str, ...]:
+        return "params.codes", "params.step"
+
+    @torch.no_grad()
+    def load_packed(self, packed: Mapping[str, Tensor]) -> None:
+        codes, steps = (packed[name] for name in self.packed_names())
+        parts = zip(codes.split(self._level_sizes()), steps, strict=True)
+        self.params.copy_(torch.cat([dequantize(level, step) for level, step in parts]))
+
 
 def create_grid(n_input_dims: int, block: GridBlock) -> Grid:
     """Builds the grid of a block; UserError for sizes that do not fit."""
@@ -81,7 +103,7 @@ def create_grid(n_input_dims: int, block: GridBlock) -> Grid:
         if getattr(block, key):
             raise UserError(f"encoding Grid: {key} is not supported; leave it out")
     try:
-        return Grid(_config(n_input_dims, block))
+        return Grid(_config(n_input_dims, block), block.init_range)
     except ValueError as error:
         raise UserError(f"encoding Grid: {str(error).removeprefix('hash_grid: ')}") from None
 

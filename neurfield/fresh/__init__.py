@@ -9,9 +9,9 @@ choice = fresh.choose(image, candidates)          # image [3, height, width]
 encoding, network = candidates.blocks(choice.value)
 """
 
-from neurfield.fresh.candidates import Candidates, sweep
+from neurfield.fresh.candidates import Candidates, Model, sweep
 from neurfield.fresh.choose import Choice, choose
 from neurfield.fresh.picture import draw
 from neurfield.fresh.spectrum import resize, spectrum, wasserstein
 
-__all__ = ["Candidates", "Choice", "choose", "draw", "resize", "spectrum", "sweep", "wasserstein"]
+__all__ = ["Candidates", "Choice", "Model", "choose", "draw", "resize", "spectrum", "sweep", "wasserstein"]

@@ -3,6 +3,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ from neurfield.errors import UserError
 from neurfield.fresh.candidates import Candidates, Model
 from neurfield.fresh.spectrum import resize, spectrum, wasserstein
 
-MAX_SIDE = {1: 65536, 2: 1024, 3: 256}  # of the signal's transform, by dimensions
-OVERSAMPLING = 2.5  # points of the models' grid per bin: 2 would fold what lies just beyond the last bin into it
+# of the transforms, by dimensions: what bounds the cost
+MAX_SIDE = {1: 65536, 2: 1024, 3: 128}
+MAX_BINS = {1: 1024, 2: 512, 3: 32}
+CHUNK = 1 << 17  # positions per call of a model
 FIRST_REPEATS = 3
 TIE = 1e-6  # bins: less is rounding
 
@@ -28,6 +31,7 @@ class Choice:
         index: which was chosen.
         distances, errors: per candidate the mean distance in bins, and its standard error.
         repeats: how many initialisations each has had.
+        left_out: values whose frequencies the signal's samples cannot show.
         target: spectrum of the signal `[n_bins]`. spectra: mean spectra of the candidates `[n_candidates, n_bins]`.
         seconds: what the choice took.
     """
@@ -38,6 +42,7 @@ class Choice:
     distances: tuple[float, ...]
     errors: tuple[float, ...]
     repeats: tuple[int, ...]
+    left_out: tuple[float, ...]
     target: Tensor
     spectra: Tensor
     seconds: float
@@ -54,6 +59,7 @@ class Choice:
             "key": self.key,
             "value": self.value,
             "seconds": self.seconds,
+            "left_out": list(self.left_out),
             "candidates": [dict(zip(names, row, strict=True)) for row in columns],
             "target": self.target.tolist(),
             "spectra": self.spectra.tolist(),
@@ -61,23 +67,34 @@ class Choice:
 
 
 def choose(
-    signal: Tensor, candidates: Candidates, n_bins: int = 64, repeats: int = 10, side: int | None = None, seed: int = 0
+    signal: Tensor,
+    candidates: Candidates,
+    n_bins: int | None = None,
+    repeats: int = 10,
+    side: int | None = None,
+    seed: int = 0,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> Choice:
     """Chooses among models by their spectra before training.
 
-    Every candidate is evaluated with `repeats` initialisations on a grid that just holds the bins, except that those
-    which are clearly farther than the best one (beyond twice both standard errors) stop after three. Of the candidates
-    within one standard error of the nearest the lowest frequency is taken.
+    Every candidate is evaluated with `repeats` initialisations, except that those which are clearly farther than the
+    best one (beyond twice both standard errors) stop after three. Of the candidates within one standard error of the
+    nearest the lowest frequency is taken.
+
+    A candidate is sampled so finely that nothing of it folds back into the compared bins: a frequency f is seen at
+    |side - f| when there are fewer than 2 f points a side, so `side` exceeds the highest frequency of the candidate by
+    the number of bins. Candidates with frequencies above the number of the signal's samples are left out.
 
     Args:
         signal: floating point `[n_channels, ...]` of 1 ... 3 dimensions; only the shape of its spectrum counts.
         candidates: what is compared, low to high frequency.
-        n_bins: L1 frequencies that are compared, from 1 cycle per side on; Kania et al. recommend 64 for SIREN, 128 for
-            others. Smaller signals have as many as half their shortest side.
+        n_bins: L1 frequencies that are compared, from 1 cycle per side on; default: those of the candidates. Smaller
+            signals have as many as half their shortest side; three dimensions at most 32.
         repeats: initialisations, at least 3.
-        side: points per dimension at which models are evaluated, by default 2.5 n_bins; the cost is `side^n_dims`
+        side: points per dimension at which models are evaluated, in place of the rule above; the cost is `side^n_dims`
             evaluations per candidate and initialisation.
         seed: of the first initialisation.
+        progress: takes the finished part, 0 ... 1.
 
     Raises:
         UserError: sizes out of range, a constant or non-finite signal.
@@ -92,44 +109,56 @@ def choose(
         raise UserError(f"fresh: repeats must be at least {FIRST_REPEATS}, got {repeats}")
     start = time.perf_counter()
     signal_side = min(MAX_SIDE[n_dims], *signal.shape[1:])
-    n_bins = min(n_bins, signal_side // 2)
+    n_bins = min(candidates.n_bins if n_bins is None else n_bins, signal_side // 2, MAX_BINS[n_dims])
     target = spectrum(resize(signal.float(), signal_side), n_bins)
     if not target.sum() > 0:  # NaN, too
         raise UserError("fresh: the signal has no spectrum: it is constant, or not finite")
-    side = math.ceil(OVERSAMPLING * n_bins) if side is None else side
-    at = _grid(side, n_dims)
-    trials: list[list[Tensor]] = [[] for _ in candidates.values]
+    tried = _fitting(candidates, signal_side, n_bins)
+    values = tuple(value for value, _ in tried)
+    sides = [max(2 * n_bins, n_bins + math.ceil(highest)) if side is None else side for _, highest in tried]
+    trials: list[list[Tensor]] = [[] for _ in values]
     for repeat in range(repeats):
-        for i in range(len(trials)) if repeat < FIRST_REPEATS else _contenders(trials, target):
-            model = candidates.build(candidates.values[i], seed + repeat)
-            trials[i].append(_spectrum_of(model, at, side, n_bins))
+        due = list(range(len(values))) if repeat < FIRST_REPEATS else _contenders(trials, target)
+        for place, i in enumerate(due):
+            trials[i].append(_spectrum_of(candidates.build(values[i], seed + repeat), sides[i], n_dims, n_bins))
+            progress((repeat + place / len(due)) / repeats)
     means, errors = _distances(trials, target)
     nearest = int(means.argmin())
     index = int((means <= means[nearest] + errors[nearest] + TIE).nonzero()[0])
     return Choice(
         candidates.key,
-        candidates.values,
+        values,
         index,
         tuple(means.tolist()),
         tuple(errors.tolist()),
         tuple(len(spectra) for spectra in trials),
+        tuple(v for v in candidates.values if v not in values),
         target,
         torch.stack([torch.stack(spectra).mean(0) for spectra in trials]),
         time.perf_counter() - start,
     )
 
 
-def _grid(side: int, n_dims: int) -> Tensor:
-    """Centres of the cells `[side^n_dims, n_dims]`, the last dimension fastest."""
-    axis = (torch.arange(side) + 0.5) / side
-    return torch.stack(torch.meshgrid(*[axis] * n_dims, indexing="ij"), dim=-1).view(-1, n_dims)
+def _fitting(candidates: Candidates, signal_side: int, n_bins: int) -> list[tuple[float, float]]:
+    """Values, and their highest frequencies, that so many samples a side can show; at least the lowest."""
+    if candidates.highest is None:
+        return [(value, signal_side - n_bins) for value in candidates.values]
+    known = [(value, candidates.highest(value)) for value in candidates.values]
+    limit = max(signal_side, min(highest for _, highest in known))
+    return [(value, highest) for value, highest in known if highest <= limit]
 
 
 @torch.no_grad()
-def _spectrum_of(model: Model, at: Tensor, side: int, n_bins: int) -> Tensor:
-    """Models see x first, which is the last dimension of an array."""
-    output = model(at.flip(1))
-    return spectrum(output.t().reshape(-1, *[side] * at.shape[1]), n_bins)
+def _spectrum_of(model: Model, side: int, n_dims: int, n_bins: int) -> Tensor:
+    """Of a model on the centres of `side^n_dims` cells. Models see x first, which is the last dimension of an array."""
+    values = []
+    for index in torch.arange(side**n_dims).split(CHUNK):
+        columns = []
+        for _ in range(n_dims):
+            columns.append((index % side + 0.5) / side)
+            index = index // side
+        values.append(model(torch.stack(columns, dim=1)))
+    return spectrum(torch.cat(values).t().reshape(-1, *[side] * n_dims), n_bins)
 
 
 def _distances(trials: list[list[Tensor]], target: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,41 +5,61 @@ networks.create(32, 16, {"otype": "FullyFusedMLP", "n_neurons": 64, "n_hidden_la
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from neurfield import tiny_cuda_nn
 from neurfield.config import from_dict
 from neurfield.errors import UserError
 from neurfield.networks.mlp import MLP, NetworkConfig
 from neurfield.networks.modulation import Modulation, ModulationConfig
+from neurfield.networks.tcnn_network import TcnnNetwork
+from neurfield.networks.wire import Wire, WireConfig
 from neurfield.registry import lookup
 
-__all__ = ["MLP", "NETWORKS", "Modulation", "ModulationConfig", "NetworkConfig", "create"]
+__all__ = ["MLP", "NETWORKS", "Modulation", "ModulationConfig", "NetworkConfig", "Wire", "WireConfig", "create"]
+
+
+class Entry(NamedTuple):
+    """The keys of a block as a frozen dataclass, and what builds the module from `n_input_dims`, `n_output_dims`, those
+    keys, a seed and the padding of the input."""
+
+    config: type
+    build: Callable[[int, int, Any, int, float], Any]
+
 
 # All names of tiny-cuda-nn mean the one fused implementation here, which has every width and activation of both.
-NETWORKS: dict[str, Callable[..., MLP]] = {
-    "FullyFusedMLP": MLP,
-    "MegakernelMLP": MLP,
-    "CutlassMLP": MLP,
-    "MLP": MLP,
+NETWORKS: dict[str, Entry] = {
+    "FullyFusedMLP": Entry(NetworkConfig, MLP),
+    "MegakernelMLP": Entry(NetworkConfig, MLP),
+    "CutlassMLP": Entry(NetworkConfig, MLP),
+    "MLP": Entry(NetworkConfig, MLP),
+    "WIRE": Entry(WireConfig, Wire),
 }
 
 
 def create(
     n_input_dims: int, n_output_dims: int, config: Mapping[str, Any], seed: int = 1337, input_padding: float = 1.0
-) -> MLP:
+) -> Any:
     """Builds the network that a block describes.
 
     Args:
         n_input_dims, n_output_dims: its columns.
-        config: `otype` (a name in NETWORKS) and the keys of NetworkConfig; absent keys have their defaults.
+        config: `otype` (a name in NETWORKS) and the keys of that type; absent keys have their defaults.
+            `backend: tcnn` builds it from tiny-cuda-nn's bindings, see TcnnNetwork.
         seed, input_padding: see MLP.
 
     Raises:
         UserError: no or unknown otype, unknown key, wrong type, value out of range.
     """
     keys = dict(config)
+    from_bindings = tiny_cuda_nn.take_backend(keys, "network")
     otype = keys.pop("otype", None)
     if not isinstance(otype, str):
         raise UserError(f"network: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(NETWORKS)})")
-    build = lookup(NETWORKS, otype, "network")
-    return build(n_input_dims, n_output_dims, from_dict(NetworkConfig, keys, f"network {otype}"), seed, input_padding)
+    entry = lookup(NETWORKS, otype, "network")
+    block: Any = from_dict(entry.config, keys, f"network {otype}")
+    if from_bindings:
+        if not isinstance(block, NetworkConfig):
+            raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")
+        return TcnnNetwork(n_input_dims, n_output_dims, otype, block, seed, input_padding)
+    return entry.build(n_input_dims, n_output_dims, block, seed, input_padding)

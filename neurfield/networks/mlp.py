@@ -13,9 +13,9 @@ from neurfield.config import Range
 from neurfield.errors import UserError
 from neurfield.networks import initial_values
 from neurfield.networks.modulation import Modulation, ModulationConfig
-from neurfield.networks.quantization import dequantize, fake_quantize, quantize
 from neurfield.ops import MLPConfig
 from neurfield.ops.fused_mlp import ACTIVATIONS, ARGUMENTS, MAX_NEURONS
+from neurfield.quantization import dequantize, fake_quantize, quantize
 from neurfield.registry import lookup
 
 _BY_LOWER_NAME = {name.lower(): name for name in ACTIVATIONS}
@@ -175,7 +175,7 @@ class MLP(nn.Module):
         return torch.cat(parts)
 
     def packed(self, bits: int) -> dict[str, Tensor]:
-        """Matrices in few bits, one step each, and biases in float16; see networks.quantization.pack."""
+        """Matrices in few bits, one step each, and biases in float16; see neurfield.quantization.pack."""
         layers = self.config.matrices(self.params.detach())
         codes, steps = zip(*(quantize(weights, bits) for weights, _ in layers), strict=True)
         biases = [bias for _, bias in layers if bias is not None]

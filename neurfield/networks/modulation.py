@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
-from neurfield.networks.quantization import dequantize, fake_quantize, quantize
 from neurfield.ops.modulation import MAX_DIMS
+from neurfield.quantization import dequantize, fake_quantize, quantize
 
 MAX_NODES = 2**26
 
@@ -115,7 +115,7 @@ class Modulation(nn.Module):
         return ops.modulation(coordinates, values + identity, self.config.resolution, self.wraps)
 
     def packed(self, bits: int) -> dict[str, Tensor]:
-        """The grids in few bits, one step per layer's scale or shift; see networks.quantization.pack."""
+        """The grids in few bits, one step per layer's scale or shift; see neurfield.quantization.pack."""
         return dict(zip(self.packed_names(), quantize(self.values, bits, per_column=True), strict=True))
 
     def packed_names(self) -> tuple[str, ...]:

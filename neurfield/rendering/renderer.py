@@ -20,6 +20,7 @@ from neurfield.rendering.volume import (
     march_rays,
     render_normals,
     render_occupancy,
+    sample_functions,
 )
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
@@ -158,7 +159,8 @@ class Renderer:
             image = fused(self.grid.bitfield, self.grid.coarse, origins, directions, self.options.fused())
             return image.rgb, image.depth, image.acc
         samples = march_rays(self.grid, origins, directions, self.options)
-        return composite_in_rounds(self.field, samples, origins, directions, self.options)
+        _, rgb_sigma_fn = sample_functions(self.field, origins, directions, place=0)
+        return composite_in_rounds(rgb_sigma_fn, samples, self.options.stop_transmittance)
 
 
 def _pixel_means(values: Tensor, rays_per_pixel: int) -> Tensor:

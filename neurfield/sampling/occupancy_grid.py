@@ -95,6 +95,19 @@ class OccupancyGrid(nn.Module):
             ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, self.decay)
         self._set_bits(min(self.threshold, ops.occupancy_mean(self.density_grid)))
 
+    def load_bits(self, bitfield: Tensor) -> None:
+        """Takes over a `bitfield` of this shape alone: what is not set stays closed for good.
+
+        Raises:
+            ValueError: another shape.
+        """
+        if bitfield.shape != self.bitfield.shape:
+            raise ValueError(f"OccupancyGrid: expected bits {list(self.bitfield.shape)}, got {list(bitfield.shape)}")
+        bits = (bitfield[:, :, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+        density = torch.where(bits.flatten(1) != 0, 1.0, CLOSED)
+        bits, coarse = ops.occupancy_bits(density, 0.0)
+        self.load_state_dict({"density_grid": density, "bitfield": bits, "coarse": coarse})
+
     @torch.no_grad()
     def carve(self, cameras: Cameras, images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> None:
         """Closes for good the cells outside of the visual hull of the images' alpha channels.

@@ -65,9 +65,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam. The rate stays constant until `decay_start` of the budget, then falls exponentially to `final_fraction`."""
+    """Adam. The rate stays constant until `decay_start` of the budget, then falls exponentially to `final_fraction`.
+
+    Modulation grids learn `modulation_rate` times as fast as everything else (Lee et al. 2024).
+    """
 
     learning_rate: Positive = 1e-2
+    modulation_rate: Positive = 10.0
     beta1: Annotated[float, Range(0, 0.9999)] = 0.9
     beta2: Annotated[float, Range(0, 0.999999)] = 0.99
     epsilon: Positive = 1e-15

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neurfield import ops
+from neurfield.networks import Modulation
 from neurfield.training.method import OptimizerConfig
 
 
@@ -20,6 +21,7 @@ class Moments:
         exp_avg, exp_avg_sq: first and second moment, same shape.
         steps: int16 updates of each value, for a table, whose untouched entries wait; None for matrices.
         l2_reg: weight of the L2 regularisation.
+        rate: times the learning rate of the step.
     """
 
     param: nn.Parameter
@@ -27,6 +29,7 @@ class Moments:
     exp_avg_sq: Tensor
     steps: Tensor | None
     l2_reg: float
+    rate: float
 
 
 def _arrays(m: Moments, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -47,11 +50,13 @@ class Adam:
         self.config = config
         self.moments: dict[str, Moments] = {}
         sparse = getattr(field, "sparse_parameters", ())
+        modulations = {id(module.values) for module in field.modules() if isinstance(module, Modulation)}
         for name, param in field.named_parameters():
             is_table = name.startswith(sparse)
             steps = torch.zeros_like(param, dtype=torch.int16) if is_table else None
             l2_reg = 0.0 if is_table else config.l2_reg
-            self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg)
+            rate = config.modulation_rate if id(param) in modulations else 1.0
+            self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg, rate)
         device = next(field.parameters()).device
         self._count = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -80,16 +85,18 @@ class Adam:
         `learning_rate` is float64 `[]`; both lie on the device of the field.
         """
         self._count += condition
-        clock = torch.stack([(self._count * condition).double(), learning_rate])
+        count = (self._count * condition).double()
         for m in self.moments.values():
             if m.param.grad is not None:
+                clock = torch.stack([count, learning_rate * m.rate])
                 ops.adam_step_by_clock(clock, *_arrays(m, m.param.grad), **self._options(m))
                 m.param.grad = None
 
     def apply(self, name: str, grad: Tensor, learning_rate: float) -> None:
         """Updates one parameter with its gradient, as part of step `step_count`."""
         m = self.moments[name]
-        ops.adam_step(*_arrays(m, grad), step=self.step_count, learning_rate=learning_rate, **self._options(m))
+        rate = learning_rate * m.rate
+        ops.adam_step(*_arrays(m, grad), step=self.step_count, learning_rate=rate, **self._options(m))
 
     def _options(self, m: Moments) -> dict[str, Any]:
         config = self.config

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,8 @@ from torch import Tensor
 
 from neurfield import encodings, fresh, networks
 from neurfield.errors import UserError
-from neurfield.fresh.candidates import OF_ACTIVATIONS, OF_ENCODINGS, Candidates
+from neurfield.fresh.candidates import OF_ACTIVATIONS, OF_ENCODINGS, Candidates, Parameter
+from neurfield.fresh.choose import _spectrum_of
 from tests.cases import uniform
 
 NETWORK = {"otype": "MLP", "n_neurons": 64, "n_hidden_layers": 2}
@@ -61,10 +63,10 @@ def test_choice_finds_the_model_that_made_the_signal() -> None:
     encoding, network = candidates.blocks(8)
     signal_encoding = encodings.create(2, encoding | {"seed": 99})
     net = networks.create(signal_encoding.n_output_dims, 3, network, 99)
-    axis = (torch.arange(64) + 0.5) / 64
+    axis = (torch.arange(96) + 0.5) / 96
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     with torch.no_grad():
-        signal = net(signal_encoding(torch.stack([x, y], -1).view(-1, 2))).t().reshape(3, 64, 64)
+        signal = net(signal_encoding(torch.stack([x, y], -1).view(-1, 2))).t().reshape(3, 96, 96)
     choice = fresh.choose(signal, candidates, n_bins=32)
     assert 6 <= choice.value <= 10
     assert choice.distances[0] > 4 * choice.distances[choice.index] and choice.distances[-1] > choice.distances[7]
@@ -77,23 +79,72 @@ def test_choice_finds_the_model_that_made_the_signal() -> None:
     assert picture.size == (1120, 400) and len(picture.getcolors()) > 4
 
 
+def blocks_of(kind: str) -> tuple[Parameter, dict, dict]:
+    if kind in OF_ENCODINGS:
+        small = {"n_levels": 4, "log2_hashmap_size": 10, "base_resolution": 4} if kind == "Grid" else {}
+        return OF_ENCODINGS[kind], {"otype": kind, **small}, NETWORK
+    network = NETWORK | ({"otype": "WIRE"} if kind == "wire" else {"activation": kind})
+    return OF_ACTIVATIONS[kind], POINTS, network
+
+
 @pytest.mark.parametrize("n_dims", [1, 2, 3])
 @pytest.mark.parametrize("kind", [*OF_ENCODINGS, *OF_ACTIVATIONS])
 def test_finer_signals_ask_for_higher_values(kind: str, n_dims: int) -> None:
     """Every parameter that has defaults, in 1 to 3 dimensions: two of its values, a coarse and a fine signal."""
-    small = {"n_levels": 4, "log2_hashmap_size": 10, "base_resolution": 4} if kind == "Grid" else {}
-    if kind in OF_ENCODINGS:
-        key, values = OF_ENCODINGS[kind]
-        encoding, network = {"otype": kind, **small}, NETWORK
-    else:
-        key, values = OF_ACTIVATIONS[kind]
-        encoding, network = POINTS, NETWORK | {"activation": kind}
-    low, high = (values[1], values[-3]) if kind != "Grid" else (8, 64)
-    candidates = fresh.sweep(encoding, network, n_dims, 1, key, (low, high))
+    parameter, encoding, network = blocks_of(kind)
+    low, high = (parameter.values[1], parameter.values[-3]) if kind != "Grid" else (8, 64)
+    candidates = fresh.sweep(encoding, network, n_dims, 1, parameter.key, (low, high))
+    candidates = dataclasses.replace(candidates, highest=None, n_bins=16)
     signals = [wave(32, *[1] + [0] * (n_dims - 1)), wave(32, *[12 // n_dims] * n_dims)]
-    assert fresh.choose(signals[0], candidates, repeats=3).value == low
-    fine = fresh.choose(signals[1] + 0.01 * signals[0], candidates, repeats=3)
+    side = 160 if n_dims == 2 else 64
+    assert fresh.choose(signals[0], candidates, repeats=3, side=side).value == low
+    fine = fresh.choose(signals[1] + 0.01 * signals[0], candidates, repeats=3, side=side)
     assert fine.distances[1] < fine.distances[0]
+
+
+@pytest.mark.parametrize("kind", [*OF_ENCODINGS, *OF_ACTIVATIONS])
+def test_models_are_sampled_finely_enough(kind: str) -> None:
+    """Twice as many points a side change a candidate's own spectrum by less than half of what its neighbour's differs:
+    nothing that decides the ranking folds back. The finest candidates that 256 samples can show."""
+    _, encoding, network = blocks_of(kind)
+    if kind == "Grid":
+        encoding = encoding | {"n_levels": 8, "log2_hashmap_size": 14, "base_resolution": 16}
+    candidates = fresh.sweep(encoding, network, 2, 3)
+    fitting = [v for v in candidates.values if candidates.highest(v) <= 256]
+    spectra = {}
+    for value in fitting[-2:]:
+        side = max(2 * 64, 64 + math.ceil(candidates.highest(value)))
+        model = candidates.build(value, 1)
+        spectra[value] = [_spectrum_of(model, s, 2, 64) for s in (side, 2 * side)]
+    (_, below), (seen, finest) = spectra.values()
+    assert fresh.wasserstein(seen, finest) < fresh.wasserstein(below, finest) / 2
+
+
+def test_values_beyond_the_samples_are_left_out() -> None:
+    candidates = fresh.sweep({"otype": "GaussianFourier", "n_frequencies": 16}, NETWORK, 2, 1, values=(2, 9, 40))
+    choice = fresh.choose(wave(64, 3, 2) + wave(64, 0, 9), candidates, repeats=3)
+    assert choice.values == (2, 9) and choice.left_out == (40,) and choice.report()["left_out"] == [40]
+    only = fresh.sweep({"otype": "GaussianFourier", "n_frequencies": 16}, NETWORK, 2, 1, values=(40, 50))
+    assert fresh.choose(wave(16, 3, 2), only, repeats=3).values == (40,)
+
+
+def test_bins_are_those_of_the_kind() -> None:
+    seen = []
+    for kind, n in {"GaussianFourier": 128, "sine": 64}.items():
+        parameter, encoding, network = blocks_of(kind)
+        candidates = fresh.sweep(encoding, network, 2, 1, values=parameter.values[:2])
+        seen.append(len(fresh.choose(wave(300, 3, 2), candidates, repeats=3, progress=seen.append).target))
+        assert seen[-1] == n
+    assert (
+        len(
+            fresh.choose(
+                wave(80, 3, 2, 1),
+                fresh.sweep(POINTS, NETWORK | {"activation": "Sine"}, 3, 1, values=(10, 20)),
+                repeats=3,
+            ).target
+        )
+        == 32
+    )
 
 
 def test_any_models_can_be_compared() -> None:

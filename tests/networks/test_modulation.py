@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neurfield import networks
+from neurfield import networks, quantization
 from neurfield.errors import UserError
-from neurfield.networks import MLP, quantization
+from neurfield.networks import MLP
 from neurfield.networks.modulation import Modulation, ModulationConfig, sphere_coordinates
 from neurfield.reference import fused_mlp, modulation
 from tests.cases import uniform, unit_vectors

@@ -14,7 +14,7 @@ from tests.cases import uniform
 from tests.compare import relative_norm
 
 
-@pytest.mark.parametrize("otype", NETWORKS)
+@pytest.mark.parametrize("otype", [name for name, entry in NETWORKS.items() if entry.build is MLP])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_entry_matches_the_reference(otype: str, activation: str) -> None:
     block = {"otype": otype, "activation": activation, "output_activation": activation, "n_neurons": 32}

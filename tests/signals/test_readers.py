@@ -238,3 +238,16 @@ def test_real_files(name, kind, text):
         pytest.skip(f"{path} is not there")
     assert signals.kind_of(path) == kind
     assert text in signals.read(path).info.describe()
+
+
+def test_large_arrays_are_averaged_slab_by_slab(tmp_path):
+    """Means of 3 x 3 x 3 boxes where 27 times as many values are too many; what fills no box is left out."""
+    values = np.random.default_rng(3).random((10, 13, 9, 2)).astype(np.float32)
+    np.save(tmp_path / "v.npy", values)
+    signal = signals.read(tmp_path / "v.npy")
+    whole = signal.averaged()
+    assert np.array_equal(whole, np.moveaxis(signal.normalized(values), -1, 0))
+    small = signal.averaged(max_values=100)
+    assert small.shape == (2, 3, 4, 3)
+    expected = whole[:, :9, :12, :9].reshape(2, 3, 3, 4, 3, 3, 3).mean(axis=(2, 4, 6))
+    np.testing.assert_allclose(small, expected, rtol=1e-5)

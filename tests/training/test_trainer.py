@@ -287,3 +287,20 @@ def test_cells_that_no_camera_sees_stay_closed() -> None:
     seen.close_unseen(scene.unit_cameras("train"))
     assert 0 < closed.float().mean() < 1
     assert torch.equal(closed, seen.density_grid < 0)
+
+
+def test_modulation_grids_learn_faster():
+    """Adam's first step is the learning rate, whatever the gradient; theirs is `modulation_rate` times it."""
+    from neurfield.fields.signal_field import SignalField
+    from neurfield.training.method import OptimizerConfig
+    from neurfield.training.optimizer import Adam
+
+    block = {"otype": "MLP", "n_neurons": 16, "n_hidden_layers": 1, "modulation": {"resolution": [3, 3]}}
+    field = SignalField(2, 1, {"otype": "Frequency", "n_frequencies": 3}, block)
+    adam = Adam(field, OptimizerConfig(modulation_rate=7.0, epsilon=1e-15, l2_reg=0.0))
+    before = {name: value.detach().clone() for name, value in field.named_parameters()}
+    field(torch.rand(200, 2)).square().sum().backward()
+    adam.step(1e-3)
+    moved = {name: float((value - before[name]).detach().abs().max()) for name, value in field.named_parameters()}
+    assert moved["network.params"] == pytest.approx(1e-3, rel=1e-3)
+    assert moved["network.modulation.values"] == pytest.approx(7e-3, rel=1e-3)

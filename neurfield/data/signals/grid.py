@@ -83,6 +83,24 @@ class GridSignal:
         info = self.info
         return (values.astype(np.float32) - np.float32(info.low)) / np.float32(info.high - info.low)
 
+    def averaged(self, max_values: int = 1 << 26) -> np.ndarray:
+        """Values as the field sees them, float32 `[n_channels, *sizes]`; of larger arrays the means of equal boxes of
+        samples, read slab by slab."""
+        sizes, factor = self.info.sizes, 1
+        while math.prod(max(size // factor, 1) for size in sizes) * self.info.n_channels > max_values:
+            factor += 1
+        boxes = [min(factor, size) for size in sizes]
+        whole = [size // box * box for size, box in zip(sizes, boxes, strict=True)]
+        shape = [n for size, box in zip(whole[1:], boxes[1:], strict=True) for n in (size // box, box)]
+        inner = tuple(slice(size) for size in whole[1:])
+        step = boxes[0] * max((1 << 24) // (math.prod(sizes[1:]) * boxes[0]), 1)
+        parts = []
+        for begin in range(0, whole[0], step):
+            slab = self.normalized(self.values[(slice(begin, min(begin + step, whole[0])), *inner)])
+            slab = slab.reshape(-1, boxes[0], *shape, self.info.n_channels)
+            parts.append(slab.mean(axis=tuple(range(1, 2 * len(sizes), 2))))
+        return np.ascontiguousarray(np.moveaxis(np.concatenate(parts), -1, 0))
+
 
 def grid_signal(values: np.ndarray, source: str, **known: Any) -> GridSignal:
     """A signal of values `[*sizes, n_channels]`; whole numbers of images get their type's range unless one is given.

@@ -76,6 +76,12 @@ class MeshSignal:
         distance = ops.mesh_distance(self.tree, x)
         return torch.where(self.inside(x), -distance, distance)
 
+    def sampled(self, side: int) -> Tensor:
+        """Signed distances float32 `[1, side, side, side]` in the middles of equal cells of the unit cube, z first."""
+        axis = (torch.arange(side) + 0.5) / side
+        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+        return self.distance(torch.stack([x, y, z], dim=-1).view(-1, 3)).view(1, side, side, side)
+
     def inside(self, x: Tensor) -> Tensor:
         """Whether points `[n, 3]` of the unit cube are inside, bool `[n]`."""
         return ops.mesh_inside(self.tree, x, self.info.is_closed)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks and grids in few bits (Lee et al. 2024, section 4.2: symmetric, scaled by the largest magnitude).
 
-`fake_quantize` lets training see the rounding; `pack` and `unpack` are what a small file holds, from Python only; a run
-in fp16 is another form, see neurfield.convert.half.
+`fake_quantize` lets training see the rounding; `pack` and `unpack` are what a file in 8 bits holds, see
+neurfield.training.packed.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks of methods for signals share: trainings of a number of steps, and their PSNR over all pixels."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.harness import RESULTS, machine
+from neurfield import config as configuration
+from neurfield.data.signals.grid import GridSignal
+from neurfield.fields.signal_field import SignalField, grid_positions
+from neurfield.training.grid_evaluation import evaluate_grid
+from neurfield.training.grid_task import GridTask
+from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
+from neurfield.training.trainer import Trainer
+
+
+def learn(
+    signal: GridSignal,
+    method: str | SignalMethod,
+    steps: int,
+    overrides: Sequence[str] = (),
+    known: Tensor | None = None,
+) -> tuple[SignalField, float]:
+    """The field after so many steps, and the seconds that they took (of a machine that others may use, too)."""
+    if isinstance(method, str):
+        method = load_signal_method(method, "image")
+    config = SignalRunConfig(method=configuration.override(method, overrides), max_num_iterations=steps)
+    task = GridTask(signal, config, known)
+    start = time.monotonic()
+    Trainer(task, config).train()
+    return task.field, time.monotonic() - start
+
+
+def psnr(field: SignalField, signal: GridSignal) -> float:
+    return evaluate_grid(field, signal)["psnr"]
+
+
+def some_of(signal: GridSignal, part: float, seed: int = 1) -> Tensor:
+    """Indices of a random part of the samples."""
+    n = signal.info.n_samples
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: round(part * n)].sort().values
+
+
+def drawn(field: SignalField, signal: GridSignal) -> Image.Image:
+    """The picture that a field holds."""
+    info = signal.info
+    with torch.no_grad():
+        values = field(grid_positions(torch.arange(info.n_samples), info.sizes)).clamp(0, 1)
+    return Image.fromarray((values.numpy() * 255).round().astype(np.uint8).reshape(*info.sizes, info.n_channels))
+
+
+def side_by_side(path: Path, images: Sequence[Image.Image]) -> None:
+    """Saves pictures of one size beside each other."""
+    width, height = images[0].size
+    whole = Image.new("RGB", (len(images) * (width + 4) - 4, height), "white")
+    for k, image in enumerate(images):
+        whole.paste(image.convert("RGB"), (k * (width + 4), 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole.save(path)
+
+
+def save(name: str, title: str, protocol: str, results: object) -> None:
+    """Writes results/NAME.json."""
+    content = {"title": title, "machine": machine(), "protocol": protocol, "results": results}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    print(f"written: {name}.json")

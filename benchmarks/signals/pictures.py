@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ten small square pictures for benchmarks of signals: photos, renderings, a video frame, a slice of a brain, text.
+
+All but the text come from the folder NEURFIELD_DATA (default: shared/data beside the repository), cut to their largest
+middle square and averaged to the size asked for.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from neurfield.data import signals
+from neurfield.data.signals.grid import GridSignal, grid_signal
+
+DATA = Path(os.environ.get("NEURFIELD_DATA", Path(__file__).parents[3] / "shared/data"))
+WORDS = (
+    "Fields learn what images hold", "0123456789 (x, y, z)", "sharp edges, thin stems", "The quick brown fox jumps",
+    "over the lazy dog; PACK MY BOX", "with five dozen liquor jugs", "a = b + c * (d - e) / f",
+    "SPHINX OF BLACK QUARTZ,",
+    "judge my vow! {[<>]} #$%&@", "lorem ipsum dolor sit amet",
+)  # fmt: skip
+INKS = ((20, 20, 120), (150, 20, 20), (10, 90, 30), (60, 60, 60))
+
+
+def text(side: int) -> Image.Image:
+    """Lines of coloured letters on white, about 26 over the width."""
+    image = Image.new("RGB", (side, side), "white")
+    draw, height = ImageDraw.Draw(image), side / 14
+    font = ImageFont.load_default(size=0.8 * height)
+    for line in range(14):
+        words = WORDS[line % len(WORDS)]
+        draw.text((0.2 * height, line * height), words, fill=INKS[line % len(INKS)], font=font)
+    return image
+
+
+def _file(name: str, side: int) -> Image.Image:
+    paths = sorted(DATA.glob(name))
+    if not paths:
+        raise SystemExit(f"{DATA}: no {name}; set NEURFIELD_DATA")
+    image = Image.open(paths[0])
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _square(image.convert("RGB"), side)
+
+
+def _frame(side: int) -> Image.Image:
+    return _square(Image.fromarray(np.ascontiguousarray(signals.read(DATA / "video/bikes.mp4").values[60])), side)
+
+
+def _brain(side: int) -> Image.Image:
+    signal = signals.read(DATA / "volume/inia19-t1-brain.nii.gz")
+    values = signal.normalized(signal.values[..., signal.info.sizes[2] // 2, 0])
+    return _square(Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8)).convert("RGB"), side)
+
+
+def _albert(side: int) -> Image.Image:
+    signal = signals.read(DATA / "images/albert.exr")
+    values = np.clip(signal.values[..., 0], 0, 1)
+    return _square(Image.fromarray((values * 255).astype(np.uint8)).convert("RGB"), side)
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    n = min(width, height)
+    box = ((width - n) // 2, (height - n) // 2, (width + n) // 2, (height + n) // 2)
+    return image.crop(box).resize((side, side), Image.Resampling.BOX)
+
+
+PICTURES: dict[str, Callable[[int], Image.Image]] = {
+    "kodim04": partial(_file, "images/kodim04.png"),
+    "albert": _albert,
+    "fox": partial(_file, "fox/images/*"),
+    "door": partial(_file, "lund_door/images/*"),
+    "lego": partial(_file, "lego/train/*.png"),
+    "moving lego": partial(_file, "dnerf_lego/train/*.png"),
+    "house": partial(_file, "dtu_scan24/image/*.png"),
+    "bikes": _frame,
+    "brain": _brain,
+    "text": text,
+}
+
+
+def picture(name: str, side: int) -> GridSignal:
+    """One of PICTURES as a signal of 8-bit RGB values."""
+    values = np.asarray(PICTURES[name](side))
+    return grid_signal(values, name, name=name, suffix=".png", low=0.0, high=255.0)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frequency parameter of a method, chosen for data before training (FreSh, neurfield.fresh).
+
+Files of single signals are compared with fields as they will be trained. Of a scene, a few training images are compared
+with the colours that an untrained field has on slices through the middle of its box, each across the axis of a view and
+as large as what the view sees there; the direction is that of the view's middle, and nothing is composited.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neurfield import fresh
+from neurfield.cameras.cameras import Cameras
+from neurfield.config import Block
+from neurfield.data.scene import Scene
+from neurfield.errors import UserError
+from neurfield.fields import FieldConfig, NerfConfig
+from neurfield.files import atomic_write
+from neurfield.fresh.candidates import default_parameter
+from neurfield.rendering.color import BACKGROUNDS, over_background
+from neurfield.signal_kinds import KINDS
+from neurfield.training.method import MethodConfig
+from neurfield.training.signal_method import SignalMethod
+
+N_VIEWS = 4
+VIEW_SIDE = 512  # points a side of a training image at most
+VIEW_BINS = 64  # half of what is compared of images (Kania et al. 2025)
+FREQUENCIES = range(2, 13)  # octaves of a NeRF
+REPORT, PICTURE = "frequency.json", "frequency.png"
+Progress = Callable[[float], None]
+_SAME = {  # keys of a field that say the same as a chosen one
+    "encoding.max_resolution": ("encoding.per_level_scale", "max_resolution", "finest"),
+}
+
+
+def for_signal(
+    method: SignalMethod, signal: Any, overrides: Sequence[str] = (), seed: int = 0, progress: Progress = lambda _: None
+) -> tuple[SignalMethod, fresh.Choice]:
+    """The method with the parameter whose untrained fields are nearest to the signal, and what was found.
+
+    Args:
+        signal: what the kind's reader gave.
+        overrides: single values that the user has set.
+        seed: of the first initialisation.
+        progress: takes the finished part, 0 ... 1.
+
+    Raises:
+        UserError: the method has no such parameter, the user has set it, or the signal has no spectrum.
+    """
+    start, kind, field = time.perf_counter(), KINDS[method.kind], method.field
+    key = _key(method.name, field.encoding, field.network, overrides)
+    sampled = kind.sampled(signal)
+
+    def build(encoding: Any, network: Any, seed: int) -> fresh.Model:
+        changed = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
+        return kind.field(changed, signal.info, seed)
+
+    candidates = fresh.sweep(
+        field.encoding, field.network, sampled.dim() - 1, sampled.shape[0], key=key, values=None, build=build
+    )
+    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress)
+    encoding, network = candidates.blocks(choice.value)
+    field = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
+    return dataclasses.replace(method, field=field), _timed(choice, start)
+
+
+def for_scene(
+    method: MethodConfig,
+    scene: Scene,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> tuple[MethodConfig, fresh.Choice]:
+    """The same for a radiance field, from training images of the scene.
+
+    Raises:
+        UserError: as for_signal.
+    """
+    start, field, norm = time.perf_counter(), method.field, scene.normalization
+    if isinstance(field, NerfConfig):
+        _refuse_set("position_frequencies", overrides)
+        cycles = field.scale / (2 * math.pi)
+        candidates = fresh.Candidates(
+            "position_frequencies",
+            tuple(FREQUENCIES),
+            lambda v, seed: _seeded(dataclasses.replace(field, position_frequencies=int(v)), norm.aabb, seed),
+            lambda v: ({}, {}),
+            highest=lambda v: cycles * 2 ** (v - 1),
+        )
+    elif isinstance(field, FieldConfig):
+        key = _key(method.name, field.encoding, field.density_network, overrides)
+
+        def build(encoding: Any, network: Any, seed: int) -> fresh.Model:
+            changed = dataclasses.replace(field, encoding=Block(encoding), density_network=Block(network))
+            return _seeded(changed, norm.aabb, seed)
+
+        candidates = fresh.sweep(field.encoding, field.density_network, 3, 3, key=key, build=build)
+    else:
+        raise UserError(
+            f"--auto-frequency: a {field.otype} field is made from a teacher; choose for the teacher and convert it"
+        )
+    views, slices = _views(scene, method)
+    extent = max(s.extent for s in slices) / norm.aabb_scale
+    of_box = candidates.highest or (lambda value: 0.0)
+    seen = dataclasses.replace(
+        candidates,
+        build=lambda value, seed: _on_slices(candidates.build(value, seed), slices),
+        highest=lambda value: of_box(value) * extent,
+    )
+    choice = fresh.choose(views, seen, VIEW_BINS, seed=seed, progress=progress)
+    if isinstance(field, NerfConfig):
+        chosen: Any = dataclasses.replace(field, position_frequencies=int(choice.value))
+    else:
+        encoding, network = candidates.blocks(choice.value)
+        chosen = dataclasses.replace(field, encoding=Block(encoding), density_network=Block(network))
+    return dataclasses.replace(method, field=chosen), _timed(choice, start)
+
+
+def describe(choice: fresh.Choice) -> str:
+    """One line for the user."""
+    values = choice.values
+    left_out = f"; {len(choice.left_out)} finer than the data left out" if choice.left_out else ""
+    return (
+        f"frequency: {choice.key} = {choice.value:g} of {values[0]:g} ... {values[-1]:g}, "
+        f"{choice.distances[choice.index]:.2f} bins from the data, chosen in {choice.seconds:.1f} s{left_out}"
+    )
+
+
+def write_report(folder: Path, choice: fresh.Choice) -> None:
+    """Writes frequency.json and frequency.png (spectra and ranking) into a run's folder.
+
+    Raises:
+        MachineError: nothing can be written.
+    """
+    with atomic_write(folder / REPORT) as file:
+        file.write((json.dumps(choice.report(), indent=1) + "\n").encode())
+    with atomic_write(folder / PICTURE) as file:
+        fresh.draw(choice).save(file, format="PNG")
+
+
+def _key(name: str, encoding: Any, network: Any, overrides: Sequence[str]) -> str:
+    parameter = default_parameter(encoding, network)
+    if parameter is None:
+        raise UserError(
+            f"--auto-frequency: the method {name!r} has no parameter that is known to choose its frequencies (encoding "
+            f"{encoding.get('otype')}, activation {network.get('activation', 'ReLU')}); leave it out"
+        )
+    _refuse_set(parameter.key, overrides)
+    return parameter.key
+
+
+def _refuse_set(key: str, overrides: Sequence[str]) -> None:
+    for override in overrides:
+        name = override.partition("=")[0].removeprefix("field.").replace("density_network.", "network.")
+        if name in (key, *_SAME.get(key, ())):
+            raise UserError(f"--auto-frequency chooses field.{key}, and --set {override} does; leave one of them out")
+
+
+def _timed(choice: fresh.Choice, start: float) -> fresh.Choice:
+    return dataclasses.replace(choice, seconds=time.perf_counter() - start)
+
+
+def _seeded(config: Any, aabb: Sequence[float], seed: int) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build(aabb)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A rectangle across a view: position `[3]` of the picture's upper left corner in unit space, what its width and
+    its height span `[3]`, and the direction of the view `[3]`."""
+
+    corner: Tensor
+    across: Tensor
+    down: Tensor
+    direction: Tensor
+
+    @property
+    def extent(self) -> float:
+        return float(torch.maximum(self.across.norm(), self.down.norm()))
+
+    def positions(self, at: Tensor) -> Tensor:
+        """Unit space of picture coordinates `[n, 2]` in 0 ... 1."""
+        return self.corner + at[:, :1] * self.across + at[:, 1:] * self.down
+
+
+def _slice(camera: Cameras) -> _Slice:
+    """Of a camera (a batch of one) in unit space; lens distortion is left out."""
+    rotation, eye = camera.c2w[0, :, :3], camera.c2w[0, :, 3]
+    forward = -rotation[:, 2]
+    to_middle = torch.full((3,), 0.5) - eye
+    depth = float(to_middle @ forward)
+    depth = depth if depth > 0 else float(to_middle.norm())  # a camera that looks outwards
+    fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
+    width, height = camera.sizes[0].tolist()
+    right, up = rotation[:, 0] * depth, rotation[:, 1] * depth
+    corner = eye + forward * depth - right * (cx / fl_x) + up * (cy / fl_y)
+    return _Slice(corner, right * (width / fl_x), -up * (height / fl_y), forward)
+
+
+def _views(scene: Scene, method: MethodConfig) -> tuple[Tensor, list[_Slice]]:
+    """A few training images `[3 n, side, side]`, and where their cameras look."""
+    views = scene.views("train")
+    n = min(N_VIEWS, len(views))
+    places = [round(i * (len(views) - 1) / max(n - 1, 1)) for i in range(n)]
+    background = torch.tensor(BACKGROUNDS[method.background])
+    images = [over_background(scene.images[views[i]], background).permute(2, 0, 1) for i in places]
+    side = min(VIEW_SIDE, *(size for image in images for size in image.shape[1:]))
+    cameras = scene.unit_cameras("train")
+    return torch.cat([fresh.resize(image, side) for image in images]), [_slice(cameras[i]) for i in places]
+
+
+def _on_slices(field: Any, slices: list[_Slice]) -> fresh.Model:
+    def colors(at: Tensor) -> Tensor:
+        parts = [field(s.positions(at), s.direction.expand(at.shape[0], 3).contiguous())[1] for s in slices]
+        return torch.cat(parts, dim=1)
+
+    return colors

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WIRE (Saragadam et al. 2023): complex layers with the wavelet exp(i omega u - |s u|^2); the real part comes out.
+
+A complex layer is a real one of twice the width: it takes h = [Re h || Im h] and has the block matrix
+
+    [[Re W, -Im W],
+     [Im W,  Re W]]         for u = a + i b:  exp(-omega b - s^2 (a^2 + b^2)) [cos omega a || sin omega a]
+
+so nothing complex is left in parameters or gradients. The first layer is real. Composed of torch operations: the
+activation mixes two columns, which the fused MLP has no place for.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neurfield.config import Range
+from neurfield.errors import UserError
+
+
+@dataclass(frozen=True)
+class WireConfig:
+    """Keys of a `WIRE` block.
+
+    Attributes:
+        n_neurons: of a real network with about as many parameters: layers have n_neurons / sqrt(2) complex numbers.
+        omega: of the hidden layers; first_omega: of the first, default omega.
+        scale: s.
+    """
+
+    n_neurons: Annotated[int, Range(16, 4096)] = 256
+    n_hidden_layers: Annotated[int, Range(1, 64)] = 3
+    omega: Annotated[float, Range(1e-3, 1e5)] = 20.0
+    first_omega: Annotated[float | None, Range(1e-3, 1e5)] = None
+    scale: Annotated[float, Range(1e-3, 1e5)] = 10.0
+
+
+class Wire(nn.Module):
+    """`[n, n_input_dims]` to `[n, n_output_dims]`.
+
+    Args:
+        n_input_dims, n_output_dims: at least 1. Points are expected in -1 ... 1, without an encoding.
+        config: keys of the block.
+        seed: of the initial values: real and imaginary parts, biases too, uniform in +-1 / sqrt(inputs).
+        input_padding: of no use here; the registry gives it to every network.
+
+    Attributes:
+        weights: per layer `[2, n_out, n_in]`, real and imaginary part; of the first `[1, width, n_input_dims]`.
+        biases: per layer `[2, n_out]`; of the first and the last one row, since both are real.
+        modulation: None.
+    """
+
+    modulation = None
+
+    def __init__(
+        self,
+        n_input_dims: int,
+        n_output_dims: int,
+        config: WireConfig | None = None,
+        seed: int = 1337,
+        input_padding: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if n_input_dims < 1 or n_output_dims < 1:
+            raise UserError(f"network WIRE: expected inputs and outputs, got {n_input_dims} and {n_output_dims}")
+        self.config = config or WireConfig()
+        self.n_input_dims, self.n_output_dims, self.seed = n_input_dims, n_output_dims, seed
+        self.width = round(self.config.n_neurons / 2**0.5)
+        n_layers = self.config.n_hidden_layers
+        sizes = [n_input_dims, *[self.width] * n_layers, n_output_dims]
+        parts = [1, *[2] * n_layers]
+        rows = [1, *[2] * (n_layers - 1), 1]
+        shapes = zip(parts, sizes[1:], sizes[:-1], strict=True)
+        self.weights = nn.ParameterList(torch.empty(shape) for shape in shapes)
+        self.biases = nn.ParameterList(torch.empty(shape) for shape in zip(rows, sizes[1:], strict=True))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws the initial values again, from `seed`."""
+        generator = torch.Generator().manual_seed(self.seed)
+        for weights, bias in zip(self.weights, self.biases, strict=True):
+            bound = weights.shape[2] ** -0.5
+            weights.uniform_(-bound, bound, generator=generator)
+            bias.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        c = self.config
+        a = functional.linear(x, self.weights[0][0], self.biases[0][0])
+        h = _wavelet(a, None, c.omega if c.first_omega is None else c.first_omega, c.scale)
+        for weights, bias in zip(self.weights[1:-1], self.biases[1:-1], strict=True):
+            real, imaginary = weights
+            block = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
+            a, b = functional.linear(h, block, bias.flatten()).chunk(2, dim=1)
+            h = _wavelet(a, b, c.omega, c.scale)
+        real, imaginary = self.weights[-1]
+        return functional.linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0])
+
+    def extra_repr(self) -> str:
+        c = self.config
+        hidden = f"{c.n_hidden_layers} x {self.width} complex, omega={c.omega:g}, scale={c.scale:g}"
+        return f"{self.n_input_dims} -> {hidden} -> {self.n_output_dims}, seed={self.seed}"
+
+
+def _wavelet(a: Tensor, b: Tensor | None, omega: float, scale: float) -> Tensor:
+    """`[Re || Im]` of the activation for real and imaginary parts `[n, width]`; `b` None: zero."""
+    exponent = -((scale * a) ** 2) if b is None else -omega * b - scale**2 * (a * a + b * b)
+    size = torch.exp(exponent)
+    return torch.cat([size * torch.cos(omega * a), size * torch.sin(omega * a)], dim=1)

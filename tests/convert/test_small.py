@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as small files, in fp16 and in 8 bits: used like any run; broken and hostile ones are refused."""
+
+import json
+import zlib
+
+import pytest
+import torch
+
+import neurfield
+from neurfield import quantization
+from neurfield.cli.main import main
+from neurfield.data import signals
+from neurfield.errors import UserError
+from neurfield.run import load
+from neurfield.training import checkpoint, packed
+from tests.scenes import ball_scene, write_synthetic
+from tests.signals.files import write_picture
+from tests.training.test_trainer import SMALL
+
+CAM = (
+    "field.encoding.n_frequencies=32", "field.network.n_neurons=32", "field.network.modulation.resolution=[6, 6]",
+    "training.n_samples=1024",
+)  # fmt: skip
+HASH = ("field.encoding.n_levels=6", "field.encoding.log2_hashmap_size=12", "training.n_samples=2048")
+METHODS = {"image-cam": CAM, "image": HASH, "image-sape": (*CAM[1:2], "training.n_samples=1024")}
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    return write_picture(tmp_path_factory.mktemp("data") / "p.png")
+
+
+def trained(picture, folder, method: str, steps: int = 40):
+    words = ["train", str(picture), "--output-dir", str(folder), "--method", method, "--timestamp", "t"]
+    assert main([*words, "--max-num-iterations", str(steps), "--set", *METHODS[method]]) == 0
+    return folder / "p" / method / "t"
+
+
+def convert(run, to: str, path) -> int:
+    return main(["convert", str(run), "--to", to, "--output", str(path)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_signal_in_8_bits_is_a_run(method, picture, tmp_path, capsys):
+    folder = trained(picture, tmp_path / "out", method)
+    path = tmp_path / "small.safetensors"
+    assert convert(folder, "int8", path) == 0
+    whole, small = load(folder), load(path)
+    n_params, n_bytes = whole.field.n_params, path.stat().st_size
+    assert n_bytes < 1.05 * n_params + 6000  # a header of some kilobytes, biases in two bytes
+    # every value is within half a step of its group, of which the largest has 127, or rounded to fp16
+    for (name, mine), (_, theirs) in zip(small.field.named_parameters(), whole.field.named_parameters(), strict=True):
+        assert float((mine - theirs).detach().abs().max()) <= 0.51 / 127 * float(theirs.detach().abs().max()), name
+    capsys.readouterr()
+    assert main(["eval", str(path)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["bits_per_sample"] == pytest.approx(8 * n_bytes / (48 * 64))
+    assert "size of the file, int8" in result["protocol"]["bits_per_sample"]
+    assert abs(result["psnr"] - whole.evaluate()["psnr"]) < 1
+    assert main(["render", str(path), "--output", str(tmp_path / "b.png")]) == 0
+    assert signals.read(tmp_path / "b.png").info.sizes == (48, 64)
+    again = tmp_path / "again.safetensors"
+    assert convert(path, "int8", again) == 0  # what has been rounded is on the steps already
+    x = torch.rand(100, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(load(again).field(x), small.field(x), atol=1e-3, rtol=0)
+
+
+def test_training_with_8_bits_has_seen_what_is_stored(picture, tmp_path):
+    """Only biases are rounded, to fp16: the outputs are sigmoids, slope 1/4 of sums of 32 products."""
+    folder = trained(picture, tmp_path / "out", "image-cam")
+    assert convert(folder, "int8", tmp_path / "a.safetensors") == 0
+    x = torch.rand(500, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(load(tmp_path / "a.safetensors").field(x), load(folder).field(x), atol=2e-3, rtol=0)
+
+
+def test_a_signal_in_fp16(picture, tmp_path, capsys):
+    folder = trained(picture, tmp_path / "out", "image")
+    path = tmp_path / "half.safetensors"
+    assert convert(folder, "half", path) == 0
+    assert "parameters in fp16" in capsys.readouterr().out
+    small = load(path)
+    assert small.stored_as == "fp16" and small.evaluate()["bits_per_sample"] > 16 * small.field.n_params / (48 * 64)
+    assert abs(small.evaluate()["psnr"] - load(folder).evaluate()["psnr"]) < 0.05
+
+
+def test_a_radiance_field_in_8_bits(tmp_path):
+    data = write_synthetic(ball_scene(), tmp_path / "data")
+    run = neurfield.train(
+        neurfield.load_scene(data), "ngp-fast", max_num_iterations=80, overrides=SMALL, output_dir=tmp_path / "out"
+    )
+    path = tmp_path / "small.safetensors"
+    assert convert(run.path, "int8", path) == 0
+    small = load(path)
+    assert path.stat().st_size < 1.05 * sum(p.numel() for p in run.field.parameters()) + 40000  # cameras, occupancy
+    assert torch.equal(small.grid.bitfield, run.grid.bitfield) and torch.equal(small.grid.coarse, run.grid.coarse)
+    assert abs(small.evaluate()["psnr"] - run.evaluate()["psnr"]) < 0.5
+    assert main(["render", str(path), "--output", str(tmp_path / "views"), "--split", "test"]) == 0
+
+
+def test_wrong_use_is_refused_in_one_line(picture, tmp_path, capsys):
+    folder = trained(picture, tmp_path / "out", "image", 2)
+    path = tmp_path / "s.safetensors"
+    for words, message in (
+        (["--to", "int8", "--output", str(tmp_path / "x.bin")], "expected the name of a .safetensors file"),
+        (["--to", "int8", "--output", str(path), "--set", "field.longest=3"], "made without training"),
+        (["--to", "kilonerf", "--output", str(tmp_path / "k")], "--to kilonerf needs a radiance field"),
+        (["--to", "int9", "--output", str(path)], "did you mean 'int8'"),
+    ):
+        assert main(["convert", str(folder), *words]) == 2
+        assert message in capsys.readouterr().err
+    nerf = ("field.width=16", "field.n_layers=2", "training.n_samples=512")
+    made = neurfield.train(ball_scene(), "nerf", overrides=nerf, max_num_iterations=1, output_dir=tmp_path / "nerf")
+    assert main(["convert", str(made.path), "--to", "int8", "--output", str(path)]) == 2
+    assert "and Nerf has none; use --to half" in capsys.readouterr().err
+
+
+def changed(path, change) -> None:
+    tensors, header = checkpoint.load(path)
+    header.pop("schema_version")
+    change(tensors)
+    checkpoint.save(path, tensors, header)
+
+
+def test_files_that_lie_are_refused(picture, tmp_path):
+    folder = trained(picture, tmp_path / "out", "image", 2)
+    path = tmp_path / "s.safetensors"
+    name = f"{packed.PREFIX}encoding.params.codes"
+
+    def deflated(n_bytes: int) -> torch.Tensor:
+        return torch.frombuffer(bytearray(zlib.compress(bytes(n_bytes))), dtype=torch.uint8)
+
+    n = load(folder).field.encoding.params.numel()
+    for change, message in (
+        (lambda t: t.update({name: deflated(1 << 28)}), f"expected {n} bytes, got more"),  # 256 kB that would be 256 MB
+        (lambda t: t.update({name: deflated(n - 1)}), f"expected {n} bytes, got {n - 1}"),
+        (lambda t: t.update({name: t[name][:-9]}), f"expected {n} bytes"),
+        (lambda t: t.update({name: torch.zeros(50, dtype=torch.uint8)}), "packed field: Error -3"),
+        (lambda t: t.pop(name), "packed field: expected"),
+        (lambda t: t.update({f"{packed.PREFIX}more": deflated(4)}), "packed field: expected"),
+    ):
+        path.unlink(missing_ok=True)
+        assert convert(folder, "int8", path) == 0
+        changed(path, change)
+        with pytest.raises(UserError, match=message):
+            load(path)
+
+
+def test_levels_have_steps_of_their_own():
+    """A level of small values keeps them beside one of large ones."""
+    from neurfield import encodings
+
+    grid = encodings.create(2, {"otype": "HashGrid", "n_levels": 2, "log2_hashmap_size": 8, "base_resolution": 4})
+    sizes = grid._level_sizes()
+    with torch.no_grad():
+        grid.params[: sizes[0]] *= 1e4
+    other = encodings.create(2, {"otype": "HashGrid", "n_levels": 2, "log2_hashmap_size": 8, "base_resolution": 4})
+    quantization.unpack(other, quantization.pack(grid))
+    for mine, theirs in zip(other.params.split(sizes), grid.params.split(sizes), strict=True):
+        assert float((mine - theirs).detach().abs().max()) <= 0.51 / 127 * float(theirs.detach().abs().max())

@@ -92,6 +92,7 @@ class MLP(nn.Module):
         params: flat float32 `[config.n_params]`; their initial values are those of neurfield.networks.initial_values.
         config: the MLPConfig that the operator takes.
         modulation: the Modulation, or None.
+        half_products: False at first; see ops.fused_mlp.
 
     Raises:
         UserError: unknown activation, unfit dimensions, a key that the activation does not take.
@@ -131,7 +132,7 @@ class MLP(nn.Module):
             )
         except ValueError as error:
             raise UserError(str(error).replace("fused_mlp", "network")) from None
-        self.seed = seed
+        self.seed, self.half_products = seed, False
         self.params = nn.Parameter(torch.empty(self.config.n_params))
         self.reset_parameters()
 
@@ -160,7 +161,8 @@ class MLP(nn.Module):
             expected = "no coordinates" if self.modulation is None else "the coordinates of its modulation"
             raise ValueError(f"network: expected {expected}, got {'none' if coordinates is None else 'some'}")
         params = self.params if self.weight_bits is None else self._rounded(self.weight_bits)
-        return ops.fused_mlp(x, params, self.config, None if self.modulation is None else self.modulation(coordinates))
+        modulation = None if self.modulation is None else self.modulation(coordinates)
+        return ops.fused_mlp(x, params, self.config, modulation, self.half_products)
 
     def _rounded(self, bits: int) -> Tensor:
         """The parameters with every matrix rounded to `bits`."""

@@ -126,10 +126,14 @@ def test_errors(stand_in) -> None:
     for block, message in (
         (
             {"otype": "GaussianFourier"},
-            r"encoding GaussianFourier: tiny-cuda-nn has no such encoding \(valid: Identity",
+            r"GaussianFourier: tiny-cuda-nn has no encoding 'GaussianFourier' \(valid: Identity",
+        ),
+        ({**GRID, "init_range": 1e-2}, r"encoding HashGrid: backend tcnn takes no init_range"),
+        (
+            {"otype": "Composite", "nested": [{**GRID, "init_range": 1e-2}]},
+            r"encoding Composite: backend tcnn takes no init_range",
         ),
         ({"otype": "Frequency", "n_freq": 3}, r"encoding Frequency: unknown key 'n_freq'"),
-        ({**GRID, "init_range": 0.01}, "backend tcnn takes no init_range"),
         (
             {
                 "otype": "Composite",

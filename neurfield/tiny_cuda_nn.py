@@ -91,12 +91,18 @@ def built(kind: str, build: Callable[[], T]) -> T:
         raise UserError(f"{kind}: backend tcnn refuses the block: {str(error).splitlines()[0]}") from None
 
 
-def evaluate(kind: str, module: nn.Module, params: Tensor, x: Tensor) -> Tensor:
+def evaluate(kind: str, module: nn.Module, home: str, params: Tensor, x: Tensor) -> Tensor:
     """What a module of the bindings gives with these parameters, in x's dtype.
 
+    Args:
+        home: type of the device that the module was made for.
+
     Raises:
-        ValueError: x is not where the parameters are; the bindings would move it and warn.
+        UserError: x or the parameters are elsewhere; the bindings would move x and warn, or fail.
     """
-    if x.device != params.device:
-        raise ValueError(f"{kind}: expected an input on {params.device}, where the parameters are, got {x.device}")
+    if x.device != params.device or x.device.type != home:
+        raise UserError(
+            f"{kind}: backend tcnn evaluates on {home}, got an input on {x.device} and parameters on {params.device}; "
+            "use --device cuda, or leave backend out"
+        )
     return functional_call(module, {"params": params}, (x,)).to(x.dtype)

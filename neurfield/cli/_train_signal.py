@@ -14,10 +14,12 @@ from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
 from neurfield.errors import UserError
+from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
-from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.signal_run import CPU_ONLY, SignalRun, SignalSubject, from_trainer, unpack
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.memory import n_bytes
 from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from neurfield.viewer import Live
 
 
-def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) -> int:
+def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     """Trains a field of the file `options.data`, keeps checkpoints, measures it at the end."""
+    device = resolve_device(options.device, CPU_ONLY)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
     path = options.data.absolute()
@@ -75,6 +78,7 @@ def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) 
     parameters = n_bytes(task.field.parameters())
     _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
     _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
     with watched(shown, signal, session, options.serve) if is_watched else contextlib.nullcontext() as live:

@@ -50,6 +50,7 @@ class TcnnEncoding(Encoding):
             )
         super().__init__(n_input_dims, ours.n_output_dims)
         self.padding, self._kind = ours.padding, kind
+        self._home = theirs.params.device.type
         self._theirs: tuple[nn.Module] = (theirs,)  # a tuple, so that a state has `params` once
         if n_params:
             self.params = theirs.params
@@ -57,4 +58,4 @@ class TcnnEncoding(Encoding):
             self.register_buffer("params", theirs.params.detach(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self.params, x)
+        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self._home, self.params, x)

@@ -91,8 +91,8 @@ class MLP(nn.Module):
     Attributes:
         params: flat float32 `[config.n_params]`; their initial values are those of neurfield.networks.initial_values.
         config: the MLPConfig that the operator takes.
+        half_products: see ops.fused_mlp; False at first.
         modulation: the Modulation, or None.
-        half_products: False at first; see ops.fused_mlp.
 
     Raises:
         UserError: unknown activation, unfit dimensions, a key that the activation does not take.
@@ -132,7 +132,8 @@ class MLP(nn.Module):
             )
         except ValueError as error:
             raise UserError(str(error).replace("fused_mlp", "network")) from None
-        self.seed, self.half_products = seed, False
+        self.half_products = False
+        self.seed = seed
         self.params = nn.Parameter(torch.empty(self.config.n_params))
         self.reset_parameters()
 

@@ -67,10 +67,10 @@ test-native: setup
 test-packaging: setup
 	$(BIN)/python tests/packaging.py
 
-# Compiles every CUDA source, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what ptxas
-# says with docs/cuda.md.
-test-cuda-build:
-	@if command -v nvcc >/dev/null; then bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
+# Builds the CUDA module in build/cuda, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what
+# ptxas says with docs/cuda.md.
+test-cuda-build: setup
+	@if command -v nvcc >/dev/null; then PYTHON=$(abspath $(BIN)/python) bash csrc/cuda/check_build.sh; else echo "nvcc not found: CUDA build not checked"; fi
 
 # The CUDA kernels on the host, thread by thread, against the CPU's: needs neither nvcc nor a GPU.
 test-cuda-host: setup

@@ -4,6 +4,7 @@
 NEURFIELD_CUDA=1 demands the CUDA kernels, 0 leaves them out; by default they are built where nvcc is found.
 NEURFIELD_CUDA_ARCHS names the compute capabilities, separated by `;` ("80;90"); by default those of the GPUs of this
 machine that are 80 or newer and known to nvcc, and 90 without any GPU. Where none is left, the kernels are left out.
+NEURFIELD_CUDA_REPORT names a folder that keeps what ptxas says of the kernels, for csrc/cuda/check_build.sh.
 """
 
 import os
@@ -80,7 +81,11 @@ def cuda_options() -> list[str]:
             sys.exit(f"NEURFIELD_CUDA=1: {reason}")
         print(f"neurfield is built without CUDA: {reason}")
         return ["-DNF_CUDA=OFF"]
-    return ["-DNF_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DNF_CUDA_ARCHS={archs}"]
+    report = os.environ.get("NEURFIELD_CUDA_REPORT", "")
+    return [
+        "-DNF_CUDA=ON", f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DNF_CUDA_ARCHS={archs}",
+        f"-DNF_CUDA_REPORT={report and Path(report).resolve()}",
+    ]  # fmt: skip
 
 
 class CMakeBuild(build_ext):

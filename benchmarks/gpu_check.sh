@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in parts of at most ten minutes: builds, tests, measures. Not yet run on a GPU.
 #
-#   benchmarks/gpu_check.sh build tests kernels          needs python3 with torch (CUDA), numpy, pyyaml, pillow,
-#                                                        safetensors, nanobind, pytest; cmake, g++, nvcc
+#   benchmarks/gpu_check.sh build tests kernels curve curve300
+#
+# needs python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors, nanobind, pytest; cmake, g++, nvcc; for the curves
+# also tyro, rich, matplotlib and the NeRF-synthetic lego at 800 x 800 in LEGO (default: NEURFIELD_DATA/lego_800). They are
+# lego_800 after 5, 15 and 60 seconds, and after 300.
 #
 # Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
 # interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
-# (cuda.json); every part says how long it took, and the script fails with the first part that does. Whole runs are
-# missing: training does not move to the device yet.
+# (cuda*.json, scene_lego_800_cuda*.json); every part says how long it took, and the script fails with
+# the first part that does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -35,17 +38,30 @@ if (reason := why_not_cuda()):
 print("device:", torch.cuda.get_device_name())'
 }
 
-tests() { limited "$python" -m pytest tests/cuda -m cuda -rs; }
+tests() { limited "$python" -m pytest tests/cuda tests/tcnn -m cuda -rs; }
 
-kernels() { limited "$python" -m benchmarks.run cuda; }
+kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 
-[ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
+scene() {
+  local name=$1
+  shift
+  # where nothing is installed, the command line finds its viewer here
+  "$python" -c "import neurfield.viewer" 2>/dev/null || ln -s ../viewer neurfield/viewer
+  limited "$python" -m benchmarks.scenes.bench_scene "${LEGO:-${NEURFIELD_DATA:-../shared/data}/lego_800}" --device cuda \
+    --name "$name" --budgets "$@"
+}
+
+curve() { scene lego_800_cuda 5 15 60; }
+
+curve300() { scene lego_800_cuda_300 300; }
+
+[ $# -gt 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 while [ $# -gt 0 ]; do
   part=$1
   shift
   case $part in
-    build | tests | kernels) ;;
-    *) echo "gpu_check.sh: expected build, tests or kernels, got $part" >&2; exit 2 ;;
+    build | tests | kernels | curve | curve300) ;;
+    *) echo "gpu_check.sh: expected build, tests, kernels, curve or curve300, got $part" >&2; exit 2 ;;
   esac
   start=$SECONDS
   "$part"

@@ -23,6 +23,7 @@ from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load
 from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
+CPU_ONLY = "fields of images, shapes, videos and volumes stay on the CPU"  # for resolve_device
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,8 @@ class SignalRun:
     def kind(self) -> Kind:
         return KINDS[self.config.kind]
 
-    def evaluate(
-        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
-    ) -> dict[str, Any]:
-        """Metrics against the data: see the kind's `evaluate`.
+    def signal(self, data: str | None = None) -> Any:
+        """The data that the field was trained on, see neurfield.data.signals.
 
         Args:
             data: where the file is now; None: where it was when the run was trained.
@@ -81,6 +80,13 @@ class SignalRun:
         signal = signals.read(path, self.config.kind, self.config.max_megapixels)
         if asdict(signal.info) | {"name": ""} != asdict(self.info) | {"name": ""}:
             raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")
+        return signal
+
+    def evaluate(
+        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
+    ) -> dict[str, Any]:
+        """Metrics against the data: see the kind's `evaluate`; `data` and errors as for `signal`."""
+        signal = self.signal(data)
         result = self.kind.evaluate(self.field, signal, progress)
         if self.stored_as and self.path and "bits_per_sample" in result:
             result["bits_per_sample"] = 8 * self.path.stat().st_size / self.info.n_samples
@@ -151,7 +157,7 @@ def train_signal(
         report(frequencies.describe(choice))
     config = SignalRunConfig(
         data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
-        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
+        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device, CPU_ONLY), kind=chosen.kind,
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
     trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)

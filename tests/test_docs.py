@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from neurfield import tcnn, tiny_cuda_nn
 from neurfield.geometry import WRITERS
 from neurfield.metrics import METRICS
 from neurfield.rendering.outputs import DEPTH_KINDS
@@ -20,6 +21,7 @@ from neurfield.training.signal_method import signal_presets
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TABLES = {
+    "interop.md": (tiny_cuda_nn.ENCODINGS, tcnn.__all__),
     "rendering.md": (OUTPUTS, DEPTH_KINDS, DEPTH_WRITERS, SUFFIXES, WRITERS),
     "signals.md": (signal_presets(), KINDS),
     "training.md": (presets(), [name.upper() for name in METRICS]),

@@ -14,12 +14,13 @@ from typing import Any
 _PUBLIC = {
     "Live": "neurfield.viewer.live",
     "ServeOptions": "neurfield.viewer.options",
-    "Shown": "neurfield.viewer.server",
+    "Shown": "neurfield.viewer.shown",
     "Viewer": "neurfield.viewer.server",
     "open_viewer": "neurfield.viewer.embed",
+    "settled": "neurfield.viewer.server",
     "show": "neurfield.viewer.embed",
     "shown_data": "neurfield.viewer.embed",
-    "shown_run": "neurfield.viewer.embed",
+    "shown_run": "neurfield.viewer.stages",
 }
 __all__ = sorted(_PUBLIC)
 

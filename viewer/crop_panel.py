@@ -17,7 +17,9 @@ _EDGES = [(a, b) for a in range(8) for b in range(8) if a < b and (a ^ b) in (1,
 def build(page: "Page") -> None:
     session, gui, scene = page.session, page.client.gui, page.client.scene
     assert session is not None
-    norm = page.viewer.shown.views.normalization
+    if page.viewer.shown.stage is None or not page.viewer.shown.stage.controls.can_crop:
+        return
+    norm = page.viewer.shown.frame
     side = 1 / norm.scale
     middle = triple(((0.5 - torch.tensor(norm.offset)) / norm.scale).tolist())
     with gui.add_folder("Crop box", expand_by_default=False):

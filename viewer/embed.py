@@ -13,61 +13,57 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from torch import nn
+
+from neurfield.data import signals
+from neurfield.data.load import read_manifest
 from neurfield.data.options import LoadOptions
-from neurfield.errors import UserError
 from neurfield.run import Run, load
-from neurfield.training.session import ViewSet
+from neurfield.signal_run import SignalRun
+from neurfield.viewer.bare import shown_field
 from neurfield.viewer.options import ServeOptions
-from neurfield.viewer.photos import photos_of_data
-from neurfield.viewer.server import Shown, Viewer, history_of
-from neurfield.viewer.stages import stage_of
+from neurfield.viewer.server import Viewer
+from neurfield.viewer.show_scene import scene_data
+from neurfield.viewer.shown import Shown
+from neurfield.viewer.stages import SIGNALS, shown_run
 
-
-def shown_run(run: object) -> Shown:
-    """What a viewer shows of a trained run.
-
-    Raises:
-        UserError: a run of a kind that has no view yet, or no run.
-    """
-    if not isinstance(run, Run):
-        kind = type(run).__name__
-        raise UserError(f"expected the run of a radiance field, got {kind}, which has no view yet")
-    photos = photos_of_data(run.config.data or "", run.config.load, run.views.paths)
-    history = history_of(run.path.parents[1]) if run.path is not None else ()
-    return Shown(run.views, photos, stage_of(run, photos), run, history)
+Showable = Run | SignalRun | nn.Module | str | Path
 
 
 def shown_data(path: str | Path, options: LoadOptions | None = None) -> Shown:
-    """What a viewer shows of a data set: cameras and images.
+    """What a viewer shows of data before there is a field: the views of a scene, or a picture, mesh, clip or volume.
 
     Raises:
-        UserError: as neurfield.load_scene.
+        UserError: as neurfield.load_scene and neurfield.data.signals.read.
     """
-    from neurfield.data.load import cameras, read_manifest
-
-    manifest = read_manifest(path, options)
-    paths = [str(view.path or view.name) for view in manifest.views]
-    splits = {name: list(members) for name, members in manifest.splits.items()}
-    views = ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
-    return Shown(views, photos_of_data(manifest.source, manifest.options, paths))
+    kind = signals.kind_of(Path(path))
+    if kind is None:
+        return scene_data(read_manifest(path, options))
+    return SIGNALS[kind](signals.read(Path(path), kind, (options or LoadOptions()).max_megapixels))
 
 
-def open_viewer(run: Run | str | Path, **options: object) -> Viewer:
-    """Starts a viewer of a run, or of a run folder, and returns it; options as ServeOptions.
+def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1, **options: object) -> Viewer:
+    """Starts a viewer and returns it; arguments as of `show`.
 
     Raises:
         UserError: see Viewer; nothing that can be shown.
     """
-    shown = shown_run(load(run) if isinstance(run, str | Path) else run)
+    what = load(what) if isinstance(what, str | Path) else what
+    is_run = isinstance(what, Run | SignalRun)
+    shown = shown_run(what) if is_run else shown_field(what, kind, aabb_scale)
     return Viewer(shown, ServeOptions(**{"next_port": True, **options}))  # type: ignore[arg-type]
 
 
-def show(run: Run | str | Path, height: int = 600, **options: object) -> Viewer:
-    """Opens a viewer of a run.
+def show(
+    what: Showable, height: int = 600, *, kind: str | None = None, aabb_scale: int = 1, **options: object
+) -> Viewer:
+    """Opens a viewer of a run or a field.
 
     Args:
-        run: trained or loaded, or the folder of one.
+        what: a run, trained or loaded, or its folder; or a field alone, of radiance or of a signal.
         height: of the page in a notebook, pixels.
+        kind: of the field of a signal in three dimensions, alone: "sdf", "video" or "volume".
+        aabb_scale: of a radiance field alone: the side of its box in unit space, a power of two.
         **options: as ServeOptions; the next free port is taken unless `next_port=False`.
 
     Returns:
@@ -76,7 +72,7 @@ def show(run: Run | str | Path, height: int = 600, **options: object) -> Viewer:
     Raises:
         UserError: see Viewer; nothing that can be shown.
     """
-    viewer = open_viewer(run, **options)
+    viewer = open_viewer(what, kind=kind, aabb_scale=aabb_scale, **options)
     if _in_notebook():
         notebook = import_module("IPython.display")
         notebook.display(notebook.IFrame(viewer.url, width="100%", height=height))

@@ -9,11 +9,16 @@ if TYPE_CHECKING:
 # key: (action of a panel, what it does)
 KEYS = {
     **{str(i): (f"mode {i}", f"show way {i} of drawing") for i in range(1, 10)},
-    "G": ("photo", "photo of the nearest training view beside the field"),
+    "G": ("beside", "the data beside the field: of a scene, the photo of the nearest training view"),
     "F": ("cameras", "cameras of the data in the scene"),
     "N": ("next view", "jump to the next view of the data"),
     "B": ("previous view", "jump to the view before"),
     "C": ("crop", "crop box"),
+    "M": ("mesh", "the mesh that a shape was made from"),
+    "V": ("play", "play the video, or pause it"),
+    "J": ("coarser", "one level of detail less"),
+    "L": ("finer", "one level of detail more"),
+    "H": ("home", "back to the first view"),
     "K": ("add key frame", "add a key frame to the camera path"),
     "P": ("play path", "play the camera path"),
     "X": ("screenshot", "save a screenshot"),

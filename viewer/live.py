@@ -4,15 +4,17 @@
 The training holds the turn from its first step to its last and lets others go first between two steps.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.viewer.shown import Curve
 from neurfield.viewer.turns import Turns
 
-_MAX_POINTS = 2000  # of the PSNR curve; when there are more, every other one is dropped
+_MAX_POINTS = 2000  # of the curve; when there are more, every other one is dropped
 _SMOOTHING = 0.05
 
 
@@ -31,7 +33,7 @@ class Live:
         self._go.set()
         self._save_asked = threading.Event()
         self._running = False
-        self._psnr: float | None = None
+        self._label, self._value = Curve().label, math.nan
         self._points: list[tuple[int, float]] = []
         self._every = 10  # steps between points
         self.last: StepReport | None = None
@@ -49,9 +51,9 @@ class Live:
         self.turns.__exit__()
 
     @property
-    def history(self) -> tuple[tuple[int, float], ...]:
-        """Steps and the PSNR of their batches, smoothed."""
-        return tuple(self._points)
+    def curve(self) -> Curve:
+        """Steps and the PSNR of their batches, or the loss where that means nothing, smoothed."""
+        return Curve(self._label, tuple(self._points))
 
     @property
     def is_paused(self) -> bool:
@@ -101,10 +103,13 @@ class Live:
             self.n_saved += 1
 
     def _note(self, report: StepReport) -> None:
-        if report.psnr != report.psnr:
+        if not math.isfinite(report.loss):
             return
-        self._psnr = report.psnr if self._psnr is None else self._psnr + _SMOOTHING * (report.psnr - self._psnr)
+        value = report.psnr
+        if math.isnan(value):
+            self._label, value = "loss", report.loss
+        self._value = value if math.isnan(self._value) else self._value + _SMOOTHING * (value - self._value)
         if report.step % self._every == 0:
-            self._points.append((report.step, self._psnr))
+            self._points.append((report.step, self._value))
             if len(self._points) > _MAX_POINTS:
                 self._points, self._every = self._points[1::2], 2 * self._every

@@ -66,9 +66,18 @@ class CropBox:
 
     def inside(self, x: Tensor) -> Tensor:
         """Which of the world positions `[n, 3]` are in the box."""
+        return (self._beyond(x) <= 0).all(dim=1)
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Distance `[n]` of world positions `[n, 3]` to the box, negative inside."""
+        beyond = self._beyond(x)
+        return beyond.clamp_min(0).norm(dim=1) + beyond.amax(dim=1).clamp_max(0)
+
+    def _beyond(self, x: Tensor) -> Tensor:
+        """How far positions are outside of the slab across each axis of the box, `[n, 3]`."""
         axes = matrix_from_quaternion(torch.tensor([self.wxyz], dtype=torch.float32))[0]
         local = (x - torch.tensor(self.center)) @ axes
-        return (local.abs() <= torch.tensor(self.size) / 2).all(dim=1)
+        return local.abs() - torch.tensor(self.size) / 2
 
 
 @dataclass(frozen=True)
@@ -81,9 +90,14 @@ class Look:
         depth_range: nearest and farthest depth with a colour; None: what the picture has.
         background: sRGB in 0 ... 1; None: that of the training.
         crop: None: everything.
-        split: share of the width, from the right, that shows the photo of the nearest training view; None: no photo.
+        split: share of the width, from the right, that shows the data (of a scene, the photo of the nearest training
+            view); None: no data.
         longest: pixels of the longer side at most.
         with_depth: also give the depth, so that things in the scene are hidden by the field.
+        level: how many levels of detail the field is drawn with; None: all.
+        time: of a video, 0 ... 1.
+        sections: where a volume is cut across its axes, x first, 0 ... 1; None: not across that axis.
+        window: stored values of a volume that are black and white; None: those of the data.
     """
 
     mode: str = "colour"
@@ -94,3 +108,7 @@ class Look:
     split: float | None = None
     longest: int = 1280
     with_depth: bool = False
+    level: int | None = None
+    time: float = 0.0
+    sections: tuple[float | None, float | None, float | None] = (0.5, 0.5, 0.5)
+    window: tuple[float, float] | None = None

@@ -13,12 +13,18 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.viewer import (
+    compare_panel,
     crop_panel,
     export_panel,
     keys,
+    pan_panel,
     path_panel,
     photo_panel,
+    screenshot_panel,
+    sections_panel,
+    time_panel,
     training_panel,
+    triangles_panel,
     view_panel,
 )
 from neurfield.viewer.look import Eye, triple, viser_pose
@@ -31,11 +37,21 @@ if TYPE_CHECKING:
 MOVING_QUALITY, RESTING_QUALITY = 75, 95  # of JPEG
 MAX_SIDE = 16384  # of a page's picture; what it says is not trusted
 
-# title of a tab: the panels in it, from top to bottom
+# title of a tab: the panels in it, from top to bottom; each adds itself where there is what it is for
 TABS: dict[str, tuple[Callable[["Page"], None], ...]] = {
-    "View": (view_panel.build, crop_panel.build, photo_panel.build, view_panel.build_history),
+    "View": (
+        view_panel.build,
+        pan_panel.build,
+        time_panel.build,
+        sections_panel.build,
+        compare_panel.build,
+        crop_panel.build,
+        photo_panel.build,
+        triangles_panel.build,
+        view_panel.build_history,
+    ),
     "Path": (path_panel.build,),
-    "Export": (export_panel.build,),
+    "Export": (screenshot_panel.build, export_panel.build),
 }
 
 
@@ -57,6 +73,7 @@ class Page:
         self.closed = threading.Event()
         self._job: threading.Thread | None = None
         self._note = ""
+        self._in_scene: set[str] = set()
         self.session: Session | None = None
         if viewer.shown.stage is not None:
             self.session = Session(viewer.shown.stage, viewer.turns, viewer.pace, self._show, self._say)
@@ -74,6 +91,7 @@ class Page:
             training_panel.build(self)
         if self.session is None:
             photo_panel.build(self)
+            triangles_panel.build(self)
         else:
             tabs = gui.add_tab_group()
             for title, panels in TABS.items():
@@ -143,8 +161,25 @@ class Page:
             camera.fov = fov
         self.client.flush()
 
+    def jump_home(self) -> None:
+        """To where the page began."""
+        home, camera = self.viewer.shown.home, self.client.camera
+        with self.client.atomic():
+            camera.up_direction = home.up
+            camera.position = home.position
+            camera.look_at = home.target
+            camera.fov = home.fov
+        self.client.flush()
+
+    def hide_by_depth(self, name: str, is_shown: bool) -> None:
+        """Whether something is in the scene that the field has to hide where it is behind it."""
+        (self._in_scene.add if is_shown else self._in_scene.discard)(name)
+        if self.session is not None:
+            self.session.change(with_depth=bool(self._in_scene))
+
     def jump_to_view(self, view: int) -> None:
         """To a view of the data; all of its picture fits into the page's."""
+        assert self.viewer.shown.views is not None
         cameras = self.viewer.shown.views.cameras
         width, height = cameras.sizes[view].tolist()
         tan = height / 2 / float(cameras.intrinsics[view, 1])

@@ -16,8 +16,8 @@ from torch import Tensor
 from neurfield.cameras.keyframes import KeyframePath, read_keyframes
 from neurfield.errors import UserError
 from neurfield.rendering.video import MAX_FPS, VideoWriter
+from neurfield.viewer.job import Job
 from neurfield.viewer.look import matrix_from_viser, triple, viser_pose
-from neurfield.viewer.session import Cancelled
 
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
@@ -42,7 +42,6 @@ class _PathPanel:
         self._frusta: list[viser.CameraFrustumHandle] = []
         self._handles: viser.TransformControlsHandle | None = None
         self._playing = threading.Event()
-        self._cancelled = threading.Event()
         add = gui.add_button("Add key frame", hint="From where the page looks now.")
         self._list = gui.add_dropdown("Key frame", ("none",), initial_value="none")
         self._key_fov = gui.add_slider("Its field of view", 5.0, 150.0, 0.5, 50.0, disabled=True)
@@ -59,16 +58,14 @@ class _PathPanel:
         save = gui.add_button("Save path", hint="As JSON that nerfstudio and `neurfield render --camera-path` play.")
         load = gui.add_upload_button("Load path", mime_type="application/json")
         render = gui.add_button("Render video")
-        self._progress = gui.add_progress_bar(0.0, visible=False)
-        self._stop = gui.add_button("Cancel the video", visible=False)
+        self._job = Job(page, "Cancel the video")
         guarded = page.guarded
         add.on_click(guarded(self.add))
         chosen.on_click(guarded(lambda: self._of_key(chosen.value)))
         play.on_click(guarded(lambda: self._preview(play.value)))
         save.on_click(guarded(self._save))
         load.on_upload(guarded(lambda: self._load(load.value.content)))
-        render.on_click(guarded(lambda: page.start(self._render)))
-        self._stop.on_click(guarded(self._cancelled.set))
+        render.on_click(guarded(lambda: self._job.start(self._render)))
         self._list.on_update(guarded(self._choose))
         self._key_fov.on_update(guarded(self._set_fov))
         for handle in (self._seconds, self._fps, self._size, self._loop):
@@ -108,7 +105,7 @@ class _PathPanel:
             frustum.remove()
         self._frusta = []
         width, height = self._size.value
-        size = 0.08 / self._page.viewer.shown.views.normalization.scale
+        size = 0.08 / self._page.viewer.shown.frame.scale
         for i, (pose, fov) in enumerate(zip(self._poses, self._fov, strict=True)):
             wxyz, position = viser_pose(pose)
             frustum = self._page.client.scene.add_camera_frustum(
@@ -140,7 +137,7 @@ class _PathPanel:
         cameras = replace(self.path, fps=_CURVE_POINTS / self.path.seconds).cameras()
         points = cameras.c2w[:, :, 3]
         lines = torch.stack([points[:-1], points[1:]], dim=1).numpy()
-        thickness = 0.004 / self._page.viewer.shown.views.normalization.scale
+        thickness = 0.004 / self._page.viewer.shown.frame.scale
         scene.add_line_segments("/path/curve", points=lines, colors=(70, 160, 255), thickness=thickness)
 
     def _choose(self) -> None:
@@ -175,7 +172,7 @@ class _PathPanel:
         self._list.value = str(i + 1)
         self._hide_handles()
         wxyz, position = viser_pose(self._poses[i])
-        size = 0.25 / self._page.viewer.shown.views.normalization.scale
+        size = 0.25 / self._page.viewer.shown.frame.scale
         handles = self._page.client.scene.add_transform_controls(
             "/path/handles", scale=size, wxyz=wxyz, position=position, depth_test=False
         )
@@ -242,22 +239,15 @@ class _PathPanel:
                 f"the page renders at most {MAX_VIDEO_FRAMES} pictures of {MAX_VIDEO_SIDE} pixels; save the path and "
                 "use `neurfield render --camera-path`"
             )
-        self._cancelled.clear()
-        self._progress.visible = self._stop.visible = True
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "camera_path.mp4"
-                with VideoWriter(file, path.fps) as writer:
-                    for i in range(len(cameras)):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "camera_path.mp4"
+            with VideoWriter(file, path.fps) as writer:
+                for i in range(len(cameras)):
 
-                        def step(part: float, i: int = i) -> None:
-                            if self._cancelled.is_set():
-                                raise Cancelled
-                            self._progress.value = 100 * (i + part) / len(cameras)
+                    def step(part: float, i: int = i) -> None:
+                        self._job.step((i + part) / len(cameras))
 
-                        writer.add(self._page.paint(cameras[i], step))
-                content = file.read_bytes()
-            self._page.client.send_file_download(file.name, content, save_immediately=True)
-            self._page.tell("The video is done", f"{len(cameras)} pictures")
-        finally:
-            self._progress.visible = self._stop.visible = False
+                    writer.add(self._page.paint(cameras[i], step))
+            content = file.read_bytes()
+        self._page.client.send_file_download(file.name, content, save_immediately=True)
+        self._page.tell("The video is done", f"{len(cameras)} pictures")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The views of the data: as frusta with their images in the scene, one by one, and beside the field."""
+"""The views of the data: as frusta with their images in the scene, and one by one."""
 
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,9 @@ import viser
 
 from neurfield.cameras.poses import focus
 from neurfield.rendering.color import BACKGROUNDS
+from neurfield.training.session import ViewSet
 from neurfield.viewer.look import viser_pose
-from neurfield.viewer.photos import fitted_into
+from neurfield.viewer.photos import Photos, fitted_into
 from neurfield.viewer.session import Cancelled
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ _FRUSTUM = 0.06  # of the cameras' median distance from what they look at
 
 def build(page: "Page") -> None:
     session, gui = page.session, page.client.gui
-    views = page.viewer.shown.views
+    views, photos = page.viewer.shown.views, page.viewer.shown.photos
+    if views is None or photos is None:
+        return
     n = len(views.cameras)
     frusta: list[viser.CameraFrustumHandle] = []
     with gui.add_folder("Views", expand_by_default=session is None):
@@ -30,12 +33,7 @@ def build(page: "Page") -> None:
         number = gui.add_number("View", 0, min=0, max=max(n - 1, 0), step=1)
         name = gui.add_markdown("")
         go = gui.add_button("Jump to the view")
-        if session is not None:
-            beside = gui.add_checkbox(
-                "Photo beside it", False, hint="Shows the nearest training view, and its photo on the right."
-            )
-            split = gui.add_slider("Share of the photo", 0.0, 1.0, 0.01, 0.5, visible=False)
-        else:
+        if session is None:
             photo = gui.add_image(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
 
     def say_name() -> None:
@@ -43,7 +41,7 @@ def build(page: "Page") -> None:
         path = views.paths[number.value] if number.value < len(views.paths) else ""
         name.content = f"`{path[-48:]}`, {where}, {n} views in all"
         if session is None:
-            picture = page.viewer.shown.photos.image(number.value, torch.tensor(BACKGROUNDS["white"]))
+            picture = photos.image(number.value, torch.tensor(BACKGROUNDS["white"]))
             photo.image = (picture * 255 + 0.5).to(torch.uint8).numpy()
 
     def jump() -> None:
@@ -54,10 +52,9 @@ def build(page: "Page") -> None:
         page.jump_to_view(number.value)
 
     def show() -> None:
-        if session is not None:
-            session.change(with_depth=shown.value)
+        page.hide_by_depth("/views", shown.value)
         if shown.value and not frusta:
-            page.start(lambda: _add_frusta(page, frusta, clicked))
+            page.start(lambda: _add_frusta(page, views, photos, frusta, clicked))
         set_visible()
 
     def set_visible() -> None:
@@ -72,11 +69,6 @@ def build(page: "Page") -> None:
         number.value = view
         jump()
 
-    def compare() -> None:
-        split.visible = beside.value
-        assert session is not None
-        session.change(split=split.value if beside.value else None)
-
     page.on_tick.append(set_visible)
     number.on_update(page.guarded(say_name))
     go.on_click(page.guarded(jump))
@@ -87,22 +79,15 @@ def build(page: "Page") -> None:
         shown.value = not shown.value  # viser calls show
 
     page.actions["cameras"] = toggle_frusta
-    if session is not None:
-        beside.on_update(page.guarded(compare))
-        split.on_update(page.guarded(compare))
-
-        def toggle_photo() -> None:
-            beside.value = not beside.value  # viser calls compare
-
-        page.actions["photo"] = toggle_photo
     page.guarded(say_name)(None)
     if session is None:
         page.guarded(show)(None)
 
 
-def _add_frusta(page: "Page", frusta: list[viser.CameraFrustumHandle], clicked: object) -> None:
+def _add_frusta(
+    page: "Page", views: ViewSet, photos: Photos, frusta: list[viser.CameraFrustumHandle], clicked: object
+) -> None:
     """Adds the views evenly chosen, at most MAX_FRUSTA, then their images, which may take a while."""
-    views = page.viewer.shown.views
     cameras, scene = views.cameras, page.client.scene
     step = max(-(-len(cameras) // MAX_FRUSTA), 1)
     if step > 1:
@@ -123,7 +108,7 @@ def _add_frusta(page: "Page", frusta: list[viser.CameraFrustumHandle], clicked: 
     for view, frustum in zip(chosen, list(frusta), strict=True):
         if page.closed.is_set():
             raise Cancelled
-        picture = page.viewer.shown.photos.image(view, torch.tensor(BACKGROUNDS["white"]))
+        picture = photos.image(view, torch.tensor(BACKGROUNDS["white"]))
         height, width = picture.shape[:2]
         scale_down = _THUMBNAIL / max(width, height)
         small = fitted_into(picture, max(round(width * scale_down), 1), max(round(height * scale_down), 1))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Radiance fields on the stage: colour, depth, normals, opacity, occupancy, cost, and the error against the photos."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,9 +14,10 @@ from neurfield.rendering.outputs import colored, depth_map, depth_range, picture
 from neurfield.rendering.renderer import Renderer, image_rays
 from neurfield.rendering.volume import Field, MarchOptions, march_rays
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import CropBox, Look
 from neurfield.viewer.photos import Photos, fitted_into
-from neurfield.viewer.stage import Painted, Step
+from neurfield.viewer.stage import Controls, Painted, Step
 
 MODES = {
     "colour": "what the field looks like",
@@ -54,13 +56,21 @@ class RadianceStage:
     train: tuple[int, ...] = ()
     photos: Photos | None = None
     version: Callable[[], int] = lambda: 0
+    _cropped: dict[tuple[CropBox, int], OccupancyGrid] = dataclasses.field(init=False)
+    _detail: Detail[Field] = dataclasses.field(init=False)
 
     @property
     def modes(self) -> dict[str, str]:
         return MODES if self.photos is not None else {name: text for name, text in MODES.items() if name != "error"}
 
+    @property
+    def controls(self) -> Controls:
+        beside = "photo" if self.photos is not None else ""
+        return Controls(beside, can_crop=True, n_levels=self._detail.n_levels)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cropped", {})
+        object.__setattr__(self, "_detail", Detail(self.field, self.version))
 
     def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
@@ -111,11 +121,12 @@ class RadianceStage:
     def renderer(self, look: Look) -> Renderer:
         """What draws the field with the background and the crop of a look."""
         grid = self.grid if look.crop is None else self.cropped_grid(look.crop)
-        return Renderer(self.field, grid, self.normalization, self.options, self._background(look).tolist())
+        field = self._detail.field(look.level)
+        return Renderer(field, grid, self.normalization, self.options, self._background(look).tolist())
 
     def cropped_grid(self, crop: CropBox) -> OccupancyGrid:
         """The grid without what is outside of a box; the last one is kept."""
-        kept: dict[tuple[CropBox, int], OccupancyGrid] = self._cropped  # type: ignore[attr-defined]
+        kept = self._cropped
         key = (crop, self.version())
         if key not in kept:
             norm, offset = self.normalization, torch.tensor(self.normalization.offset)

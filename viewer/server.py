@@ -1,61 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The viewer: a web server that shows a stage, and the views it was trained on, to any number of pages."""
+"""The viewer: a web server that shows a stage, and the data it was trained on, to any number of pages."""
 
 import contextlib
 import errno
-import io
-import json
 import logging
 import secrets
 import socket
 import threading
-from dataclasses import dataclass
-from pathlib import Path
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-import torch
 import viser
 
-from neurfield.cameras.poses import focus
 from neurfield.errors import UserError
-from neurfield.run import Run
-from neurfield.training.session import ViewSet
 from neurfield.viewer.gate import LOOPBACK, TOKEN, Gate, guarded
-from neurfield.viewer.look import Triple, triple
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.page import Page
-from neurfield.viewer.photos import Photos
-from neurfield.viewer.stage import Stage
+from neurfield.viewer.shown import Shown
 from neurfield.viewer.turns import Turns
 
 if TYPE_CHECKING:
     from neurfield.viewer.live import Live
 
 log = logging.getLogger("neurfield.viewer")
+# a page may vanish at any moment, its picture under way: nothing is wrong then, and nobody is to be told
+warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
 _STATISTICS_INTERVAL = 0.5
 _PORTS_TRIED = 100
-_UPRIGHT = 0.9  # cosine between the views' mean up and +z from which +z is up
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a viewer has to show.
-
-    Attributes:
-        views: cameras and splits, world frame.
-        photos: their images.
-        stage: paints the field; None before there is one.
-        run: what exports need; None before there is one.
-        history: PSNR of the training so far, `(step, dB)`.
-    """
-
-    views: ViewSet
-    photos: Photos
-    stage: Stage | None = None
-    run: Run | None = None
-    history: tuple[tuple[int, float], ...] = ()
 
 
 class Viewer:
@@ -82,9 +58,8 @@ class Viewer:
         self._closed = threading.Event()
         self.gate = Gate(_token(options), options.path_prefix.rstrip("/"), options.max_clients)
         port = _free_port(options)
-        quiet = io.StringIO()  # viser prints a banner that names no token
-        with guarded(self.gate), contextlib.redirect_stdout(quiet):
-            self._server = viser.ViserServer(options.host, port, label=shown.views.name, verbose=False)
+        with guarded(self.gate), _quiet():
+            self._server = viser.ViserServer(options.host, port, label=shown.name, verbose=False)
         self.gate.port = self._server.get_port()
         if port and self.gate.port != port:  # taken since we looked
             self._server.stop()
@@ -119,7 +94,7 @@ class Viewer:
         self._closed.set()
         for page in list(self.pages.values()):
             page.close()
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _quiet():
             self._server.stop()
 
     def __enter__(self) -> "Viewer":
@@ -133,8 +108,7 @@ class Viewer:
         # viser can hand a page on through a host outside; this viewer never does
         server.request_share_url = lambda verbose=True: None  # type: ignore[method-assign]
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium", dark_mode=True)
-        # without a field there are only the cameras to be seen, from further away
-        home = Home.of(self.shown.views, 1.0 if self.shown.stage is not None else 2.2)
+        home = self.shown.home
         server.scene.set_up_direction(home.up)
         server.initial_camera.position = home.position
         server.initial_camera.look_at = home.target
@@ -160,47 +134,25 @@ class Viewer:
                 page.tick()
 
 
-@dataclass(frozen=True)
-class Home:
-    """Where a page begins: what the first training view sees.
-
-    Attributes:
-        scale: side of the unit cube in the world, to which lengths of the scene are proportional.
-    """
-
-    position: Triple
-    target: Triple
-    up: Triple
-    fov: float
-    scale: float
-
-    @staticmethod
-    def of(views: ViewSet, distance: float = 1.0) -> "Home":
-        """What the first training view sees, from `distance` times as far."""
-        scale = 1 / views.normalization.scale
-        train = views.splits.get("train") or list(range(len(views.cameras)))
-        cameras = views.cameras[train]
-        mean_up = torch.nn.functional.normalize(cameras.c2w[:, :, 1].mean(0), dim=0)
-        up = (0.0, 0.0, 1.0) if float(mean_up[2]) > _UPRIGHT else triple(mean_up.tolist())
-        first = cameras.c2w[0]
-        forward = -first[:, 2]
-        middle = torch.from_numpy(focus(cameras.c2w.double().numpy()).point).float()
-        ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
-        fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
-        target = first[:, 3] + ahead * forward
-        position = target - distance * ahead * forward
-        return Home(triple(position.tolist()), triple(target.tolist()), up, float(fov), scale)
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what viser says: where it listens, in a banner that names no token, and that it has stopped."""
+    console = import_module("rich").get_console()
+    was, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = was
 
 
-def history_of(folder: Path) -> tuple[tuple[int, float], ...]:
-    """PSNR by step that a run folder's metrics.jsonl has; empty where there is none."""
-    points = []
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            if entry.get("train/psnr") is not None:
-                points.append((int(entry["step"]), float(entry["train/psnr"])))
-    return tuple(points)
+def settled(options: ServeOptions) -> ServeOptions:
+    """The same with a port and a token that are chosen now, for several viewers one after the other."""
+    port = _free_port(options)
+    if port == 0:
+        with socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET) as probe:
+            probe.bind((options.host, 0))
+            port = probe.getsockname()[1]
+    return replace(options, port=port, next_port=False, token=_token(options))
 
 
 def _token(options: ServeOptions) -> str | None:

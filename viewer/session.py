@@ -41,7 +41,7 @@ class Statistics:
     Attributes:
         fps: pictures per second lately.
         size: width and height of the last one.
-        render, send: seconds of the last one.
+        wait, render, send: seconds of the last one: until its turn, in the field, to the page (encoding it as JPEG).
         samples_per_ray: of the last view at rest, or None.
         n_passes: pictures that the shown one is the mean of; 0 while the camera moves.
         note: of the stage, about the shown picture.
@@ -49,6 +49,7 @@ class Statistics:
 
     fps: float
     size: tuple[int, int]
+    wait: float
     render: float
     send: float
     samples_per_ray: float | None
@@ -89,7 +90,7 @@ class Session:
         self._at = 0.0  # time of the last change
         self._closed = False
         self._times: deque[float] = deque(maxlen=30)
-        self._size, self._render_seconds, self._send_seconds = (0, 0), 0.0, 0.0
+        self._size, self._seconds = (0, 0), {"wait": 0.0, "render": 0.0, "send": 0.0}
         self._samples: float | None = None
         self._n_passes = 0
         self._note = ""
@@ -135,9 +136,7 @@ class Session:
         now = time.monotonic()
         recent = [t for t in tuple(self._times) if now - t < 2]
         fps = (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3) if len(recent) > 1 else 0.0
-        return Statistics(
-            fps, self._size, self._render_seconds, self._send_seconds, self._samples, self._n_passes, self._note
-        )
+        return Statistics(fps, self._size, *self._seconds.values(), self._samples, self._n_passes, self._note)
 
     def _note_change(self) -> None:
         self._version += 1
@@ -191,7 +190,7 @@ class Session:
                 eye.camera(width, height), replace(look, with_depth=False), self._keep_if_open, False
             )
         self._n_passes = 0
-        self._send(painted, False, start)
+        self._send(painted, False, start, taken)
         # what waiting for a turn costs is not the size's fault
         seconds = time.perf_counter() - taken
         self._pace.spent(seconds)
@@ -210,14 +209,18 @@ class Session:
             camera, total, cost = eye.camera(width, height), None, 0.0
             # a field that learns has changed before its picture is smooth
             if self._stage.is_slow(look):
+                start = time.perf_counter()
                 with self._turns:
+                    taken = time.perf_counter()
                     draft = self._stage.paint(camera, look, step, False)
-                self._send(draft, False, time.perf_counter())
+                self._send(draft, False, start, taken)
             n_passes = 1 if self._pace.is_training() else len(OFFSETS)
             for i, offset in enumerate(OFFSETS[:n_passes]):
                 start = time.perf_counter()
                 with self._turns:
+                    taken = time.perf_counter()
                     painted = self._stage.paint(moved(camera, offset), look, step, True)
+                    rendered = time.perf_counter()
                     if i == 0:
                         self._samples = self._stage.samples_per_ray(camera)
                 seconds = time.perf_counter() - start
@@ -225,7 +228,7 @@ class Session:
                 total = painted.image if total is None else total + painted.image
                 self._n_passes = i + 1
                 if i in (0, n_passes - 1) or seconds > SLOW:
-                    self._send(replace(painted, image=total / (i + 1)), True, start)
+                    self._send(replace(painted, image=total / (i + 1)), True, start, taken, rendered)
             if not self._pace.is_training():
                 return
             with self._changed:
@@ -241,13 +244,16 @@ class Session:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, seconds)
 
-    def _send(self, painted: Painted, is_final: bool, start: float) -> None:
-        self._render_seconds = time.perf_counter() - start
+    def _send(
+        self, painted: Painted, is_final: bool, asked: float, taken: float, rendered: float | None = None
+    ) -> None:
+        """Hands a picture on that was asked for, got its turn and was rendered (None: now) at these times."""
+        rendered = rendered or time.perf_counter()
         self._note = painted.note
         self._say("")
         sending = time.perf_counter()
         self._show(painted, is_final)
-        self._send_seconds = time.perf_counter() - sending
+        self._seconds = {"wait": taken - asked, "render": rendered - taken, "send": time.perf_counter() - sending}
         height, width = painted.image.shape[:2]
         self._size = (width, height)
         self._times.append(time.monotonic())

@@ -31,12 +31,40 @@ class Painted:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Controls:
+    """What a page offers for a stage beside its modes.
+
+    Attributes:
+        beside: what may be painted beside the field to be compared with it, "" for nothing.
+        can_crop: the crop box cuts it.
+        is_flat: a picture, which a drag moves instead of turning it.
+        n_levels: of detail; below 2 there is no slider.
+        n_frames, fps: of a video; 0 for what does not move.
+        sections: samples along each axis of a volume, x first; empty where nothing is cut.
+        values: lowest and highest stored value of a volume, between which its window lies.
+    """
+
+    beside: str = ""
+    can_crop: bool = False
+    is_flat: bool = False
+    n_levels: int = 0
+    n_frames: int = 0
+    fps: float = 0.0
+    sections: tuple[int, ...] = ()
+    values: tuple[float, float] | None = None
+
+
 class Stage(Protocol):
     """What the sessions of a viewer ask of a field. Called by one thread at a time."""
 
     @property
     def modes(self) -> Mapping[str, str]:
         """Names of the ways to draw it, with what they show; the first is what a page begins with."""
+
+    @property
+    def controls(self) -> Controls:
+        """What else a page offers."""
 
     def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
         """A picture of the size of `camera`, a batch of one; a final one may take longer."""

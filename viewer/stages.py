@@ -1,50 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which stage shows which kind of field."""
+"""Which kind of run, and which kind of file, is shown by what."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from neurfield.errors import UserError
-from neurfield.fields.radiance_field import RadianceField
-from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
-from neurfield.viewer.photos import Photos
-from neurfield.viewer.radiance import RadianceStage
-from neurfield.viewer.stage import Stage
+from neurfield.signal_run import SignalRun
+from neurfield.viewer.show_grid import grid_data, grid_run
+from neurfield.viewer.show_scene import scene_run
+from neurfield.viewer.show_shape import shape_data, shape_run
+from neurfield.viewer.shown import Shown, curve_of
 
+Version = Callable[[], int]
 
-def _radiance(run: Run, photos: Photos, version: Callable[[], int]) -> Stage:
-    views = run.views
-    return RadianceStage(
-        run.field,
-        run.grid,
-        views.normalization,
-        run.renderer.options,
-        BACKGROUNDS[run.config.method.background],
-        views.cameras,
-        tuple(views.splits.get("train") or range(len(views.cameras))),
-        photos,
-        version,
-    )
-
-
-# class of the field: what makes its stage from a run, the photos and a count of the field's changes
-STAGES: Mapping[type, Callable[[Any, Photos, Callable[[], int]], Stage]] = MappingProxyType(
+# kind of a run: what makes something to show of it, of its data where they are in memory, and of a count of its changes
+RUNS: Mapping[str, Callable[[Any, Any, Version], Shown]] = MappingProxyType(
     {
-        RadianceField: _radiance,
+        "radiance": scene_run,
+        "image": grid_run,
+        "video": grid_run,
+        "volume": grid_run,
+        "sdf": shape_run,
+    }
+)
+# kind of a signal: what makes something to show of it before there is a field
+SIGNALS: Mapping[str, Callable[[Any], Shown]] = MappingProxyType(
+    {
+        "image": grid_data,
+        "video": grid_data,
+        "volume": grid_data,
+        "sdf": shape_data,
     }
 )
 
 
-def stage_of(run: Run, photos: Photos, version: Callable[[], int] = lambda: 0) -> Stage:
-    """The stage of a run.
+def shown_run(run: object, data: object = None, version: Version = lambda: 0) -> Shown:
+    """What a viewer shows of a run.
+
+    Args:
+        run: trained, or being trained.
+        data: what it is trained on, where that is in memory (Photos of a scene, or a signal); None: it is read from its
+            files when it is wanted.
+        version: grows when the field changes.
 
     Raises:
-        UserError: a kind of field that has no view yet.
+        UserError: no run, or one of a kind that has no view.
     """
-    for kind, make in STAGES.items():
-        if isinstance(run.field, kind):
-            return make(run, photos, version)
-    known = ", ".join(kind.__name__ for kind in STAGES)
-    raise UserError(f"the viewer cannot show a {type(run.field).__name__} yet (it shows: {known})")
+    if isinstance(run, Run):
+        kind = "radiance"
+    elif isinstance(run, SignalRun):
+        kind = run.config.kind
+    else:
+        raise UserError(f"expected a run, got {type(run).__name__}")
+    if kind not in RUNS:
+        raise UserError(f"the viewer cannot show a field of the kind {kind} (it shows: {', '.join(RUNS)})")
+    shown = RUNS[kind](run, data, version)
+    return replace(shown, curve=curve_of(run.path.parents[1])) if run.path is not None else shown

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training in the page: how far it is, how good, and buttons that pause, end and save it."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurfield.viewer.view_panel import plot_psnr
+from neurfield.viewer.view_panel import plot
 
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
@@ -25,7 +26,7 @@ def build(page: "Page") -> None:
             "Pictures' share, %", 0.5, 50.0, 0.5, 100 * page.viewer.pace.resting_share,
             hint="Of the time, for the picture of a page at rest while training.",
         )  # fmt: skip
-        curve_folder = gui.add_folder("PSNR")
+        curve_folder = gui.add_folder("Curve")
     curve: Any = None
     drawn = (0.0, 0)  # time and number of points of the last curve
     saved = live.n_saved
@@ -48,19 +49,20 @@ def build(page: "Page") -> None:
         if report is None:
             return
         state = "done" if live.has_ended else "paused" if live.is_paused else "training"
-        line = f"**{state}**, step {report.step}, {report.seconds:.0f} s, PSNR of the batches {report.psnr:.1f} dB"
+        good = f"loss {report.loss:.2g}" if math.isnan(report.psnr) else f"PSNR of the batches {report.psnr:.1f} dB"
+        line = f"**{state}**, step {report.step}, {report.seconds:.0f} s, {good}"
         if text.content != line:
             text.content = line
             bar.value = 100.0 if live.has_ended else 100 * min(report.progress, 1.0)
-        history = live.history
-        if len(history) < 2 or len(history) == drawn[1] or time.monotonic() - drawn[0] < _CURVE_INTERVAL:
+        points = live.curve.points
+        if len(points) < 2 or len(points) == drawn[1] or time.monotonic() - drawn[0] < _CURVE_INTERVAL:
             return
-        drawn = (time.monotonic(), len(history))
+        drawn = (time.monotonic(), len(points))
         if curve is None:
             with curve_folder:
-                curve = plot_psnr(page, history)
+                curve = plot(page, live.curve)
         else:
-            curve.data = tuple(np.array(column, np.float64) for column in zip(*history, strict=True))
+            curve.data = tuple(np.array(column, np.float64) for column in zip(*points, strict=True))
 
     buttons.on_click(page.guarded(act))
     share.on_update(page.guarded(set_share))

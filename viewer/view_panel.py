@@ -10,6 +10,7 @@ import numpy as np
 
 from neurfield.rendering.outputs import COLOR_MAPS
 from neurfield.training.memory import readable
+from neurfield.viewer.shown import Curve
 
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
@@ -28,10 +29,16 @@ def build(page: "Page") -> None:
     own_range = gui.add_checkbox("Fixed range", False, visible=False, hint="Otherwise each picture uses all colours.")
     near = gui.add_number("Nearest", 0.0, min=0.0, step=0.01, visible=False)
     far = gui.add_number("Farthest", 10.0, min=0.0, step=0.01, visible=False)
-    own_background = gui.add_checkbox("Own background", False, hint="Otherwise the one it was trained with.")
+    n_levels = stage.controls.n_levels
+    level = gui.add_slider(
+        "Levels of detail", 1, max(n_levels, 2), 1, max(n_levels, 2), visible=n_levels > 1,
+        hint="Of the field's grid, from the coarsest on.",
+    )  # fmt: skip
+    own_background = gui.add_checkbox("Own background", False, hint="Otherwise the one it was made with.")
     background = gui.add_rgb("Background", (255, 255, 255), visible=False)
     fov = gui.add_slider("Field of view", *_FOV_RANGE, _FOV_STEP, _shown_fov(page))
     longest = gui.add_slider("Largest picture", 128, MAX_LONGEST, 64, session.look.longest, hint="Pixels, longer side.")
+    home = gui.add_button("First view", hint="Back to where the page began.")
     link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with this camera.")
 
     def draw() -> None:
@@ -46,9 +53,10 @@ def build(page: "Page") -> None:
             depth_range=(near.value, max(far.value, near.value + 1e-3)) if own_range.value else None,
             background=tuple(c / 255 for c in background.value) if own_background.value else None,
             longest=min(max(int(longest.value), 16), MAX_LONGEST),
+            level=int(level.value) if 1 <= level.value < n_levels else None,
         )
 
-    for handle in (mode, colors, own_range, near, far, own_background, background, longest):
+    for handle in (mode, colors, own_range, near, far, level, own_background, background, longest):
         handle.on_update(page.guarded(draw))
 
     def set_fov() -> None:
@@ -62,6 +70,14 @@ def build(page: "Page") -> None:
         page.tell("This view", f"{link_to(page)}")
 
     link.on_click(page.guarded(show_link))
+    home.on_click(page.guarded(page.jump_home))
+    page.actions["home"] = page.jump_home
+
+    def other_level(by: int) -> None:
+        level.value = min(max(level.value + by, 1), n_levels)  # viser calls draw
+
+    if n_levels > 1:
+        page.actions |= {"finer": lambda: other_level(1), "coarser": lambda: other_level(-1)}
     for i, name in enumerate(stage.modes):
 
         def choose(name: str = name) -> None:
@@ -75,7 +91,7 @@ def build(page: "Page") -> None:
         now = session.statistics()
         text = f"{now.size[0]} × {now.size[1]}, "
         text += f"{now.n_passes} rays per pixel" if now.n_passes else f"{now.fps:.0f} pictures/s"
-        text += f"  \nrender {now.render * 1e3:.0f} ms, send {now.send * 1e3:.0f} ms, "
+        text += f"  \nwait {now.wait * 1e3:.0f}, render {now.render * 1e3:.0f}, send {now.send * 1e3:.0f} ms, "
         text += f"{now.rays_per_second / 1e6:.2f} M rays/s"
         if now.samples_per_ray is not None:
             text += f"  \n{now.samples_per_ray:.1f} samples per ray"
@@ -89,20 +105,21 @@ def build(page: "Page") -> None:
 
 def build_history(page: "Page") -> None:
     """The curve of a training that is over, below the other panels."""
-    history = page.viewer.shown.history
-    if len(history) > 1:
+    curve = page.viewer.shown.curve
+    if len(curve.points) > 1:
         with page.client.gui.add_folder("Training", expand_by_default=False):
-            plot_psnr(page, history)
+            plot(page, curve)
 
 
-def plot_psnr(page: "Page", history: tuple[tuple[int, float], ...]) -> object:
-    """A curve of the training's PSNR; returns viser's handle."""
-    steps, psnr = (np.array(column, np.float64) for column in zip(*history, strict=True))
+def plot(page: "Page", curve: Curve) -> object:
+    """A curve of the training; returns viser's handle."""
+    steps, values = (np.array(column, np.float64) for column in zip(*curve.points, strict=True))
+    is_loss = curve.label == "loss"  # falls by orders of magnitude
     return page.client.gui.add_uplot(
-        (steps, psnr),
-        ({"label": "step"}, {"label": "PSNR, dB", "stroke": "#f58220", "width": 2}),
-        scales={"x": {"time": False}},
-        title="training PSNR, dB",
+        (steps, values),
+        ({"label": "step"}, {"label": curve.label, "stroke": "#f58220", "width": 2}),
+        scales={"x": {"time": False}, "y": {"distr": 3} if is_loss else {}},
+        title=f"training {curve.label}",
         aspect=1.9,
         legend={"show": False},
         axes=({"stroke": "#888"}, {"stroke": "#888"}),

@@ -39,10 +39,10 @@ def run_budget(data: Path, method: str, device: str, seconds: float, folder: Pat
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     run = folder / data.name / method / name
     metrics = folder / f"metrics_{name}.json"
-    neurfield("eval", run, "--split", "test", "--output", metrics)
+    neurfield("eval", run, "--split", "test", "--device", device, "--output", metrics)
     figures = json.loads(metrics.read_text())
     pictures = folder / f"test_{name}"
-    neurfield("render", run, "--split", "test", "--output", pictures)
+    neurfield("render", run, "--split", "test", "--device", device, "--output", pictures)
     return {
         "seconds": seconds,
         "method": method,

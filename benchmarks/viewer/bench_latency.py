@@ -27,9 +27,8 @@ from neurfield.training.method import RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.session import ViewSet
 from neurfield.training.trainer import StepReport, Trainer
-from neurfield.viewer import Live, ServeOptions, Shown, Viewer, shown_run
+from neurfield.viewer import Live, ServeOptions, Viewer, shown_run
 from neurfield.viewer.photos import Photos
-from neurfield.viewer.stages import stage_of
 from tests.viewer.wire import WirePage
 
 SIZE = (800, 600)
@@ -141,8 +140,8 @@ class Training:
         self._live = Live(self._trainer)
         run = neurfield.Run(config, views, task.field, task.grid, 0)
         photos = Photos(lambda: scene)
-        stage = stage_of(run, photos, lambda: self._trainer.step)
-        self.viewer = Viewer(Shown(views, photos, stage, run), ServeOptions(port=0), self._live)
+        shown = shown_run(run, photos, lambda: self._trainer.step)
+        self.viewer = Viewer(shown, ServeOptions(port=0), self._live)
         self._samples, self._start = 0, 0.0
         self._thread = threading.Thread(target=self._train)
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/fused_mlp.h"
+#include "ops/fused_mlp.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
@@ -8,7 +8,11 @@
 #include <tuple>
 
 #include "bindings/common.h"
+#ifdef NF_CUDA
+#include "ops/fused_mlp_half.h"
+#else
 #include "cpu/fma_peak.h"
+#endif
 
 namespace nf {
 
@@ -20,7 +24,7 @@ namespace {
 using ShapeTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, bool, double,
                               std::tuple<double, double, double>, int64_t, bool>;
 
-cpu::MlpShape make_shape(const ShapeTuple& t) {
+backend::MlpShape make_shape(const ShapeTuple& t) {
   const auto [first_omega, omega, scale] = std::get<8>(t);
   return {std::get<0>(t),
           std::get<1>(t),
@@ -42,9 +46,9 @@ void bind(nb::module_& m) {
       "fused_mlp_forward",
       [](const ShapeTuple& shape, Array<const T, 2> x, Array<const T, 1> params,
          std::optional<Array<const T, 2>> modulation, Array<T, 2> y, Array<T, 1> saved, Array<T, 1> scratch) {
-        cpu::fused_mlp_forward<T>(make_shape(shape), x.data(), params.data(), x.shape(0), y.data(),
-                                  saved.shape(0) > 0 ? saved.data() : nullptr, scratch.data(),
-                                  modulation ? modulation->data() : nullptr);
+        backend::fused_mlp_forward<T>(make_shape(shape), x.data(), params.data(), x.shape(0), y.data(),
+                                      saved.shape(0) > 0 ? saved.data() : nullptr, scratch.data(),
+                                      modulation ? modulation->data() : nullptr);
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(),
       nb::arg("modulation").noconvert().none(), nb::arg("y").noconvert(), nb::arg("saved").noconvert(),
@@ -55,7 +59,7 @@ void bind(nb::module_& m) {
          std::optional<Array<const T, 2>> modulation, Array<const T, 2> y, Array<const T, 1> saved,
          Array<const T, 2> dL_dy, Array<T, 2> dL_dx, Array<T, 1> dL_dparams, Array<T, 2> dL_dmodulation,
          Array<T, 1> scratch, bool needs_x, bool needs_params, bool needs_modulation) {
-        cpu::fused_mlp_backward<T>(
+        backend::fused_mlp_backward<T>(
             make_shape(shape), x.data(), params.data(), y.data(), saved.data(), dL_dy.data(), x.shape(0),
             needs_x ? dL_dx.data() : nullptr, needs_params ? dL_dparams.data() : nullptr, scratch.data(),
             modulation ? modulation->data() : nullptr, needs_modulation ? dL_dmodulation.data() : nullptr);
@@ -67,18 +71,81 @@ void bind(nb::module_& m) {
       nb::arg("needs_params"), nb::arg("needs_modulation"), ReleaseGil());
 }
 
+#ifdef NF_CUDA
+std::byte* bytes_or_null(const Array<uint8_t, 1>& bytes) {
+  return bytes.shape(0) > 0 ? reinterpret_cast<std::byte*>(bytes.data()) : nullptr;
+}
+
+// X as Python passes it on: halves arrive as their bits.
+template <typename X, typename Stored>
+void bind_half(nb::module_& m) {
+  const auto in = [](const auto& array) { return reinterpret_cast<const X*>(array.data()); };
+  const auto out = [](const auto& array) { return reinterpret_cast<X*>(array.data()); };
+  m.def(
+      "fused_mlp_half_forward",
+      [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params, Array<Stored, 2> y,
+                Array<uint8_t, 1> saved, Array<uint8_t, 1> scratch) {
+        backend::fused_mlp_half_forward<X>(make_shape(shape), in(x), params.data(), x.shape(0), out(y),
+                                           bytes_or_null(saved), bytes_or_null(scratch));
+      },
+      nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
+      nb::arg("saved").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
+  m.def(
+      "fused_mlp_half_backward",
+      [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params,
+                Array<const Stored, 2> y, Array<uint8_t, 1> saved, Array<const Stored, 2> dL_dy, Array<Stored, 2> dL_dx,
+                Array<float, 1> dL_dparams, Array<uint8_t, 1> scratch, bool needs_x, bool needs_params) {
+        backend::fused_mlp_half_backward<X>(make_shape(shape), in(x), params.data(), in(y), bytes_or_null(saved),
+                                            in(dL_dy), x.shape(0), needs_x ? out(dL_dx) : nullptr,
+                                            needs_params ? dL_dparams.data() : nullptr, bytes_or_null(scratch));
+      },
+      nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
+      nb::arg("saved").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(),
+      nb::arg("dL_dparams").noconvert(), nb::arg("scratch").noconvert(), nb::arg("needs_x"), nb::arg("needs_params"),
+      ReleaseGil());
+}
+#endif
+
 }  // namespace
 
 void bind_fused_mlp(nb::module_& m) {
   m.def(
       "fused_mlp_sizes",
       [](const ShapeTuple& shape, int64_t n) {
-        const cpu::MlpShape s = make_shape(shape);
-        return std::make_tuple(n * s.saved_per_sample(), s.forward_scratch(), s.backward_scratch(n));
+        const backend::MlpShape s = make_shape(shape);
+        return std::make_tuple(n * s.saved_per_sample(), backend::fused_mlp_forward_scratch(s),
+                               backend::fused_mlp_backward_scratch(s, n));
       },
       nb::arg("shape"), nb::arg("n"),
-      "Values that forward keeps for backward, and values of scratch of forward and backward.");
+      "Values that forward keeps for backward, and values of scratch of forward and backward.", ReleaseGil());
+#ifdef NF_CUDA
+  m.def(
+      "fused_mlp_half_bytes",
+      [](const ShapeTuple& shape, int64_t n) {
+        const backend::MlpShape s = make_shape(shape);
+        return std::make_tuple(backend::fused_mlp_half_saved_bytes(s, n),
+                               backend::fused_mlp_half_forward_scratch_bytes(s),
+                               backend::fused_mlp_half_backward_scratch_bytes(s, n));
+      },
+      nb::arg("shape"), nb::arg("n"), "Bytes that forward keeps for backward, and of scratch of forward and backward.",
+      ReleaseGil());
+  m.def(
+      "fused_mlp_shared_bytes",
+      [](const ShapeTuple& shape) {
+        const backend::MlpShape s = make_shape(shape);
+        return std::make_tuple(backend::fused_mlp_shared_bytes<float>(s), backend::fused_mlp_shared_bytes<double>(s));
+      },
+      nb::arg("shape"), "Shared memory of a thread block, with float and double.", ReleaseGil());
+  m.def(
+      "fused_mlp_half_shared_bytes",
+      [](const ShapeTuple& shape) { return backend::fused_mlp_half_shared_bytes(make_shape(shape)); }, nb::arg("shape"),
+      ReleaseGil());
+  m.def("max_shared_bytes", &cuda::max_shared_bytes, ReleaseGil());
+  bind_half<float, float>(m);
+  bind_half<half, int16_t>(m);
+#else
   m.def("measure_fma_peak", &cpu::measure_fma_peak, nb::arg("seconds"), ReleaseGil());
+#endif
   bind<float>(m);
   bind<double>(m);
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/hash_grid.h"
+#include "ops/hash_grid.h"
 
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 
 #include "bindings/common.h"
+#ifndef NF_CUDA
+#include "cpu/hash_grid.h"
 #include "cpu/random_loads.h"
+#endif
 
 namespace nf {
 
@@ -32,8 +35,8 @@ struct Storage<half> {
   using Stored = int16_t;
 };
 
-static cpu::MaxLevel max_level_of(const PerSample& values) {
-  return values ? cpu::MaxLevel{values->data(), values->shape(0) != 1} : cpu::MaxLevel{};
+static MaxLevel max_level_of(const PerSample& values) {
+  return values ? MaxLevel{values->data(), values->shape(0) != 1} : MaxLevel{};
 }
 
 template <typename T, typename P>
@@ -43,8 +46,9 @@ static void bind_table(nb::module_& m) {
       "hash_grid_forward",
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const Stored, 1> params,
          PerSample max_level, Array<T, 2> y) {
-        cpu::hash_grid_forward(config_of(layout, per_level_scale), x.data(), reinterpret_cast<const P*>(params.data()),
-                               max_level_of(max_level), y.data(), x.shape(0));
+        backend::hash_grid_forward(config_of(layout, per_level_scale), x.data(),
+                                   reinterpret_cast<const P*>(params.data()), max_level_of(max_level), y.data(),
+                                   x.shape(0));
       },
       nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("params").noconvert(),
       nb::arg("max_level").none(), nb::arg("y").noconvert(), ReleaseGil());
@@ -52,9 +56,9 @@ static void bind_table(nb::module_& m) {
       "hash_grid_backward_input",
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const Stored, 1> params,
          Array<const T, 2> dL_dy, PerSample max_level, Array<T, 2> dL_dx) {
-        cpu::hash_grid_backward_input(config_of(layout, per_level_scale), x.data(),
-                                      reinterpret_cast<const P*>(params.data()), dL_dy.data(), max_level_of(max_level),
-                                      dL_dx.data(), x.shape(0));
+        backend::hash_grid_backward_input(config_of(layout, per_level_scale), x.data(),
+                                          reinterpret_cast<const P*>(params.data()), dL_dy.data(),
+                                          max_level_of(max_level), dL_dx.data(), x.shape(0));
       },
       nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("params").noconvert(),
       nb::arg("dL_dy").noconvert(), nb::arg("max_level").none(), nb::arg("dL_dx").noconvert(), ReleaseGil());
@@ -63,10 +67,10 @@ static void bind_table(nb::module_& m) {
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const Stored, 1> params,
          Array<const T, 2> dL_dy, Array<const T, 2> v, PerSample max_level, std::optional<Array<T, 1>> dH_dparams,
          std::optional<Array<T, 2>> dH_ddL_dy, std::optional<Array<T, 2>> dH_dx) {
-        cpu::hash_grid_backward_backward_input(config_of(layout, per_level_scale), x.data(),
-                                               reinterpret_cast<const P*>(params.data()), dL_dy.data(), v.data(),
-                                               max_level_of(max_level), data_or_null(dH_dparams),
-                                               data_or_null(dH_ddL_dy), data_or_null(dH_dx), x.shape(0));
+        backend::hash_grid_backward_backward_input(config_of(layout, per_level_scale), x.data(),
+                                                   reinterpret_cast<const P*>(params.data()), dL_dy.data(), v.data(),
+                                                   max_level_of(max_level), data_or_null(dH_dparams),
+                                                   data_or_null(dH_ddL_dy), data_or_null(dH_dx), x.shape(0));
       },
       nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("params").noconvert(),
       nb::arg("dL_dy").noconvert(), nb::arg("v").noconvert(), nb::arg("max_level").none(),
@@ -80,13 +84,27 @@ static void bind(nb::module_& m) {
       "hash_grid_backward_params",
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const T, 2> dL_dy, PerSample max_level,
          Array<T, 1> dL_dparams) {
-        cpu::hash_grid_backward_params(config_of(layout, per_level_scale), x.data(), dL_dy.data(),
-                                       max_level_of(max_level), dL_dparams.data(), x.shape(0));
+        backend::hash_grid_backward_params(config_of(layout, per_level_scale), x.data(), dL_dy.data(),
+                                           max_level_of(max_level), dL_dparams.data(), x.shape(0));
       },
       nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("dL_dy").noconvert(),
       nb::arg("max_level").none(), nb::arg("dL_dparams").noconvert(), ReleaseGil());
 }
 
+#ifdef NF_CUDA
+static void bind_exact(nb::module_& m) {
+  m.def(
+      "hash_grid_backward_params_exact",
+      [](const Layout& layout, float per_level_scale, Array<const float, 2> x, Array<const float, 2> dL_dy,
+         PerSample max_level, Array<float, 1> dL_dparams, Array<int64_t, 1> scratch) {
+        backend::hash_grid_backward_params_exact(config_of(layout, per_level_scale), x.data(), dL_dy.data(),
+                                                 max_level_of(max_level), dL_dparams.data(), scratch.data(),
+                                                 x.shape(0));
+      },
+      nb::arg("layout"), nb::arg("per_level_scale"), nb::arg("x").noconvert(), nb::arg("dL_dy").noconvert(),
+      nb::arg("max_level").none(), nb::arg("dL_dparams").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
+}
+#else
 static void bind_backward_adam(nb::module_& m) {
   m.def(
       "hash_grid_backward_adam",
@@ -106,13 +124,14 @@ static void bind_backward_adam(nb::module_& m) {
       nb::arg("steps").noconvert().none(), nb::arg("copy").noconvert().none(), nb::arg("grad_scratch").noconvert(),
       nb::arg("rates"), nb::arg("step"), ReleaseGil());
 }
+#endif
 
 void bind_hash_grid(nb::module_& m) {
   m.def(
       "hash_grid_levels",
       [](const Layout& layout, float per_level_scale) {
         nb::list levels;
-        for (const GridLevel& level : cpu::hash_grid_levels(config_of(layout, per_level_scale)))
+        for (const GridLevel& level : hash_grid_levels(config_of(layout, per_level_scale)))
           levels.append(nb::make_tuple(level.scale, level.resolution, level.n_entries, level.offset, level.hashed));
         return levels;
       },
@@ -122,9 +141,13 @@ void bind_hash_grid(nb::module_& m) {
   bind_table<double, double>(m);
   bind<float>(m);
   bind<double>(m);
+#ifdef NF_CUDA
+  bind_exact(m);
+#else
   bind_backward_adam(m);
   m.def("measure_random_loads", &cpu::measure_random_loads, nb::arg("table_bytes"), nb::arg("row_bytes"),
         nb::arg("seconds"), ReleaseGil());
+#endif
 }
 
 }  // namespace nf

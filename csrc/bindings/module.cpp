@@ -27,6 +27,7 @@ void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
 void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
+void bind_fused_render(nb::module_& m);
 
 // Instruction sets of this machine among those that modules are built for, best first. What is asked for here is what
 // CMakeLists.txt compiles with.
@@ -80,4 +81,5 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_trunc_exp(m);
   nf::bind_adam(m);
   nf::bind_fused_radiance(m);
+  nf::bind_fused_render(m);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/fused_mlp.h"
+#include "ops/fused_mlp.h"
 
 #include <algorithm>
 
@@ -12,27 +12,10 @@
 namespace nf::cpu {
 namespace {
 
+constexpr int64_t kTileRows = 96;  // a multiple of every row count of the micro-tiles; two 64-wide tiles fill 48 KB
 constexpr int64_t kMaxSlots = 64, kMinSlots = 8;
 constexpr int64_t kSlotValues = 1 << 23;  // of all slots together, where that leaves kMinSlots
 constexpr int64_t kNarrowOutputs = 4;     // up to here gemm_dot beats a padded layer
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-struct Layer {
-  int64_t n_in, n_out;    // padded
-  int64_t weights, bias;  // offsets in the flat parameters; bias < 0: none
-};
-
-Layer layer_of(const MlpShape& shape, int64_t l) {
-  const int64_t w = shape.n_neurons, n_hidden = shape.n_hidden_layers;
-  const auto size = [&](int64_t out, int64_t in) { return out * in + (shape.has_bias ? out : 0); };
-  Layer layer;
-  layer.n_in = l == 0 ? shape.padded_inputs() : w;
-  layer.n_out = l == n_hidden ? shape.padded_outputs() : w;
-  layer.weights = l == 0 ? 0 : size(w, shape.padded_inputs()) + (l - 1) * size(w, w);
-  layer.bias = shape.has_bias ? layer.weights + layer.n_out * layer.n_in : -1;
-  return layer;
-}
 
 // gemm_rows in chunks of rows (a multiple of every micro-tile), with prefetches in between.
 constexpr int64_t kChunkRows = 24;
@@ -98,14 +81,14 @@ class Mlp {
   Mlp(const MlpShape& shape, const T* params) : shape_(shape), params_(params) {}
 
   int64_t n_layers() const { return shape_.n_hidden_layers + 1; }
-  bool is_narrow(const Layer& layer) const {
+  bool is_narrow(const MlpLayer& layer) const {
     return shape_.n_output_dims <= kNarrowOutputs && layer.n_in % kColumnMultiple == 0;
   }
 
   // Input-major copies of all matrices, at the offsets of the originals.
   void pack(T* packed) {
     for (int64_t l = 0; l < n_layers(); ++l) {
-      const Layer layer = layer_of(shape_, l);
+      const MlpLayer layer = shape_.layer(l);
       pack_input_major(params_ + layer.weights, layer.n_out, layer.n_in, packed + layer.weights);
     }
     packed_ = packed;
@@ -168,10 +151,10 @@ class Mlp {
   }
 
  private:
-  const T* bias(const Layer& layer) const { return layer.bias < 0 ? nullptr : params_ + layer.bias; }
+  const T* bias(const MlpLayer& layer) const { return layer.bias < 0 ? nullptr : params_ + layer.bias; }
 
   void hidden_layer(int64_t l, const T* h, int64_t rows, T* out, T* saved, NextTile* next) const {
-    const Layer layer = layer_of(shape_, l);
+    const MlpLayer layer = shape_.layer(l);
     const auto product = [&](const auto& epilogue) {
       gemm_rows_prefetching(next, h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, bias(layer), out,
                             rows, epilogue);
@@ -189,7 +172,7 @@ class Mlp {
   }
 
   void output_layer(const T* h, int64_t rows, T* y, T* stored, const TileBuffers<T>& tile) const {
-    const Layer layer = layer_of(shape_, shape_.n_hidden_layers);
+    const MlpLayer layer = shape_.layer(shape_.n_hidden_layers);
     const int64_t n_out = shape_.n_output_dims;
     if (is_narrow(layer)) {
       gemm_dot(h, layer.n_in, params_ + layer.weights, layer.n_in, layer.n_in, static_cast<int>(n_out), bias(layer), y,
@@ -220,7 +203,7 @@ class Mlp {
   }
 
   void weight_gradient(int64_t l, const T* grad, int64_t ld_grad, const T* h, int64_t rows, T* dL_dparams) const {
-    const Layer layer = layer_of(shape_, l);
+    const MlpLayer layer = shape_.layer(l);
     gemm_outer(grad, ld_grad, h, layer.n_in, ld_grad, layer.n_in, rows, dL_dparams + layer.weights);
     if (layer.bias < 0) return;
     T* sum = dL_dparams + layer.bias;
@@ -241,7 +224,7 @@ class Mlp {
 
   void modulated_layer(int64_t l, const T* h, const T* modulation, int64_t rows, T* out, T* saved, T* inverse,
                        NextTile* next) const {
-    const Layer layer = layer_of(shape_, l);
+    const MlpLayer layer = shape_.layer(l);
     gemm_rows_prefetching(next, h, layer.n_in, packed_ + layer.weights, layer.n_in, layer.n_out, bias(layer), out, rows,
                           NoEpilogue{});
     modulate_rows(out, rows, layer.n_out, modulation_of(modulation, l), shape_.normalizes, saved, inverse);
@@ -270,7 +253,7 @@ class Mlp {
   template <typename Epilogue>
   void gradient_product(int64_t l, const T* grad, int64_t ld_grad, int64_t rows, T* out, const Epilogue& epilogue,
                         NextTile* next_tile) const {
-    const Layer layer = layer_of(shape_, l);
+    const MlpLayer layer = shape_.layer(l);
     gemm_rows_prefetching(next_tile, grad, ld_grad, params_ + layer.weights, ld_grad, layer.n_in,
                           static_cast<const T*>(nullptr), out, rows, epilogue);
   }
@@ -278,7 +261,7 @@ class Mlp {
   // dL/dz of layer l - 1 in `next`; for the first layer dL_dx.
   const T* input_gradient(int64_t l, const T* grad, int64_t ld_grad, int64_t rows, const T* stored, T* next, T* dL_dx,
                           NextTile* next_tile) const {
-    const Layer layer = layer_of(shape_, l);
+    const MlpLayer layer = shape_.layer(l);
     const auto product = [&](T* out, auto inner) { gradient_product(l, grad, ld_grad, rows, out, inner, next_tile); };
     if (l == 0) {
       const int64_t n_in = shape_.n_input_dims;
@@ -324,17 +307,10 @@ void sum_slots(const T* slots, int64_t n_slots, int64_t n_params, T* sum) {
 
 }  // namespace
 
-int64_t MlpShape::padded_inputs() const { return round_up(n_input_dims, kColumnMultiple); }
-int64_t MlpShape::padded_outputs() const { return round_up(n_output_dims, kColumnMultiple); }
-int64_t MlpShape::n_params() const {
-  const Layer last = layer_of(*this, n_hidden_layers);
-  return last.weights + last.n_out * last.n_in + (has_bias ? last.n_out : 0);
+int64_t fused_mlp_forward_scratch(const MlpShape& shape) { return shape.n_params(); }
+int64_t fused_mlp_backward_scratch(const MlpShape& shape, int64_t n) {
+  return n_slots_of(n, shape.n_params()) * shape.n_params();
 }
-int64_t MlpShape::saved_per_sample() const {
-  return n_hidden_layers * (n_neurons + (normalizes ? 1 : 0)) + (stores_input(output_activation) ? n_output_dims : 0);
-}
-int64_t MlpShape::forward_scratch() const { return n_params(); }
-int64_t MlpShape::backward_scratch(int64_t n) const { return n_slots_of(n, n_params()) * n_params(); }
 
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch,

@@ -5,8 +5,8 @@
 
 #include "core/buffer_pool.h"
 #include "core/parallel.h"
-#include "cpu/hash_grid_dispatch.h"
 #include "cpu/hash_grid_tile.h"
+#include "ops/hash_grid_dispatch.h"
 
 namespace nf::cpu {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "core/parallel.h"
 #include "cpu/hash_grid.h"
-#include "cpu/hash_grid_dispatch.h"
+#include "ops/hash_grid_dispatch.h"
 
 namespace nf::cpu {
 namespace {

@@ -3,9 +3,9 @@
 
 usage: kernel_table.py FOLDER NVCC_VERSION [--write]
 
-FOLDER holds `*.log` (ptxas -v) and `*.ptx` of all sources. Local memory and spills beyond csrc/cuda/local_memory.txt
-are an error. The table is written, or compared with docs/cuda.md where that names the same version of nvcc: registers
-differ between versions.
+FOLDER holds `STEM.log` (ptxas -v) and `STEM.ptx` of every csrc/cuda/STEM.cu. Local memory and spills beyond
+csrc/cuda/local_memory.txt are an error. The table is written, or compared with docs/cuda.md where that names the same
+version of nvcc: registers differ between versions.
 """
 
 import re
@@ -101,7 +101,8 @@ def table(kernels: list[Kernel]) -> str:
 
 
 def main(folder: str, version: str, *options: str) -> None:
-    kernels = list({k.name: k for log in sorted(Path(folder).glob("*.log")) for k in kernels_of(log)}.values())
+    logs = [Path(folder) / f"{source.stem}.log" for source in sorted(CUDA.glob("*.cu"))]
+    kernels = list({k.name: k for log in logs for k in kernels_of(log)}.values())
     check_local_memory(kernels)
     text = DOCUMENT.read_text()
     begin = re.search(BEGIN.format(r"(\S+)"), text)

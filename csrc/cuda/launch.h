@@ -38,6 +38,7 @@ struct Grid {
   int64_t n_blocks;
   int n_threads = kBlock;
   int shared_bytes = 0;
+  int n_rows = 1;  // of thread blocks: blockIdx.y
 };
 
 // No blocks is no launch: an empty input is no error.
@@ -46,12 +47,27 @@ void launch(const char* name, void (*kernel)(Parameters...), const Grid& grid, A
   if (grid.n_blocks == 0) return;
   if (grid.shared_bytes > 0) allow_all_shared(name, reinterpret_cast<const void*>(kernel));
 #ifdef __CUDACC__
-  const dim3 blocks(static_cast<unsigned>(grid.n_blocks));
+  const dim3 blocks(static_cast<unsigned>(grid.n_blocks), static_cast<unsigned>(grid.n_rows));
   kernel<<<blocks, grid.n_threads, grid.shared_bytes, current_stream()>>>(arguments...);
 #else  // the tests run kernels on the host (tests/cuda/host)
-  host::run(name, kernel, grid.n_blocks, grid.n_threads, grid.shared_bytes, arguments...);
+  host::run(name, kernel, grid.n_blocks, grid.n_rows, grid.n_threads, grid.shared_bytes, arguments...);
 #endif
   check(cudaGetLastError(), name);
+}
+
+// Of the current device.
+int n_multiprocessors();
+
+// For a kernel whose thread blocks share out grid.n_blocks tiles by stride: as many as are resident at a time.
+template <typename... Parameters, typename... Arguments>
+void launch_persistent(const char* name, void (*kernel)(Parameters...), Grid grid, Arguments... arguments) {
+  allow_all_shared(name, reinterpret_cast<const void*>(kernel));
+  int per_multiprocessor = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel, grid.n_threads, grid.shared_bytes),
+        name);
+  const int64_t resident = int64_t(n_multiprocessors()) * (per_multiprocessor > 0 ? per_multiprocessor : 1);
+  if (grid.n_blocks > resident) grid.n_blocks = resident;
+  launch(name, kernel, grid, arguments...);
 }
 
 template <typename Functor>

@@ -32,6 +32,15 @@ int device_count(const char** reason) {
   return 0;
 }
 
+static int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  return value;
+}
+int n_multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
+int max_shared_bytes() { return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
+
 cudaStream_t current_stream() { return place.stream; }
 
 void check(cudaError_t error, const char* what) {

@@ -18,4 +18,6 @@ struct UseDevice {
 // Devices that this module's runtime finds; creates no context. Without any, *reason says why.
 int device_count(const char** reason);
 
+int max_shared_bytes();  // of one thread block that asks for it, on the current device
+
 }  // namespace nf::cuda

@@ -2,7 +2,8 @@
 // Multi-resolution grid encoding (Müller et al. 2022) with the level sizes, indices and hash of tiny-cuda-nn, bit for
 // bit. Level l has `resolution` vertices per axis; x in [0,1]^D falls into cell floor(scale x + 0.5) and the features
 // of its 2^D corners are interpolated. Fine levels do not store all vertices: they hash them (Hash) or repeat (Tiled).
-// Any finite x is valid (indices wrap); a NaN or infinite x gives NaN features.
+// Any finite x is valid (indices wrap; from 2^31 cells on, to another vertex on another device); a NaN or infinite x
+// gives NaN features.
 // Positions are rounded once (fma), so cells agree between scalar, SIMD and device code.
 #pragma once
 
@@ -10,6 +11,7 @@
 #include <cstdint>
 
 #include "core/half.h"
+#include "core/load.h"
 #include "core/macros.h"
 #include "core/scalar.h"
 
@@ -67,6 +69,15 @@ inline GridLevel grid_level(const GridConfig& config, int level_idx, int64_t off
   return level;
 }
 
+// Level l of sample i is used where l < value(i) * n_levels; one value for all, or one per sample.
+struct MaxLevel {
+  const float* values = nullptr;  // null: all levels
+  bool per_sample = false;
+  NF_HD bool hides(int level_idx, int n_levels, int64_t i) const {
+    return values && !(static_cast<float>(level_idx) < values[per_sample ? i : 0] * static_cast<float>(n_levels));
+  }
+};
+
 // ---- one position in one level ----
 
 template <typename T>
@@ -92,12 +103,14 @@ struct GridCell {
   T weights[D][2];       // interpolation weights of the lower and upper vertex
   T slopes[D];           // d weights[.][1] / dx = -d weights[.][0] / dx
   T curvatures[D];       // second derivative, the same way
-  int n_corners;
+  int n_corners;         // loops go to kMaxCorners and stop there: a constant, so that they can be unrolled
+
+  static constexpr int kMaxCorners = 1 << D;
 
   NF_HD GridCell(const GridLevel& level, Interpolation interpolation, const T* x) {
     n_corners = interpolation == Interpolation::kNearest ? 1 : 1 << D;
     const T scale = T(level.scale);
-    for (int i = 0; i < D; ++i) {
+    NF_UNROLL for (int i = 0; i < D; ++i) {
       const T position = fma(scale, x[i], T(0.5));
       const T lower = grid_floor(position);
       const T f = position - lower;
@@ -120,7 +133,7 @@ struct GridCell {
 
   NF_HD uint32_t index(const GridLevel& level, int corner) const {
     uint32_t sum = 0, hash = 0;
-    for (int i = 0; i < D; ++i) {
+    NF_UNROLL for (int i = 0; i < D; ++i) {
       const uint32_t product = products[i] + (corner >> i & 1 ? level.factors[i] : 0u);
       sum += product;
       hash ^= product;
@@ -128,24 +141,26 @@ struct GridCell {
     return grid_modulo(level, level.hashed ? hash : sum);
   }
 
+  // Weight along one axis; a choice of two registers, where an index would need memory.
+  NF_HD T side(int corner, int i) const { return corner >> i & 1 ? weights[i][1] : weights[i][0]; }
+
   NF_HD T weight(int corner) const {
     T w = 1;
-    for (int i = 0; i < D; ++i) w *= weights[i][corner >> i & 1];
+    NF_UNROLL for (int i = 0; i < D; ++i) w *= side(corner, i);
     return w;
   }
 
   // d weight / dx_a, and d^2 weight / dx_a dx_b
   NF_HD T weight_derivative(int corner, int a) const {
     T w = corner >> a & 1 ? slopes[a] : -slopes[a];
-    for (int i = 0; i < D; ++i)
-      if (i != a) w *= weights[i][corner >> i & 1];
+    NF_UNROLL for (int i = 0; i < D; ++i) if (i != a) w *= side(corner, i);
     return w;
   }
   NF_HD T weight_derivative(int corner, int a, int b) const {
     T w = 1;
-    for (int i = 0; i < D; ++i) {
+    NF_UNROLL for (int i = 0; i < D; ++i) {
       const T sign = corner >> i & 1 ? T(1) : T(-1);
-      w *= i == a && i == b ? sign * curvatures[i] : i == a || i == b ? sign * slopes[i] : weights[i][corner >> i & 1];
+      w *= i == a && i == b ? sign * curvatures[i] : i == a || i == b ? sign * slopes[i] : side(corner, i);
     }
     return w;
   }
@@ -155,23 +170,35 @@ struct GridCell {
 template <typename T, int D, int F, typename P>
 NF_HD void grid_forward(const GridLevel& level, Interpolation interpolation, const P* table, const T* x, T* y) {
   const GridCell<T, D> cell(level, interpolation, x);
-  for (int f = 0; f < F; ++f) y[f] = 0;
-  for (int k = 0; k < cell.n_corners; ++k) {
-    const P* entry = table + int64_t(cell.index(level, k)) * F;
+  NF_UNROLL for (int f = 0; f < F; ++f) y[f] = 0;
+  NF_UNROLL for (int k = 0; k < cell.kMaxCorners; ++k) {
+    if (k >= cell.n_corners) break;
+    P entry[F];
+    load_values<F>(table + int64_t(cell.index(level, k)) * F, entry);
     const T w = cell.weight(k);
-    for (int f = 0; f < F; ++f) y[f] = madd(w, T(to_float(entry[f])), y[f]);
+    NF_UNROLL for (int f = 0; f < F; ++f) y[f] = madd(w, T(to_float(entry[f])), y[f]);
   }
 }
 
-// dL/dtable[corner][f] += weight * dL/dy[f]. One caller at a time per level: no atomics.
-template <typename T, int D, int F>
+// How gradients reach a table that nobody else writes: entry[f] += values[f].
+struct AddPlainly {
+  template <typename T, int F>
+  NF_HD void operator()(T* entry, const T (&values)[F]) const {
+    for (int f = 0; f < F; ++f) entry[f] += values[f];
+  }
+};
+
+// dL/dtable[corner][f] += weight * dL/dy[f], through add(entry, values).
+template <typename T, int D, int F, typename G, typename Add = AddPlainly>
 NF_HD void grid_backward_table(const GridLevel& level, Interpolation interpolation, const T* x, const T* dL_dy,
-                               T* dL_dtable) {
+                               G* dL_dtable, const Add& add = Add()) {
   const GridCell<T, D> cell(level, interpolation, x);
-  for (int k = 0; k < cell.n_corners; ++k) {
-    T* entry = dL_dtable + int64_t(cell.index(level, k)) * F;
+  NF_UNROLL for (int k = 0; k < cell.kMaxCorners; ++k) {
+    if (k >= cell.n_corners) break;
     const T w = cell.weight(k);
-    for (int f = 0; f < F; ++f) entry[f] += w * dL_dy[f];
+    T values[F];
+    NF_UNROLL for (int f = 0; f < F; ++f) values[f] = w * dL_dy[f];
+    add(dL_dtable + int64_t(cell.index(level, k)) * F, values);
   }
 }
 
@@ -181,39 +208,49 @@ NF_HD void grid_backward_input(const GridLevel& level, Interpolation interpolati
                                const T* dL_dy, T* dL_dx) {
   if (interpolation == Interpolation::kNearest) return;
   const GridCell<T, D> cell(level, interpolation, x);
-  for (int k = 0; k < cell.n_corners; ++k) {
-    const P* entry = table + int64_t(cell.index(level, k)) * F;
+  NF_UNROLL for (int k = 0; k < cell.kMaxCorners; ++k) {
+    P entry[F];
+    load_values<F>(table + int64_t(cell.index(level, k)) * F, entry);
     T projected = 0;
-    for (int f = 0; f < F; ++f) projected += dL_dy[f] * T(to_float(entry[f]));
-    for (int a = 0; a < D; ++a) dL_dx[a] += cell.weight_derivative(k, a) * projected;
+    NF_UNROLL for (int f = 0; f < F; ++f) projected += dL_dy[f] * T(to_float(entry[f]));
+    NF_UNROLL for (int a = 0; a < D; ++a) dL_dx[a] += cell.weight_derivative(k, a) * projected;
   }
 }
 
 // Gradients of H = v . dL/dx, the scalar that the backward pass of the input gradient differentiates:
 //   dH/dtable[corner][f] += dL/dy[f] * w',   dH/d(dL/dy)[f] = sum feature[f] * w',
 //   dH/dx[a] += sum (dL/dy . feature) * dw'/dx_a,   with w' = sum_b v_b d weight / dx_b.
-// dH_dtable and the other two outputs may each be null.
-template <typename T, int D, int F, typename P>
+// dH_dtable, through add(entry, values), and the other two outputs may each be null.
+template <typename T, int D, int F, typename P, typename Add = AddPlainly>
 NF_HD void grid_backward_backward_input(const GridLevel& level, Interpolation interpolation, const P* table, const T* x,
-                                        const T* dL_dy, const T* v, T* dH_dtable, T* dH_ddL_dy, T* dH_dx) {
-  if (dH_ddL_dy)
-    for (int f = 0; f < F; ++f) dH_ddL_dy[f] = 0;
+                                        const T* dL_dy, const T* v, T* dH_dtable, T* dH_ddL_dy, T* dH_dx,
+                                        const Add& add = Add()) {
+  if (dH_ddL_dy) NF_UNROLL
+  for (int f = 0; f < F; ++f) dH_ddL_dy[f] = 0;
   if (interpolation == Interpolation::kNearest) return;
   const GridCell<T, D> cell(level, interpolation, x);
-  for (int k = 0; k < cell.n_corners; ++k) {
+  NF_ROLL for (int k = 0; k < cell.kMaxCorners; ++k) {
     const int64_t first = int64_t(cell.index(level, k)) * F;
-    T directional = 0, projected = 0;
-    for (int a = 0; a < D; ++a) directional += v[a] * cell.weight_derivative(k, a);
-    for (int f = 0; f < F; ++f) {
-      const T feature = T(to_float(table[first + f]));
+    T directional = 0;
+    NF_UNROLL for (int a = 0; a < D; ++a) directional += v[a] * cell.weight_derivative(k, a);
+    if (dH_dtable) {
+      T values[F];
+      NF_UNROLL for (int f = 0; f < F; ++f) values[f] = dL_dy[f] * directional;
+      add(dH_dtable + first, values);
+    }
+    if (!dH_ddL_dy && !dH_dx) continue;
+    P entry[F];
+    load_values<F>(table + first, entry);
+    T projected = 0;
+    NF_UNROLL for (int f = 0; f < F; ++f) {
+      const T feature = T(to_float(entry[f]));
       projected += dL_dy[f] * feature;
       if (dH_ddL_dy) dH_ddL_dy[f] += feature * directional;
-      if (dH_dtable) dH_dtable[first + f] += dL_dy[f] * directional;
     }
     if (!dH_dx) continue;
-    for (int a = 0; a < D; ++a) {
+    NF_UNROLL for (int a = 0; a < D; ++a) {
       T curvature = 0;
-      for (int b = 0; b < D; ++b) curvature += v[b] * cell.weight_derivative(k, a, b);
+      NF_UNROLL for (int b = 0; b < D; ++b) curvature += v[b] * cell.weight_derivative(k, a, b);
       dH_dx[a] += projected * curvature;
     }
   }

@@ -4,21 +4,25 @@
 import dataclasses
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurfield.cli._stages import Stages
+from neurfield.cli.view import go_on, watched
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
 from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
-from neurfield.run import load_scene_run
+from neurfield.run import Run, load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig
 from neurfield.training.run_folder import new_run
+from neurfield.training.session import Session
+from neurfield.training.trainer import StepReport
+from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:
     from neurfield.cli.train import TrainOptions
@@ -33,29 +37,50 @@ class Plan:
         teacher_path: its run folder.
         student: of the conversion, with the rest of the budget.
         eval_split: views on which the student is measured.
+        serve: where pages watch; None: nobody does.
     """
 
     teacher: "TrainOptions"
     teacher_path: Path
     student: Request
     eval_split: str
+    serve: ServeOptions | None = None
 
     def distil(self) -> int:
-        """Makes the student of the teacher that has been trained, and measures it."""
+        """Makes the student of the teacher that was trained and measures it; with pages, shows it until Ctrl-C."""
         with ExitStack() as stack:
             request = dataclasses.replace(
                 self.student, report=lambda line: print(line, flush=True), progress=Stages(stack).update
             )
+            if self.serve is not None:
+                request = dataclasses.replace(request, watch=self._watch)
             made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)
         if made is None:
             print(f"continue with: {self._convert()} --resume")
             return 1
-        print(f"step {made.step}; {made.path}")
-        if made.views.splits.get(self.eval_split):
-            result = made.evaluate(self.eval_split)
-            psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
-            print(f"{self.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view")
+        print(f"step {made.step}; {made.path}", flush=True)
+        if self.serve is None:
+            self._measure(made)
+            return 0
+        from neurfield.viewer import Viewer, shown_run
+
+        with Viewer(shown_run(made), self.serve) as viewer:
+            with viewer.turns:
+                self._measure(made, viewer.turns.pass_on)
+            go_on(viewer)
         return 0
+
+    def _measure(self, made: Run, on_view: Callable[[], None] = lambda: None) -> None:
+        if made.views.splits.get(self.eval_split):
+            result = made.evaluate(self.eval_split, lambda i, n, picture: on_view())
+            psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
+            print(f"{self.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view", flush=True)
+
+    @contextmanager
+    def _watch(self, made: Run, session: Session) -> Iterator[Callable[[StepReport], None]]:
+        assert self.serve is not None
+        with watched(made, None, session, self.serve, is_first=False, is_last=False) as live:
+            yield live.on_step
 
     def explain(self, code: int) -> int:
         """Says how to go on after an interruption in the teacher; returns `code`."""
@@ -116,10 +141,15 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
     name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
+    serve = None
+    if options.vis == "viewer":
+        from neurfield.viewer import settled
+
+        serve = settled(options.serve)  # one link for all stages
     stamp = options.timestamp or time.strftime("%Y-%m-%d_%H%M%S")
     teacher = dataclasses.replace(
         options, method=distill.teacher, set=(), timestamp=stamp, max_seconds=teacher_seconds,
-        max_num_iterations=teacher_steps, eval_split="none", seconds_per_eval=None,
+        max_num_iterations=teacher_steps, eval_split="none", seconds_per_eval=None, serve=serve or options.serve,
     )  # fmt: skip
     student = Request(
         output=new_run(options.output_dir, name, method.name, stamp).path,
@@ -129,7 +159,9 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         max_num_iterations=steps,
         seed=RunConfig.seed if options.seed is None else options.seed,
     )
-    return Plan(teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split)
+    return Plan(
+        teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split, serve
+    )
 
 
 @contextmanager

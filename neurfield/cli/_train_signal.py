@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield train` of a single file: an image, a mesh, a video, a volume."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
 from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._signal_options import refuse_scene_options
+from neurfield.cli.view import watched
 from neurfield.data import signals
-from neurfield.data.options import ReadOptions
 from neurfield.errors import UserError
+from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
-from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.signal_run import CPU_ONLY, SignalRun, SignalSubject, from_trainer, unpack
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.memory import n_bytes
 from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
@@ -25,10 +29,12 @@ from neurfield.training.trainer import StepReport, Trainer
 
 if TYPE_CHECKING:
     from neurfield.cli.train import TrainOptions
+    from neurfield.viewer import Live
 
 
-def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) -> int:
+def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     """Trains a field of the file `options.data`, keeps checkpoints, measures it at the end."""
+    device = resolve_device(options.device, CPU_ONLY)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
     path = options.data.absolute()
@@ -72,19 +78,38 @@ def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) 
     parameters = n_bytes(task.field.parameters())
     _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
     _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
-    with Progress("train") as progress:
-        session.train(lambda report: progress.update(report.progress, _text(report)))
-    _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
-    if trainer.interrupted:
-        _say("interrupted; continue with --resume")
-        return 1
-    if options.eval_split != "none":
-        run = from_trainer(trainer, config, signal.info)
-        with Progress("measure") as progress:
-            result = run.kind.evaluate(run.field, signal, progress.update)
-        session.write_metrics(scalars(result) | {"seconds": trainer.clock.seconds()})
-        _say(summary(run, result))
+    assert isinstance(task.field, SignalField)
+    shown = SignalRun(config, signal.info, task.field, trainer.step)
+    is_watched = options.vis == "viewer"
+    with watched(shown, signal, session, options.serve) if is_watched else contextlib.nullcontext() as live:
+        with Progress("train") as progress:
+
+            def on_step(report: StepReport) -> None:
+                progress.update(report.progress, _text(report))
+                if live:
+                    live.on_step(report)
+
+            session.train(on_step)
+        _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        if trainer.interrupted:
+            _say("interrupted; continue with --resume")
+            return 1
+        if options.eval_split != "none":
+            _measure(from_trainer(trainer, config, signal.info), signal, session, live)
     return 0
+
+
+def _measure(run: SignalRun, signal: Any, session: Session, live: "Live | None") -> None:
+    with Progress("measure") as progress:
+
+        def on_part(part: float) -> None:
+            progress.update(part)
+            if live:
+                live.turns.pass_on()
+
+        result = run.kind.evaluate(run.field, signal, on_part)
+    session.write_metrics(scalars(result) | {"seconds": session.trainer.clock.seconds()})
+    _say(summary(run, result))
 
 
 def summary(run: SignalRun, result: Mapping[str, Any]) -> str:
@@ -101,15 +126,9 @@ def scalars(result: Mapping[str, Any]) -> dict[str, float]:
 
 def _check(options: "TrainOptions", kind: str) -> None:
     """Refuses options that mean something for scenes only."""
-    default = ReadOptions()
-    for field in dataclasses.fields(ReadOptions):
-        if field.name != "max_megapixels" and getattr(options.load, field.name) != getattr(default, field.name):
-            flag = "--" + field.name.replace("_", "-")
-            raise UserError(f"{flag} is for scenes, and {options.data} is of the kind {kind}; leave it out")
+    refuse_scene_options(options.load, options.data, kind)
     if options.seconds_per_eval is not None:
         raise UserError("--seconds-per-eval is for scenes; signals are measured at the end")
-    if options.vis != "none":
-        raise UserError(f"--vis {options.vis} is for scenes, and {options.data} is of the kind {kind}; leave it out")
 
 
 def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:

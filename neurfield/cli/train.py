@@ -23,7 +23,7 @@ from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
-from neurfield.run import check_measurable, from_task
+from neurfield.run import Run, check_measurable, from_task
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
@@ -59,7 +59,7 @@ class TrainOptions:
     max_num_iterations: int | None = None
     """Budget in steps; with both, the first one that is used up ends the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Where to train: auto is the CPU, and for --resume where the run was trained. CUDA has not yet run on a GPU."""
     seed: int | None = None
     """Of all random numbers; default: 42."""
     resume: bool = False
@@ -81,17 +81,19 @@ class TrainOptions:
     """How to read the data."""
 
 
-def run(options: TrainOptions) -> int:
+def run(options: TrainOptions, is_last: bool = True) -> int:
+    """The command; `is_last`: a viewer goes on when the training is over."""
     start = time.monotonic() - process_age()
     device = resolve_device(options.device)
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
-        return train_signal(options, kind, device, start)
+        return train_signal(options, kind, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
+        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
-        code = run(plan.teacher)
+        code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
     source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
@@ -108,7 +110,7 @@ def run(options: TrainOptions) -> int:
     if resumed:
         resumed.check_views(views)
         views = resumed.views
-        config = resumed.with_budget(options.max_seconds, options.max_num_iterations)
+        config = resumed.continued(options.max_seconds, options.max_num_iterations, options.device)
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
@@ -131,9 +133,11 @@ def run(options: TrainOptions) -> int:
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     if choice:
         auto_frequency.write_report(folder.path, choice)
-    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    _say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
-    with watched(task, session, views, manifest, options.serve) if is_watched else contextlib.nullcontext() as live:
+    shown = Run(config, views, task.field, task.grid, trainer.step)
+    view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
+    with view as live:
         _train(task, trainer, session, views, options, test, live)
         _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:
@@ -150,6 +154,8 @@ def _check(options: TrainOptions) -> None:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
     if options.resume and options.auto_frequency:
         raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
+    if options.device == "cuda" and options.vis == "viewer":
+        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
         if value is not None and not value >= 0:
             raise UserError(f"--{flag}: expected at least 0, got {value}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield view`: a trained run, or the cameras and images of a data set, in the browser."""
+"""`neurfield view`: a trained run, or data before there is a field, in the browser."""
 
 import logging
 from collections.abc import Iterator
@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.data.options import LoadOptions, ReadOptions
-from neurfield.data.views import Manifest
+from neurfield.data.signals import kind_of
 from neurfield.errors import UserError
 from neurfield.training.run_folder import SUFFIX, RunFolder
 from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:
-    from neurfield.training.radiance_task import RadianceTask
-    from neurfield.training.session import Session, ViewSet
+    from neurfield.run import Run
+    from neurfield.signal_run import SignalRun
+    from neurfield.training.session import Session
     from neurfield.viewer import Live, Shown, Viewer
 
 
 @dataclass(frozen=True)
 class ViewOptions:
     what: tyro.conf.Positional[Path]
-    """Run folder, .safetensors file, or data as `neurfield train` takes them."""
+    """Run folder, .safetensors file, or data as `neurfield train` takes them: a scene, an image, a mesh, a video, a
+    volume."""
     serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
     """Where the page is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
@@ -43,28 +46,40 @@ def run(options: ViewOptions) -> int:
 
 @contextmanager
 def watched(
-    task: "RadianceTask", session: "Session", views: "ViewSet", manifest: Manifest, serve: ServeOptions
+    run: "Run | SignalRun",
+    data: object,
+    session: "Session",
+    serve: ServeOptions,
+    is_first: bool = True,
+    is_last: bool = True,
 ) -> Iterator["Live"]:
-    """A viewer of a training: around it, and on until Ctrl-C when it has come to its end."""
-    from neurfield.run import Run
-    from neurfield.viewer import Live, Shown, Viewer
-    from neurfield.viewer.photos import photos_of_data
-    from neurfield.viewer.stages import stage_of
+    """A viewer of a training: around it, and on until Ctrl-C when it has come to its end.
+
+    Args:
+        run: the field as it is being trained.
+        data: see neurfield.viewer.shown_run.
+        is_first: say where the viewer is.
+        is_last: go on at the end; otherwise pages wait for the next viewer on the same port.
+    """
+    from neurfield.viewer import Live, Viewer, shown_run
 
     trainer = session.trainer
     live = Live(trainer, session.save)
-    photos = photos_of_data(manifest.source, manifest.options, views.paths)
-    shown = Run(task.config, views, task.field, task.grid, trainer.step)
-    stage = stage_of(shown, photos, lambda: trainer.step)
-    with Viewer(Shown(views, photos, stage, shown), serve, live) as viewer:
-        _say_where(viewer)
+    with Viewer(shown_run(run, data, lambda: trainer.step), serve, live) as viewer:
+        if is_first:
+            _say_where(viewer)
         with live:
             yield live
-        viewer.refresh()
-        if not trainer.interrupted:
-            with suppress(KeyboardInterrupt):  # one that comes before `wait` ends the viewer as well
-                print("the viewer goes on; Ctrl-C ends it", flush=True)
-                viewer.wait()
+        if is_last and not trainer.interrupted:
+            viewer.refresh()
+            go_on(viewer)
+
+
+def go_on(viewer: "Viewer") -> None:
+    """Says that the viewer goes on when everything else is done, and waits for Ctrl-C."""
+    with suppress(KeyboardInterrupt):  # one that comes before `wait` ends the viewer as well
+        print("the viewer goes on; Ctrl-C ends it", flush=True)
+        viewer.wait()
 
 
 def _say_where(viewer: "Viewer") -> None:
@@ -83,5 +98,7 @@ def _shown(options: ViewOptions) -> "Shown":
     if what.suffix == SUFFIX or (what.is_dir() and RunFolder(what).checkpoints()):
         return shown_run(load(what))
     if not what.exists():
-        raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file or a data folder")
+        raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
+    if kind := kind_of(what):
+        refuse_scene_options(options.load, what, kind)
     return shown_data(what, LoadOptions(**vars(options.load)))

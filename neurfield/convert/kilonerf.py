@@ -75,13 +75,14 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     field = task.field
     assert isinstance(field, KiloNerf)
     field.cells.copy_(plan.cells)
+    made = Run(config, teacher.views, field, task.grid, 0)
     if not folder.checkpoints():
         stage = _distill_config(config, distill)
         student = DistillTask(field, teacher.field, plan, grid, _eyes(teacher.views), distill, request.seed)
-        if not _train(Trainer(student, stage, report=request.report), teacher.views, aside, request, "distil"):
+        if not _train(Trainer(student, stage, report=request.report), made, aside, request, "distil"):
             return None
     trainer = Trainer(task, config, report=request.report)
-    if not _train(trainer, teacher.views, folder, request, "fine-tune"):
+    if not _train(trainer, made, folder, request, "fine-tune"):
         return None
     shutil.rmtree(aside.path, ignore_errors=True)
     request.report(_unused(trainer, plan))
@@ -119,15 +120,19 @@ def _eyes(views: ViewSet) -> torch.Tensor:
     return cameras.c2w[:, :3, 3].float()
 
 
-def _train(trainer: Trainer, views: ViewSet, folder: RunFolder, request: Request, stage: str) -> bool:
+def _train(trainer: Trainer, made: Run, folder: RunFolder, request: Request, stage: str) -> bool:
     """Trains, continuing from the newest checkpoint where there is one; whether it came to its end."""
     newest = folder.checkpoints()[-1] if folder.checkpoints() else None
-    session = Session(trainer, views, folder, newest)
+    session = Session(trainer, made.views, folder, newest)
 
-    def on_step(report: StepReport) -> None:
-        request.progress(stage, report.progress, f"step {report.step}, loss {report.loss:.5f}, psnr {report.psnr:.2f}")
+    with request.watch(made, session) as on_watch:
 
-    session.train(on_step)
+        def on_step(report: StepReport) -> None:
+            text = f"step {report.step}, loss {report.loss:.5f}, psnr {report.psnr:.2f}"
+            request.progress(stage, report.progress, text)
+            on_watch(report)
+
+        session.train(on_step)
     if trainer.interrupted:
         request.report(f"interrupted at step {trainer.step} of stage {stage!r}; continue with --resume")
     else:

@@ -2,8 +2,17 @@
 """What all conversions are asked."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+    from neurfield.training.session import Session
+    from neurfield.training.trainer import StepReport
+
+    Watch = Callable[[Run, Session], AbstractContextManager[Callable[[StepReport], None]]]
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,8 @@ class Request:
         resume: continue a conversion that was interrupted.
         report: takes a line for the user.
         progress: takes the name of a stage, its finished part and a text.
+        watch: a context around each training, given what is being made and the training's session; gives what is called
+            after each step.
     """
 
     output: Path
@@ -32,3 +43,4 @@ class Request:
     resume: bool = False
     report: Callable[[str], None] = lambda line: None
     progress: Callable[[str, float, str], None] = lambda stage, part, text: None
+    watch: "Watch" = lambda run, session: nullcontext(lambda report: None)

@@ -8,6 +8,7 @@ encodings.create(3, {"otype": "SphericalHarmonics", "degree": 4})
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from neurfield import tiny_cuda_nn
 from neurfield.config import from_dict
 from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
 from neurfield.encodings.encoding import Encoding
@@ -22,8 +23,11 @@ from neurfield.encodings.hash_grid import (
     create_grid,
 )
 from neurfield.encodings.identity import Identity, IdentityConfig
+from neurfield.encodings.one_blob import OneBlob, OneBlobConfig
 from neurfield.encodings.sape import Sape, SapeConfig, create_sape
 from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
+from neurfield.encodings.tcnn_encoding import TcnnEncoding
+from neurfield.encodings.triangle_wave import TriangleWave, TriangleWaveConfig
 from neurfield.errors import UserError
 from neurfield.registry import lookup
 
@@ -35,8 +39,10 @@ __all__ = [
     "GaussianFourier",
     "Grid",
     "Identity",
+    "OneBlob",
     "Sape",
     "SphericalHarmonics",
+    "TriangleWave",
     "create",
 ]
 
@@ -54,11 +60,14 @@ def create(n_input_dims: int, config: Mapping[str, Any]) -> Encoding:
     Args:
         n_input_dims: columns of its input.
         config: `otype` (a name in ENCODINGS) and the keys of that type; absent keys have tiny-cuda-nn's defaults.
+            `backend: tcnn` builds it from tiny-cuda-nn's bindings, see TcnnEncoding.
 
     Raises:
         UserError: no or unknown otype, unknown key, wrong type, value out of range, unfit n_input_dims.
     """
     keys = dict(config)
+    if tiny_cuda_nn.take_backend(keys, "encoding"):
+        return TcnnEncoding(n_input_dims, keys, create)
     otype = keys.pop("otype", None)
     if not isinstance(otype, str):
         raise UserError(f"encoding: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(ENCODINGS)})")
@@ -71,6 +80,8 @@ ENCODINGS: dict[str, Entry] = {
     "Frequency": Entry(FrequencyConfig, Frequency),
     "GaussianFourier": Entry(GaussianFourierConfig, GaussianFourier),
     "SphericalHarmonics": Entry(SphericalHarmonicsConfig, SphericalHarmonics),
+    "OneBlob": Entry(OneBlobConfig, OneBlob),
+    "TriangleWave": Entry(TriangleWaveConfig, TriangleWave),
     "Grid": Entry(GridBlock, create_grid),
     "HashGrid": Entry(HashGridBlock, create_grid),
     "DenseGrid": Entry(DenseGridBlock, create_grid),

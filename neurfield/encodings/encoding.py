@@ -9,7 +9,12 @@ class Encoding(nn.Module):
 
     Args:
         n_input_dims, n_output_dims: columns of input and output.
+
+    Attributes:
+        padding: what tiny-cuda-nn fills the columns with that a network reads past n_output_dims.
     """
+
+    padding: float = 1.0
 
     def __init__(self, n_input_dims: int, n_output_dims: int) -> None:
         super().__init__()

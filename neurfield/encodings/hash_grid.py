@@ -59,6 +59,8 @@ class Grid(Encoding):
     `params` is the flat table, uniform in +-`init_range` at first (torch's generator); `config` holds the sizes.
     """
 
+    padding = 0.0
+
     def __init__(self, config: GridConfig, init_range: float = GridBlock.init_range) -> None:
         super().__init__(config.n_input_dims, config.n_output_dims)
         self.config = config

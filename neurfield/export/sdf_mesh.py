@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
@@ -17,12 +17,13 @@ from neurfield.export.mesh_options import check_mesh_export
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
+from neurfield.rendering.sphere_trace import Distance
 
 COARSE = 64  # cells per side that decide where the surface may be
 _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
 
 
-def sdf_mesh(field: nn.Module, resolution: int, progress: Callable[[float], None] = lambda fraction: None) -> Mesh:
+def sdf_mesh(field: Distance, resolution: int, progress: Callable[[float], None] = lambda fraction: None) -> Mesh:
     """The surface of distance 0 in the unit cube, `resolution` cells along the longest side of what is inside."""
     centers = (torch.arange(COARSE) + 0.5) / COARSE
     coarse = torch.cartesian_prod(centers, centers, centers)
@@ -38,7 +39,7 @@ def sdf_mesh(field: nn.Module, resolution: int, progress: Callable[[float], None
 
 
 def export_sdf_mesh(
-    field: nn.Module,
+    field: Distance,
     info: MeshInfo,
     path: str | Path,
     resolution: int = 256,

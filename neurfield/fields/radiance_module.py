@@ -34,6 +34,10 @@ class RadianceModule(nn.Module, ABC):
         """Rendering of rays in native code, or None; gives what march, evaluation and compositing give."""
         return None
 
+    def why_not_cuda(self) -> str | None:
+        """Why this field cannot be trained and rendered on CUDA, or None where it can."""
+        return f"{type(self).__name__} has no CUDA kernels"
+
     def view_dependence(self) -> Tensor | None:
         """Size of the parameters that only the direction of view needs, a penalty; None: the field has no such part.
 

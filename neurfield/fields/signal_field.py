@@ -61,11 +61,10 @@ class SignalField(nn.Module):
         super().__init__()
         self.n_dims, self.n_channels = n_dims, n_channels
         self.encoding = encodings.create(n_dims, encoding)
-        is_grid = isinstance(self.encoding, Grid)
-        padding = 0.0 if is_grid else 1.0
+        padding = self.encoding.padding
         self.network = networks.create(self.encoding.n_output_dims, n_channels, network, seed, padding)
         self.half_table: Tensor | None = None
-        if is_grid and table_precision == "fp16":
+        if isinstance(self.encoding, Grid) and table_precision == "fp16":
             self.half_table = self.encoding.params.detach().half()
             self.register_load_state_dict_post_hook(SignalField._round_table)
 

@@ -73,7 +73,7 @@ def _rows(template: str, values: NDArray) -> str:
 
 
 def _glb(mesh: Mesh) -> bytes:
-    """Unlit where the viewer knows how: the colours of a radiance field already contain its light."""
+    """With colours, unlit where the viewer knows how: those of a radiance field already contain its light."""
     buffers: list[bytes] = []
     views: list[dict[str, object]] = []
     accessors: list[dict[str, object]] = []
@@ -98,16 +98,15 @@ def _glb(mesh: Mesh) -> bytes:
     if mesh.colors is not None:
         attributes["COLOR_0"] = add(_linear_colors(mesh.colors), UINT16, "VEC4", normalized=True)
     indices = add(mesh.faces.astype("<u4"), UINT32, "SCALAR")
-    material = {
-        "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
-        "extensions": {"KHR_materials_unlit": {}},
-    }
+    unlit: dict[str, object] = {"KHR_materials_unlit": {}} if mesh.colors is not None else {}
+    material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "extensions": unlit}
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document = json.dumps({
         "asset": {"version": "2.0", "generator": "neurfield", "extras": mesh.metadata},
         "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": GLTF_FROM_WORLD}],
-        "meshes": [{"primitives": [primitive]}], "materials": [material], "extensionsUsed": ["KHR_materials_unlit"],
+        "meshes": [{"primitives": [primitive]}], "materials": [material],
         "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": sum(map(len, buffers))}],
+        **({"extensionsUsed": list(unlit)} if unlit else {}),
     }).encode()  # fmt: skip
     document += b" " * (-len(document) % 4)
     binary = b"".join(buffers)

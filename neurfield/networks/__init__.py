@@ -7,10 +7,12 @@ networks.create(32, 16, {"otype": "FullyFusedMLP", "n_neurons": 64, "n_hidden_la
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from neurfield import tiny_cuda_nn
 from neurfield.config import from_dict
 from neurfield.errors import UserError
 from neurfield.networks.mlp import MLP, NetworkConfig
 from neurfield.networks.modulation import Modulation, ModulationConfig
+from neurfield.networks.tcnn_network import TcnnNetwork
 from neurfield.networks.wire import Wire, WireConfig
 from neurfield.registry import lookup
 
@@ -43,15 +45,21 @@ def create(
     Args:
         n_input_dims, n_output_dims: its columns.
         config: `otype` (a name in NETWORKS) and the keys of that type; absent keys have their defaults.
+            `backend: tcnn` builds it from tiny-cuda-nn's bindings, see TcnnNetwork.
         seed, input_padding: see MLP.
 
     Raises:
         UserError: no or unknown otype, unknown key, wrong type, value out of range.
     """
     keys = dict(config)
+    from_bindings = tiny_cuda_nn.take_backend(keys, "network")
     otype = keys.pop("otype", None)
     if not isinstance(otype, str):
         raise UserError(f"network: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(NETWORKS)})")
     entry = lookup(NETWORKS, otype, "network")
-    keys = from_dict(entry.config, keys, f"network {otype}")
-    return entry.build(n_input_dims, n_output_dims, keys, seed, input_padding)
+    block: Any = from_dict(entry.config, keys, f"network {otype}")
+    if from_bindings:
+        if not isinstance(block, NetworkConfig):
+            raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")
+        return TcnnNetwork(n_input_dims, n_output_dims, otype, block, seed, input_padding)
+    return entry.build(n_input_dims, n_output_dims, block, seed, input_padding)

@@ -79,6 +79,12 @@ def contiguous(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
+def aligned(tensor: Tensor) -> Tensor:
+    """Contiguous and, on CUDA, at a multiple of 16 bytes: what kernels need that load several values at a time."""
+    tensor = tensor.contiguous()
+    return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
+
+
 def native_threads() -> None:
     """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
     lib.set_num_threads(torch.get_num_threads())
@@ -106,6 +112,13 @@ def _native_cuda(index: int) -> "ModuleType | _OtherDevice":
         )
     module.use(index, torch.cuda.current_stream(index).cuda_stream)
     return module if index == torch.cuda.current_device() else _OtherDevice(module, index)
+
+
+def cuda_core(device: torch.device) -> Any:
+    """The native core for a CUDA device, or None where there is none: fake tensors, or a build without kernels."""
+    if cuda() is None or not torch.cuda.is_available():
+        return None
+    return _native_cuda(torch.cuda.current_device() if device.index is None else device.index)
 
 
 class _OtherDevice:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
-from neurfield.ops.hash_grid import GridConfig
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, native
+from neurfield.ops.hash_grid import GridConfig, hash_grid_backward_params
 
 
 @torch.no_grad()
@@ -50,12 +50,44 @@ def adam_step(
     """
     op = "adam_step"
     check_tensor(op, "params", params, ("n",))
-    size, dtype = (params.shape[0],), (params.dtype,)
-    for name, tensor in (("grad", grad), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
-        check_tensor(op, name, tensor, size, dtype, params.device)
+    _check_moments(op, params, grad, exp_avg, exp_avg_sq)
     _check_state(op, params, exp_avg, exp_avg_sq, steps, copy)
     rates = _rates(op, step, learning_rate, beta1, beta2, epsilon, l2_reg)
     _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero)
+
+
+@torch.no_grad()
+def adam_step_by_clock(
+    clock: Tensor,
+    params: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    epsilon: float = 1e-15,
+    l2_reg: float = 0.0,
+    skip_zero: bool = False,
+    steps: Tensor | None = None,
+    copy: Tensor | None = None,
+) -> None:
+    """`adam_step` whose step and learning rate lie on the device: nothing waits for them, and a graph can be replayed.
+
+    Args:
+        clock: float64 `[2]`: the number of this step, and the learning rate, at least 0. Where the number is below 1,
+            nothing changes: the way to leave a step out that only the device knows to be bad.
+
+    The others, and what it raises, are those of adam_step. On CUDA the rate of a step is computed in the precision of
+    the parameters, 8 roundings from that of adam_step.
+    """
+    op = "adam_step_by_clock"
+    check_tensor(op, "params", params, ("n",))
+    check_tensor(op, "clock", clock, (2,), (torch.float64,), params.device)
+    _check_moments(op, params, grad, exp_avg, exp_avg_sq)
+    _check_state(op, params, exp_avg, exp_avg_sq, steps, copy)
+    rates = _rates(op, 1, 0.0, beta1, beta2, epsilon, l2_reg)  # step and rate are the clock's
+    _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, 1, skip_zero, clock)
 
 
 @torch.no_grad()
@@ -83,7 +115,8 @@ def hash_grid_adam_step(
     Args:
         x, grad_y: float32 `[n, n_input_dims]`, `[n, n_output_dims]`: positions, gradient of their features.
         params, exp_avg, exp_avg_sq, steps, copy: `[config.n_params]`, see adam_step.
-        grad_scratch: float32 `[at least torch.get_num_threads(), values of the largest level]`, zero; left zero.
+        grad_scratch: float32 `[at least torch.get_num_threads(), values of the largest level]`, zero; left zero. Not
+            used on CUDA, where it may have no rows.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape, device, layout or rate.
@@ -95,7 +128,7 @@ def hash_grid_adam_step(
         check_tensor(op, name, tensor, (config.n_params,), single, x.device)
     largest = max(level.n_entries for level in config.levels()) * config.n_features_per_level
     check_tensor(op, "grad_scratch", grad_scratch, ("n_threads", largest), single, x.device)
-    if grad_scratch.shape[0] < torch.get_num_threads():
+    if not x.is_cuda and grad_scratch.shape[0] < torch.get_num_threads():
         raise ValueError(f"{op}: grad_scratch must have {torch.get_num_threads()} rows, got {grad_scratch.shape[0]}")
     _check_state(op, params, exp_avg, exp_avg_sq, steps, copy, grad_scratch)
     rates = _rates(op, step, learning_rate, beta1, beta2, epsilon, 0.0)
@@ -103,6 +136,12 @@ def hash_grid_adam_step(
         x, grad_y, params, exp_avg, exp_avg_sq, steps, copy, grad_scratch, config.layout, config.per_level_scale,
         rates, step,
     )  # fmt: skip
+
+
+def _check_moments(op: str, params: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
+    size, dtype = (params.shape[0],), (params.dtype,)
+    for name, tensor in (("grad", grad), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
+        check_tensor(op, name, tensor, size, dtype, params.device)
 
 
 def _check_state(
@@ -156,21 +195,24 @@ def _step(
     rates: Sequence[float],
     step: int,
     skip_zero: bool,
+    clock: Tensor | None = None,
 ) -> None:
     lib = native(params)
-    grad = grad.detach().contiguous()
-    lib.adam_step(params.detach(), grad, exp_avg, exp_avg_sq, steps, _bits(copy), list(rates), step, skip_zero)
+    lib.adam_step(
+        params.detach(), grad.detach().contiguous(), exp_avg, exp_avg_sq, steps, _bits(copy), list(rates), step,
+        skip_zero, contiguous(clock),
+    )  # fmt: skip
 
 
 @_step.register_fake
-def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero):
+def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero, clock=None):
     return None
 
 
 @torch.library.custom_op(
     "neurfield::hash_grid_adam_step",
     mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy", "grad_scratch"),
-    device_types="cpu",
+    device_types=DEVICES,
 )
 def _grid_step(
     x: Tensor,
@@ -186,6 +228,10 @@ def _grid_step(
     rates: Sequence[float],
     step: int,
 ) -> None:
+    if x.is_cuda:  # a table in the cache of one core has no counterpart: the two operators
+        grad = hash_grid_backward_params(x, grad_y, None, layout, per_level_scale)
+        _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, True)
+        return
     lib = native(x)
     lib.hash_grid_backward_adam(
         list(layout), per_level_scale, x.detach().contiguous(), grad_y.detach().contiguous(), params.detach(),

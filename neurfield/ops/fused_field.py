@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from neurfield.ops._common import check_tensor
-from neurfield.ops.fused_mlp import ACTIVATIONS, STORES_INPUT, MLPConfig
+from neurfield.ops._common import DEVICES, check_tensor, cuda_core
+from neurfield.ops.fused_mlp import ACTIVATIONS, STORES_INPUT, MLPConfig, half_reason
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 
 MAX_WIDTH = 128
 MAX_HIDDEN_LAYERS = 8
+MAX_CUDA_LEVELS = 32
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class FusedField:
         grid, table: the encoding; float32 `[grid.n_params]`.
         half_table: float16 copy that is read in place of `table`, or None.
         bf16_products: round what the networks multiply to bfloat16 and sum in float32, where the machine can do that
-            faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing.
+            faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing. On
+            CUDA the products are of float16, and the table is read in its float16 copy.
         density, density_params: the network whose outputs are ln(sigma) and further features.
         color, color_params: the network from all those outputs and the harmonics to rgb.
         sh_degree: of the spherical harmonics.
@@ -46,19 +48,24 @@ class FusedField:
 
     def __post_init__(self) -> None:
         n_geo = self.density.n_output_dims
-        if reason := _unsupported(self.grid, self.density, self.color):
+        if reason := _unsupported(self.grid, self.density, self.color, self.table.device):
             raise ValueError(f"fused_radiance: {reason}")
         if self.density.n_input_dims != self.grid.n_output_dims or self.color.n_input_dims != n_geo + self.sh_degree**2:
             raise ValueError(
                 f"fused_radiance: expected networks with {self.grid.n_output_dims} and {n_geo + self.sh_degree**2} "
                 f"inputs, got {self.density.n_input_dims} and {self.color.n_input_dims}"
             )
+        device = self.table.device
         check_tensor("fused_radiance", "table", self.table, (self.grid.n_params,), (torch.float32,))
         for name in ("density", "color"):
             config, params = getattr(self, name), getattr(self, f"{name}_params")
-            check_tensor("fused_radiance", f"{name}_params", params, (config.n_params,), (torch.float32,))
+            check_tensor("fused_radiance", f"{name}_params", params, (config.n_params,), (torch.float32,), device)
+        if self.table.is_cuda and self.half_table is None:
+            raise ValueError("fused_radiance: on CUDA the table is read in its float16 copy: half_table is missing")
         if self.half_table is not None:
-            check_tensor("fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,))
+            check_tensor(
+                "fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,), device
+            )
 
     @staticmethod
     def of(field: nn.Module, half: bool = True, bf16_products: bool = False) -> "FusedField":
@@ -86,12 +93,14 @@ class FusedField:
         )
 
     @property
+    def can_train(self) -> bool:
+        """Whether fused_gradients takes it: that step exists on the CPU only."""
+        return not self.table.is_cuda
+
+    @property
     def sizes(self) -> list[int]:
         """All integers, in the order of csrc/bindings/fused_radiance.cpp."""
-        g = self.grid
-        grid = [g.n_levels, g.n_features_per_level, g.log2_hashmap_size, g.base_resolution]
-        grid += [TYPES.index(g.type), INTERPOLATIONS.index(g.interpolation)]
-        return [*grid, *_net_sizes(self.density), *_net_sizes(self.color), self.sh_degree, int(self.bf16_products)]
+        return _sizes(self.grid, self.density, self.color, self.sh_degree, self.bf16_products)
 
     @property
     def scales(self) -> list[float]:
@@ -135,12 +144,18 @@ def mark_half_copy_current(table: Tensor) -> None:
         _HALF_COPIES[table].version = table._version
 
 
+def _sizes(grid: GridConfig, density: MLPConfig, color: MLPConfig, sh_degree: int, bf16_products: bool) -> list[int]:
+    levels = [grid.n_levels, grid.n_features_per_level, grid.log2_hashmap_size, grid.base_resolution]
+    kinds = [TYPES.index(grid.type), INTERPOLATIONS.index(grid.interpolation)]
+    return [*levels, *kinds, *_net_sizes(density), *_net_sizes(color), sh_degree, int(bf16_products)]
+
+
 def _net_sizes(config: MLPConfig) -> list[int]:
     activations = [ACTIVATIONS.index(config.activation), ACTIVATIONS.index(config.output_activation)]
     return [config.n_input_dims, config.n_output_dims, config.n_neurons, config.n_hidden_layers, *activations]
 
 
-def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str | None:
+def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig, device: torch.device) -> str | None:
     if grid.n_input_dims != 3:
         return f"the grid has {grid.n_input_dims} dimensions, not 3"
     for name, config in (("density", density), ("colour", color)):
@@ -158,14 +173,28 @@ def _unsupported(grid: GridConfig, density: MLPConfig, color: MLPConfig) -> str 
         return f"the colour network ends with {color.output_activation}"
     if color.n_output_dims != 3:
         return f"the colour network has {color.n_output_dims} outputs, not 3"
+    return _unsupported_on_cuda(grid, density, color, device) if device.type == "cuda" else None
+
+
+def _unsupported_on_cuda(grid: GridConfig, density: MLPConfig, color: MLPConfig, device: torch.device) -> str | None:
+    if grid.n_levels > MAX_CUDA_LEVELS:
+        return f"the grid has {grid.n_levels} levels, more than {MAX_CUDA_LEVELS}"
+    for name, config in (("density", density), ("colour", color)):
+        if reason := half_reason(config):
+            return f"tensor cores cannot take the {name} network: {reason}"
+    if (core := cuda_core(device)) is not None:
+        n_bytes, limit = core.fused_render_shared_bytes(_sizes(grid, density, color, 1, False)), core.max_shared_bytes()
+        if n_bytes > limit:
+            return f"its networks take {n_bytes} bytes of shared memory, more than {limit} of {device}"
     return None
 
 
 def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
-    It takes RadianceField-like modules on the CPU: a three-dimensional grid encoding, networks without biases of widths
-    of at most 128, spherical harmonics of the direction, ln(sigma) as the density network's first output.
+    It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding,
+    networks without biases of widths of at most 128, spherical harmonics of the direction, ln(sigma) as the density
+    network's first output.
     """
     parts = {
         name: getattr(field, name, None)
@@ -174,8 +203,12 @@ def fused_reason(field: nn.Module) -> str | None:
     missing = [name for name, part in parts.items() if part is None]
     if missing or not hasattr(field, "low") or not hasattr(field, "inverse_size"):
         return f"{type(field).__name__} is not a RadianceField"
-    if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in field.parameters()):
-        return "its parameters are not float32 on the CPU"
+    devices = {p.device for p in field.parameters()}
+    if len(devices) != 1 or any(p.dtype != torch.float32 for p in field.parameters()):
+        return "its parameters are not float32 on one device"
+    device = devices.pop()
+    if device.type not in DEVICES:
+        return f"its parameters are on {device}"
     configs: dict[str, Any] = {name: getattr(part, "config", None) for name, part in parts.items()}
     if not isinstance(configs["encoding"], GridConfig):
         return f"the encoding is {type(parts['encoding']).__name__}, not a grid"
@@ -189,7 +222,7 @@ def fused_reason(field: nn.Module) -> str | None:
             or getattr(parts[name], "weight_bits", None) is not None
         ):
             return f"the {name.replace('_', ' ')} is modulated or has rounded weights"
-    return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"])
+    return _unsupported(configs["encoding"], configs["density_network"], configs["color_network"], device)
 
 
 def fused_supported(field: nn.Module) -> bool:

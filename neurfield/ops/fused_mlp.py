@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fused multi-layer perceptron (csrc/cpu/fused_mlp.h, csrc/math/activation.h)."""
+"""Fused multi-layer perceptron (csrc/ops/fused_mlp.h, csrc/math/activation.h)."""
 
 import itertools
 import math
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
+from neurfield.ops._common import DEVICES, NATIVE_FLOATS, aligned, check_tensor, contiguous, cuda_core, empty, native
 
 # in the order of nf::Activation, of z, omega and scale; the torch form is differentiated for second derivatives
 _TORCH_ACTIVATIONS = {
@@ -135,7 +134,9 @@ class MLPConfig:
         return views
 
 
-def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, modulation: Tensor | None = None) -> Tensor:
+def fused_mlp(
+    x: Tensor, params: Tensor, config: MLPConfig, modulation: Tensor | None = None, half_products: bool = False
+) -> Tensor:
     """Evaluates a small multi-layer perceptron in one pass over the samples (Mueller et al. 2021).
 
     Tiles of samples go through all layers inside the first caches. When a gradient will be needed, the stored value of
@@ -147,18 +148,25 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, modulation: Tensor |
         config: shape and activations.
         modulation: same dtype, scale and shift per sample of what the hidden activations take, `gamma z + beta` (Lee et
             al. 2024, eq. 2; see ops.modulation): `[n, 2]`, gamma and beta for all layers, or
-            `[n, 2 n_hidden_layers]`, gamma and beta of the first layer, of the second and so on.
+            `[n, 2 n_hidden_layers]`, gamma and beta of the first layer, of the second and so on. CPU only.
+        half_products: on CUDA and with float32 params, round what is multiplied to float16 and sum in float32, on
+            tensor cores, where they have the shape (`half_reason`); x may then be float16, too. Hidden values
+            saturate at 65504. Elsewhere it means nothing.
 
     Returns:
-        `[n, n_output_dims]`, same dtype. Differentiable twice in `x`, `params` and `modulation` (the second time
+        `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x`, `params` and `modulation` (the second time
         through plain torch operations). The same numbers for every thread count. NaN and infinity propagate as in the
         formulas, except that Exponential saturates at the largest finite float.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or device; normalisation without modulation.
     """
-    check_tensor("fused_mlp", "x", x, ("n", config.n_input_dims))
-    check_tensor("fused_mlp", "params", params, (config.n_params,), (x.dtype,), x.device)
+    if x.is_cuda and (modulation is not None or config.normalizes):
+        raise ValueError(f"fused_mlp: modulation exists on the CPU only, got tensors on {x.device}")
+    use_half = half_products and x.is_cuda and x.dtype != torch.float64
+    check_tensor("fused_mlp", "x", x, ("n", config.n_input_dims), _HALF_DTYPES if use_half else NATIVE_FLOATS)
+    dtype = torch.float32 if use_half else x.dtype
+    check_tensor("fused_mlp", "params", params, (config.n_params,), (dtype,), x.device)
     inputs = [x, params] if modulation is None else [x, params, modulation]
     if modulation is not None:
         per_sample = 2 if modulation.dim() == 2 and modulation.shape[1] == 2 else 2 * config.n_hidden_layers
@@ -166,7 +174,27 @@ def fused_mlp(x: Tensor, params: Tensor, config: MLPConfig, modulation: Tensor |
     elif config.normalizes:
         raise ValueError("fused_mlp: config.normalizes needs a modulation, got none")
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    if use_half and half_reason(config, x.device) is None:
+        return _half_forward(x, params, *_flatten(config), keep)[0]
+    if x.is_cuda:
+        _check_shared_memory(config, dtype, x.device)
+    if x.dtype == torch.float16:
+        return _forward(x.float(), params, None, *_flatten(config), keep)[0].half()
     return _forward(x, params, modulation, *_flatten(config), keep)[0]
+
+
+def _check_shared_memory(config: MLPConfig, dtype: torch.dtype, device: torch.device) -> None:
+    """Raises ValueError where the CUDA kernel in the precision of its inputs cannot hold a tile of samples."""
+    core = cuda_core(device)
+    if core is None:
+        return
+    in_float, in_double = core.fused_mlp_shared_bytes(_config_shape(config))
+    n_bytes, limit = in_double if dtype == torch.float64 else in_float, core.max_shared_bytes()
+    if n_bytes > limit:
+        raise ValueError(
+            f"fused_mlp: expected a network whose widest layer takes at most {limit} bytes of shared memory on "
+            f"{device}, got {n_bytes}: use a narrower one or the CPU"
+        )
 
 
 def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float, list[float], bool]:
@@ -178,26 +206,31 @@ def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float, l
 
 
 def _shape(
-    x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
-    arguments, normalizes,
+    n_input_dims, n_modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
+    input_padding, arguments, normalizes,
 ):  # fmt: skip
     return (
-        x.shape[1], n_output_dims, n_neurons, n_hidden_layers, ACTIVATIONS.index(activation),
+        n_input_dims, n_output_dims, n_neurons, n_hidden_layers, ACTIVATIONS.index(activation),
         ACTIVATIONS.index(output_activation), bias, input_padding, tuple(arguments),
-        0 if modulation is None else modulation.shape[1], normalizes,
+        n_modulation, normalizes,
     )  # fmt: skip
 
 
-@torch.library.custom_op("neurfield::fused_mlp", mutates_args=(), device_types="cpu")
+def _config_shape(config: MLPConfig) -> tuple:
+    """That of an evaluation without modulation."""
+    return _shape(config.n_input_dims, 0, *_flatten(config))
+
+
+@torch.library.custom_op("neurfield::fused_mlp", mutates_args=(), device_types=DEVICES)
 def _forward(
     x: Tensor, params: Tensor, modulation: Tensor | None, n_output_dims: int, n_neurons: int, n_hidden_layers: int,
     activation: str, output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float],
     normalizes: bool, keep: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    native_threads()
+    lib = native(x)
     shape = _shape(
-        x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
-        arguments, normalizes,
+        x.shape[1], 0 if modulation is None else modulation.shape[1], n_output_dims, n_neurons, n_hidden_layers,
+        activation, output_activation, bias, input_padding, arguments, normalizes,
     )  # fmt: skip
     y = empty(x, x.shape[0], n_output_dims)
     n_saved, n_scratch, _ = lib.fused_mlp_sizes(shape, x.shape[0])
@@ -217,16 +250,16 @@ def _(
     return x.new_empty(x.shape[0], n_output_dims), x.new_empty(x.shape[0] * per_sample if keep else 0)
 
 
-@torch.library.custom_op("neurfield::fused_mlp_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::fused_mlp_backward", mutates_args=(), device_types=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, params: Tensor, modulation: Tensor | None, y: Tensor, saved: Tensor, n_output_dims: int,
     n_neurons: int, n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,
     arguments: Sequence[float], normalizes: bool, needs_x: bool, needs_params: bool, needs_modulation: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    native_threads()
+    lib = native(x)
     shape = _shape(
-        x, modulation, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
-        arguments, normalizes,
+        x.shape[1], 0 if modulation is None else modulation.shape[1], n_output_dims, n_neurons, n_hidden_layers,
+        activation, output_activation, bias, input_padding, arguments, normalizes,
     )  # fmt: skip
     grad_x = empty(x, x.shape[0] if needs_x else 0, x.shape[1])
     grad_params = x.new_empty(params.numel() * needs_params)
@@ -281,24 +314,24 @@ def _double_autograd(ctx, *upstream: Tensor | None):
     """Gradients of `<upstream_0, grad_x> + <upstream_1, grad_params> + <upstream_2, grad_modulation>` in grad_y, x,
     params and modulation.
 
-    y and saved are functions of the others: their part is in theirs.
+    y and saved are functions of the others: their part is in theirs. In the dtype of params.
     """
     *shape, arguments, normalizes = ctx.shape
     sizes = (*shape, *arguments, normalizes)
+    saved = [t for t in ctx.saved_tensors if t is not None]
+    dtype = ctx.saved_tensors[2].dtype
     with torch.enable_grad():
-        grad_y, x, params = leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:3]]
-        modulation = ctx.saved_tensors[3]
-        if modulation is not None:
-            modulation = modulation.detach().requires_grad_()
-            leaves.append(modulation)
+        grad_y, x, params, *rest = leaves = [t.detach().to(dtype).requires_grad_() for t in saved]
+        modulation = rest[0] if rest else None
         config = MLPConfig(x.shape[1], *sizes)
-        wanted = [(leaf, up) for leaf, up in zip(leaves[1:], upstream, strict=False) if up is not None]
+        wanted = [(leaf, up.to(dtype)) for leaf, up in zip(leaves[1:], upstream, strict=False) if up is not None]
         grads: list[Tensor | None] = [None] * 4
         if wanted:
             y = _composed(x, params, modulation, config)
             firsts = torch.autograd.grad(y, [leaf for leaf, _ in wanted], grad_y, create_graph=True)
             seconds = torch.autograd.grad(firsts, leaves, [up for _, up in wanted], allow_unused=True)
-            grads[: len(leaves)] = seconds
+            for i, (second, t) in enumerate(zip(seconds, saved, strict=True)):
+                grads[i] = None if second is None else second.to(t.dtype)
     return *grads, *(None,) * (len(ctx.shape) + 5)
 
 
@@ -321,3 +354,132 @@ def _composed(x: Tensor, params: Tensor, modulation: Tensor | None, config: MLPC
         omega = config.omega
     z = functional.linear(h, *layers[-1])
     return _TORCH_ACTIVATIONS[config.output_activation](z[:, : config.n_output_dims], 1.0, 1.0)
+
+
+# ---- products of halves on tensor cores (csrc/ops/fused_mlp_half.h) ----
+
+_HALF_DTYPES = (torch.float32, torch.float16)
+MAX_HALF_WIDTH = 128  # inputs, outputs and hidden layers
+_HALF_TILE_ROWS = 128  # and the bytes of a 16 x 16 block of halves
+_HALF_BLOCK_BYTES = 512
+
+
+def half_reason(config: MLPConfig, device: torch.device | None = None) -> str | None:
+    """Why tensor cores cannot take a network (it is evaluated in float32 then), or None if they can.
+
+    With a device, its shared memory counts, too.
+    """
+    for name, n in (("inputs", config.n_input_dims), ("outputs", config.n_output_dims)):
+        if n > MAX_HALF_WIDTH:
+            return f"it has {n} {name}, more than {MAX_HALF_WIDTH}"
+    if config.n_neurons > MAX_HALF_WIDTH:
+        return f"it is {config.n_neurons} wide, more than {MAX_HALF_WIDTH}"
+    for kind in (config.activation, config.output_activation):
+        if kind in ARGUMENTS:
+            return f"{kind} needs more of its argument than the 11 bits of float16"
+    if config.output_activation == "SiLU":
+        return "its output activation is SiLU"
+    if config.normalizes:
+        return "it is modulated"
+    core = None if device is None else cuda_core(device)
+    if core is not None:
+        n_bytes, limit = core.fused_mlp_half_shared_bytes(_config_shape(config)), core.max_shared_bytes()
+        if n_bytes > limit:
+            return f"its backward pass takes {n_bytes} bytes of shared memory, more than {limit} of {device}"
+    return None
+
+
+def _half_saved_bytes(n: int, n_neurons: int, n_hidden_layers: int) -> int:
+    """As fused_mlp_half_saved_bytes: whole tiles of rows, hidden layers of 1, 2, 4 or 8 blocks."""
+    width = 1 << (n_neurons // COLUMN_MULTIPLE - 1).bit_length()
+    row_blocks = -(-n // _HALF_TILE_ROWS) * (_HALF_TILE_ROWS // COLUMN_MULTIPLE)
+    return n_hidden_layers * row_blocks * width * _HALF_BLOCK_BYTES
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """As the native core takes it: aligned, float16 as its bits."""
+    tensor = aligned(tensor.detach())
+    return tensor.view(torch.int16) if tensor.dtype == torch.float16 else tensor
+
+
+@torch.library.custom_op("neurfield::fused_mlp_half", mutates_args=(), device_types="cuda")
+def _half_forward(
+    x: Tensor, params: Tensor, n_output_dims: int, n_neurons: int, n_hidden_layers: int, activation: str,
+    output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float], normalizes: bool, keep: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    lib = native(x)
+    shape = _shape(
+        x.shape[1], 0, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments, normalizes,
+    )  # fmt: skip
+    y = x.new_empty(x.shape[0], n_output_dims)
+    n_saved, n_scratch, _ = lib.fused_mlp_half_bytes(shape, x.shape[0])
+    saved, scratch = (x.new_empty(size, dtype=torch.uint8) for size in (n_saved if keep else 0, n_scratch))
+    lib.fused_mlp_half_forward(shape, _bits(x), params.contiguous(), _bits(y), saved, scratch)
+    return y, saved
+
+
+@_half_forward.register_fake
+def _(
+    x, params, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+    arguments, normalizes, keep,
+):  # fmt: skip
+    n_saved = _half_saved_bytes(x.shape[0], n_neurons, n_hidden_layers) if keep else 0
+    return x.new_empty(x.shape[0], n_output_dims), x.new_empty(n_saved, dtype=torch.uint8)
+
+
+@torch.library.custom_op("neurfield::fused_mlp_half_backward", mutates_args=(), device_types="cuda")
+def _half_backward(
+    grad_y: Tensor, x: Tensor, params: Tensor, y: Tensor, saved: Tensor, n_output_dims: int, n_neurons: int,
+    n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,
+    arguments: Sequence[float], normalizes: bool, needs_x: bool, needs_params: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    lib = native(x)
+    shape = _shape(
+        x.shape[1], 0, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias, input_padding,
+        arguments, normalizes,
+    )  # fmt: skip
+    grad_x = x.new_empty(x.shape[0] if needs_x else 0, x.shape[1])
+    grad_params = params.new_empty(params.numel() * needs_params)
+    scratch = x.new_empty(lib.fused_mlp_half_bytes(shape, x.shape[0])[2], dtype=torch.uint8)
+    lib.fused_mlp_half_backward(
+        shape, _bits(x), params.contiguous(), _bits(y), saved, _bits(grad_y), _bits(grad_x), grad_params, scratch,
+        needs_x, needs_params,
+    )  # fmt: skip
+    return grad_x, grad_params
+
+
+@_half_backward.register_fake
+def _(
+    grad_y, x, params, y, saved, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
+    input_padding, arguments, normalizes, needs_x, needs_params,
+):  # fmt: skip
+    return x.new_empty(x.shape if needs_x else (0, x.shape[1])), params.new_empty(params.numel() * needs_params)
+
+
+# They have no modulation; what is shared with the other operator finds None in its place.
+def _setup_half_context(ctx, inputs, output) -> None:
+    _setup_context(ctx, (*inputs[:2], None, *inputs[2:]), output)
+
+
+def _setup_half_double_context(ctx, inputs, output) -> None:
+    _setup_double_context(ctx, (*inputs[:3], None, *inputs[3:], False), output)
+
+
+def _half_double_autograd(ctx, *upstream: Tensor | None):
+    grads = _double_autograd(ctx, *upstream)
+    return *grads[:3], *grads[5:]
+
+
+def _half_autograd(ctx, grad_y: Tensor | None, grad_saved: Tensor | None):
+    x, params, _modulation, y, saved = ctx.saved_tensors
+    needs_x, needs_params, *_ = ctx.needs_input_grad
+    unused = (None,) * (len(ctx.shape) + 1)
+    if grad_y is None:
+        return None, None, *unused
+    grad_x, grad_params = _half_backward(grad_y, x, params, y, saved, *ctx.shape, needs_x, needs_params)
+    return grad_x if needs_x else None, grad_params if needs_params else None, *unused
+
+
+_half_forward.register_autograd(_half_autograd, setup_context=_setup_half_context)
+_half_backward.register_autograd(_half_double_autograd, setup_context=_setup_half_double_context)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fused training and rendering of a radiance field on the CPU (csrc/cpu/fused_radiance.h).
+"""Fused training (csrc/cpu/fused_radiance.h, on the CPU) and rendering (csrc/ops/fused_render.h) of a radiance field.
 
 A field of a grid encoding, a density MLP, spherical harmonics and a colour MLP is marched, evaluated, composited and
 differentiated tile by tile in the caches of each core, several times faster than op by op and with the same numbers up
-to the order of sums.
+to the order of sums. On CUDA an image is one kernel, whose networks multiply float16 and sum in float32.
 
     fused = FusedField.of(field)                    # a RadianceField, if fused_reason(field) is None
     rgb, depth, median, acc = fused_render(fused, grid.bitfield, grid.coarse, origins, directions, FusedMarch(...))
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, aligned, check_tensor, native, native_threads
 from neurfield.ops.fused_field import FusedField, FusedMarch, mark_half_copy_current
 from neurfield.ops.occupancy import check_occupancy
 from neurfield.ops.pixel import MAX_RAYS_PER_PIXEL
@@ -62,7 +62,7 @@ def fused_render(
     Raises:
         TypeError, ValueError: wrong dtype or shape.
     """
-    _check_rays("fused_render", bitfield, coarse, origins, directions)
+    _check_rays("fused_render", field.table.device, bitfield, coarse, origins, directions)
     return FusedImage(
         *_render(
             *field.tensors, origins, directions, bitfield, coarse, field.sizes, field.scales, march.values,
@@ -74,39 +74,43 @@ def fused_render(
 @torch.no_grad()
 def fused_density(field: FusedField, positions: Tensor) -> Tensor:
     """sigma `[n]` at positions float32 `[n, 3]` in unit space; not differentiable."""
-    check_tensor("fused_density", "positions", positions, ("n", 3), (torch.float32,))
+    check_tensor("fused_density", "positions", positions, ("n", 3), (torch.float32,), field.table.device)
     return _density(*field.tensors, positions, field.sizes, field.scales)
 
 
-def _check_rays(op: str, bitfield: Tensor, coarse: Tensor, origins: Tensor, directions: Tensor) -> None:
-    check_occupancy(op, bitfield, coarse)
-    check_tensor(op, "origins", origins, ("n_rays", 3), (torch.float32,))
-    check_tensor(op, "directions", directions, (origins.shape[0], 3), (torch.float32,), origins.device)
+def _check_rays(
+    op: str, device: torch.device, bitfield: Tensor, coarse: Tensor, origins: Tensor, directions: Tensor
+) -> None:
+    check_occupancy(op, bitfield, coarse, device)
+    check_tensor(op, "origins", origins, ("n_rays", 3), (torch.float32,), device)
+    check_tensor(op, "directions", directions, (origins.shape[0], 3), (torch.float32,), device)
 
 
 def _native_table(table: Tensor) -> Tensor:
     """float16 as its bits, which DLPack and the native core agree on."""
-    table = table.contiguous()
+    table = aligned(table)
     return table.view(torch.int16) if table.dtype == torch.float16 else table
 
 
-def _scratch(sizes: Sequence[int], scales: Sequence[float]) -> Tensor:
+def _scratch(like: Tensor, sizes: Sequence[int], scales: Sequence[float]) -> Tensor:
+    """uint8 `[n_threads, bytes]`; on CUDA one row for all."""
+    lib = native(like)
     n_bytes = lib.fused_render_scratch_bytes(list(sizes), list(scales))
-    return torch.empty(torch.get_num_threads(), n_bytes, dtype=torch.uint8)
+    return like.new_empty(1 if like.is_cuda else torch.get_num_threads(), n_bytes, dtype=torch.uint8)
 
 
-@torch.library.custom_op("neurfield::fused_render", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::fused_render", mutates_args=(), device_types=DEVICES)
 def _render(
     table: Tensor, density_params: Tensor, color_params: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor,
     coarse: Tensor, sizes: Sequence[int], scales: Sequence[float], march: Sequence[float], jitter: Sequence[int],
     skip_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    native_threads()
+    lib = native(origins)
     outputs = _empty_image(origins)
     lib.fused_render(
         list(sizes), list(scales), _native_table(table), density_params.contiguous(), color_params.contiguous(),
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), list(march),
-        list(jitter) or None, skip_weight, _scratch(sizes, scales), *outputs,
+        list(jitter) or None, skip_weight, _scratch(origins, sizes, scales), *outputs,
     )  # fmt: skip
     return outputs
 
@@ -121,16 +125,16 @@ def _empty_image(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return origins.new_empty(n, 3), origins.new_empty(n), origins.new_empty(n), origins.new_empty(n)
 
 
-@torch.library.custom_op("neurfield::fused_density", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::fused_density", mutates_args=(), device_types=DEVICES)
 def _density(
     table: Tensor, density_params: Tensor, color_params: Tensor, positions: Tensor, sizes: Sequence[int],
     scales: Sequence[float],
 ) -> Tensor:  # fmt: skip
-    native_threads()
+    lib = native(positions)
     sigma = positions.new_empty(positions.shape[0])
     lib.fused_density(
         list(sizes), list(scales), _native_table(table), density_params.contiguous(), color_params.contiguous(),
-        positions.contiguous(), _scratch(sizes, scales), sigma,
+        positions.contiguous(), _scratch(positions, sizes, scales), sigma,
     )  # fmt: skip
     return sigma
 
@@ -186,6 +190,8 @@ class FusedWorkspace:
     """
 
     def __init__(self, field: FusedField, capacity: int, max_samples: int = 1024):
+        if not field.can_train:
+            raise ValueError(f"FusedWorkspace: the fused step runs on the CPU, the field is on {field.table.device}")
         if capacity < N_SLOTS:
             raise ValueError(f"FusedWorkspace: capacity must be at least {N_SLOTS}, got {capacity}")
         self.field, self.max_samples = field, max_samples
@@ -247,7 +253,7 @@ def fused_gradients(
     Raises:
         TypeError, ValueError: wrong dtype, shape or size.
     """
-    _check_rays("fused_gradients", bitfield, coarse, origins, directions)
+    _check_rays("fused_gradients", workspace.field.table.device, bitfield, coarse, origins, directions)
     check_tensor("fused_gradients", "target", target, ("n_pixels", 3), (torch.float32,), origins.device)
     n, n_pixels = origins.shape[0], target.shape[0]
     check_tensor("fused_gradients", "background", background, (n_pixels, 3), (torch.float32,), origins.device)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-resolution grid encoding: hash, dense and tiled grids (csrc/math/hash_grid.h)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
+from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -111,8 +112,10 @@ def hash_grid(
     Definition, level sizes, indices and hash as in tiny-cuda-nn (Müller et al. 2022); see csrc/math/hash_grid.h.
 
     Args:
-        x: float32 or float64 `[n, n_input_dims]`; the grid covers [0, 1]. Positions outside wrap to some vertex, NaN
-            and infinite ones give NaN. Strided tensors are copied.
+        x: float32 or float64 `[n, n_input_dims]`; the grid covers [0, 1]. Positions outside wrap to some vertex, which
+            from 2^31 cells on is another one on another device. NaN and infinite ones give NaN, and NaN gradients to
+            some entries; on CUDA to none where the incoming gradient is zero, and where sums are exact to all entries.
+            Strided tensors are copied.
         params: `[config.n_params]`, level by level, `[n_entries, n_features_per_level]` within a level. float32 or
             float16 with float32 x, float64 with float64 x.
         max_level: level l counts where `l < max_level * n_levels`, the features of others are zero. A number, or
@@ -123,10 +126,11 @@ def hash_grid(
     Returns:
         `[n, config.n_output_dims]` in x's dtype. Differentiable in x and params, and twice through the gradient of x
         (normals, eikonal terms): in params, x and the incoming gradient. With Nearest, the gradient of x is zero.
+        On CUDA the gradient of params is a sum in any order; torch.use_deterministic_algorithms asks for exact sums.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or device.
-        RuntimeError: differentiating the gradient of params.
+        RuntimeError: differentiating the gradient of params; what has no deterministic form where torch asks for it.
     """
     check_tensor("hash_grid", "x", x, ("n", config.n_input_dims))
     tables = (torch.float64,) if x.dtype == torch.float64 else (torch.float32, torch.float16)
@@ -143,7 +147,7 @@ def hash_grid(
 
 def _native_table(params: Tensor, half_copy: Tensor | None) -> Tensor:
     """Contiguous, float16 as its bits: DLPack exporters and the native core agree on int16."""
-    table = (params if half_copy is None else half_copy).detach().contiguous()
+    table = aligned((params if half_copy is None else half_copy).detach())
     return table.view(torch.int16) if table.dtype == torch.float16 else table
 
 
@@ -152,7 +156,14 @@ def _n_params(layout: Sequence[int], per_level_scale: float) -> int:
     return (offset + n_entries) * layout[2]
 
 
-@torch.library.custom_op("neurfield::hash_grid", mutates_args=(), device_types="cpu")
+def _not_deterministic(message: str) -> None:
+    """What torch.use_deterministic_algorithms asks for: an error, or a warning with warn_only=True."""
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
+
+
+@torch.library.custom_op("neurfield::hash_grid", mutates_args=(), device_types=DEVICES)
 def _forward(
     x: Tensor,
     params: Tensor,
@@ -161,7 +172,7 @@ def _forward(
     layout: Sequence[int],
     per_level_scale: float,
 ) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = empty(x, x.shape[0], layout[1] * layout[2])
     table = _native_table(params, half_copy)
     lib.hash_grid_forward(list(layout), per_level_scale, x.contiguous(), table, contiguous(max_level), y)
@@ -173,23 +184,29 @@ def _(x, params, half_copy, max_level, layout, per_level_scale):
     return x.new_empty(x.shape[0], layout[1] * layout[2])
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_params", mutates_args=(), device_types="cpu")
-def _backward_params(
+@torch.library.custom_op("neurfield::hash_grid_backward_params", mutates_args=(), device_types=DEVICES)
+def hash_grid_backward_params(
     x: Tensor, grad_y: Tensor, max_level: Tensor | None, layout: Sequence[int], per_level_scale: float
 ) -> Tensor:
-    native_threads()
     grad_params = empty(x, _n_params(layout, per_level_scale))
-    sizes = list(layout), per_level_scale
-    lib.hash_grid_backward_params(*sizes, x.contiguous(), grad_y.contiguous(), contiguous(max_level), grad_params)
+    lib = native(x)
+    inputs = list(layout), per_level_scale, x.contiguous(), aligned(grad_y), contiguous(max_level)
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        if x.dtype == torch.float32:
+            scratch = x.new_empty(grad_params.numel() + 1, dtype=torch.int64)
+            lib.hash_grid_backward_params_exact(*inputs, grad_params, scratch)
+            return grad_params
+        _not_deterministic("hash_grid: on CUDA the deterministic gradient of params is float32 only, got float64")
+    lib.hash_grid_backward_params(*inputs, grad_params)
     return grad_params
 
 
-@_backward_params.register_fake
+@hash_grid_backward_params.register_fake
 def _(x, grad_y, max_level, layout, per_level_scale):
     return x.new_empty(_n_params(layout, per_level_scale))
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_input", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::hash_grid_backward_input", mutates_args=(), device_types=DEVICES)
 def _backward_input(
     x: Tensor,
     params: Tensor,
@@ -199,10 +216,10 @@ def _backward_input(
     layout: Sequence[int],
     per_level_scale: float,
 ) -> Tensor:
-    native_threads()
+    lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     table, sizes = _native_table(params, half_copy), (list(layout), per_level_scale)
-    lib.hash_grid_backward_input(*sizes, x.contiguous(), table, grad_y.contiguous(), contiguous(max_level), grad_x)
+    lib.hash_grid_backward_input(*sizes, x.contiguous(), table, aligned(grad_y), contiguous(max_level), grad_x)
     return grad_x
 
 
@@ -211,7 +228,7 @@ def _(x, params, half_copy, grad_y, max_level, layout, per_level_scale):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_backward_input", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::hash_grid_backward_backward_input", mutates_args=(), device_types=DEVICES)
 def _backward_backward_input(
     x: Tensor,
     params: Tensor,
@@ -224,14 +241,18 @@ def _backward_backward_input(
     per_level_scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to params, grad_y and x of `(grad_grad_x * grad_x).sum()`; empty where not `needed`."""
-    native_threads()
+    if x.is_cuda and needed[0] and torch.are_deterministic_algorithms_enabled():
+        _not_deterministic(
+            "hash_grid: on CUDA the second derivative by params has no deterministic form; compute it on the CPU"
+        )
+    lib = native(x)
     outputs = _second_order_outputs(x, grad_y, needed, layout, per_level_scale)
     lib.hash_grid_backward_backward_input(
         list(layout),
         per_level_scale,
         x.contiguous(),
         _native_table(params, half_copy),
-        grad_y.contiguous(),
+        aligned(grad_y),
         grad_grad_x.contiguous(),
         contiguous(max_level),
         *(output if need else None for output, need in zip(outputs, needed, strict=True)),
@@ -262,7 +283,7 @@ def _autograd_forward(ctx, grad_y: Tensor):
     if ctx.needs_input_grad[0]:
         grad_x = _backward_input(x, params, half_copy, grad_y, max_level, *sizes)
     if ctx.needs_input_grad[1]:
-        grad_params = _backward_params(x, grad_y, max_level, *sizes).to(params.dtype)
+        grad_params = hash_grid_backward_params(x, grad_y, max_level, *sizes).to(params.dtype)
     return grad_x, grad_params, None, None, None, None
 
 
@@ -300,5 +321,5 @@ def _not_differentiable(what: str):
 
 _forward.register_autograd(_autograd_forward, setup_context=_setup_forward)
 _backward_input.register_autograd(_autograd_backward_input, setup_context=_setup_backward_input)
-_backward_params.register_autograd(_not_differentiable("the gradient of params"))
+hash_grid_backward_params.register_autograd(_not_differentiable("the gradient of params"))
 _backward_backward_input.register_autograd(_not_differentiable("a second derivative"))

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a signed distance field by sphere tracing (Hart 1996): every step is as long as the distance allows."""
+"""Pictures of a signed distance field by sphere tracing (Hart 1996): every step is as long as the distance allows.
+
+A field is a callable on positions `[n, 3]` in 0 ... 1 that gives distances `[n, 1]`, negative inside.
+"""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+Distance = Callable[[Tensor], Tensor]
 
 MAX_STEPS = 128
 CAUTION = 0.9  # part of the distance that is gone: a learned one may be too long
@@ -15,37 +22,54 @@ BACKGROUND = 1.0
 AMBIENT = 0.25
 
 
-def trace(field: nn.Module, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays first meet the surface inside of the unit cube.
+class Hits(NamedTuple):
+    """Where rays first meet the surface.
+
+    Attributes:
+        positions: `[n, 3]`, where the ray ended if it met nothing.
+        is_hit: bool `[n]`.
+        lengths: `[n]`, of the rays as far as these positions.
+        n_steps: float32 `[n]`, evaluations of the field.
+    """
+
+    positions: Tensor
+    is_hit: Tensor
+    lengths: Tensor
+    n_steps: Tensor
+
+
+@torch.no_grad()
+def trace(field: Distance, origins: Tensor, directions: Tensor, max_steps: int = MAX_STEPS) -> Hits:
+    """Follows rays through the unit cube to the surface.
 
     Args:
-        field: positions `[n, 3]` in 0 ... 1 to distances `[n, 1]`.
+        field: see above.
         origins, directions: `[n, 3]`, directions of length 1.
-
-    Returns:
-        Positions `[n, 3]` and whether there is a hit, bool `[n]`.
+        max_steps: rays that are longer on their way meet nothing.
     """
     inverse = 1 / torch.where(directions == 0, 1e-12, directions)
     a, b = -origins * inverse, (1 - origins) * inverse
     t = torch.minimum(a, b).amax(dim=1).clamp_min(0)
     t_end = torch.maximum(a, b).amin(dim=1)
     hit = torch.zeros(len(t), dtype=torch.bool)
+    n_steps = torch.zeros(len(t))
     active = torch.nonzero(t < t_end).squeeze(1)
-    for _ in range(MAX_STEPS):
+    for _ in range(max_steps):
         if not len(active):
             break
         x = (origins[active] + t[active, None] * directions[active]).clamp(0, 1)
         distance = field(x)[:, 0]
+        n_steps[active] += 1
         is_near = distance < NEAR_ENOUGH
         hit[active[is_near]] = True
         t[active[is_near]] += distance[is_near]  # back out where the last step went too far
         going, distance = active[~is_near], distance[~is_near]
         t[going] += CAUTION * distance
         active = going[t[going] < t_end[going]]
-    return (origins + t[:, None] * directions).clamp(0, 1), hit
+    return Hits((origins + t[:, None] * directions).clamp(0, 1), hit, t, n_steps)
 
 
-def picture(field: nn.Module, width: int, height: int, azimuth: float, elevation: float) -> Tensor:
+def picture(field: Distance, width: int, height: int, azimuth: float, elevation: float) -> Tensor:
     """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` degrees.
 
     Elevations are -90 ... 90. +y is up, as meshes of single objects have it; the surface is grey and lit from above the
@@ -57,29 +81,34 @@ def picture(field: nn.Module, width: int, height: int, azimuth: float, elevation
     unit = 2 * tan_half / min(width, height)
     plane = torch.stack([(x - width / 2) * unit, (height / 2 - y) * unit], dim=-1).view(-1, 2)
     directions = nn.functional.normalize(plane[:, :1] * right + plane[:, 1:] * up - back, dim=1)
-    light = nn.functional.normalize(0.4 * right + 0.6 * up + 0.7 * back, dim=0)
     shades = []
     for part in directions.split(TILE):
-        with torch.no_grad():
-            positions, hit = trace(field, origin.expand_as(part), part)
+        hits = trace(field, origin.expand_as(part), part)
         shade = torch.full((len(part),), BACKGROUND)
-        if bool(hit.any()):
-            lit = (_normals(field, positions[hit]) * light).sum(dim=1).clamp_min(0)
-            shade[hit] = AMBIENT + (0.9 - AMBIENT) * lit
+        if bool(hits.is_hit.any()):
+            shade[hits.is_hit] = shades_of(normals(field, hits.positions[hits.is_hit]), right, up, back)
         shades.append(shade)
     grey = (torch.cat(shades) * 255 + 0.5).to(torch.uint8).view(height, width, 1)
     return grey.expand(height, width, 3).contiguous()
 
 
 @torch.no_grad()
-def _normals(field: nn.Module, x: Tensor) -> Tensor:
-    """Unit gradients by differences at the corners of a tetrahedron: the derivative itself is that of the finest cells,
-    which learn values and no slopes."""
+def normals(field: Distance, x: Tensor) -> Tensor:
+    """Unit gradients `[n, 3]` at positions `[n, 3]`, by differences at the corners of a tetrahedron.
+
+    The derivative itself is that of the finest cells, which learn values and no slopes.
+    """
     gradient = torch.zeros_like(x)
     for corner in ((1.0, -1, -1), (-1, -1, 1.0), (-1, 1.0, -1), (1.0, 1, 1)):
         offset = torch.tensor(corner)
         gradient += field((x + NORMAL_REACH * offset).clamp(0, 1)) * offset
     return nn.functional.normalize(gradient, dim=1)
+
+
+def shades_of(normal: Tensor, right: Tensor, up: Tensor, back: Tensor) -> Tensor:
+    """Grey `[n]` of normals `[n, 3]`, lit from above a camera with the axes `right`, `up` and `back`."""
+    light = nn.functional.normalize(0.4 * right + 0.6 * up + 0.7 * back, dim=0)
+    return AMBIENT + (0.9 - AMBIENT) * (normal @ light).clamp_min(0)
 
 
 def _camera(azimuth: float, elevation: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

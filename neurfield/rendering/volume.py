@@ -2,8 +2,10 @@
 """Rays to colour, depth and opacity, op by op: march, evaluate, composite. Works with any field; differentiable.
 
 A field is a callable on positions and unit directions `[n, 3]` in unit space that gives sigma `[n]` and rgb `[n, 3]`.
+What is composited is a callable on samples of given rays, as nerfacc has it: `sample_functions` makes it of a field.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -25,6 +27,11 @@ class Field(Protocol):
     def __call__(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]`, rgb `[n, 3]`."""
 
+
+# t_starts, t_ends [n], ray_indices int64 [n] -> sigmas [n], as nerfacc's `sigma_fn`
+SigmaFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+# the same -> rgbs [n, 3], sigmas [n], as nerfacc's `rgb_sigma_fn`
+RgbSigmaFn = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 ROUND = 16  # samples per ray that are evaluated at once when an image is rendered
 NORMAL_ERROR = 1 / 512  # of a rendered normal; a quarter of the step between two bytes of its picture
@@ -63,8 +70,14 @@ def march_rays(
     directions: Tensor,
     options: MarchOptions,
     jitter: tuple[int, int] | None = None,
+    capacity: int | None = None,
 ) -> PackedSamples:
-    """Samples of rays in occupied cells; `jitter` = (seed, step) shifts each ray by a random part of a step."""
+    """Samples of rays in occupied cells.
+
+    Args:
+        jitter: (seed, step) shifts each ray by a random part of a step.
+        capacity: rows of the samples' tensors, whose rest is zero; see `padded` of ops.march. None: exact.
+    """
     seed, step = jitter or (0, None)
     return grid.march(
         origins,
@@ -73,6 +86,8 @@ def march_rays(
         cone_angle=options.cone_angle,
         near=options.near,
         max_samples=options.max_samples,
+        capacity=capacity,
+        padded=capacity is not None,
         seed=seed,
         step=step,
     )
@@ -80,46 +95,100 @@ def march_rays(
 
 def sample_positions(samples: PackedSamples, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Positions and directions `[n_samples, 3]` of the samples of rays `[n_rays, 3]`."""
-    d = directions[samples.ray_indices]
-    return origins[samples.ray_indices] + samples.t_starts[:, None] * d, d
+    return _along(origins, directions, samples.ray_indices, samples.t_starts)
+
+
+def _along(origins: Tensor, directions: Tensor, ray_indices: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions at `t [n]` of rays, and the rays' directions there, `[n, 3]`."""
+    d = directions[ray_indices]
+    return origins[ray_indices] + t[:, None] * d, d
+
+
+def sample_functions(
+    field: Field, origins: Tensor, directions: Tensor, place: float = 0.5
+) -> tuple[SigmaFn, RgbSigmaFn]:
+    """nerfacc's two functions, `sigma_fn` and `rgb_sigma_fn`, of a field along given rays.
+
+    Args:
+        field: density per unit of t and colour of positions in the frame of the rays (unit space, for our fields).
+        origins, directions: `[n_rays, 3]`, unit directions.
+        place: of a sample in its interval: 0.5 the middle, as nerfacc's recipes evaluate it, 0 the start, where our own
+            samples sit.
+
+    Returns:
+        `sigma_fn(t_starts, t_ends, ray_indices) -> sigmas [n]` and `rgb_sigma_fn(...) -> (rgbs [n, 3], sigmas [n])`,
+        differentiable as the field is; 0 samples are allowed.
+    """
+
+    def positions(t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor]:
+        t = t_starts if place == 0 else torch.lerp(t_starts, t_ends, place)
+        return _along(origins, directions, ray_indices, t)
+
+    def sigma_fn(t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> Tensor:
+        return field.density(positions(t_starts, t_ends, ray_indices)[0])[0]
+
+    def rgb_sigma_fn(t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor]:
+        sigmas, rgbs = field(*positions(t_starts, t_ends, ray_indices))
+        return rgbs, sigmas
+
+    return sigma_fn, rgb_sigma_fn
+
+
+def packed_samples(ray_indices: Tensor, t_starts: Tensor, t_ends: Tensor, n_rays: int) -> PackedSamples:
+    """Samples `[n]` as nerfacc's estimators give them, ray by ray, in the form that our compositing takes.
+
+    Raises:
+        ValueError: samples of a ray that are not together, rays in another order, a number that is no ray's.
+    """
+    counts = torch.bincount(ray_indices, minlength=n_rays)
+    if len(counts) > n_rays or bool((ray_indices.diff() < 0).any()):
+        raise ValueError(f"packed_samples: expected ray_indices in increasing order in 0 ... {n_rays - 1}")
+    n, none = counts.sum(), counts.new_zeros(())
+    info = torch.stack([counts.cumsum(0) - counts, counts], dim=1)
+    return PackedSamples(info, ray_indices, t_starts, t_ends, torch.stack([n, none, n]))
+
+
+def composite_samples(rgb_sigma_fn: RgbSigmaFn, samples: PackedSamples, stop_transmittance: float = 1e-4) -> Composite:
+    """Evaluates samples of rays and composites them over black; differentiable in what `rgb_sigma_fn` depends on."""
+    t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
+    rgbs, sigmas = rgb_sigma_fn(t_starts, t_ends, samples.ray_indices)
+    return ops.composite(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps=stop_transmittance)
 
 
 def composite_rays(
     field: Field, samples: PackedSamples, origins: Tensor, directions: Tensor, options: MarchOptions
 ) -> Composite:
-    """Evaluates the field at the samples and composites them over black; differentiable in the field's parameters."""
-    sigmas, rgbs = field(*sample_positions(samples, origins, directions))
-    t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
-    return ops.composite(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps=options.stop_transmittance)
+    """composite_samples of a field, at the start of each interval."""
+    _, rgb_sigma_fn = sample_functions(field, origins, directions, place=0)
+    return composite_samples(rgb_sigma_fn, samples, options.stop_transmittance)
 
 
 def composite_in_rounds(
-    field: Field, samples: PackedSamples, origins: Tensor, directions: Tensor, options: MarchOptions
+    rgb_sigma_fn: RgbSigmaFn, samples: PackedSamples, stop_transmittance: float = 1e-4
 ) -> tuple[Tensor, Tensor, Tensor]:
     """rgb over black `[n, 3]`, sum of weight * distance and opacity `[n]`, without gradient.
 
-    As composite_rays, but ROUND samples of each ray at a time, so that nothing is evaluated far behind a surface. A ray
-    ends with the round in which its transmittance falls below `stop_transmittance`.
+    As composite_samples, but ROUND samples of each ray at a time, so that nothing is evaluated far behind a surface. A
+    ray ends with the round in which its transmittance falls below `stop_transmittance`.
     """
     starts, counts = samples.packed_info.unbind(dim=1)
-    sums = origins.new_zeros(origins.shape[0], 5)  # rgb, depth, opacity
+    sums = samples.t_starts.new_zeros(counts.shape[0], 5)  # rgb, depth, opacity
     alive = (counts > 0).nonzero()[:, 0]
-    ahead, first = torch.arange(ROUND), 0
+    ahead, first = torch.arange(ROUND, device=counts.device), 0
     while len(alive):
         number = first + ahead
         exists = number < counts[alive, None]
         rows = (starts[alive, None] + number)[exists]
         taken = exists.sum(dim=1)
-        part = PackedSamples(
-            torch.stack([taken.cumsum(0) - taken, taken], dim=1), samples.ray_indices[rows], samples.t_starts[rows],
-            samples.t_ends[rows], 0,
+        part = samples._replace(
+            packed_info=torch.stack([taken.cumsum(0) - taken, taken], dim=1), ray_indices=samples.ray_indices[rows],
+            t_starts=samples.t_starts[rows], t_ends=samples.t_ends[rows],
         )  # fmt: skip
-        sigmas, rgbs = field(*sample_positions(part, origins, directions))
-        found = ops.composite(sigmas, rgbs, part.t_starts, part.t_ends, part.packed_info, early_stop_eps=0.0)
+        found = composite_samples(rgb_sigma_fn, part, stop_transmittance=0.0)
         trans = 1 - sums[alive, 4]
         sums[alive] += trans[:, None] * torch.cat([found.rgb, found.depth[:, None], found.acc[:, None]], dim=1)
         first += ROUND
-        alive = alive[(1 - sums[alive, 4] >= options.stop_transmittance) & (counts[alive] > first)]
+        alive = alive[(1 - sums[alive, 4] >= stop_transmittance) & (counts[alive] > first)]
     return sums[:, :3], sums[:, 3], sums[:, 4]
 
 

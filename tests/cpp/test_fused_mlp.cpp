@@ -5,8 +5,8 @@
 
 #include "check.h"
 #include "core/parallel.h"
-#include "cpu/fused_mlp.h"
 #include "cpu/fused_radiance_net.h"  // AlignedVector
+#include "ops/fused_mlp.h"
 
 using namespace nf;
 using namespace nf::cpu;
@@ -29,7 +29,7 @@ static Result<T> run(const MlpShape& shape, int64_t n, int n_threads) {
   const auto params = values(shape.n_params(), 1, std::sqrt(3.0f / static_cast<float>(shape.n_neurons)));
   const auto x = values(n * shape.n_input_dims, 2, 1), dL_dy = values(n * shape.n_output_dims, 3, 1);
   AlignedVector<T> saved(n * shape.saved_per_sample());
-  std::vector<T> forward(shape.forward_scratch()), backward(shape.backward_scratch(n));
+  std::vector<T> forward(fused_mlp_forward_scratch(shape)), backward(fused_mlp_backward_scratch(shape, n));
   const auto modulation = values(n * shape.n_modulation, 4, 1.5f);
   const T* modulation_data = shape.n_modulation ? modulation.data() : nullptr;
   Result<T> r{std::vector<T>(dL_dy.size()), std::vector<T>(params.size()), AlignedVector<T>(x.size()),

@@ -6,6 +6,7 @@ a scale, with its reason, or exact; `fma_only` marks those that are exact where 
 are not the same bits in every run.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -281,7 +282,17 @@ def adam(dtype: torch.dtype):
                 params, to(grad), exp_avg, exp_avg_sq, step=5, learning_rate=0.01, l2_reg=1e-6, skip_zero=True,
                 steps=steps, copy=copy,
             )  # fmt: skip
+            clocked = [t.clone() for t in (params, exp_avg, exp_avg_sq)]
+            own = None if steps is None else steps.clone()
+            for number in (6.0, 0.0):  # the second call changes nothing
+                clock = to(torch.tensor([number, 0.02], dtype=F64))
+                ops.adam_step_by_clock(
+                    clock, clocked[0], to(grad), *clocked[1:], l2_reg=1e-6, skip_zero=True, steps=own
+                )
             name = "own steps" if own_steps else "one step"
+            # rates by expm1 on CUDA, as own ones are, of updates below 2
+            yield Result(f"params by a clock, {name}", clocked[0], 20 if dtype == F32 else 2000)
+            yield Result(f"exp_avg_sq by a clock, {name}", clocked[2])
             yield Result(f"exp_avg, {name}", exp_avg)
             yield Result(f"exp_avg_sq, {name}", exp_avg_sq)
             # an own rate errs by 8 roundings in float (csrc/math/adam.h); an update is below one
@@ -289,6 +300,69 @@ def adam(dtype: torch.dtype):
             yield Result(f"copy, {name}", copy, 2 if own_steps else 0)
             if steps is not None:
                 yield Result("steps", steps)
+
+    return run
+
+
+def grid(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        configs = {
+            "hash": ops.GridConfig(3, 5, 2, 8, 5, 1.4),
+            "dense, smooth": ops.GridConfig(2, 3, 4, 8, 5, 1.4, "Dense", "Smoothstep"),
+            "tiled": ops.GridConfig(4, 2, 8, 8, 3, 1.4, "Tiled"),
+            "40 levels": ops.GridConfig(1, 40, 1, 6, 5, 1.05),
+            "nearest": ops.GridConfig(3, 4, 1, 8, 5, 1.4, "Hash", "Nearest"),
+        }
+        tables = (dtype, torch.float16) if dtype == F32 else (dtype,)
+        for (name, config), table in itertools.product(configs.items(), tables):
+            n, seen = 257, uniform(257, high=1.2, seed=4)
+            x, grad_y = uniform(n, config.n_input_dims, dtype=dtype), uniform(n, config.n_output_dims, low=-1, seed=2)
+            params = uniform(config.n_params, low=-1, seed=1).to(table)
+            inputs = [to(t).requires_grad_() for t in (x, params, grad_y.to(dtype))]
+            y = ops.hash_grid(*inputs[:2], config, to(seen))
+            name = f"{name}, {str(table).removeprefix('torch.')}"
+            # weights of 4 factors, then a sum of 16 terms of at most 1
+            yield Result(f"y, {name}", y, 4 + 16)
+            grad_x, grad_params = torch.autograd.grad(y, inputs[:2], inputs[2], create_graph=True)
+            steepest = 2 * max(level.scale for level in config.levels())  # smoothstep: 1.5 times as steep
+            terms = 16 * config.n_output_dims
+            yield Result(f"dL/dx, {name}", grad_x, 4 + terms, scale=steepest * terms)
+            # Sums of up to n weights below 1, in another order; a float16 table rounds its gradient once more, where
+            # the roundings of float are as nothing.
+            whole = table == dtype
+            yield Result(f"dL/dtable, {name}", grad_params, n if whole else 2, scale=n if whole else 1, any_order=True)
+            second = torch.autograd.grad((grad_x * grad_x.detach()).sum(), inputs, materialize_grads=True)
+            size = (steepest * terms) ** 2
+            for what, value in zip(("x", "dL/dy"), (second[0], second[2]), strict=True):
+                yield Result(f"second order, {what}, {name}", value, 4 + terms, scale=size * steepest)
+
+    return run
+
+
+def perceptron(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for config in (
+            ops.MLPConfig(32, 16, 64, 1),
+            ops.MLPConfig(31, 3, 48, 2, "SiLU", "Sigmoid", bias=True, input_padding=1.0),
+            ops.MLPConfig(5, 70, 128, 1, "Sine", "Sine", bias=True),
+            ops.MLPConfig(200, 7, 16, 0, "None", "Exponential"),
+            ops.MLPConfig(5, 3, 16, 2, "Sine", bias=True, first_omega=2.0, omega=1.5),
+            ops.MLPConfig(5, 3, 16, 2, "Gaussian", bias=True, scale=1.5),
+            ops.MLPConfig(5, 3, 16, 2, "Gabor", bias=True, first_omega=2.0, omega=1.5, scale=1.5),
+            ops.MLPConfig(5, 3, 16, 2, "FINER", bias=True, first_omega=2.0, omega=1.5),
+        ):
+            name = f"{config.n_input_dims}-{config.n_neurons}-{config.n_output_dims} {config.activation}"
+            limit = (3 / config.n_neurons) ** 0.5
+            params = uniform(config.n_params, low=-limit, high=limit, dtype=dtype, seed=1)
+            x = uniform(100, config.n_input_dims, low=-0.1, high=0.1, dtype=dtype)
+            inputs = [to(t).requires_grad_() for t in (x, params)]
+            y = ops.fused_mlp(*inputs, config)
+            grad_y = uniform(100, config.n_output_dims, low=-1, dtype=dtype, seed=2)
+            grads = torch.autograd.grad(y, inputs, to(grad_y))
+            # a sum of up to 200 terms below 1, three times at most; gradients go back the same way, over 100 samples
+            yield Result(f"y, {name}", y, 3 * 200)
+            yield Result(f"dL/dx, {name}", grads[0], 6 * 200, scale=limit * config.n_neurons)
+            yield Result(f"dL/dparams, {name}", grads[1], 6 * 200 + 100, scale=100)
 
     return run
 
@@ -304,6 +378,8 @@ CASES = [
             "camera": rays,
             "composite": composite,
             "adam": adam,
+            "fused_mlp": perceptron,
+            "hash_grid": grid,
         }.items()
         for dtype in (F32, F64)
     ),

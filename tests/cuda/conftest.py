@@ -14,8 +14,8 @@ from neurfield import _native
 from neurfield.training.device import why_not_cuda
 
 STEMS = (
-    "aabb", "adam", "camera", "carve", "composite", "frequency", "march", "occupancy", "pixel", "spherical_harmonics",
-    "trunc_exp",
+    "aabb", "adam", "camera", "carve", "composite", "frequency", "fused_mlp", "fused_radiance", "hash_grid", "march",
+    "occupancy", "pixel", "spherical_harmonics", "trunc_exp",
 )  # fmt: skip
 
 
@@ -28,7 +28,9 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _host_module() -> ModuleType:
+@pytest.fixture(scope="session")
+def host_module() -> ModuleType:
+    """The CUDA kernels over CPU arrays."""
     path = os.environ.get("NEURFIELD_CUDA_ON_HOST")
     if not path:
         pytest.skip("kernels on the host: `make test-cuda-host` builds them and sets NEURFIELD_CUDA_ON_HOST")
@@ -39,14 +41,15 @@ def _host_module() -> ModuleType:
 
 
 @pytest.fixture
-def kernels_on_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def kernels_on_host(monkeypatch: pytest.MonkeyPatch, host_module: ModuleType) -> Iterator[pytest.MonkeyPatch]:
     """A context in which operators on CPU tensors call the CUDA kernels, compiled for the host."""
-    module = _host_module()
 
     class Context:
         def __enter__(self) -> None:
             for stem in STEMS:
-                monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{stem}"), "native", lambda tensor: module)
+                monkeypatch.setattr(
+                    importlib.import_module(f"neurfield.ops.{stem}"), "native", lambda tensor: host_module
+                )
 
         def __exit__(self, *error: object) -> None:
             monkeypatch.undo()

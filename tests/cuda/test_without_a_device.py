@@ -1,23 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CUDA backend where there is no device: it loads, says so, and its operators are registered."""
 
+import importlib
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import neurfield.ops
 from neurfield import _native
-from neurfield.ops import _common
+from neurfield.config import Block
+from neurfield.errors import UserError
+from neurfield.fields.nerf import NerfConfig
+from neurfield.fields.radiance_field import FieldConfig
+from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
+from neurfield.ops.fused_field import _unsupported
+from neurfield.ops.fused_mlp import half_reason
+from neurfield.training import device
 from neurfield.training.device import architectures, cuda_build, why_not_cuda
+from neurfield.training.method import RunConfig, load_method
+from neurfield.training.radiance_task import RadianceTask
 from tests.cuda.cases import CASES
+from tests.scenes import ball_scene
 
 # with the results of the operators that make no tensors of them
 FUNCTIONS = {
-    "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "over_background": 2,
+    "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "fused_mlp": 1, "over_background": 2,
     "spherical_harmonics": 1, "trunc_exp": 1,
 }  # fmt: skip
 
@@ -40,8 +52,9 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 
 # Operators that have no CUDA kernels yet, and what is of the CPU alone.
 ON_THE_CPU = (
-    "fourier_features_", "fused_", "gates_", "hash_grid_", "kilo_", "mesh_", "modulation_", "build_mesh_tree",
-    "measure_", "simd_", "has_", "pooled_", "idle_", "num_threads", "set_num_threads", "supported_isas", "_",
+    "build_mesh_tree", "fourier_features_", "fused_gradients", "fused_slots", "fused_table_", "fused_workspace_",
+    "gates_", "hash_grid_backward_adam", "kilo_", "mesh_", "modulation_", "measure_", "simd_", "has_", "pooled_",
+    "idle_", "num_threads", "set_num_threads", "supported_isas", "_",
 )  # fmt: skip
 
 
@@ -73,7 +86,10 @@ def registered(name: str) -> bool:
 def test_operators_are_registered_for_cuda() -> None:
     names = [
         "adam_step", "camera_rays", "carve", "close_unseen", "composite", "composite_backward", "frequency",
-        "frequency_backward", "march", "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
+        "frequency_backward", "fused_density", "fused_mlp", "fused_mlp_backward", "fused_mlp_half",
+        "fused_mlp_half_backward", "fused_render", "hash_grid", "hash_grid_adam_step",
+        "hash_grid_backward_backward_input", "hash_grid_backward_input", "hash_grid_backward_params", "march",
+        "mark_pixel_blocks", "occupancy_bits", "occupancy_coarse", "occupancy_draw",
         "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb",
         "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
     ]  # fmt: skip
@@ -90,6 +106,7 @@ def test_operators_trace_on_cuda(name: str) -> None:
             "ray_aabb": (v, v, torch.empty(6, device=cuda)),
             "composite": (n, v, n, n, torch.empty(2, 2, dtype=torch.int64, device=cuda)),
             "frequency": (v, 4),
+            "fused_mlp": (v, torch.empty(512, device=cuda), MLPConfig(3, 2, 16), None, True),
             "over_background": (torch.empty(8, 4, device=cuda),),
             "spherical_harmonics": (v, 4),
             "trunc_exp": (v,),
@@ -115,10 +132,99 @@ def test_inputs_on_two_devices_are_an_error() -> None:
         bits = torch.empty(1, 64, dtype=torch.uint8), torch.empty(1, 1, dtype=torch.uint8)
         with pytest.raises(ValueError, match="march: bitfield must be on cuda:0 like the other inputs, got cpu"):
             neurfield.ops.march(there, there, *bits)
+        grid, density, color = GridConfig(3, 1, 2, 8, 4), MLPConfig(2, 1, 16, 1), MLPConfig(2, 3, 16, 1)
+        sizes = (grid.n_params, density.n_params, color.n_params)
+        parts = [torch.empty(size, device=there.device) for size in sizes]
+        low = (0.0, 0.0, 0.0)
+        with pytest.raises(ValueError, match="color_params must be on cuda:0 like the other inputs, got cpu"):
+            FusedField(grid, parts[0], density, parts[1], color, parts[2].cpu(), 1, low, low, parts[0].half())
+        field = FusedField(grid, parts[0], density, parts[1], color, parts[2], 1, low, low, parts[0].half())
+        with pytest.raises(ValueError, match="fused_density: positions must be on cuda:0 like the other inputs, got"):
+            neurfield.ops.fused_density(field, here)
+
+
+def test_what_only_the_cpu_has_is_refused_in_a_line() -> None:
+    with FakeTensorMode():
+        x = torch.empty(8, 3, device="cuda:0")
+        config = MLPConfig(3, 2, 16)
+        params = torch.empty(config.n_params, device="cuda:0")
+        with pytest.raises(ValueError, match=r"^fused_mlp: modulation exists on the CPU only, got tensors on cuda:0$"):
+            neurfield.ops.fused_mlp(x, params, config, torch.empty(8, 2, device="cuda:0"))
+
+
+def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = SimpleNamespace(
+        max_shared_bytes=lambda: 500,
+        fused_mlp_shared_bytes=lambda shape: (600, 1200),
+        fused_mlp_half_shared_bytes=lambda shape: 700,
+        fused_render_shared_bytes=lambda sizes: 800,
+    )
+    for module in ("fused_mlp", "fused_field"):
+        monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{module}"), "cuda_core", lambda device: core)
+    here = torch.device("cuda", 0)
+    config = MLPConfig(3, 2, 16)
+    assert half_reason(config, here) == ("its backward pass takes 700 bytes of shared memory, more than 500 of cuda:0")
+    with FakeTensorMode():
+        x, params = torch.empty(8, 3, device=here), torch.empty(config.n_params, device=here)
+        for half in (False, True):  # tensor cores refuse it, and then the kernel in float does
+            with pytest.raises(ValueError, match=r"takes at most 500 bytes of shared memory on cuda:0, got 600: use a"):
+                neurfield.ops.fused_mlp(x, params, config, half_products=half)
+        with pytest.raises(ValueError, match=r"at most 500 bytes of shared memory on cuda:0, got 1200"):
+            neurfield.ops.fused_mlp(x.double(), params.double(), config)
+    grid, color = GridConfig(3, 1, 2, 8, 4), MLPConfig(2, 3, 16, 1)
+    assert _unsupported(grid, MLPConfig(2, 1, 16, 1), color, here) == (
+        "its networks take 800 bytes of shared memory, more than 500 of cuda:0"
+    )
+    assert _unsupported(grid, MLPConfig(2, 1, 16, 1), color, torch.device("cpu")) is None
 
 
 def test_every_stem_with_kernels_has_a_case() -> None:
     assert {case.name.split("-")[0] for case in CASES} >= {
-        "aabb", "adam", "camera", "carve", "composite", "frequency", "march", "occupancy", "pixel",
-        "spherical_harmonics", "trunc_exp",
+        "aabb", "adam", "camera", "carve", "composite", "frequency", "fused_mlp", "hash_grid", "march", "occupancy",
+        "pixel", "spherical_harmonics", "trunc_exp",
     }  # fmt: skip
+
+
+class Operators(TorchDispatchMode):
+    """Names of the project's operators that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "neurfield":
+            self.names.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_networks_of_a_field_multiply_on_tensor_cores() -> None:
+    """Unless they are to be precise."""
+    for precision, expected in (("bf16", "neurfield::fused_mlp_half"), ("fp32", "neurfield::fused_mlp")):
+        field = FieldConfig(network_precision=precision).build((0, 0, 0, 1, 1, 1))
+        for network in (field.density_network, field.color_network):
+            with FakeTensorMode(), Operators() as called, torch.no_grad():
+                params = torch.empty(network.config.n_params, device="cuda:0")
+                network.params = torch.nn.Parameter(params)
+                network(torch.empty(8, network.n_input_dims, device="cuda:0"))
+            assert called.names == {expected}
+
+
+def test_what_has_no_kernels_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "why_not_cuda", lambda: None)
+    assert (device.resolve_device("auto"), device.resolve_device("cuda")) == ("cpu", "cuda")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
+        device.resolve_device("cuda", "signals stay")
+    monkeypatch.setattr(device, "why_not_cuda", lambda: "no driver")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: no driver; use --device cpu$"):
+        device.resolve_device("cuda")
+    box = (0, 0, 0, 1, 1, 1)
+    modulated = Block(FieldConfig().density_network, modulation={"resolution": [4, 4, 4]})
+    assert FieldConfig().build(box).why_not_cuda() is None
+    assert FieldConfig(density_network=modulated).build(box).why_not_cuda() == "Modulation has no CUDA kernels"
+    fourier = Block(otype="GaussianFourier", n_frequencies=8)
+    assert FieldConfig(encoding=fourier).build(box).why_not_cuda() == "GaussianFourier has no CUDA kernels"
+    assert NerfConfig(width=16).build(box).why_not_cuda() == "Nerf has no CUDA kernels"
+    config = RunConfig(method=load_method("nerf", ("field.width=16",)), device="cuda")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: Nerf has no CUDA kernels; use --device cpu$"):
+        RadianceTask(ball_scene(2, 0), config)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every entry of the registry: shape, dtype, values against a float64 reference, gradients, round trip of its block."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,26 @@ def gaussian_fourier(x: Tensor, encoding: Any) -> Tensor:
     return fourier_features(x, encoding.frequencies.double())
 
 
+def triangle_wave(x: Tensor, n_frequencies: int) -> Tensor:
+    """By the distance of v to the nearest integer, which arccos cos finds."""
+    k = torch.arange(n_frequencies, dtype=torch.float64)
+    v = x.double()[:, :, None] * 2 ** (k - 1) + k / 4
+    return (1 - 2 / math.pi * torch.acos(torch.cos(2 * math.pi * v))).flatten(1)
+
+
+def one_blob(x: Tensor, n_bins: int) -> Tensor:
+    """The kernel 15/16 (1 - u^2)^2 / r integrated by three points over what each bin has of it, exact at its degree."""
+    x, left, radius = x.double()[:, :, None], torch.arange(n_bins, dtype=torch.float64) / n_bins, 1 / n_bins
+    total = torch.zeros_like(x) + torch.zeros_like(left)
+    for middle in (x - 1, x, x + 1):
+        low = torch.maximum(middle - radius, left)
+        high = torch.maximum(torch.minimum(middle + radius, left + 1 / n_bins), low)
+        for node, weight in ((-((3 / 5) ** 0.5), 5 / 18), (0.0, 8 / 18), ((3 / 5) ** 0.5, 5 / 18)):
+            u = ((low + high) / 2 + node * (high - low) / 2 - middle) / radius
+            total = total + weight * (high - low) * 15 / 16 * (1 - u * u) ** 2 / radius
+    return total.flatten(1)
+
+
 SMALL = {"n_levels": 4, "log2_hashmap_size": 8, "base_resolution": 4, "per_level_scale": 1.5}
 # features of 1e-4 move by twice that per cell, at most 14 cells per axis, in 3 dimensions; positions round once
 GRID_SCALE = 1e-4 * 2 * 14 * 3 / 20
@@ -63,6 +84,12 @@ CASES = {
     "GaussianFourier-defaults": Case({}, 2, 512, gaussian_fourier, 6.3 * 71),
     "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x, _: spherical_harmonics(2 * x - 1, 8), 60, True),
     "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x, _: spherical_harmonics(2 * x - 1, 4), 20, True),
+    # x moves by 2^(k - 1) and comes out times 4
+    "TriangleWave": Case({"n_frequencies": 5}, 3, 15, lambda x, _: triangle_wave(x, 5), 4 * 8),
+    "TriangleWave-defaults": Case({}, 2, 24, lambda x, _: triangle_wave(x, 12), 4 * 1024),
+    # positions are counted in bins, of which the density at the middle is 15/16
+    "OneBlob": Case({"n_bins": 4}, 3, 12, lambda x, _: one_blob(x, 4), 4),
+    "OneBlob-defaults": Case({}, 2, 32, lambda x, _: one_blob(x, 16), 16),
     "Grid": Case({**SMALL, "type": "Dense", "interpolation": "Smoothstep"}, 2, 8, grid, GRID_SCALE),
     "HashGrid": Case(SMALL, 3, 8, grid, GRID_SCALE),
     "DenseGrid": Case({**SMALL, "n_features_per_level": 4}, 3, 16, grid, GRID_SCALE),
@@ -121,7 +148,7 @@ def test_shape_dtype_and_values(name: str, n: int) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_reach_input_and_parameters(name: str) -> None:
     case, encoding = CASES[name], create(name).double()
-    x = inputs(case, 5).double().requires_grad_()
+    x = inputs(case, 33).double().requires_grad_()  # enough for every bin of a blob
     leaves = [x, *encoding.parameters()]
     outputs = (encoding(x), case.expected(x, encoding))
     weights = 1 + 0.1 * torch.arange(case.n_output_dims, dtype=torch.float64)
@@ -184,6 +211,17 @@ def test_rest_may_be_empty() -> None:
     """Configurations of instant-ngp carry an Identity for columns that may not be there."""
     nested = [{"otype": "Frequency", "n_dims_to_encode": 2}, {"otype": "Identity"}]
     assert encodings.create(2, {"otype": "Composite", "nested": nested})(uniform(3, 2)).shape == (3, 48)
+
+
+def test_blobs_are_shares_of_one_and_wrap_around() -> None:
+    encoding = encodings.create(1, {"otype": "OneBlob", "n_bins": 8})
+    y = encoding(torch.linspace(0, 1, 33, dtype=torch.float64)[:, None])
+    assert (y >= -1e-15).all() and torch.allclose(y.sum(1), torch.ones_like(y[:, 0]), rtol=1e-14)
+    assert torch.allclose(y[0], y[-1], atol=1e-15) and torch.allclose(y[0, [0, -1]], torch.tensor(0.5).double())
+    # in the middle of a bin: cdf(1/2) - cdf(-1/2) = 15/16 (1 - 1/6 + 1/80) of it
+    assert float(encoding(torch.tensor([[1 / 16]]).double())[0, 0]) == pytest.approx(15 / 16 * (1 - 1 / 6 + 1 / 80))
+    with pytest.raises(UserError, match="encoding OneBlob: n_bins: expected a power of two, got 12"):
+        encodings.create(1, {"otype": "OneBlob", "n_bins": 12})
 
 
 def test_defaults_of_grids() -> None:

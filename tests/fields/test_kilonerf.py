@@ -8,9 +8,9 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.composed_step import RayBatch, composed_step
 from neurfield.training.method import load_method
 from neurfield.training.optimizer import Adam
-from neurfield.training.steps import RayBatch, composed_step
 from tests.cases import uniform, unit_vectors
 
 

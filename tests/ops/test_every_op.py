@@ -8,7 +8,7 @@ from pathlib import Path
 import neurfield.ops
 
 SOURCES = sorted(Path(neurfield.ops.__file__).parent.glob("*.py"))
-TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+TESTS = "".join(path.read_text() for path in Path(__file__).parents[1].glob("*/test_*.py"))  # those of cuda, too
 # sizes, layouts, memory and the thread pool: nothing that is computed from tensors
 HOST = {
     "fused_render_scratch_bytes",

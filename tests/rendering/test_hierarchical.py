@@ -3,7 +3,13 @@ import torch
 from torch import Tensor, nn
 
 from neurfield.rendering.hierarchical import render_hierarchical
-from neurfield.rendering.volume import MarchOptions, composite_in_rounds, composite_rays, march_rays
+from neurfield.rendering.volume import (
+    MarchOptions,
+    composite_in_rounds,
+    composite_rays,
+    march_rays,
+    sample_functions,
+)
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from tests.cases import uniform, unit_vectors
 
@@ -55,7 +61,8 @@ def test_rounds_give_what_one_pass_gives() -> None:
             seen += len(x)
             return super().forward(x, directions)
 
-    rgb, depth, acc = composite_in_rounds(Counting(), samples, origins, directions, options)
+    _, rgb_sigma_fn = sample_functions(Counting(), origins, directions, place=0)
+    rgb, depth, acc = composite_in_rounds(rgb_sigma_fn, samples, options.stop_transmittance)
     # both end a ray below a transmittance of 1e-3, the rounds up to 16 samples later
     assert (rgb - whole.rgb).abs().max() <= 1.1e-3
     assert (acc - whole.acc).abs().max() <= 1.1e-3

@@ -241,7 +241,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("train", path, "--method", "sdf"), "the method 'sdf' is for sdf, the data is image"),
         (("train", path, "--method", "imge"), "did you mean 'image'"),
         (("train", path, "--seconds-per-eval", 1), "--seconds-per-eval is for scenes"),
-        (("train", path, "--vis", "viewer"), "--vis viewer is for scenes"),
+        (("view", path, "--downscale-factor", 2), "--downscale-factor is for scenes"),
         (("train", path, "--output-dir", tmp_path / "out", "--resume", "--seed", 3), "the run has the seed 42"),
         (("render", folder, "--output", tmp_path / "x.bmp"), "unknown image format"),
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 5), "expected WIDTH HEIGHT"),

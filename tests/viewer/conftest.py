@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained ball and a viewer of it; headless Chromium, where the machine has one."""
+"""A trained ball and a viewer of it, trained fields of files; headless Chromium, where the machine has one."""
 
 import os
 import shutil
@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import neurfield
 from neurfield.viewer import ServeOptions, Viewer, shown_run
+from tests.meshes import icosphere
 from tests.scenes import ball_scene, write_transforms
+from tests.signals.files import write_obj, write_picture, write_video
 from tests.training.test_trainer import SMALL
 
 STEPS = 250
@@ -32,6 +35,42 @@ def run(data: Path) -> neurfield.Run:
     return neurfield.train(
         scene, "ngp-fast", overrides=METHOD, max_num_iterations=STEPS, output_dir=data.parent / "out"
     )
+
+
+VIDEO_PICTURES = 12
+SIGNAL_SETS = (
+    "field.encoding.n_levels=8", "field.encoding.log2_hashmap_size=15", "field.encoding.base_resolution=8",
+    "training.n_samples=16384",
+)  # fmt: skip
+
+
+def volume() -> np.ndarray:
+    """float32 `[24, 20, 16]`: 0 ... 0.6 along x, and a bright block at low x, low y and high z."""
+    values = np.repeat(np.linspace(0, 0.6, 24, dtype=np.float32), 20 * 16).reshape(24, 20, 16).copy()
+    values[:6, :5, 12:] = 1.0
+    return values
+
+
+@pytest.fixture(scope="session")
+def signal_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One small file of each kind."""
+    folder = tmp_path_factory.mktemp("signals")
+    np.save(folder / "block.npy", volume())
+    return {
+        "image": write_picture(folder / "picture.png", 96, 128),
+        "video": write_video(folder / "clip.mp4", VIDEO_PICTURES, 6.0),
+        "volume": folder / "block.npy",
+        "sdf": write_obj(folder / "ball.obj", *icosphere(3)),
+    }
+
+
+@pytest.fixture(scope="session")
+def signal_runs(signal_files: dict[str, Path]) -> dict[str, neurfield.SignalRun]:
+    """A trained field of each."""
+    return {
+        kind: neurfield.train_signal(path, max_num_iterations=400, overrides=SIGNAL_SETS)
+        for kind, path in signal_files.items()
+    }
 
 
 @pytest.fixture

@@ -21,70 +21,9 @@ from neurfield.training.session import ViewSet
 from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
 from neurfield.viewer.photos import Photos
-from neurfield.viewer.server import Shown
-from neurfield.viewer.stages import stage_of
 from tests.scenes import RADIUS, ball_scene
 from tests.training.test_trainer import small_config
-
-WIDTH, HEIGHT = 780, 520
-LEFT = 440  # pixels beside the panel
-MIDDLE = (260, 260)  # of that part
-WAIT = 15.0  # seconds that a slow machine may take
-
-
-class Browser:
-    """A page and what a person does with it."""
-
-    def __init__(self, browser: Any, url: str, artefacts: Path, name: str) -> None:
-        self.context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, accept_downloads=True)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self.page.on("request", lambda r: self.requests.append(r.url))
-        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
-        self._artefacts, self._name, self.url = artefacts, name, url
-        self.response = self.page.goto(url)
-
-    def picture(self) -> np.ndarray:
-        """The page as it looks, `[h, w, 3]`."""
-        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")).astype(int)
-
-    def keep(self, what: str) -> None:
-        self.page.screenshot(path=str(self._artefacts / f"{self._name}-{what}.png"))
-
-    def until(self, condition: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
-        """The picture, as soon as it is as it should be."""
-        end = time.monotonic() + WAIT
-        while True:
-            picture = self.picture()
-            if condition(picture):
-                self.keep(what)
-                return picture
-            if time.monotonic() > end:
-                self.keep(f"{what}-failed")
-                raise AssertionError(f"{self._name}: not within {WAIT} s: {what}; {self.errors}")
-            self.page.wait_for_timeout(150)
-
-    def press(self, key: str) -> None:
-        self.page.mouse.move(*MIDDLE)
-        self.page.keyboard.press(key)
-
-    def drag(self, dx: int, dy: int) -> None:
-        self.page.mouse.move(*MIDDLE)
-        self.page.mouse.down()
-        self.page.mouse.move(MIDDLE[0] + dx, MIDDLE[1] + dy, steps=8)
-        self.page.mouse.up()
-
-    def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name).click()
-
-    def button(self, name: str) -> Any:
-        return self.page.get_by_role("button", name=name, exact=True)
-
-    def download(self, button: str) -> bytes:
-        with self.page.expect_download(timeout=60_000) as started:
-            self.button(button).click()
-        return Path(started.value.path()).read_bytes()
+from tests.viewer.browser import HEIGHT, LEFT, WAIT, WIDTH, Browser
 
 
 @pytest.fixture
@@ -290,8 +229,7 @@ def test_a_training_is_watched_paused_and_ended(browser: Any, artefacts: Path, d
     views = ViewSet.of_scene(scene)
     live = Live(trainer)
     run = neurfield.Run(config, views, task.field, task.grid, 0)
-    photos = Photos(lambda: scene)
-    shown = Shown(views, photos, stage_of(run, photos, lambda: trainer.step), run)
+    shown = shown_run(run, Photos(lambda: scene), lambda: trainer.step)
     with Viewer(shown, ServeOptions(port=0), live) as viewer:
         page = Browser(browser, viewer.url, artefacts, "test_training")
 

@@ -73,7 +73,7 @@ def test_ends_early_as_if_the_budget_were_used(training):
     live.stop()
     until(lambda: live.has_ended)
     assert not live.trainer.interrupted
-    assert len(live.history) >= 2 and live.history[0][0] == 10
+    assert len(live.curve.points) >= 2 and live.curve.points[0][0] == 10
 
 
 def test_the_curve_stays_short(training):
@@ -85,4 +85,4 @@ def test_the_curve_stays_short(training):
     report = dataclasses.replace(live.last, psnr=20.0)
     for step in range(0, 50_000, 10):
         live._note(dataclasses.replace(report, step=step))
-    assert len(live.history) <= 2000
+    assert len(live.curve.points) <= 2000

@@ -5,18 +5,25 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
+from websockets.exceptions import WebSocketException
 
 import neurfield.viewer
+from neurfield.cameras.paths import look_at
 from neurfield.cli.main import main
 from neurfield.errors import UserError
 from neurfield.viewer import Viewer, open_viewer, shown_data
-from tests.viewer.conftest import METHOD
+from tests.viewer.conftest import METHOD, SIGNAL_SETS
 from tests.viewer.wire import WirePage
+
+# before a picture or a ball at the origin
+BEFORE = look_at(torch.tensor([[0.3, 0.2, 2.5]]), torch.zeros(3), (0.0, 1.0, 0.0))[0]
 
 
 def test_a_picture_is_what_the_renderer_gives(viewer, run):
@@ -68,8 +75,8 @@ def test_the_link_has_the_camera(viewer, run):
 def test_open_viewer_takes_runs_and_their_folders(run):
     folder = run.path.parents[1]
     with open_viewer(folder, port=0) as viewer:
-        assert viewer.shown.views.name == "ball" and len(viewer.shown.history) > 1
-    with pytest.raises(UserError, match="expected the run of a radiance field, got int"):
+        assert viewer.shown.name == "ball" and len(viewer.shown.curve.points) > 1
+    with pytest.raises(UserError, match="expected a run, its folder or a field, got int"):
         open_viewer(3)  # type: ignore[arg-type]
     assert set(neurfield.viewer.__all__) >= {"show", "Viewer"}
 
@@ -142,3 +149,66 @@ def test_a_training_is_shown_from_its_start_and_when_it_is_over(data, run, tmp_p
             assert page.frame_of((320, 240)).image.size
         ended(process)
     assert list(tmp_path.glob("ball/ngp-fast/*/checkpoints/step-*.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["image", "sdf"])
+def test_a_training_of_a_file_is_shown_live(signal_files, tmp_path, kind):
+    split = "test" if kind == "image" else "none"  # measuring a shape takes long
+    words = ("--output-dir", tmp_path, "--max-num-iterations", 40, "--eval-split", split, "--set", *SIGNAL_SETS)
+    with command("train", signal_files[kind], "--vis", "viewer", *words) as process:
+        link = link_of(process)
+        with WirePage(link) as page:
+            page.look_from(BEFORE)
+            assert page.frame().image.size
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "the viewer goes on" in line:
+                break
+        assert any("40 steps in" in line for line in lines)
+        assert any("PSNR" in line for line in lines) == (kind == "image")
+        with WirePage(link) as page:
+            page.look_from(BEFORE, 0.5)
+            assert np.ptp(page.frame_of((320, 240)).image) > 50
+        ended(process)
+    assert list(tmp_path.glob("*/*/*/checkpoints/step-*.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "volume"])
+def test_view_shows_a_file_before_any_training(signal_files, kind):
+    with command("view", signal_files[kind]) as process:
+        with WirePage(link_of(process)) as page:
+            page.look_from(BEFORE)
+            assert np.ptp(page.frame_of((320, 240)).image) > 50
+        ended(process)
+
+
+def test_all_stages_of_a_distillation_are_shown_on_one_link(data, run, tmp_path):
+    quick = ("field.longest=3", "field.width=16", "field.position_frequencies=4", "distill.n_samples=4096")
+    steps = ("distill.iterations=20", "training.n_samples=4096", "distill.teacher=ngp-fast")
+    words = ("--method", "kilonerf", "--max-num-iterations", 60, "--output-dir", tmp_path)
+    seen = 0
+    with command("train", data, "--vis", "viewer", *words, "--set", *quick, *steps) as process:
+        link = link_of(process)
+        lines: list[str] = []
+        assert process.stdout is not None
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)  # type: ignore[arg-type]
+        reader.start()
+        end = time.monotonic() + 240
+        while not any("the viewer goes on" in line for line in lines) and time.monotonic() < end:
+            # as a page does: connect again when a stage has ended
+            with contextlib.suppress(OSError, TimeoutError, WebSocketException), WirePage(link) as page:
+                page.look_from(run.cameras.c2w[seen % 4])
+                page.frame(timeout=10)
+                seen += 1
+        assert any("the viewer goes on" in line for line in lines), lines
+        assert sum("viewer: " in line for line in lines) == 0  # the link is said once, and good for all stages
+        with WirePage(link) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame_of((320, 240)).image.size
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        reader.join(10)
+        assert process.stderr is not None and process.stderr.read() == ""
+    assert seen >= 1 and any("fine-tune: " in line for line in lines) and any("test: PSNR" in line for line in lines)

@@ -10,7 +10,6 @@ from neurfield.errors import UserError
 from neurfield.viewer import shown_run
 from neurfield.viewer.look import CropBox, Eye, Look, matrix_from_viser, triple, viser_pose
 from neurfield.viewer.photos import fitted_into, photos_of_data
-from neurfield.viewer.stages import stage_of
 from tests.scenes import RADIUS, orbit
 
 
@@ -120,12 +119,9 @@ def test_fitted_into_keeps_the_shape():
     assert (out[10:30] == 1).all() and (out[:10] < 0.2).all() and (out[30:] < 0.2).all()
 
 
-def test_unknown_fields_are_told(run):
-    class Other:
-        field = object()
-
-    with pytest.raises(UserError, match="cannot show a object yet"):
-        stage_of(Other(), None)  # type: ignore[arg-type]
+def test_what_is_no_run_is_told():
+    with pytest.raises(UserError, match="expected a run, got object"):
+        shown_run(object())
 
 
 def test_triple():

@@ -7,6 +7,8 @@
 
 #include <ucontext.h>
 
+#include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,18 +17,26 @@
 #include <memory>
 #include <vector>
 
+#include "core/half.h"
+
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define __shared__ static  // one block runs at a time
 
 struct dim3 {
-  unsigned x = 1;
+  unsigned x = 1, y = 1;
 };
 
 namespace host {
+
+// What a device of compute capability 9.0 allows. A launch beyond it ends the program.
+constexpr int kMaxSharedBytes = 227 * 1024;  // of one block
+constexpr int64_t kMaxBlocks = 0x7fffffff;
+constexpr int kMaxRows = 65535;
 
 struct Barrier {
   int n_waiting = 0, n_expected = 0;
@@ -50,7 +60,7 @@ struct Block {
   bool has_progress = false;
 };
 inline Block block;
-inline dim3 thread_index, block_index;
+inline dim3 thread_index, block_index, grid_size;
 
 inline void arrive(Barrier& barrier) {
   if (barrier.n_waiting < barrier.n_expected) return;
@@ -81,14 +91,20 @@ inline void thread_main() {
 }
 
 template <typename... Parameters, typename... Arguments>
-void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_threads, int shared_bytes,
+void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_rows, int n_threads, int shared_bytes,
          Arguments... arguments) {
   constexpr size_t kStack = 1 << 16;
+  if (shared_bytes > kMaxSharedBytes || n_blocks > kMaxBlocks || n_rows > kMaxRows || n_threads > 1024) {
+    std::fprintf(stderr, "%s: no device launches %lld x %d blocks of %d threads with %d bytes of shared memory\n", name,
+                 (long long)n_blocks, n_rows, n_threads, shared_bytes);
+    std::abort();
+  }
   block.threads.resize(static_cast<size_t>(n_threads));
   block.slots.resize(static_cast<size_t>(n_threads));
   block.body = [=] { kernel(arguments...); };
-  for (int64_t b = 0; b < n_blocks; ++b) {
-    block_index.x = static_cast<unsigned>(b);
+  grid_size = {static_cast<unsigned>(n_blocks), static_cast<unsigned>(n_rows)};
+  for (int64_t b = 0; b < n_blocks * n_rows; ++b) {
+    block_index = {static_cast<unsigned>(b % n_blocks), static_cast<unsigned>(b / n_blocks)};
     block.shared.assign(static_cast<size_t>(shared_bytes), char(0x5a));
     block.all = {0, n_threads, 0};
     block.warps.assign(static_cast<size_t>(n_threads + 31) / 32, Barrier{0, 32, 0});
@@ -140,6 +156,7 @@ auto exchange(T value, const Read& read) {
 
 #define threadIdx host::thread_index
 #define blockIdx host::block_index
+#define gridDim host::grid_size
 
 template <typename T>
 T __shfl_sync(unsigned, T value, int lane) {
@@ -161,6 +178,22 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
     for (unsigned lane = 0; lane < 32; ++lane) ballot |= unsigned(at(lane)) << lane;
     return ballot;
   });
+}
+inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline void __syncwarp() { host::wait(host::block.warps[host::thread_index.x / 32]); }
+inline uint32_t __reduce_max_sync(unsigned, uint32_t value) {
+  return host::exchange(value, [](auto at, unsigned) {
+    uint32_t largest = 0;
+    for (unsigned lane = 0; lane < 32; ++lane) largest = at(lane) > largest ? at(lane) : largest;
+    return largest;
+  });
+}
+inline long long __double2ll_rn(double x) { return std::llrint(x); }
+inline double __hiloint2double(int high, int low) {
+  const uint64_t bits = uint64_t(uint32_t(high)) << 32 | uint32_t(low);
+  double x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
 }
 inline void __syncthreads() { host::wait(host::block.all); }
 inline int __syncthreads_count(bool predicate) {
@@ -185,10 +218,57 @@ T atomicAdd(T* p, T value) {
   return before;
 }
 
+namespace host {
+
+inline float half_value(uint64_t words, int i) {  // of two words
+  return nf::to_float(nf::half{static_cast<uint16_t>(words >> 16 * i)});
+}
+// All lanes' words w and w + 1.
+inline std::array<uint64_t, 32> words_of_warp(const uint32_t* w) {
+  return exchange(uint64_t(w[0]) | uint64_t(w[1]) << 32, [](auto at, unsigned) {
+    std::array<uint64_t, 32> all;
+    for (unsigned lane = 0; lane < 32; ++lane) all[lane] = at(lane);
+    return all;
+  });
+}
+
+// Two mma.m16n8k16, columns 0 ... 7 and 8 ... 15, by the manual's fragments (tests/cpp/host_warp.h has all lanes at
+// once).
+inline void warp_mma(float* c, const uint32_t* a, const uint32_t* b) {
+  const std::array<uint64_t, 32> a_words[2] = {words_of_warp(a), words_of_warp(a + 2)};
+  const std::array<uint64_t, 32> b_words[2] = {words_of_warp(b), words_of_warp(b + 2)};
+  const int lane = static_cast<int>(thread_index.x % 32);
+  for (int i = 0; i < 8; ++i) {
+    const int row = lane / 4 + (i % 4 < 2 ? 0 : 8), column = lane % 4 * 2 + (i & 1);
+    for (int k = 0; k < 16; ++k) {
+      const int half = (k & 1) + (k >= 8 ? 4 : 0), thread = k % 8 / 2;
+      const float left = half_value(a_words[half / 4][row % 8 * 4 + thread], half % 4 + (row >= 8 ? 2 : 0));
+      const float right = half_value(b_words[i / 4][column * 4 + thread], (k & 1) + (k >= 8 ? 2 : 0));
+      c[i] += left * right;
+    }
+  }
+}
+
+// Four movmatrix.m8n8.trans.b16.
+inline void warp_transpose(uint32_t* block) {
+  for (int w = 0; w < 4; w += 2) {
+    const std::array<uint64_t, 32> all = words_of_warp(block + w);
+    const int row = static_cast<int>(thread_index.x % 32) / 4, column = static_cast<int>(thread_index.x % 4) * 2;
+    for (int i = 0; i < 2; ++i) {
+      const auto element = [&](int r, int c) {
+        return uint32_t(all[r * 4 + c / 2] >> (32 * i + 16 * (c & 1)) & 0xffff);
+      };
+      block[w + i] = element(column, row) | element(column + 1, row) << 16;
+    }
+  }
+}
+
+}  // namespace host
+
 using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess, cudaErrorNoDevice };
 enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 struct cudaFuncAttributes {
   size_t sharedSizeBytes;
 };
@@ -200,9 +280,16 @@ inline cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t) {
   return std::memset(p, value, n), cudaSuccess;
 }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 227 * 1024, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  *value = which == cudaDevAttrMultiProcessorCount ? 2 : host::kMaxSharedBytes;
+  return cudaSuccess;
+}
 inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* of, const void*) { return *of = {0}, cudaSuccess; }
 inline cudaError_t cudaFuncSetAttribute(const void*, int, int) { return cudaSuccess; }
+template <typename Kernel>
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* n, Kernel, int, int) {
+  return *n = 1, cudaSuccess;
+}
 
 namespace nf::cuda {
 template <typename T>

@@ -7,7 +7,7 @@
 
 #include "math/hash_grid.h"
 
-namespace nf::cpu {
+namespace nf {
 
 // Calls body(D, F) with integral constants. Sizes were checked by the caller; others throw.
 template <typename Body>
@@ -38,4 +38,4 @@ void dispatch_grid(const GridConfig& config, const Body& body) {
   throw std::invalid_argument("hash_grid: n_dims must be 1, 2, 3 or 4");
 }
 
-}  // namespace nf::cpu
+}  // namespace nf

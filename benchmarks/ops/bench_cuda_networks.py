@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grid encoding and networks on a CUDA device at 2^18 and 2^22 samples, tiny-cuda-nn beside them where it is installed.
+
+Grid: 16 levels of 2 features, 2^19 entries, 16 to 2048, its table read in float16; networks: 64 wide with one and two
+hidden layers, float16 inputs and outputs. Rows are million samples per second, medians between events of the stream.
+Not yet run on a GPU.
+"""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Row, report
+from benchmarks.ops.bench_cuda import milliseconds
+from benchmarks.peers import tcnn_parts
+from neurfield import ops
+from neurfield.ops import GridConfig, MLPConfig
+from neurfield.training.device import why_not_cuda
+from tests.cases import uniform
+
+GRID = GridConfig(3, 16, 2, 19, 16, 1.381912879967776)
+NETWORKS = {"32-64-16": MLPConfig(32, 16, 64, 1), "32-64-64-16": MLPConfig(32, 16, 64, 2)}
+
+
+def rate(name: str, fn: Callable[[], object], n: int) -> Row:
+    median, spread = milliseconds(fn)
+    return Row(f"{name}, {n} samples", n / median / 1e3, "Ms/s", spread)
+
+
+def pair(name: str, n: int, fn: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor) -> list[Row]:
+    """Inference, and forward + backward to all leaves."""
+    with torch.no_grad():
+        forward = rate(f"{name}, forward", fn, n)
+    return [forward, rate(f"{name}, forward + backward", lambda: torch.autograd.grad(fn(), leaves, grad), n)]
+
+
+def grid_rows(device: torch.device, n: int) -> list[Row]:
+    x = uniform(n, 3).to(device)
+    params = uniform(GRID.n_params, low=-1e-4, high=1e-4).to(device).requires_grad_()
+    half = params.detach().half()
+    grad = uniform(n, GRID.n_output_dims, low=-1, seed=1).to(device)
+    peer = tcnn_parts.encoding(GRID).to(device) if tcnn_parts.INSTALLED else None
+    own = pair("grid", n, lambda: ops.hash_grid(x, params, GRID, half_copy=half), [params], grad)
+    return own if peer is None else own + pair("tiny-cuda-nn grid", n, lambda: peer(x), [peer.params], grad.half())
+
+
+def network_rows(device: torch.device, n: int, name: str, config: MLPConfig) -> list[Row]:
+    x = uniform(n, config.n_input_dims, low=-1).half().to(device).requires_grad_()
+    params = uniform(config.n_params, low=-0.2, high=0.2, seed=1).to(device).requires_grad_()
+    grad = uniform(n, config.n_output_dims, low=-1, seed=2).half().to(device)
+    peer = tcnn_parts.network(config).to(device) if tcnn_parts.INSTALLED else None
+    name = f"network {name}"
+    own = pair(name, n, lambda: ops.fused_mlp(x, params, config, half_products=True), [x, params], grad)
+    return own if peer is None else own + pair(f"tiny-cuda-nn {name}", n, lambda: peer(x), [x, peer.params], grad)
+
+
+def matrix_row(device: torch.device) -> Row:
+    """What a large product of float16 matrices reaches."""
+    a, b = (uniform(8192, 8192, low=-1, seed=s).half().to(device) for s in range(2))
+    median, spread = milliseconds(lambda: a @ b)
+    return Row("matrix product of 8192^3", 2 * 8192**3 / median / 1e9, "TFLOP/s", spread)
+
+
+def main() -> None:
+    reason = why_not_cuda()
+    if reason:
+        print(f"cuda_networks: not measured: {reason}")
+        return
+    device = torch.device("cuda", torch.cuda.current_device())
+    rows = [matrix_row(device)]
+    for n, (name, config) in itertools.product((2**18, 2**22), NETWORKS.items()):
+        rows += network_rows(device, n, name, config)
+    for n in (2**18, 2**22):
+        rows += grid_rows(device, n)
+    report("cuda_networks", f"grid and networks on {torch.cuda.get_device_name()}", rows)
+
+
+if __name__ == "__main__":
+    main()

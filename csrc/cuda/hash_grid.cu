@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// The grid encoding forward, and the gradient of its tables by atomic additions in float.
+#include "cuda/hash_grid_kernels.h"
+
+namespace nf::cuda {
+namespace {
+
+template <typename T, typename P, int D, int F>
+__global__ void __launch_bounds__(kBlock)
+    forward_kernel(const __grid_constant__ LevelBatch batch, const GridSamples<T> samples, const P* params, T* y) {
+  constexpr int kLevels = kSectorLevels<T, F>;
+  const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
+  if (i >= samples.n) return;
+  const int first = blockIdx.y * kLevels;
+  T x[D], features[kLevels * F];
+  samples.position(i, x);
+  NF_UNROLL for (int g = 0; g < kLevels; ++g) {
+    const int l = first + g;
+    T* out = features + g * F;
+    NF_UNROLL for (int f = 0; f < F; ++f) out[f] = 0;
+    if (l < batch.n && !samples.hides(batch, l, i))
+      grid_forward<T, D, F>(batch.levels[l], samples.interpolation, params + batch.levels[l].offset * F, x, out);
+  }
+  T* row = y + i * batch.n_levels * F + (batch.first + first) * F;
+  if (first + kLevels <= batch.n && batch.n_levels % kLevels == 0) {
+    store_values<kLevels * F>(row, features);
+    return;
+  }
+  NF_UNROLL for (int g = 0; g < kLevels; ++g) if (first + g < batch.n) NF_UNROLL for (int f = 0; f < F; ++f)
+      row[g * F + f] = features[g * F + f];
+}
+
+// G: float, double, or 64-bit integers; add(entry, values) as AddPlainly.
+template <typename T, typename G, int D, int F, typename Add>
+__global__ void __launch_bounds__(kBlock)
+    backward_kernel(const __grid_constant__ LevelBatch batch, const GridSamples<T> samples, const T* dL_dy,
+                    G* dL_dparams, const Add add) {
+  constexpr int kLevels = kSectorLevels<T, F>;
+  const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
+  if (i >= samples.n) return;
+  const int first = blockIdx.y * kLevels;
+  T x[D], gradient[kLevels * F];
+  samples.position(i, x);
+  const T* row = dL_dy + i * batch.n_levels * F + (batch.first + first) * F;
+  if (first + kLevels <= batch.n && batch.n_levels % kLevels == 0)
+    load_values<kLevels * F>(row, gradient);
+  else
+    NF_UNROLL for (int v = 0; v < kLevels * F; ++v) gradient[v] = first + v / F < batch.n ? row[v] : T(0);
+  NF_UNROLL for (int g = 0; g < kLevels; ++g) {
+    const int l = first + g;
+    bool is_zero = true;  // samples without influence, such as the unused ones of a fixed capacity, cost no additions
+    T dL_dfeatures[F];
+    NF_UNROLL for (int f = 0; f < F; ++f) {
+      dL_dfeatures[f] = gradient[g * F + f];
+      is_zero &= dL_dfeatures[f] == 0;
+    }
+    if (l >= batch.n || is_zero || samples.hides(batch, l, i)) continue;
+    grid_backward_table<T, D, F>(batch.levels[l], samples.interpolation, x, dL_dfeatures,
+                                 dL_dparams + batch.levels[l].offset * F, add);
+  }
+}
+
+template <typename T, int F>
+Grid grid_of(int64_t n, const LevelBatch& batch) {
+  return {blocks_for(n), kBlock, 0, static_cast<int>(blocks_for(batch.n, kSectorLevels<T, F>))};
+}
+
+template <typename T, typename G, typename Add>
+void scatter(const GridConfig& config, const GridSamples<T>& samples, const T* dL_dy, G* dL_dparams, const Add& add) {
+  dispatch_grid(config, [&](auto D, auto F) {
+    for_batches(config, [&](const LevelBatch& batch) {
+      launch("hash_grid_backward_params", backward_kernel<T, G, D, F, Add>, grid_of<T, F>(samples.n, batch), batch,
+             samples, dL_dy, dL_dparams, add);
+    });
+  });
+}
+
+int64_t n_params_of(const GridConfig& config) {
+  const GridLevel last = hash_grid_levels(config).back();
+  return (last.offset + last.n_entries) * config.n_features_per_level;
+}
+
+// ---- the same in exact sums ----
+
+// State on the device: bits of the largest |dL_dy|, or of infinity or a NaN where a value is not finite.
+
+// Unit of the sums as a power of two: n sums of values up to 2^(exponent + 1) stay below 2^62.
+NF_DEVICE int unit_exponent(uint32_t largest, int log2_n) {
+  return 62 - log2_n - (static_cast<int>(largest >> 23) - 126);
+}
+
+NF_DEVICE double power_of_two(int exponent) { return __hiloint2double((exponent + 1023) << 20, 0); }
+
+// Values are finite: positions and gradients were looked through.
+struct AddExactly {
+  const uint32_t* largest;
+  int log2_n;
+  template <int F>
+  NF_DEVICE void operator()(long long* entry, const float (&values)[F]) const {
+    const double units = power_of_two(unit_exponent(*largest, log2_n));
+    NF_UNROLL for (int f = 0; f < F; ++f) atomicAdd(reinterpret_cast<unsigned long long*>(entry + f),
+                                                    static_cast<unsigned long long>(__double2ll_rn(values[f] * units)));
+  }
+};
+
+// Bits of the largest magnitude; of finite values 0 where only a value that is not finite matters.
+template <bool kOnlyNotFinite>
+__global__ void __launch_bounds__(kBlock) largest_kernel(const float* values, int64_t n, uint32_t* largest) {
+  uint32_t bits = 0;
+  for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += int64_t(gridDim.x) * kBlock)
+    bits = max(bits, float_bits(values[i]) & 0x7fffffffu);
+  if (kOnlyNotFinite && bits < 0x7f800000u) bits = 0;
+  bits = __reduce_max_sync(~0u, bits);
+  if (threadIdx.x % 32 == 0) atomicMax(largest, bits);
+}
+
+struct ToFloat {
+  const long long* sums;
+  const uint32_t* largest;
+  int log2_n;
+  float* values;
+  NF_DEVICE void operator()(int64_t i) const {
+    values[i] = *largest >= 0x7f800000u
+                    ? bits_float(0x7fc00000u)
+                    : static_cast<float>(static_cast<double>(sums[i]) * power_of_two(-unit_exponent(*largest, log2_n)));
+  }
+};
+
+}  // namespace
+
+template <typename T, typename P>
+void hash_grid_forward(const GridConfig& config, const T* x, const P* params, MaxLevel max_level, T* y, int64_t n) {
+  dispatch_grid(config, [&](auto D, auto F) {
+    for_batches(config, [&](const LevelBatch& batch) {
+      launch("hash_grid_forward", forward_kernel<T, P, D, F>, grid_of<T, F>(n, batch), batch,
+             GridSamples<T>{config.interpolation, x, max_level, n}, params, y);
+    });
+  });
+}
+
+template <typename T>
+void hash_grid_backward_params(const GridConfig& config, const T* x, const T* dL_dy, MaxLevel max_level, T* dL_dparams,
+                               int64_t n) {
+  fill_zero(dL_dparams, n_params_of(config));
+  scatter(config, GridSamples<T>{config.interpolation, x, max_level, n}, dL_dy, dL_dparams, AddAtomically());
+}
+
+void hash_grid_backward_params_exact(const GridConfig& config, const float* x, const float* dL_dy, MaxLevel max_level,
+                                     float* dL_dparams, int64_t* scratch, int64_t n) {
+  const int64_t n_params = n_params_of(config), n_values = n * config.n_levels * config.n_features_per_level;
+  fill_zero(scratch, n_params + 1);
+  auto* sums = reinterpret_cast<long long*>(scratch);
+  auto* largest = reinterpret_cast<uint32_t*>(scratch + n_params);
+  int log2_n = 0;
+  while (int64_t(1) << log2_n < n) ++log2_n;
+  const auto blocks = [](int64_t n) { return Grid{min<int64_t>(blocks_for(n), 4 * n_multiprocessors())}; };
+  launch("hash_grid_largest_gradient", largest_kernel<false>, blocks(n_values), dL_dy, n_values, largest);
+  launch("hash_grid_check_positions", largest_kernel<true>, blocks(n * config.n_dims), x, n * config.n_dims, largest);
+  scatter(config, GridSamples<float>{config.interpolation, x, max_level, n}, dL_dy, sums, AddExactly{largest, log2_n});
+  for_each("hash_grid_to_float", n_params, ToFloat{sums, largest, log2_n, dL_dparams});
+}
+
+#define NF_INSTANTIATE(T, P) \
+  template void hash_grid_forward(const GridConfig&, const T*, const P*, MaxLevel, T*, int64_t);
+NF_INSTANTIATE(float, float)
+NF_INSTANTIATE(float, half)
+NF_INSTANTIATE(double, double)
+template void hash_grid_backward_params(const GridConfig&, const float*, const float*, MaxLevel, float*, int64_t);
+template void hash_grid_backward_params(const GridConfig&, const double*, const double*, MaxLevel, double*, int64_t);
+
+}  // namespace nf::cuda

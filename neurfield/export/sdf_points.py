@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points on the surface of a signed distance field, with its normals, as PLY."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurfield.data.signals.mesh import MeshInfo
+from neurfield.errors import UserError
+from neurfield.export.sdf_mesh import sdf_mesh
+from neurfield.files import refuse_existing
+from neurfield.geometry import Mesh, write_mesh
+from neurfield.rendering.sphere_trace import Distance, normals
+from neurfield.training.sdf_task import SurfaceSampler
+
+MAX_POINTS = 100_000_000
+_CELLS = 256  # of the mesh that the points are drawn from
+_AT_ONCE = 1 << 18
+
+
+def export_sdf_points(
+    field: Distance,
+    info: MeshInfo,
+    path: str | Path,
+    n_points: int = 200_000,
+    overwrite: bool = False,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> None:
+    """Draws points evenly from the surface of a field and writes them in the frame of its source.
+
+    Args:
+        path: .ply.
+        progress: called with the fraction done; what it raises ends the work.
+
+    Raises:
+        UserError: another extension, a number out of range, a file that exists, a field without a surface.
+        MachineError: the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".ply":
+        raise UserError(f"{path}: point clouds are written as .ply")
+    if not 1 <= n_points <= MAX_POINTS:
+        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
+    refuse_existing(path, overwrite)
+    surface = sdf_mesh(field, _CELLS, lambda part: progress(0.9 * part))
+    if not len(surface.faces):
+        raise UserError("the field has no surface: no point is inside; train longer")
+    vertices = torch.from_numpy(surface.vertices.astype(np.float32))
+    sampler = SurfaceSampler(vertices, torch.from_numpy(surface.faces))
+    x = sampler.sample(n_points, torch.Generator().manual_seed(0))
+    normal = torch.cat([normals(field, part) for part in x.split(_AT_ONCE)])
+    world = (x.double().numpy() - np.array(info.offset)) / info.scale
+    write_mesh(Mesh(world, np.empty((0, 3), np.int64), normals=normal.numpy(), metadata={"frame": "world"}), path)
+    progress(1.0)

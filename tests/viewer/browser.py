@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A page in a real browser and what a person does with it."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 780, 520
+LEFT = 440  # pixels beside the panel
+MIDDLE = (260, 260)  # of that part
+WAIT = 15.0  # seconds that a slow machine may take
+
+
+class Browser:
+    """A page of its own in a browser."""
+
+    def __init__(self, browser: Any, url: str, artefacts: Path, name: str) -> None:
+        self.context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self._artefacts, self._name, self.url = artefacts, name, url
+        self.response = self.page.goto(url)
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.context.close()
+
+    def picture(self) -> np.ndarray:
+        """The page as it looks, `[h, w, 3]`."""
+        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")).astype(int)
+
+    def keep(self, what: str) -> None:
+        self.page.screenshot(path=str(self._artefacts / f"{self._name}-{what}.png"))
+
+    def until(self, condition: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
+        """The picture, as soon as it is as it should be."""
+        end = time.monotonic() + WAIT
+        while True:
+            picture = self.picture()
+            if condition(picture):
+                self.keep(what)
+                return picture
+            if time.monotonic() > end:
+                self.keep(f"{what}-failed")
+                raise AssertionError(f"{self._name}: not within {WAIT} s: {what}; {self.errors}")
+            self.page.wait_for_timeout(150)
+
+    def press(self, key: str) -> None:
+        self.page.mouse.move(*MIDDLE)
+        self.page.keyboard.press(key)
+
+    def drag(self, dx: int, dy: int) -> None:
+        self.page.mouse.move(*MIDDLE)
+        self.page.mouse.down()
+        self.page.mouse.move(MIDDLE[0] + dx, MIDDLE[1] + dy, steps=8)
+        self.page.mouse.up()
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def download(self, button: str) -> bytes:
+        with self.page.expect_download(timeout=60_000) as started:
+            self.button(button).click()
+        return Path(started.value.path()).read_bytes()

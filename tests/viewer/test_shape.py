@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distance fields on the stage: where the surface is, how it is lit, cut and measured, and its files."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.paths import look_at
+from neurfield.errors import UserError
+from neurfield.export.sdf_points import export_sdf_points
+from neurfield.viewer import shown_data, shown_run
+from neurfield.viewer import triangles as triangles_module
+from neurfield.viewer.look import CropBox, Look
+from neurfield.viewer.show_shape import shown_shape
+from neurfield.viewer.triangles import Triangles
+
+
+def no_step(part: float) -> None:
+    pass
+
+
+def front(size: int = 64, distance: float = 4.0) -> Cameras:
+    """Looks at the ball of radius 1 from +z."""
+    pose = look_at(torch.tensor([[0.0, 0.0, distance]]), torch.zeros(3), (0.0, 1.0, 0.0))
+    return Cameras.pinhole(pose, 1.4 * size, size, size)
+
+
+@pytest.fixture(scope="module")
+def shown(signal_runs):
+    return shown_run(signal_runs["sdf"])
+
+
+def painted(shown, camera=None, **look):
+    return shown.stage.paint(camera or front(), Look(**look), no_step, True)
+
+
+def test_the_ball_is_where_it_must_be(shown):
+    got = painted(shown, with_depth=True)
+    assert float(got.depth[32, 32]) == pytest.approx(3.0, abs=0.02) and float(got.depth[0, 0]) == 0
+    # its silhouette: sin of half its angle is 1/4
+    radius = 1.4 * 64 * np.tan(np.arcsin(1 / 4))
+    assert float((got.depth > 0).sum()) == pytest.approx(np.pi * radius**2, rel=0.05)
+    assert (got.image[0, 0] == 1).all() and got.image[32, 32].max() < 0.95
+    assert painted(shown).depth is None
+
+
+def test_light_comes_from_above_the_camera(shown):
+    image = painted(shown).image
+    assert float(image[20, 32, 0]) > float(image[44, 32, 0]) + 0.2
+
+
+def test_normals_are_those_of_a_ball(shown):
+    camera = front()
+    normal = 2 * painted(shown, mode="normals").image - 1
+    depth = painted(shown, with_depth=True).depth
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[20:44, 20:44] = True
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    place = torch.stack([(x - 32) / 89.6 * depth, (32 - y) / 89.6 * depth, 4.0 - depth], dim=-1)
+    assert float((normal[inside] * place[inside]).sum(dim=1).mean()) > 0.99
+    assert camera.c2w.shape == (1, 3, 4)
+
+
+def test_ways_of_drawing(shown):
+    assert list(shown.stage.modes) == ["colour", "depth", "normals", "cost", "error"]
+    depth = painted(shown, mode="depth").image
+    assert depth[32, 32].mean() > depth[32, 22].mean()  # near is light
+    cost = painted(shown, mode="cost").image
+    assert cost[32, 32].mean() < cost[32, 53].mean()  # rays that graze take more steps
+    error = painted(shown, mode="error").image
+    assert error[24:40, 24:40].mean() < 0.35
+    alone = shown_shape(shown.stage.distance, shown.triangles.signal.info)
+    assert "error" not in alone.stage.modes
+    assert 1 < shown.stage.samples_per_ray(front()) < 64
+
+
+def test_a_box_cuts_the_ball_and_paints_the_cut(shown):
+    half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))  # z below 0
+    got = painted(shown, crop=half, with_depth=True)
+    assert float(got.depth[32, 32]) == pytest.approx(4.0, abs=0.02)
+    r, g, b = got.image[32, 32].tolist()
+    assert r > g > b
+    whole = painted(shown, with_depth=True).depth
+    assert abs(float((got.depth > 0).float().mean() - (whole > 0).float().mean())) < 0.05
+
+
+def test_background_and_levels(shown):
+    assert torch.allclose(painted(shown, background=(0.0, 0.5, 1.0)).image[0, 0], torch.tensor([0.0, 0.5, 1.0]))
+    assert shown.stage.controls.n_levels == 8
+    coarse = painted(shown, level=1, with_depth=True).depth
+    assert not torch.equal(coarse, painted(shown, with_depth=True).depth)
+
+
+def test_files_honour_the_box(shown, tmp_path):
+    half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))
+    parts: list[float] = []
+    n_faces = shown.exports.mesh(half, tmp_path / "half.ply", 48, parts.append)
+    mesh = trimesh.load(tmp_path / "half.ply")
+    assert len(mesh.faces) == n_faces and mesh.is_watertight and parts
+    assert mesh.volume == pytest.approx(2 / 3 * np.pi, rel=0.05)
+    assert mesh.bounds[1][2] < 0.05 and mesh.bounds[0][2] == pytest.approx(-1, abs=0.05)
+    shown.exports.points(None, tmp_path / "all.ply", 3000, parts.append)
+    points = trimesh.load(tmp_path / "all.ply")
+    assert len(points.vertices) == 3000
+    assert np.linalg.norm(points.vertices, axis=1) == pytest.approx(1.0, abs=0.05)
+    assert abs(points.vertices.mean(axis=0)).max() < 0.08  # evenly
+
+
+def test_points_refuse_what_they_cannot_do(shown, tmp_path):
+    field, info = shown.stage.distance, shown.triangles.signal.info
+    for words, path, n in (("written as .ply", "a.obj", 5), ("1 ... 100000000 points, got 0", "a.ply", 0)):
+        with pytest.raises(UserError, match=words):
+            export_sdf_points(field, info, tmp_path / path, n)
+    with pytest.raises(UserError, match="no surface"):
+        export_sdf_points(lambda x: torch.ones(len(x), 1), info, tmp_path / "a.ply", 5)
+
+
+def test_what_a_step_raises_ends_the_picture(shown):
+    class Enough(Exception):
+        pass
+
+    def step(part: float) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        shown.stage.paint(front(), Look(), step, True)
+
+
+def test_a_mesh_alone_has_triangles_and_no_field(signal_files, monkeypatch):
+    shown = shown_data(signal_files["sdf"])
+    assert shown.stage is None and shown.exports is None
+    vertices, faces = shown.triangles.in_world()
+    assert vertices.shape[1] == 3 and np.linalg.norm(vertices, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert faces.max() < len(vertices)
+    monkeypatch.setattr(triangles_module, "MAX_TRIANGLES", 3)
+    with pytest.raises(UserError, match="more than the 3 of a page"):
+        shown.triangles.in_world()
+
+
+def test_a_mesh_is_read_once(signal_runs):
+    calls = []
+
+    def read():
+        calls.append(1)
+        return signal_runs["sdf"].signal()
+
+    triangles = Triangles(read)
+    assert triangles.signal is triangles.signal and len(calls) == 1
+    assert float(triangles.distance(torch.full((1, 3), 0.5))) == pytest.approx(0.45, abs=0.01)

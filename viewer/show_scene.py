@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a viewer shows of scenes: a radiance field with the views it was trained on, or the views alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from neurfield.data.load import cameras
+from neurfield.data.views import Manifest
+from neurfield.export.mesh import export_mesh
+from neurfield.export.point_cloud import export_point_cloud
+from neurfield.rendering.color import BACKGROUNDS
+from neurfield.run import Run
+from neurfield.training.session import ViewSet
+from neurfield.viewer.look import CropBox
+from neurfield.viewer.photos import Photos, photos_of_data
+from neurfield.viewer.radiance import RadianceStage
+from neurfield.viewer.shown import Exports, Home, Progress, Shown
+
+_ALONE = 2.2  # how much further away a page begins when there are only cameras to be seen
+
+
+def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Shown:
+    """A radiance field; `photos` None: they are read from where the run found them."""
+    views = run.views
+    photos = photos or photos_of_data(run.config.data or "", run.config.load, views.paths)
+    stage = RadianceStage(
+        run.field,
+        run.grid,
+        views.normalization,
+        run.renderer.options,
+        BACKGROUNDS[run.config.method.background],
+        views.cameras,
+        tuple(views.splits.get("train") or range(len(views.cameras))),
+        photos,
+        version,
+    )
+
+    def mesh(crop: CropBox | None, path: Path, resolution: int, progress: Progress) -> int:
+        return export_mesh(_cropped(run, crop), path, resolution, progress=progress).report.n_faces
+
+    def points(crop: CropBox | None, path: Path, n_points: int, progress: Progress) -> None:
+        export_point_cloud(_cropped(run, crop), path, n_points, progress=progress)
+
+    home = Home.of(views)
+    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points), views, photos)
+
+
+def scene_data(manifest: Manifest) -> Shown:
+    """The views of a data set that was read, before there is a field."""
+    paths = [str(view.path or view.name) for view in manifest.views]
+    splits = {name: list(members) for name, members in manifest.splits.items()}
+    views = ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
+    photos = photos_of_data(manifest.source, manifest.options, paths)
+    return Shown(views.name, Home.of(views, _ALONE), views.normalization, views=views, photos=photos)
+
+
+def _cropped(run: Run, crop: CropBox | None) -> Run:
+    """The run without what a crop box leaves out."""
+    if crop is None:
+        return run
+    norm = run.views.normalization
+    grid = run.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
+    return Run(run.config, run.views, run.field, grid, run.step)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a viewer has to show, and where its pages begin."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from neurfield.cameras.poses import focus
+from neurfield.data.scene import Normalization
+from neurfield.training.session import ViewSet
+from neurfield.viewer.look import CropBox, Triple, triple
+from neurfield.viewer.photos import Photos
+from neurfield.viewer.stage import Stage
+from neurfield.viewer.triangles import Triangles
+
+_UPRIGHT = 0.9  # cosine between the views' mean up and +z from which +z is up
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a page begins.
+
+    Attributes:
+        fov: vertical, radians.
+        scale: side of the unit cube in the world, to which lengths of the scene are proportional.
+    """
+
+    position: Triple
+    target: Triple
+    up: Triple
+    fov: float
+    scale: float
+
+    @staticmethod
+    def of(views: ViewSet, distance: float = 1.0) -> "Home":
+        """What the first training view sees, from `distance` times as far."""
+        scale = 1 / views.normalization.scale
+        train = views.splits.get("train") or list(range(len(views.cameras)))
+        cameras = views.cameras[train]
+        mean_up = torch.nn.functional.normalize(cameras.c2w[:, :, 1].mean(0), dim=0)
+        up = (0.0, 0.0, 1.0) if float(mean_up[2]) > _UPRIGHT else triple(mean_up.tolist())
+        first = cameras.c2w[0]
+        forward = -first[:, 2]
+        middle = torch.from_numpy(focus(cameras.c2w.double().numpy()).point).float()
+        ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
+        fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
+        target = first[:, 3] + ahead * forward
+        position = target - distance * ahead * forward
+        return Home(triple(position.tolist()), triple(target.tolist()), up, float(fov), scale)
+
+    @staticmethod
+    def around(frame: Normalization, back: Triple, up: Triple, size: float = 1.25) -> "Home":
+        """The unit cube's middle seen from the direction `back`; `size` of its sides fit into the picture's height."""
+        target, fov = frame.to_world(torch.full((3,), 0.5)), math.radians(40)
+        distance = size / 2 / math.tan(fov / 2) / frame.scale
+        position = target + distance * torch.nn.functional.normalize(torch.tensor(back), dim=0)
+        return Home(triple(position.tolist()), triple(target.tolist()), up, fov, 1 / frame.scale)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a training went: `(step, value)`, and what the values are."""
+
+    label: str = "PSNR, dB"
+    points: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Files of a field that a page may ask for.
+
+    Attributes:
+        mesh: writes one to a path, given a crop box, cells along the longest side and who hears of the progress;
+            returns the number of triangles.
+        points: writes a point cloud, given the number of points in place of the cells.
+    """
+
+    mesh: Callable[[CropBox | None, Path, int, Progress], int]
+    points: Callable[[CropBox | None, Path, int, Progress], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a viewer has to show.
+
+    Attributes:
+        name: of the data.
+        home: where pages begin.
+        frame: from the world to the unit cube that holds what there is.
+        stage: paints the field; None before there is one.
+        exports: None where there is nothing to be exported.
+        views, photos: cameras and splits of a scene, world frame, and their images; None for everything else.
+        triangles: the mesh that a distance field is of.
+        curve: of the training so far.
+    """
+
+    name: str
+    home: Home
+    frame: Normalization
+    stage: Stage | None = None
+    exports: Exports | None = None
+    views: ViewSet | None = None
+    photos: Photos | None = None
+    triangles: Triangles | None = None
+    curve: Curve = Curve()
+
+
+def curve_of(folder: Path) -> Curve:
+    """What a run folder's metrics.jsonl has: the PSNR by step, or the loss where there is none."""
+    found: dict[str, list[tuple[int, float]]] = {"train/psnr": [], "train/loss": []}
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            for name, points in found.items():
+                if entry.get(name) is not None and math.isfinite(entry[name]):
+                    points.append((int(entry["step"]), float(entry[name])))
+    if found["train/psnr"]:
+        return Curve(points=tuple(found["train/psnr"]))
+    return Curve("loss", tuple(found["train/loss"]))

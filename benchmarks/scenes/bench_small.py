@@ -3,8 +3,8 @@
 
     python -m benchmarks.scenes.bench_small DATA [--steps 600] [--downscale-factor 2] [--tables 11 13 15]
 
-Every field is trained for the same number of steps, written by `convert --to int8` and measured from that file. All
-are trained operator by operator, with `weight_bits`, so that they differ in nothing but the grids. A file also holds
+Every field is trained for the same number of steps, written by `convert --to int8` and measured from that file. All are
+trained operator by operator, with `weight_bits`, so that they differ in nothing but the grids. A file also holds
 occupancy, cameras and a header; `other` are the bytes of all these.
 """
 

@@ -12,7 +12,7 @@ from neurfield.fields.signal_field import SignalField
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
-from neurfield.training.steps import make_density
+from neurfield.training.density import make_density
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.show_grid import shown_grid
 from neurfield.viewer.show_shape import shown_shape

@@ -18,10 +18,10 @@ from neurfield.fields.radiance_module import RadianceModule
 from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
+from neurfield.training.density import make_density
 from neurfield.training.guard import non_finite
 from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
-from neurfield.training.steps import make_density
 from neurfield.training.task import StepFn, StepResult
 
 _NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space

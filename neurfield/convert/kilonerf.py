@@ -22,12 +22,12 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
+from neurfield.training.density import make_density
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import Resumed
 from neurfield.training.run_folder import ASIDE, RunFolder, find_checkpoint
 from neurfield.training.session import Session, ViewSet
-from neurfield.training.steps import make_density
 from neurfield.training.trainer import StepReport, Trainer
 
 PRESET = "kilonerf"

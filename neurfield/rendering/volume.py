@@ -93,6 +93,37 @@ def march_rays(
     )
 
 
+@torch.no_grad()
+def visible_samples(samples: PackedSamples, sigmas: Tensor, capacity: int, stop_transmittance: float) -> PackedSamples:
+    """The samples in front of the place where their ray becomes opaque, packed anew; waits for no device.
+
+    Args:
+        samples: padded, see ops.march.
+        sigmas: density at each of them, `[n]`; what it is behind the samples does not matter.
+        capacity: rows of the result, zero behind its samples. Rays that find no room have none, as in ops.march.
+        stop_transmittance: a ray is opaque behind the sample that takes its transmittance below this.
+    """
+    t_starts, t_ends, packed_info, eps = samples.t_starts, samples.t_ends, samples.packed_info, stop_transmittance
+    colors = sigmas.new_zeros(sigmas.shape[0], 3)
+    is_seen = ops.composite(sigmas, colors, t_starts, t_ends, packed_info, early_stop_eps=eps).weights > 0
+    starts = packed_info[:, 0]
+    behind = torch.arange(1, is_seen.shape[0] + 1, device=sigmas.device) * is_seen
+    ends = torch.zeros_like(starts).scatter_reduce(0, samples.ray_indices, behind, "amax")  # of what is seen of a ray
+    wanted = (ends - starts).clamp_min(0)
+    fits = wanted.cumsum(0) <= capacity
+    counts = wanted * fits
+    ends = counts.cumsum(0)
+    row = torch.arange(capacity, device=sigmas.device)
+    ray = torch.searchsorted(ends, row, right=True).clamp_max(starts.shape[0] - 1)
+    source = (starts[ray] + row - (ends - counts)[ray]).clamp(0, is_seen.shape[0] - 1)
+    exists = row < ends[-1]
+    _, n_dropped, n_wanted = samples.counts.unbind()
+    return PackedSamples(
+        torch.stack([ends - counts, counts], dim=1), ray * exists, t_starts[source] * exists, t_ends[source] * exists,
+        torch.stack([ends[-1], n_dropped + (wanted > counts).sum(), n_wanted]),
+    )  # fmt: skip
+
+
 def sample_positions(samples: PackedSamples, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Positions and directions `[n_samples, 3]` of the samples of rays `[n_rays, 3]`."""
     return _along(origins, directions, samples.ray_indices, samples.t_starts)

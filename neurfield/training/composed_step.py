@@ -16,8 +16,9 @@ from torch import Tensor
 from neurfield import losses
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.ops import PackedSamples
-from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays
+from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays, sample_positions, visible_samples
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.density import make_density
 from neurfield.training.graph import Delayed, Graphed
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
@@ -46,6 +47,7 @@ class RayBatch:
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
+_MARCHED = 8  # samples that there is room for before those behind surfaces are left out, for each afterwards
 
 
 def composed_step(
@@ -66,13 +68,14 @@ def capacity_step(
 ) -> RayStepFn:
     """The same on the leading pixels whose samples fit into `training.n_samples`, without waiting for the device.
 
-    Results arrive two steps late. Drawing rays and samples, whose random numbers change with every step, is launched as
-    it is; on CUDA the rest, from the field to Adam, is a graph for each shape of batch.
+    Samples behind surfaces, which teach nothing, are found by a quick density and left out. Results arrive two steps
+    late. Drawing rays and samples, whose random numbers change with every step, is launched as it is; on CUDA the rest,
+    from the field to Adam, is a graph for each shape of batch.
     """
     learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
     # the first pixel always fits, so there is always something to learn
     capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
-    late = Delayed()
+    density, late = make_density(field), Delayed()
 
     def learn_flat(*tensors: Tensor) -> Tensor:
         return learn(RayBatch(*tensors[:4]), PackedSamples(*tensors[4:9]), tensors[9])
@@ -81,7 +84,11 @@ def capacity_step(
     run = Graphed(learn_flat) if is_cuda else learn_flat
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_rays(grid, batch.origins, batch.directions, options, (seed, number), capacity)
+        marched = march_rays(grid, batch.origins, batch.directions, options, (seed, number), _MARCHED * capacity)
+        with torch.no_grad():
+            sigmas = density(sample_positions(marched, batch.origins, batch.directions)[0])
+        # half the transmittance leaves room for the roundings of the quick density
+        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance / 2)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate)
         for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter

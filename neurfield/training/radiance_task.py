@@ -23,9 +23,10 @@ from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.composed_step import RayBatch
+from neurfield.training.density import make_density
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
-from neurfield.training.steps import make_density, make_step
+from neurfield.training.steps import make_step
 from neurfield.training.task import StepFn, StepResult
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know

@@ -2,9 +2,6 @@
 """Which step trains a field: fused where that is supported, else composed of operators; the numbers agree."""
 
 import math
-from collections.abc import Callable
-
-from torch import Tensor
 
 from neurfield import ops
 from neurfield.fields.radiance_module import RadianceModule
@@ -26,12 +23,6 @@ def make_step(
     if fused is not None and loss is not None:
         return fused_step(fused, grid, optimizer, options, method, seed, loss)
     return composed_step(field, grid, optimizer, options, method, seed)
-
-
-def make_density(field: RadianceModule) -> Callable[[Tensor], Tensor]:
-    """sigma `[n]` of positions `[n, 3]` in unit space, the fastest way, not differentiable."""
-    fused = field.fused()
-    return (lambda x: field.density(x)[0]) if fused is None else (lambda x: ops.fused_density(fused, x))
 
 
 def fused_step(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The step of fixed capacity, which CUDA runs, is on the CPU the composed step; it reads nothing from the device."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neurfield import ops
-from neurfield.rendering.volume import MarchOptions, march_rays
+from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions, visible_samples
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import composed_step as steps
 from neurfield.training import radiance_task
@@ -56,12 +57,14 @@ class Recorder:
         self.field.zero_grad(set_to_none=True)
 
 
-def gradients(make, method: MethodConfig, rays: RayBatch) -> tuple[StepResult, dict[str, Tensor]]:
+def gradients(
+    make, method: MethodConfig, rays: RayBatch, options: MarchOptions = OPTIONS
+) -> tuple[StepResult, dict[str, Tensor]]:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         field = method.field.build((0, 0, 0, 1, 1, 1))
     adam = Recorder(field)
-    result = make(field, OccupancyGrid(1, resolution=16), adam, OPTIONS, method, 3)(rays, 0.01, 7)
+    result = make(field, OccupancyGrid(1, resolution=16), adam, options, method, 3)(rays, 0.01, 7)
     assert adam.condition and adam.learning_rate == 0.01
     return result, adam.grads
 
@@ -87,6 +90,23 @@ def test_gradients_are_those_of_the_composed_step_on_the_pixels_that_fit(room: f
     bound = found.n_samples * EPS[torch.float32]
     assert abs(found.loss / expected.loss - 1) < bound and found.loss > 0
     assert abs(found.squared_error / expected.squared_error - 1) < bound
+    for name, grad in grads.items():
+        assert relative_norm(grad, expected_grads[name]) < bound, name
+
+
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_samples_behind_surfaces_take_no_room_and_change_nothing(per_pixel: int) -> None:
+    """The field is a fog of density 1, so with this threshold a ray through the cube ends before its middle."""
+    rays, options = batch(per_pixel), dataclasses.replace(OPTIONS, stop_transmittance=0.9)
+    n_all = int(march_rays(OccupancyGrid(1, resolution=16), rays.origins, rays.directions, OPTIONS, (3, 7)).counts[2])
+    config = method(f"training.n_samples={n_all // 3 if per_pixel == 4 else 4096}")
+    found, grads = gradients(capacity_step, config, rays, options)
+    full, _ = gradients(capacity_step, config, rays)
+    assert found.n_rays > full.n_rays and 0 < found.n_samples < n_all
+    expected, expected_grads = gradients(composed_step, config, leading(rays, found.n_rays // per_pixel), options)
+    assert found.n_samples < expected.n_samples
+    bound = expected.n_samples * EPS[torch.float32]
+    assert abs(found.loss / expected.loss - 1) < bound
     for name, grad in grads.items():
         assert relative_norm(grad, expected_grads[name]) < bound, name
 
@@ -154,7 +174,9 @@ def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss
     bits = torch.empty(1, 16**3 // 8, dtype=torch.uint8, device=meta), torch.empty(1, 8, dtype=torch.uint8, device=meta)
     grid = SimpleNamespace(march=lambda o, d, **options: ops.march(o, d, *bits, **options))
     with OnDevice(meta) as mode:
-        samples = march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, 7), 4096)
+        marched = march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, 7), 4096)
+        sigmas = field.density(sample_positions(marched, rays.origins, rays.directions)[0])[0]
+        samples = visible_samples(marched, sigmas, 1024, 1e-4)
         numbers = learn(rays, samples, torch.full((), 0.01, dtype=torch.float64, device=meta))
     assert numbers.shape == (4,)
     assert {"neurfield::march", "neurfield::hash_grid_backward_params", "neurfield::adam_step"} <= mode.names

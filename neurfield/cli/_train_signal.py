@@ -14,6 +14,7 @@ from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
 from neurfield.errors import UserError
+from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
 from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
@@ -75,6 +76,7 @@ def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) 
     parameters = n_bytes(task.field.parameters())
     _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
     _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
     with watched(shown, signal, session, options.serve) if is_watched else contextlib.nullcontext() as live:

@@ -31,7 +31,7 @@ from neurfield.signal_kinds import KINDS
 from neurfield.training.method import MethodConfig
 from neurfield.training.signal_method import SignalMethod
 
-N_VIEWS = 4
+N_VIEWS = 2
 VIEW_SIDE = 512  # points a side of a training image at most
 VIEW_BINS = 64  # half of what is compared of images (Kania et al. 2025)
 FREQUENCIES = range(2, 13)  # octaves of a NeRF

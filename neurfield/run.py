@@ -63,6 +63,16 @@ class Run:
         )
         self._scene = scene
 
+    def to(self, device: str) -> None:
+        """Moves field and grid to `cpu`, which is `auto`, too, or `cuda`: the run is measured and rendered there.
+
+        Raises:
+            UserError: cuda cannot be used, or not for this field.
+        """
+        kind = resolve_device(device, self.field.why_not_cuda() or "")
+        self.field.to(kind)
+        self.grid.to(kind)
+
     @property
     def cameras(self) -> Cameras:
         """All views of the scene, world frame of the input."""
@@ -108,6 +118,8 @@ class Run:
         """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
         from neurfield.export.mesh import export_mesh  # pulls in marching cubes and file writers
 
+        if self.grid.bitfield.device.type != "cpu":
+            raise UserError('export_mesh: expected a run on the CPU, got one on cuda; call run.to("cpu") first')
         return export_mesh(self, path, **options)
 
 
@@ -181,6 +193,8 @@ def train(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
+        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there;
+            meshes, point clouds and the viewer want `run.to("cpu")` first.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
         resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.
@@ -200,7 +214,7 @@ def train(
         resumed = newest_whole(folder, report)
         resumed.check_request(seed, scene.options)
         resumed.check_views(views)
-        views, config = resumed.views, resumed.with_budget(max_seconds, max_num_iterations)
+        views, config = resumed.views, resumed.continued(max_seconds, max_num_iterations, device)
     else:
         config = RunConfig(
             data=scene.source,
@@ -259,5 +273,6 @@ def from_task(
     field = task.field
     if trainer.ema:
         field = task.config.method.field.build(views.normalization.aabb)
+        field.to(task.device)
         field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
     return Run(task.config, views, field, task.grid, trainer.step, path, scene)

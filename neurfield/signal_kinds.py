@@ -32,7 +32,7 @@ from neurfield.training.task import Task
 Progress = Callable[[float], None]
 MAX_SAMPLES = 1 << 36
 SHAPE_PICTURE = 512  # pixels a side
-SHAPE_SAMPLES = 128  # a side, where a shape is needed on a grid
+SHAPE_SAMPLES = 64  # a side, where a shape is needed on a grid; distances are smooth
 
 
 @dataclass(frozen=True)

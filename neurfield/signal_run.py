@@ -23,6 +23,7 @@ from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load
 from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
+CPU_ONLY = "fields of images, shapes, videos and volumes stay on the CPU"  # for resolve_device
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def train_signal(
         report(frequencies.describe(choice))
     config = SignalRunConfig(
         data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
-        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
+        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device, CPU_ONLY), kind=chosen.kind,
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
     trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)

@@ -122,7 +122,7 @@ def test_shapes_videos_and_volumes_have_spectra(tmp_path):
         assert found.field.encoding["per_level_scale"] >= 1
     distances = KINDS["sdf"].sampled(signals.read(files["sdf"]))[0]
     n = distances.shape[0]
-    # the ball's radius is 0.45, facets lie up to a hundredth of it within, and cells are 1/128 wide
+    # the ball's radius is 0.45, facets lie up to a hundredth of it within, and cells are 1/64 wide
     assert float(distances[n // 2, n // 2, n // 2]) == pytest.approx(-0.45, abs=0.02)
     assert float(distances[0, n // 2, n // 2]) == pytest.approx(0.05, abs=0.02)
 

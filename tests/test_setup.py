@@ -15,7 +15,7 @@ SETUP = Path(__file__).resolve().parents[1] / "setup.py"
 def setup_py(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """setup.py with an nvcc of its own, which compiles for 80 and 90, and no wishes in the environment."""
     monkeypatch.setattr(setuptools, "setup", lambda **_: None)
-    for name in ("NEURFIELD_CUDA", "NEURFIELD_CUDA_ARCHS"):
+    for name in ("NEURFIELD_CUDA", "NEURFIELD_CUDA_ARCHS", "NEURFIELD_CUDA_REPORT"):
         monkeypatch.delenv(name, raising=False)
     spec = importlib.util.spec_from_file_location("neurfield_setup", SETUP)
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def setup_py(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 )
 def test_it_builds_for_the_gpus_that_can_run_the_kernels(setup_py, monkeypatch, visible, chosen) -> None:
     monkeypatch.setattr(setup_py, "visible_archs", lambda: visible)
-    assert f"-DNF_CUDA_ARCHS={chosen}" in setup_py.cuda_options()
+    assert {f"-DNF_CUDA_ARCHS={chosen}", "-DNF_CUDA_REPORT="} <= set(setup_py.cuda_options())
 
 
 @pytest.mark.parametrize("visible", [{75}, {120}])
@@ -53,3 +53,8 @@ def test_architectures_that_are_asked_for_are_not_left_out(setup_py, monkeypatch
     monkeypatch.setenv("NEURFIELD_CUDA_ARCHS", "90;75")
     with pytest.raises(SystemExit, match=r"^NEURFIELD_CUDA_ARCHS: expected 80 or newer, got 90;75$"):
         setup_py.cuda_options()
+
+
+def test_a_report_is_kept_where_it_is_asked_for(setup_py, monkeypatch) -> None:
+    monkeypatch.setenv("NEURFIELD_CUDA_REPORT", "build/report")
+    assert f"-DNF_CUDA_REPORT={Path('build/report').resolve()}" in setup_py.cuda_options()

@@ -116,15 +116,21 @@ void AdamStep<T>::operator()(const AdamArrays<T>& a, int64_t n) const {
 }
 
 template <typename T>
-void adam_step(const AdamConfig& config, int64_t step, const AdamArrays<T>& arrays, int64_t n) {
-  const AdamStep<T> run(config, step, arrays.steps != nullptr);
+void adam_step(const AdamConfig& config, int64_t step, const double* clock, const AdamArrays<T>& arrays, int64_t n) {
+  AdamConfig now = config;
+  if (clock) {
+    if (!(clock[0] >= 1)) return;
+    step = static_cast<int64_t>(clock[0]);
+    now.learning_rate = clock[1];
+  }
+  const AdamStep<T> run(now, step, arrays.steps != nullptr);
   parallel_ranges(n, 16384, [&](int64_t begin, int64_t end) { run(arrays.from(begin), end - begin); });
 }
 
 #define NF_INSTANTIATE(T)        \
   template struct AdamArrays<T>; \
   template class AdamStep<T>;    \
-  template void adam_step(const AdamConfig&, int64_t, const AdamArrays<T>&, int64_t);
+  template void adam_step(const AdamConfig&, int64_t, const double*, const AdamArrays<T>&, int64_t);
 NF_INSTANTIATE(float)
 NF_INSTANTIATE(double)
 

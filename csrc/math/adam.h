@@ -38,8 +38,8 @@ NF_HD vf adam_root(vf x) { return sqrt(x); }
 #endif
 }  // namespace detail
 
-// adam_rate of a parameter's own count, where no table of rates is at hand: 1 - beta^k as -expm1(k ln beta). In float
-// within 8 roundings of it.
+// adam_rate of a count that only the device knows, or where no table of rates is at hand: 1 - beta^k as -expm1(k ln
+// beta). In float within 8 roundings of it.
 template <typename T>
 struct AdamRates {
   T learning_rate, log_beta1, log_beta2;

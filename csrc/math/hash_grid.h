@@ -2,7 +2,8 @@
 // Multi-resolution grid encoding (Müller et al. 2022) with the level sizes, indices and hash of tiny-cuda-nn, bit for
 // bit. Level l has `resolution` vertices per axis; x in [0,1]^D falls into cell floor(scale x + 0.5) and the features
 // of its 2^D corners are interpolated. Fine levels do not store all vertices: they hash them (Hash) or repeat (Tiled).
-// Any finite x is valid (indices wrap); a NaN or infinite x gives NaN features.
+// Any finite x is valid (indices wrap; from 2^31 cells on, to another vertex on another device); a NaN or infinite x
+// gives NaN features.
 // Positions are rounded once (fma), so cells agree between scalar, SIMD and device code.
 #pragma once
 

@@ -21,8 +21,10 @@ struct AdamArrays {
   AdamArrays from(int64_t offset) const;  // the same arrays from an element on
 };
 
-// `step` >= 1 is the number of this step; it is not used where arrays bring their own counts.
+// `step` >= 1 is the number of this step; it is not used where arrays bring their own counts. `clock`, null or beside
+// the arrays, holds the step and the learning rate as they are when the kernel runs, in place of those of the caller; a
+// step below 1 leaves everything as it is.
 template <typename T>
-void adam_step(const AdamConfig& config, int64_t step, const AdamArrays<T>& arrays, int64_t n);
+void adam_step(const AdamConfig& config, int64_t step, const double* clock, const AdamArrays<T>& arrays, int64_t n);
 
 }  // namespace nf::NF_BACKEND

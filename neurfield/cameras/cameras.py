@@ -15,7 +15,7 @@ CAMERA_MODELS = ("pinhole", "opencv", "opencv_fisheye")
 
 @dataclass(frozen=True)
 class Cameras:
-    """A batch of views; float32 CPU tensors.
+    """A batch of views; float32 tensors, on the CPU unless `to` has moved them.
 
     Attributes:
         c2w: `[n, 3, 4]` camera-to-world, orthonormal rotation, OpenGL axes.
@@ -51,6 +51,10 @@ class Cameras:
             index = [range(len(self))[index]]
         fields = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
         return Cameras(*(getattr(self, name)[index] for name in fields))
+
+    def to(self, device: torch.device) -> "Cameras":
+        """The same on a device."""
+        return Cameras(*(value.to(device) for value in vars(self).values()))
 
     def transformed(self, scale: float, offset: Tensor) -> "Cameras":
         """The same cameras after the world is mapped by `x -> scale * x + offset [3]`; rotations do not change."""

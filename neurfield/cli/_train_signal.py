@@ -17,8 +17,9 @@ from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
-from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.signal_run import CPU_ONLY, SignalRun, SignalSubject, from_trainer, unpack
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.memory import n_bytes
 from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from neurfield.viewer import Live
 
 
-def train_signal(options: "TrainOptions", kind: str, device: Any, start: float) -> int:
+def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     """Trains a field of the file `options.data`, keeps checkpoints, measures it at the end."""
+    device = resolve_device(options.device, CPU_ONLY)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
     path = options.data.absolute()

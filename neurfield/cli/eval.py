@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -13,7 +13,8 @@ from neurfield.cli._console import Progress
 from neurfield.cli._train_signal import summary
 from neurfield.files import atomic_write, refuse_existing
 from neurfield.run import load
-from neurfield.signal_run import SignalRun
+from neurfield.signal_run import CPU_ONLY, SignalRun
+from neurfield.training.device import resolve_device
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class EvalOptions:
     """Views to measure, of a scene."""
     output: Path | None = None
     """JSON file, replaced if it exists; default: standard output."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
     data: Path | None = None
     """Where the images are now; default: where they were when the run was trained."""
 
@@ -33,6 +36,10 @@ def run(options: EvalOptions) -> int:
         refuse_existing(options.output, overwrite=True)
     trained = load(options.run)
     data = str(options.data) if options.data else None
+    if isinstance(trained, SignalRun):
+        resolve_device(options.device, CPU_ONLY)
+    else:
+        trained.to(options.device)
     with Progress("measure") as progress:
         if isinstance(trained, SignalRun):
             result = trained.evaluate(data, progress.update)

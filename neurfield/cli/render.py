@@ -21,7 +21,8 @@ from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.run import Run, load_scene_run
 from neurfield.signal_kinds import SignalRender
-from neurfield.signal_run import holds_signal, load_signal_run
+from neurfield.signal_run import CPU_ONLY, holds_signal, load_signal_run
+from neurfield.training.device import resolve_device
 from neurfield.training.run_folder import find_checkpoint
 
 
@@ -41,6 +42,8 @@ class RenderOptions:
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
     """What to show; a video has them side by side."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
     rays_per_pixel: Literal[1, 4, 9, 16] | None = None
@@ -79,6 +82,7 @@ def run(options: RenderOptions) -> int:
         raise UserError("--resolution and --scale are for images, videos and volumes; scenes have --downscale-factor")
     _check(options)
     trained = load_scene_run(options.run, "this command")
+    trained.to(options.device)
     views, notes = choose_views(trained, options)
     for note in notes:
         print(note)
@@ -95,6 +99,7 @@ def run(options: RenderOptions) -> int:
 
 
 def _render_signal(options: RenderOptions) -> int:
+    resolve_device(options.device, CPU_ONLY)
     if not 1e-3 <= options.scale <= 1e3:
         raise UserError(f"--scale must be 0.001 ... 1000, got {options.scale:g}")
     for name in ("split", "interpolate", "camera_path"):

@@ -59,7 +59,7 @@ class TrainOptions:
     max_num_iterations: int | None = None
     """Budget in steps; with both, the first one that is used up ends the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train."""
+    """Where to train: auto is the CPU, and for --resume where the run was trained. CUDA has not yet run on a GPU."""
     seed: int | None = None
     """Of all random numbers; default: 42."""
     resume: bool = False
@@ -88,9 +88,10 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
-        return train_signal(options, kind, device, start)
+        return train_signal(options, kind, start)
     method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
     if method.distill and not options.resume:
+        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
         code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
@@ -109,7 +110,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     if resumed:
         resumed.check_views(views)
         views = resumed.views
-        config = resumed.with_budget(options.max_seconds, options.max_num_iterations)
+        config = resumed.continued(options.max_seconds, options.max_num_iterations, options.device)
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
@@ -132,7 +133,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     if choice:
         auto_frequency.write_report(folder.path, choice)
-    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    _say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
     shown = Run(config, views, task.field, task.grid, trainer.step)
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
@@ -153,6 +154,8 @@ def _check(options: TrainOptions) -> None:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
     if options.resume and options.auto_frequency:
         raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
+    if options.device == "cuda" and options.vis == "viewer":
+        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
         if value is not None and not value >= 0:
             raise UserError(f"--{flag}: expected at least 0, got {value}")

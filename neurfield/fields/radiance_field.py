@@ -60,7 +60,8 @@ class RadianceField(RadianceModule):
         encoding, density_network, direction_encoding, color_network: tiny-cuda-nn style blocks.
         n_geo_features: outputs of the density network.
         table_precision: "fp16" lets the fused operators read grid encodings from a rounded copy.
-        network_precision: "bf16" lets them round what the networks multiply, see ops.FusedField.
+        network_precision: "bf16" lets them round what the networks multiply, see ops.FusedField. On CUDA all networks
+            do, to float16.
 
     Raises:
         UserError: a block that its registry does not know; the message names the block's place in its file.
@@ -96,6 +97,7 @@ class RadianceField(RadianceModule):
         self.color_network = _create(networks, color_network, n_color_inputs, 3)
         _check(self, encoding)
         self.table_precision, self.network_precision = table_precision, network_precision
+        self.density_network.half_products = self.color_network.half_products = network_precision == "bf16"
         _check_modulation("density_network", density_network, self.density_network, ("Position",))
         _check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
 
@@ -125,6 +127,13 @@ class RadianceField(RadianceModule):
         """See RadianceModule."""
         fused = self.fused()
         return None if fused is None else partial(ops.fused_render, fused)
+
+    def why_not_cuda(self) -> str | None:
+        """See RadianceModule."""
+        lacking = [
+            part for part in self.modules() if isinstance(part, (encodings.GaussianFourier, networks.Modulation))
+        ]
+        return f"{type(lacking[0]).__name__} has no CUDA kernels" if lacking else None
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

@@ -78,8 +78,8 @@ def choose(
     """Chooses among models by their spectra before training.
 
     Every candidate is evaluated with `repeats` initialisations, except that those which are clearly farther than the
-    best one (beyond twice both standard errors) stop after three. Of the candidates within one standard error of the
-    nearest the lowest frequency is taken.
+    best one (beyond twice both standard errors) stop after three, and all when one is left. Of the candidates within
+    one standard error of the nearest the lowest frequency is taken.
 
     A candidate is sampled so finely that nothing of it folds back into the compared bins: a frequency f is seen at
     |side - f| when there are fewer than 2 f points a side, so `side` exceeds the highest frequency of the candidate by
@@ -119,6 +119,8 @@ def choose(
     trials: list[list[Tensor]] = [[] for _ in values]
     for repeat in range(repeats):
         due = list(range(len(values))) if repeat < FIRST_REPEATS else _contenders(trials, target)
+        if repeat >= FIRST_REPEATS and len(due) == 1:
+            break
         for place, i in enumerate(due):
             trials[i].append(_spectrum_of(candidates.build(values[i], seed + repeat), sides[i], n_dims, n_bins))
             progress((repeat + place / len(due)) / repeats)

@@ -44,7 +44,8 @@ def relative_l2_luminance(prediction: Tensor, target: Tensor) -> Tensor:
     """(p - t)^2 / (Y(p)^2 + epsilon) with the luminance Y; RGB `[..., 3]` only"""
     if prediction.shape[-1:] != (3,):
         raise ValueError(f"RelativeL2Luminance: prediction must be [..., 3], got {list(prediction.shape)}")
-    luminance = prediction.detach() @ prediction.new_tensor(LUMINANCE)
+    red, green, blue = (w * channel for w, channel in zip(LUMINANCE, prediction.detach().unbind(-1), strict=True))
+    luminance = red + green + blue
     return l2(prediction, target) / (luminance.square() + EPSILON)[..., None]
 
 

@@ -57,9 +57,9 @@ def create(
     if not isinstance(otype, str):
         raise UserError(f"network: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(NETWORKS)})")
     entry = lookup(NETWORKS, otype, "network")
-    block = from_dict(entry.config, keys, f"network {otype}")
+    block: Any = from_dict(entry.config, keys, f"network {otype}")
     if from_bindings:
-        if not isinstance(block, NetworkConfig):
+        if otype not in tiny_cuda_nn.NETWORKS:
             raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")
         return TcnnNetwork(n_input_dims, n_output_dims, otype, block, seed, input_padding)
     return entry.build(n_input_dims, n_output_dims, block, seed, input_padding)

@@ -91,6 +91,7 @@ class MLP(nn.Module):
     Attributes:
         params: flat float32 `[config.n_params]`; their initial values are those of neurfield.networks.initial_values.
         config: the MLPConfig that the operator takes.
+        half_products: see ops.fused_mlp; False at first.
         modulation: the Modulation, or None.
 
     Raises:
@@ -131,6 +132,7 @@ class MLP(nn.Module):
             )
         except ValueError as error:
             raise UserError(str(error).replace("fused_mlp", "network")) from None
+        self.half_products = False
         self.seed = seed
         self.params = nn.Parameter(torch.empty(self.config.n_params))
         self.reset_parameters()
@@ -160,7 +162,8 @@ class MLP(nn.Module):
             expected = "no coordinates" if self.modulation is None else "the coordinates of its modulation"
             raise ValueError(f"network: expected {expected}, got {'none' if coordinates is None else 'some'}")
         params = self.params if self.weight_bits is None else self._rounded(self.weight_bits)
-        return ops.fused_mlp(x, params, self.config, None if self.modulation is None else self.modulation(coordinates))
+        modulation = None if self.modulation is None else self.modulation(coordinates)
+        return ops.fused_mlp(x, params, self.config, modulation, self.half_products)
 
     def _rounded(self, bits: int) -> Tensor:
         """The parameters with every matrix rounded to `bits`."""

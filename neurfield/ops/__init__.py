@@ -8,7 +8,7 @@ result has as many rows as the data says (occupancy_select, occupied_pixel_block
 """
 
 from neurfield.ops.aabb import ray_aabb
-from neurfield.ops.adam import adam_step, hash_grid_adam_step
+from neurfield.ops.adam import adam_step, adam_step_by_clock, hash_grid_adam_step
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
@@ -62,6 +62,7 @@ __all__ = [
     "PackedSamples",
     "SampledPixels",
     "adam_step",
+    "adam_step_by_clock",
     "camera_rays",
     "carve",
     "close_unseen",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, native
 from neurfield.ops.hash_grid import GridConfig, hash_grid_backward_params
 
 
@@ -50,12 +50,44 @@ def adam_step(
     """
     op = "adam_step"
     check_tensor(op, "params", params, ("n",))
-    size, dtype = (params.shape[0],), (params.dtype,)
-    for name, tensor in (("grad", grad), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
-        check_tensor(op, name, tensor, size, dtype, params.device)
+    _check_moments(op, params, grad, exp_avg, exp_avg_sq)
     _check_state(op, params, exp_avg, exp_avg_sq, steps, copy)
     rates = _rates(op, step, learning_rate, beta1, beta2, epsilon, l2_reg)
     _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero)
+
+
+@torch.no_grad()
+def adam_step_by_clock(
+    clock: Tensor,
+    params: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    epsilon: float = 1e-15,
+    l2_reg: float = 0.0,
+    skip_zero: bool = False,
+    steps: Tensor | None = None,
+    copy: Tensor | None = None,
+) -> None:
+    """`adam_step` whose step and learning rate lie on the device: nothing waits for them, and a graph can be replayed.
+
+    Args:
+        clock: float64 `[2]`: the number of this step, and the learning rate, at least 0. Where the number is below 1,
+            nothing changes: the way to leave a step out that only the device knows to be bad.
+
+    The others, and what it raises, are those of adam_step. On CUDA the rate of a step is computed in the precision of
+    the parameters, 8 roundings from that of adam_step.
+    """
+    op = "adam_step_by_clock"
+    check_tensor(op, "params", params, ("n",))
+    check_tensor(op, "clock", clock, (2,), (torch.float64,), params.device)
+    _check_moments(op, params, grad, exp_avg, exp_avg_sq)
+    _check_state(op, params, exp_avg, exp_avg_sq, steps, copy)
+    rates = _rates(op, 1, 0.0, beta1, beta2, epsilon, l2_reg)  # step and rate are the clock's
+    _step(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, 1, skip_zero, clock)
 
 
 @torch.no_grad()
@@ -104,6 +136,12 @@ def hash_grid_adam_step(
         x, grad_y, params, exp_avg, exp_avg_sq, steps, copy, grad_scratch, config.layout, config.per_level_scale,
         rates, step,
     )  # fmt: skip
+
+
+def _check_moments(op: str, params: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> None:
+    size, dtype = (params.shape[0],), (params.dtype,)
+    for name, tensor in (("grad", grad), ("exp_avg", exp_avg), ("exp_avg_sq", exp_avg_sq)):
+        check_tensor(op, name, tensor, size, dtype, params.device)
 
 
 def _check_state(
@@ -157,14 +195,17 @@ def _step(
     rates: Sequence[float],
     step: int,
     skip_zero: bool,
+    clock: Tensor | None = None,
 ) -> None:
     lib = native(params)
-    grad = grad.detach().contiguous()
-    lib.adam_step(params.detach(), grad, exp_avg, exp_avg_sq, steps, _bits(copy), list(rates), step, skip_zero)
+    lib.adam_step(
+        params.detach(), grad.detach().contiguous(), exp_avg, exp_avg_sq, steps, _bits(copy), list(rates), step,
+        skip_zero, contiguous(clock),
+    )  # fmt: skip
 
 
 @_step.register_fake
-def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero):
+def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero, clock=None):
     return None
 
 

@@ -112,8 +112,10 @@ def hash_grid(
     Definition, level sizes, indices and hash as in tiny-cuda-nn (Müller et al. 2022); see csrc/math/hash_grid.h.
 
     Args:
-        x: float32 or float64 `[n, n_input_dims]`; the grid covers [0, 1]. Positions outside wrap to some vertex, NaN
-            and infinite ones give NaN. Strided tensors are copied.
+        x: float32 or float64 `[n, n_input_dims]`; the grid covers [0, 1]. Positions outside wrap to some vertex, which
+            from 2^31 cells on is another one on another device. NaN and infinite ones give NaN, and NaN gradients to
+            some entries; on CUDA to none where the incoming gradient is zero, and where sums are exact to all entries.
+            Strided tensors are copied.
         params: `[config.n_params]`, level by level, `[n_entries, n_features_per_level]` within a level. float32 or
             float16 with float32 x, float64 with float64 x.
         max_level: level l counts where `l < max_level * n_levels`, the features of others are zero. A number, or

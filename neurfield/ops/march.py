@@ -21,14 +21,19 @@ class PackedSamples(NamedTuple):
         packed_info: int64 `[n_rays, 2]` start and count of each ray's samples.
         ray_indices: int64 `[n_samples]`.
         t_starts, t_ends: float32 `[n_samples]`; a sample sits at the start of its interval.
-        n_dropped: rays that found no room in the capacity and have no samples.
+        counts: int64 `[3]` samples, rays that found no room in the capacity and have none, samples of all rays.
     """
 
     packed_info: Tensor
     ray_indices: Tensor
     t_starts: Tensor
     t_ends: Tensor
-    n_dropped: int
+    counts: Tensor
+
+    @property
+    def n_dropped(self) -> int:
+        """Rays that found no room; waits for the device."""
+        return int(self.counts[1])
 
 
 @torch.no_grad()
@@ -44,6 +49,7 @@ def march(
     far: float = math.inf,
     max_samples: int = 1024,
     capacity: int | None = None,
+    padded: bool = False,
     seed: int = 0,
     step: int | None = None,
 ) -> PackedSamples:
@@ -61,6 +67,8 @@ def march(
         max_samples: per ray; further ones are cut off.
         capacity: samples in all. Rays whose samples would end beyond it are dropped whole and counted, so the leading
             rays are kept. None: as many as there are.
+        padded: with a capacity: the tensors of samples have that many rows, zero behind the samples, so that nothing
+            waits for the device.
         seed, step: name the jitter's random numbers; `step` None means no jitter.
 
     Returns:
@@ -79,6 +87,8 @@ def march(
         )
     if capacity is not None and capacity < 0:
         raise ValueError(f"march: capacity must be at least 0, got {capacity}")
+    if padded and capacity is None:
+        raise ValueError("march: padded needs a capacity, got None")
 
     def attempt(room: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         jitter = step is not None
@@ -90,10 +100,15 @@ def march(
     packed_info, ray_indices, t_starts, t_ends, counts = attempt(
         origins.shape[0] * GUESSED_SAMPLES_PER_RAY if capacity is None else capacity
     )
+    if padded:
+        behind = torch.arange(ray_indices.shape[0], device=origins.device) >= counts[0]
+        for buffer in (ray_indices, t_starts, t_ends):
+            buffer.masked_fill_(behind, 0)
+        return PackedSamples(packed_info, ray_indices, t_starts, t_ends, counts)
     if capacity is None and counts[1] > 0:
         packed_info, ray_indices, t_starts, t_ends, counts = attempt(int(counts[2]))
-    n, n_dropped = int(counts[0]), int(counts[1])
-    return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], n_dropped)
+    n = int(counts[0])
+    return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], counts)
 
 
 @torch.library.custom_op("neurfield::march", mutates_args=(), device_types=DEVICES)

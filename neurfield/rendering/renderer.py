@@ -103,7 +103,7 @@ class Renderer:
         if len(camera) != 1:
             raise ValueError(f"render: expected one view, got {len(camera)}")
         width, height = camera.sizes[0].tolist()
-        unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
+        unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
         largest = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
         rows = max(1, min(tile_rays or largest, largest) // (width * self.rays_per_pixel))
         parts = []
@@ -119,12 +119,17 @@ class Renderer:
     def render_rays(
         self, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int = 1
     ) -> dict[str, Tensor]:
-        """Outputs `[n, ...]` of rays `[n * rays_per_pixel, 3]` in unit space with unit directions, see `render`."""
+        """Outputs `[n, ...]` of rays `[n * rays_per_pixel, 3]` in unit space with unit directions, see `render`.
+
+        The rays may lie on any device, the outputs lie on the CPU.
+        """
+        origins, directions = origins.to(self._device), directions.to(self._device)
+        background = self.background.to(self._device)
         result: dict[str, Tensor] = {}
         if {"rgb", "depth", "accumulation"} & set(outputs):
             colors = self._colors(origins, directions)
             rgb, depth, acc = (_pixel_means(value, rays_per_pixel) for value in colors)
-            result["rgb"] = rgb + (1 - acc)[:, None] * self.background
+            result["rgb"] = rgb + (1 - acc)[:, None] * background
             result["depth"] = torch.where(acc > 0, depth / acc.clamp_min(1e-10), 0) / self.normalization.scale
             result["accumulation"] = acc
         if "normal" in outputs:
@@ -133,11 +138,16 @@ class Renderer:
             result["normal"] = _pixel_means(normals, rays_per_pixel)
         if "occupancy" in outputs:
             color, hit = render_occupancy(self.grid, origins, directions, self.options)
-            result["occupancy"] = _pixel_means(torch.where(hit[:, None], color, self.background), rays_per_pixel)
+            result["occupancy"] = _pixel_means(torch.where(hit[:, None], color, background), rays_per_pixel)
         if "samples" in outputs:
             counts = march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float()
             result["samples"] = _pixel_means(counts, rays_per_pixel)
-        return {name: result[name] for name in outputs}
+        return {name: result[name].cpu() for name in outputs}
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the field and its grid lie."""
+        return self.grid.bitfield.device
 
     def _fused(self) -> RenderFn | None:
         return self.field.fused_render() if hasattr(self.field, "fused_render") else None
@@ -161,11 +171,13 @@ def _pixel_means(values: Tensor, rays_per_pixel: int) -> Tensor:
 def image_rays(camera: Cameras, top: int, bottom: int, side: int = 1) -> tuple[Tensor, Tensor]:
     """Rays of the pixels of rows `top` to `bottom` of a single view, row by row.
 
-    A pixel has `side`^2 rays, through the middles of as many equal parts of it, row by row.
+    A pixel has `side`^2 rays, through the middles of as many equal parts of it, row by row. They lie where the camera
+    does.
     """
-    width, within = int(camera.sizes[0, 0]), (torch.arange(side) + 0.5) / side
-    rows, columns = torch.arange(top, bottom), torch.arange(width)
+    device = camera.sizes.device
+    width, within = int(camera.sizes[0, 0]), (torch.arange(side, device=device) + 0.5) / side
+    rows, columns = torch.arange(top, bottom, device=device), torch.arange(width, device=device)
     y = (rows[:, None, None, None] + within[:, None]).expand(-1, width, -1, side)
     x = (columns[:, None, None] + within).expand(len(rows), -1, side, -1)
     pixel_xy = torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)
-    return ops.camera_rays(camera, torch.zeros(pixel_xy.shape[0], dtype=torch.int64), pixel_xy)
+    return ops.camera_rays(camera, torch.zeros(pixel_xy.shape[0], dtype=torch.int64, device=device), pixel_xy)

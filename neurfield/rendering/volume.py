@@ -70,8 +70,14 @@ def march_rays(
     directions: Tensor,
     options: MarchOptions,
     jitter: tuple[int, int] | None = None,
+    capacity: int | None = None,
 ) -> PackedSamples:
-    """Samples of rays in occupied cells; `jitter` = (seed, step) shifts each ray by a random part of a step."""
+    """Samples of rays in occupied cells.
+
+    Args:
+        jitter: (seed, step) shifts each ray by a random part of a step.
+        capacity: rows of the samples' tensors, whose rest is zero; see `padded` of ops.march. None: exact.
+    """
     seed, step = jitter or (0, None)
     return grid.march(
         origins,
@@ -80,6 +86,8 @@ def march_rays(
         cone_angle=options.cone_angle,
         near=options.near,
         max_samples=options.max_samples,
+        capacity=capacity,
+        padded=capacity is not None,
         seed=seed,
         step=step,
     )
@@ -135,7 +143,9 @@ def packed_samples(ray_indices: Tensor, t_starts: Tensor, t_ends: Tensor, n_rays
     counts = torch.bincount(ray_indices, minlength=n_rays)
     if len(counts) > n_rays or bool((ray_indices.diff() < 0).any()):
         raise ValueError(f"packed_samples: expected ray_indices in increasing order in 0 ... {n_rays - 1}")
-    return PackedSamples(torch.stack([counts.cumsum(0) - counts, counts], dim=1), ray_indices, t_starts, t_ends, 0)
+    n, none = counts.sum(), counts.new_zeros(())
+    info = torch.stack([counts.cumsum(0) - counts, counts], dim=1)
+    return PackedSamples(info, ray_indices, t_starts, t_ends, torch.stack([n, none, n]))
 
 
 def composite_samples(rgb_sigma_fn: RgbSigmaFn, samples: PackedSamples, stop_transmittance: float = 1e-4) -> Composite:
@@ -164,15 +174,15 @@ def composite_in_rounds(
     starts, counts = samples.packed_info.unbind(dim=1)
     sums = samples.t_starts.new_zeros(counts.shape[0], 5)  # rgb, depth, opacity
     alive = (counts > 0).nonzero()[:, 0]
-    ahead, first = torch.arange(ROUND), 0
+    ahead, first = torch.arange(ROUND, device=counts.device), 0
     while len(alive):
         number = first + ahead
         exists = number < counts[alive, None]
         rows = (starts[alive, None] + number)[exists]
         taken = exists.sum(dim=1)
-        part = PackedSamples(
-            torch.stack([taken.cumsum(0) - taken, taken], dim=1), samples.ray_indices[rows], samples.t_starts[rows],
-            samples.t_ends[rows], 0,
+        part = samples._replace(
+            packed_info=torch.stack([taken.cumsum(0) - taken, taken], dim=1), ray_indices=samples.ray_indices[rows],
+            t_starts=samples.t_starts[rows], t_ends=samples.t_ends[rows],
         )  # fmt: skip
         found = composite_samples(rgb_sigma_fn, part, stop_transmittance=0.0)
         trans = 1 - sums[alive, 4]

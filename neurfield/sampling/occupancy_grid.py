@@ -145,6 +145,7 @@ class OccupancyGrid(nn.Module):
         near: float = 0.0,
         max_samples: int = 1024,
         capacity: int | None = None,
+        padded: bool = False,
         seed: int = 0,
         step: int | None = None,
     ) -> ops.PackedSamples:
@@ -152,7 +153,7 @@ class OccupancyGrid(nn.Module):
         return ops.march(
             origins, directions, self.bitfield, self.coarse, step_scale=step_scale,
             cone_angle=self.cone_angle if cone_angle is None else cone_angle, near=near, max_samples=max_samples,
-            capacity=capacity, seed=seed, step=step,
+            capacity=capacity, padded=padded, seed=seed, step=step,
         )  # fmt: skip
 
     def cells_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,12 @@ class PixelSampler:
         if len(seen):
             self.blocks = seen
 
+    def to(self, device: torch.device) -> None:
+        """Moves images, masks and cameras; rays are drawn there from now on."""
+        self.cameras, self.values = self.cameras.to(device), self.values.to(device)
+        self.masks = None if self.masks is None else self.masks.to(device)
+        self.blocks = None if self.blocks is None else self.blocks.to(device)
+
     def sample(self, n: int, step: int, seed: int = 0, rays_per_pixel: int = 1) -> tuple[Tensor, Tensor, Tensor]:
         """Draws `n` pixels; the same for equal `step` and `seed`, whatever the number of threads.
 

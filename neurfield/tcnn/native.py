@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from neurfield import encodings, networks
 from neurfield.encodings import Composite, Encoding
 from neurfield.networks import MLP
+from neurfield.ops._common import empty
 from neurfield.tcnn.blocks import encoding_block, network_block
 from neurfield.tcnn.columns import NETWORK_MULTIPLE, arrange, natural_columns, network_columns
 from neurfield.tcnn.weights import joined, ordered_parameters
@@ -63,12 +65,13 @@ class Native:
         else:
             n_columns, padding = len(columns), 0.0
         network = networks.create(n_columns, self._n_network_outputs, self._network_block, seed, padding)
-        assert isinstance(network, MLP)  # network_block names no backend
+        assert isinstance(network, MLP)  # network_block names no backend and nothing that is ours alone
+        network.half_products = True
         return encoding, network
 
     def __call__(self, x: Tensor, params: Tensor) -> Tensor:
         """`[n, n_outputs]` for x `[n, n_input_dims]` and params `[n_params]` of the same dtype."""
-        parts = params.split([part.numel() for part in self._parts])
+        parts: tuple[Tensor, ...] = _Split.apply(params, [part.numel() for part in self._parts]) if self._parts else ()
         names = [name for name, _ in self.encoding.named_parameters()]
         named = dict(zip(names, parts[len(parts) - len(names) :], strict=True))
         columns = arrange(functional_call(self.encoding, named, (x,)), self.columns)
@@ -103,6 +106,25 @@ class Native:
         config = self.network.config
         network = {"otype": self._network_block["otype"], **{key: getattr(config, key) for key in NETWORK_KEYS}}
         return {"otype": "NetworkWithInputEncoding", "encoding": encoding, "network": network}
+
+
+class _Split(torch.autograd.Function):
+    """`params.split(sizes)`, with gradients joined in memory of the native pool: on the CPU, the page faults of a fresh
+    vector with the size of a grid take longer than copying it."""
+
+    @staticmethod
+    def forward(ctx: Any, params: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        ctx.sizes, ctx.like = sizes, params[:0]
+        ctx.set_materialize_grads(False)
+        return params.split(sizes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:
+        whole = empty(ctx.like, sum(ctx.sizes))
+        for part, grad in zip(whole.split(ctx.sizes), grads, strict=True):
+            part.zero_() if grad is None else part.copy_(grad)
+        return whole, None
 
 
 def _resolved(encoding: Any) -> dict[str, Any]:

@@ -46,19 +46,19 @@ def cuda_build() -> str:
     return f"{_targets(module)}; devices seen: {n_devices or f'none ({reason})'}"
 
 
-def why_runs_stay_on_the_cpu() -> str:
-    """Training and rendering do not move their data to a device yet, so there is always a reason."""
-    return why_not_cuda() or "operators run on it, training and rendering do not yet"
+def resolve_device(name: str, cpu_only: str = "") -> Literal["cpu", "cuda"]:
+    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`. Until CUDA has run on a GPU, `auto` is `cpu`.
 
-
-def resolve_device(name: str) -> Literal["cpu", "cuda"]:
-    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`; today always `cpu`.
+    Args:
+        cpu_only: the reason, if what is to run exists on the CPU only.
 
     Raises:
         UserError: cuda was asked for where it cannot be used, or the name is none of these.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: expected auto, cpu or cuda, got {name!r}")
-    if name == "cuda":
-        raise UserError(f"device cuda cannot be used: {why_runs_stay_on_the_cpu()}; use --device cpu")
-    return "cpu"
+    if name != "cuda":
+        return "cpu"
+    if reason := cpu_only or why_not_cuda():
+        raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
+    return "cuda"

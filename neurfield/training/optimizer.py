@@ -2,6 +2,7 @@
 """Adam over a field's parameters as in instant-ngp: tables skip untouched entries, matrices are regularised."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,11 @@ class Moments:
     rate: float
 
 
+def _arrays(m: Moments, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Flat parameters, gradient and moments."""
+    return m.param.detach().view(-1), grad.reshape(-1), m.exp_avg.view(-1), m.exp_avg_sq.view(-1)
+
+
 class Adam:
     """Holds moments of every parameter of a field.
 
@@ -42,16 +48,26 @@ class Adam:
 
     def __init__(self, field: nn.Module, config: OptimizerConfig):
         self.config = config
-        self.step_count = 0
         self.moments: dict[str, Moments] = {}
         sparse = getattr(field, "sparse_parameters", ())
         modulations = {id(module.values) for module in field.modules() if isinstance(module, Modulation)}
         for name, param in field.named_parameters():
             is_table = name.startswith(sparse)
-            steps = torch.zeros(param.shape, dtype=torch.int16) if is_table else None
+            steps = torch.zeros_like(param, dtype=torch.int16) if is_table else None
             l2_reg = 0.0 if is_table else config.l2_reg
             rate = config.modulation_rate if id(param) in modulations else 1.0
             self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg, rate)
+        device = next(field.parameters()).device
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def step_count(self) -> int:
+        """Steps done; waits for the device of the field."""
+        return int(self._count)
+
+    @step_count.setter
+    def step_count(self, n: int) -> None:
+        self._count.fill_(n)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -62,23 +78,36 @@ class Adam:
                 self.apply(name, m.param.grad, learning_rate)
                 m.param.grad = None
 
+    @torch.no_grad()
+    def step_if(self, condition: Tensor, learning_rate: Tensor) -> None:
+        """The same where `condition` (bool `[]`) holds, and else nothing but empty gradients; waits for no device.
+
+        `learning_rate` is float64 `[]`; both lie on the device of the field.
+        """
+        self._count += condition
+        count = (self._count * condition).double()
+        for m in self.moments.values():
+            if m.param.grad is not None:
+                clock = torch.stack([count, learning_rate * m.rate])
+                ops.adam_step_by_clock(clock, *_arrays(m, m.param.grad), **self._options(m))
+                m.param.grad = None
+
     def apply(self, name: str, grad: Tensor, learning_rate: float) -> None:
         """Updates one parameter with its gradient, as part of step `step_count`."""
-        m, config = self.moments[name], self.config
-        ops.adam_step(
-            m.param.detach().view(-1),
-            grad.reshape(-1),
-            m.exp_avg.view(-1),
-            m.exp_avg_sq.view(-1),
-            step=self.step_count,
-            steps=None if m.steps is None else m.steps.view(-1),
-            learning_rate=learning_rate * m.rate,
-            beta1=config.beta1,
-            beta2=config.beta2,
-            epsilon=config.epsilon,
-            l2_reg=m.l2_reg,
-            skip_zero=m.steps is not None,
-        )
+        m = self.moments[name]
+        rate = learning_rate * m.rate
+        ops.adam_step(*_arrays(m, grad), step=self.step_count, learning_rate=rate, **self._options(m))
+
+    def _options(self, m: Moments) -> dict[str, Any]:
+        config = self.config
+        return {
+            "steps": None if m.steps is None else m.steps.view(-1),
+            "beta1": config.beta1,
+            "beta2": config.beta2,
+            "epsilon": config.epsilon,
+            "l2_reg": m.l2_reg,
+            "skip_zero": m.steps is not None,
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """The state by name, for checkpoints."""

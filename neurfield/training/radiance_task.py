@@ -2,7 +2,9 @@
 """Learning a radiance field from posed images.
 
 A step marches a batch of rays through the occupancy grid, composites the field along them and compares with the pixels;
-the fused step does all of that in one native call where it supports the field.
+the fused step does all of that in one native call where it supports the field. On CUDA every batch has the most rays
+that there may be, and the step takes as many of them as it has room for; the host waits for the device between steps
+only, when the grid is updated.
 """
 
 import dataclasses
@@ -14,14 +16,16 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.data.scene import Scene
+from neurfield.errors import UserError
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
+from neurfield.training.composed_step import RayBatch
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
-from neurfield.training.steps import RayBatch, make_density, make_step
+from neurfield.training.steps import make_density, make_step
 from neurfield.training.task import StepFn, StepResult
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
@@ -38,22 +42,26 @@ class RadianceTask:
 
     Attributes:
         field, grid, pixels: what is trained, where it is not empty, and what it is trained on.
+        march: where along training rays samples lie.
+        device: where all of that lies.
         n_rays: rays of the next step.
         renderer: draws the field as it is.
 
     Raises:
-        UserError: the scene has no training views, or the method does not fit.
+        UserError: the scene has no training views, or the method does not fit, or not on CUDA.
     """
 
     def __init__(self, scene: Scene, config: RunConfig):
         method, norm = config.method, scene.normalization
-        self.config = config
+        self.config, self.device = config, torch.device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.field = method.field.build(norm.aabb)
+        if self.device.type == "cuda" and (reason := self.field.why_not_cuda()):
+            raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
-        self._march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
+        self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
         views = scene.views("train")
         images = [encoded(scene.images[view]) for view in views]
@@ -65,14 +73,21 @@ class RadianceTask:
         self.pixels = PixelSampler(images, cameras, masks)
         if method.sampler.hull and scene.has_alpha:
             self.pixels.restrict(self.grid)
+        self.field.to(self.device)
+        self.grid.to(self.device)
+        self.pixels.to(self.device)
+        kind = method.training.background
+        self._behind = None if kind == "random" else torch.tensor(BACKGROUNDS[kind], device=self.device)
         rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
         background = BACKGROUNDS[method.background]
         self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
-        self.n_rays = self._rounded_rays(method.training.n_samples / _FIRST_SAMPLES_PER_RAY)
+        self._adapts = self.device.type == "cpu"
+        first = method.training.n_samples / _FIRST_SAMPLES_PER_RAY if self._adapts else method.training.max_rays
+        self.n_rays = self._rounded_rays(first)
 
     def start(self, optimizer: Adam) -> StepFn:
         method, seed = self.config.method, self.config.seed
-        take_step = make_step(self.field, self.grid, optimizer, self._march, method, seed)
+        take_step = make_step(self.field, self.grid, optimizer, self.march, method, seed)
 
         def step(number: int, learning_rate: float, progress: float) -> StepResult:
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
@@ -83,6 +98,8 @@ class RadianceTask:
                 self.grid.update(number, make_density(self.field), seed, max_draws)
             batch = self._batch(number, progress)
             result = take_step(batch, learning_rate, number)
+            if not self._adapts:
+                return result
             self._adapt_rays(result)
             return dataclasses.replace(result, n_rays=batch.n_rays)
 
@@ -94,9 +111,7 @@ class RadianceTask:
         per_pixel = method.sampler.rays_per_pixel if progress >= method.sampler.rays_per_pixel_start else 1
         n_pixels = max(self.n_rays // per_pixel, 1)
         origins, directions, rgba = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
-        kind = method.training.background
-        color = None if kind == "random" else torch.tensor(BACKGROUNDS[kind])
-        return RayBatch(origins, directions, *ops.over_background(rgba, color, self.config.seed, step))
+        return RayBatch(origins, directions, *ops.over_background(rgba, self._behind, self.config.seed, step))
 
     def _adapt_rays(self, result: StepResult) -> None:
         """The ray count whose samples would have met the target."""
@@ -114,7 +129,8 @@ class RadianceTask:
         return {"n_rays": self.n_rays}
 
     def restore(self, counters: dict[str, Any]) -> None:
-        self.n_rays = counters["n_rays"]
+        if self._adapts:
+            self.n_rays = counters["n_rays"]
 
     def refresh(self) -> None:
         self.grid.load_state_dict(self.grid.state_dict())  # its bit field follows its densities

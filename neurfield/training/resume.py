@@ -15,6 +15,7 @@ from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.fields import check_stored
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
 from neurfield.training.session import ViewSet, unpack_views
@@ -31,9 +32,14 @@ class Resumed:
     config: RunConfig
     views: ViewSet
 
-    def with_budget(self, max_seconds: float | None, max_num_iterations: int | None) -> RunConfig:
-        """The configuration of the run, with the new budget if one is given."""
-        return self.config.with_budget(max_seconds, max_num_iterations)
+    def continued(self, max_seconds: float | None, max_num_iterations: int | None, device: str) -> RunConfig:
+        """The configuration of the run, with the new budget if one is given, on a device; `auto` is that of the run.
+
+        Raises:
+            UserError: that device cannot be used here.
+        """
+        config = self.config.with_budget(max_seconds, max_num_iterations)
+        return dataclasses.replace(config, device=resolve_device(config.device if device == "auto" else device))
 
     def check_request(self, seed: int | None, load: LoadOptions) -> None:
         """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""

@@ -82,6 +82,7 @@ def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
         (["{data}", "--set", "field.encoding.n_levls=3"], "'n_levls', did you mean 'n_levels'"),
         (["{data}", "--set", "training.n_samples=1"], "expected 256 ... 4.1943e+06, got '1'"),
         (["{data}", "--device", "cuda"], "device cuda cannot be used"),
+        (["{data}", "--device", "cuda", "--method", "kilonerf"], "device cuda cannot be used"),
         (["{data}", "--max-seconds", "-1"], "--max-seconds: expected at least 0"),
         (["{data}", "--experiment-name", "../x"], "cannot be a folder name"),
         (["{data}", "--resume"], "no run with a checkpoint to resume"),
@@ -173,6 +174,6 @@ def test_an_unknown_flag_is_wrong_use(flag, data):
 def test_doctor_says_what_is_used_and_tests_it(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for part in ("native core:", "threads:", "cuda is not used", "torch", "ok      hash grid", "self-test took"):
+    for part in ("native core:", "threads:", "cuda cannot be used", "torch", "ok      hash grid", "self-test took"):
         assert part in out
     assert "FAILED" not in out

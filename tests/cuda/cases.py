@@ -282,7 +282,17 @@ def adam(dtype: torch.dtype):
                 params, to(grad), exp_avg, exp_avg_sq, step=5, learning_rate=0.01, l2_reg=1e-6, skip_zero=True,
                 steps=steps, copy=copy,
             )  # fmt: skip
+            clocked = [t.clone() for t in (params, exp_avg, exp_avg_sq)]
+            own = None if steps is None else steps.clone()
+            for number in (6.0, 0.0):  # the second call changes nothing
+                clock = to(torch.tensor([number, 0.02], dtype=F64))
+                ops.adam_step_by_clock(
+                    clock, clocked[0], to(grad), *clocked[1:], l2_reg=1e-6, skip_zero=True, steps=own
+                )
             name = "own steps" if own_steps else "one step"
+            # rates by expm1 on CUDA, as own ones are, of updates below 2
+            yield Result(f"params by a clock, {name}", clocked[0], 20 if dtype == F32 else 2000)
+            yield Result(f"exp_avg_sq by a clock, {name}", clocked[2])
             yield Result(f"exp_avg, {name}", exp_avg)
             yield Result(f"exp_avg_sq, {name}", exp_avg_sq)
             # an own rate errs by 8 roundings in float (csrc/math/adam.h); an update is below one

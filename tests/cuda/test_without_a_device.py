@@ -9,14 +9,23 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import neurfield.ops
 from neurfield import _native
+from neurfield.config import Block
+from neurfield.errors import UserError
+from neurfield.fields.nerf import NerfConfig
+from neurfield.fields.radiance_field import FieldConfig
 from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.ops.fused_field import _unsupported
 from neurfield.ops.fused_mlp import half_reason
+from neurfield.training import device
 from neurfield.training.device import architectures, cuda_build, why_not_cuda
+from neurfield.training.method import RunConfig, load_method
+from neurfield.training.radiance_task import RadianceTask
 from tests.cuda.cases import CASES
+from tests.scenes import ball_scene
 
 # with the results of the operators that make no tensors of them
 FUNCTIONS = {
@@ -174,3 +183,48 @@ def test_every_stem_with_kernels_has_a_case() -> None:
         "aabb", "adam", "camera", "carve", "composite", "frequency", "fused_mlp", "hash_grid", "march", "occupancy",
         "pixel", "spherical_harmonics", "trunc_exp",
     }  # fmt: skip
+
+
+class Operators(TorchDispatchMode):
+    """Names of the project's operators that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "neurfield":
+            self.names.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_networks_of_a_field_multiply_on_tensor_cores() -> None:
+    """Unless they are to be precise."""
+    for precision, expected in (("bf16", "neurfield::fused_mlp_half"), ("fp32", "neurfield::fused_mlp")):
+        field = FieldConfig(network_precision=precision).build((0, 0, 0, 1, 1, 1))
+        for network in (field.density_network, field.color_network):
+            with FakeTensorMode(), Operators() as called, torch.no_grad():
+                params = torch.empty(network.config.n_params, device="cuda:0")
+                network.params = torch.nn.Parameter(params)
+                network(torch.empty(8, network.n_input_dims, device="cuda:0"))
+            assert called.names == {expected}
+
+
+def test_what_has_no_kernels_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "why_not_cuda", lambda: None)
+    assert (device.resolve_device("auto"), device.resolve_device("cuda")) == ("cpu", "cuda")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
+        device.resolve_device("cuda", "signals stay")
+    monkeypatch.setattr(device, "why_not_cuda", lambda: "no driver")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: no driver; use --device cpu$"):
+        device.resolve_device("cuda")
+    box = (0, 0, 0, 1, 1, 1)
+    modulated = Block(FieldConfig().density_network, modulation={"resolution": [4, 4, 4]})
+    assert FieldConfig().build(box).why_not_cuda() is None
+    assert FieldConfig(density_network=modulated).build(box).why_not_cuda() == "Modulation has no CUDA kernels"
+    fourier = Block(otype="GaussianFourier", n_frequencies=8)
+    assert FieldConfig(encoding=fourier).build(box).why_not_cuda() == "GaussianFourier has no CUDA kernels"
+    assert NerfConfig(width=16).build(box).why_not_cuda() == "Nerf has no CUDA kernels"
+    config = RunConfig(method=load_method("nerf", ("field.width=16",)), device="cuda")
+    with pytest.raises(UserError, match=r"^device cuda cannot be used: Nerf has no CUDA kernels; use --device cpu$"):
+        RadianceTask(ball_scene(2, 0), config)

@@ -122,12 +122,32 @@ def test_hash_grid_adam_step_equals_gradient_then_step(own_steps: bool, half: bo
             assert (a is None and b is None) or torch.equal(a, b)
 
 
+@pytest.mark.parametrize("own_steps", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_clock_on_the_device_gives_the_same_steps_or_none(own_steps: bool, dtype: torch.dtype) -> None:
+    by_clock, by_value = State(300, dtype, own_steps, half=True), State(300, dtype, own_steps, half=True)
+    options = {"beta1": 0.9, "beta2": 0.99, "epsilon": 1e-15, "skip_zero": own_steps}
+    for number in (1, 2, 0, 3):
+        grad = gradient(300, number, dtype)
+        clock = torch.tensor([number, 0.01 * (number + 1)], dtype=torch.float64)
+        ops.adam_step_by_clock(clock, by_clock.params, grad, by_clock.exp_avg, by_clock.exp_avg_sq,
+                               steps=by_clock.steps, copy=by_clock.copy, **options)  # fmt: skip
+        if number:
+            by_value.step(grad, number, learning_rate=0.01 * (number + 1), skip_zero=own_steps)
+        for a, b in zip(vars(by_clock).values(), vars(by_value).values(), strict=True):
+            assert a is b is None or torch.equal(a, b)
+    with pytest.raises(TypeError, match=r"adam_step_by_clock: clock must be float64 \[2\], got float32 \[2\]"):
+        ops.adam_step_by_clock(torch.zeros(2), *(torch.zeros(3) for _ in range(4)))
+
+
 def test_opcheck() -> None:
     state = State(33, own_steps=True, half=True)
     tensors = (state.params, gradient(33, 1), state.exp_avg, state.exp_avg_sq)
     rates = [0.01, 0.9, 0.99, 1e-15, 0.0]
     opcheck(torch.ops.neurfield.adam_step.default, (*tensors, state.steps, state.copy, rates, 1, True))
     opcheck(torch.ops.neurfield.adam_step.default, (*tensors, None, None, rates, 1, False))
+    clock = torch.tensor([3.0, 0.01], dtype=torch.float64)
+    opcheck(torch.ops.neurfield.adam_step.default, (*tensors, state.steps, None, rates, 1, True, clock))
     config = ops.GridConfig(2, 2, 1, 4, 4)
     grid = State(config.n_params, own_steps=True)
     tensors = (grid.params, grid.exp_avg, grid.exp_avg_sq, grid.steps, None, torch.zeros(8, 16))

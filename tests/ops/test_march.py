@@ -157,6 +157,13 @@ def test_capacity_drops_whole_rays_from_the_end() -> None:
     assert torch.equal(kept, torch.where(fits, counts, 0))
     assert tight.n_dropped == int((~fits & (counts > 0)).sum()) > 0
     assert torch.equal(tight.t_starts, free.t_starts[: tight.t_starts.shape[0]])
+    for room in (capacity, 2 * int(counts.sum())):
+        exact = ops.march(origins, directions, *grid, step=0, capacity=room)
+        padded = ops.march(origins, directions, *grid, step=0, capacity=room, padded=True)
+        n = exact.t_starts.shape[0]
+        assert torch.equal(padded.packed_info, exact.packed_info) and torch.equal(padded.counts, exact.counts)
+        for a, b in zip(padded[1:4], exact[1:4], strict=True):
+            assert a.shape == (room,) and torch.equal(a[:n], b) and not a[n:].any()
     nothing = ops.march(origins, directions, *grid, step=0, capacity=0)
     assert nothing.t_starts.shape == (0,) and nothing.n_dropped == int((counts > 0).sum())
 

@@ -281,3 +281,16 @@ def test_python_trains_without_files(tmp_path):
     assert Image.open(tmp_path / "back.png").size == (64, 48)
     with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
         neurfield.train_signal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["video-cam"])
+def test_other_presets_train_and_become_small(name, tmp_path):
+    path = write_video(tmp_path / "v.mp4", n=6, fps=12)
+    narrow = (
+        "field.network.n_neurons=32", "field.network.modulation.resolution=[4, 4, 3]", "training.n_samples=512",
+    )  # fmt: skip
+    folder = train(path, tmp_path / "out", 30, "--method", name, overrides=narrow)
+    before = run.load(folder).evaluate()["psnr"]
+    assert command("convert", folder, "--to", "int8", "--output", tmp_path / "s.safetensors") == 0
+    assert abs(run.load(tmp_path / "s.safetensors").evaluate()["psnr"] - before) < 0.2
+    assert command("render", tmp_path / "s.safetensors", "--output", tmp_path / "back.mp4") == 0

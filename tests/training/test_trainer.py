@@ -304,3 +304,17 @@ def test_modulation_grids_learn_faster():
     moved = {name: float((value - before[name]).detach().abs().max()) for name, value in field.named_parameters()}
     assert moved["network.params"] == pytest.approx(1e-3, rel=1e-3)
     assert moved["network.modulation.values"] == pytest.approx(7e-3, rel=1e-3)
+
+
+def test_the_modulated_preset_learns_the_ball(scene):
+    """ngp-cam, composed: its grids move, and it explains more than the background does."""
+    small = (*SMALL[:4], "field.density_network.modulation.resolution=[4, 4, 4]", "training.n_samples=4096")
+    config = RunConfig(method=load_method("ngp-cam", small), max_num_iterations=60)
+    trainer = trained(scene, config)
+    field = trainer.task.field
+    assert field.fused() is None and field.density_network.modulation.values.any()
+    assert field.color_network.modulation.values.any()
+    view = scene.views("test")[0]
+    rgb = trainer.task.renderer.render(scene.cameras[view], ("rgb",))["rgb"]
+    target = over_background(scene.images[view], torch.ones(3))
+    assert metrics.psnr(rgb, target) > metrics.psnr(torch.ones_like(target), target) + 3

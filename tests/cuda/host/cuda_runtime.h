@@ -33,6 +33,11 @@ struct dim3 {
 
 namespace host {
 
+// What a device of compute capability 9.0 allows. A launch beyond it ends the program.
+constexpr int kMaxSharedBytes = 227 * 1024;  // of one block
+constexpr int64_t kMaxBlocks = 0x7fffffff;
+constexpr int kMaxRows = 65535;
+
 struct Barrier {
   int n_waiting = 0, n_expected = 0;
   uint64_t generation = 0;
@@ -89,6 +94,11 @@ template <typename... Parameters, typename... Arguments>
 void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_rows, int n_threads, int shared_bytes,
          Arguments... arguments) {
   constexpr size_t kStack = 1 << 16;
+  if (shared_bytes > kMaxSharedBytes || n_blocks > kMaxBlocks || n_rows > kMaxRows || n_threads > 1024) {
+    std::fprintf(stderr, "%s: no device launches %lld x %d blocks of %d threads with %d bytes of shared memory\n", name,
+                 (long long)n_blocks, n_rows, n_threads, shared_bytes);
+    std::abort();
+  }
   block.threads.resize(static_cast<size_t>(n_threads));
   block.slots.resize(static_cast<size_t>(n_threads));
   block.body = [=] { kernel(arguments...); };
@@ -271,7 +281,7 @@ inline cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t) {
 }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
-  *value = which == cudaDevAttrMultiProcessorCount ? 2 : 227 * 1024;
+  *value = which == cudaDevAttrMultiProcessorCount ? 2 : host::kMaxSharedBytes;
   return cudaSuccess;
 }
 inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* of, const void*) { return *of = {0}, cudaSuccess; }

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training step op by op under autograd, for any field: march, evaluate, composite, compare, Adam.
+
+What follows the march is one function of tensors that waits for no device. `composed_step` marches as many samples as
+there are and waits for the numbers of every step. `capacity_step` has buffers of fixed size and takes as many of the
+rays as fit; it is what CUDA runs, where its function of tensors is replayed as a graph.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neurfield import losses
+from neurfield.fields.radiance_module import RadianceModule
+from neurfield.ops import PackedSamples
+from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.graph import Delayed, Graphed
+from neurfield.training.method import MethodConfig
+from neurfield.training.optimizer import Adam
+from neurfield.training.task import StepResult
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
+
+    A pixel is the mean of n_rays / n_pixels consecutive rays.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    target: Tensor
+    background: Tensor
+
+    @property
+    def n_rays(self) -> int:
+        return self.origins.shape[0]
+
+    @property
+    def n_pixels(self) -> int:
+        return self.target.shape[0]
+
+
+RayStepFn = Callable[[RayBatch, float, int], StepResult]
+
+
+def composed_step(
+    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+) -> RayStepFn:
+    """A step on all samples of all rays of a batch; a loss or gradient that is not finite changes nothing."""
+    learn = _learning(field, optimizer, options, method)
+
+    def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
+        samples = march_rays(grid, batch.origins, batch.directions, options, jitter=(seed, number))
+        return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
+
+    return step
+
+
+def capacity_step(
+    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+) -> RayStepFn:
+    """The same on the leading pixels whose samples fit into `training.n_samples`, without waiting for the device.
+
+    Results arrive two steps late. Drawing rays and samples, whose random numbers change with every step, is launched as
+    it is; on CUDA the rest, from the field to Adam, is a graph for each shape of batch.
+    """
+    learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
+    # the first pixel always fits, so there is always something to learn
+    capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
+    late = Delayed()
+
+    def learn_flat(*tensors: Tensor) -> Tensor:
+        return learn(RayBatch(*tensors[:4]), PackedSamples(*tensors[4:9]), tensors[9])
+
+    is_cuda = parameters[0].is_cuda
+    run = Graphed(learn_flat) if is_cuda else learn_flat
+
+    def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
+        samples = march_rays(grid, batch.origins, batch.directions, options, (seed, number), capacity)
+        rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
+        numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate)
+        for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter
+            torch.autograd.graph.increment_version(parameter)
+        return _result(late.exchange(numbers))
+
+    return step
+
+
+def _result(numbers: list[float]) -> StepResult:
+    loss, squared_error, n_rays, n_samples = numbers
+    return StepResult(loss, squared_error, int(n_rays), int(n_samples))
+
+
+def _learning(
+    field: RadianceModule, optimizer: Adam, options: MarchOptions, method: MethodConfig
+) -> Callable[[RayBatch, PackedSamples, Tensor], Tensor]:
+    """What a step does with a batch, its samples and the learning rate (float64 `[]`); capturable in a CUDA graph.
+
+    Gives float64 `[4]`: the loss, NaN where nothing was changed; the squared error; rays and samples that took part.
+    Regularisers are weighted means over the rays.
+    """
+    loss_fn = losses.create(method.loss.color)
+    weights = {name: weight for name in losses.REGULARIZERS if (weight := getattr(method.loss, name)) > 0}
+
+    def learn(batch: RayBatch, samples: PackedSamples, learning_rate: Tensor) -> Tensor:
+        n_pixels = _whole_pixels(batch, samples)
+        n_rays = n_pixels * (batch.n_rays // batch.n_pixels)
+        rays = composite_rays(field, samples, batch.origins, batch.directions, options)
+        rgb, acc = (x.view(batch.n_pixels, -1, x[0].numel()).mean(1) for x in (rays.rgb, rays.acc))
+        rgb = rgb + (1 - acc) * batch.background
+        loss = _mean(loss_fn(rgb, batch.target), n_pixels)
+        for name, weight in weights.items():
+            loss = loss + weight * _mean(losses.REGULARIZERS[name](rays), n_rays)
+        loss.backward()
+        value = loss.detach()
+        # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
+        if method.loss.view_dependence > 0:
+            penalty = field.penalise_view_dependence(method.loss.view_dependence)
+            value = value if penalty is None else value + penalty
+        # a sum is finite exactly when all terms are, unless it overflows, which is as bad
+        sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
+        is_finite = torch.stack([value, *sums]).isfinite().all()
+        optimizer.step_if(is_finite, learning_rate)
+        value = value.masked_fill(~is_finite, math.nan)
+        squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
+        return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
+
+    return learn
+
+
+def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:
+    """int64 `[]`: how many of the leading pixels count, all unless the march has dropped rays.
+
+    Then those up to the last ray with samples; the first pixel must have found room.
+    """
+    n_samples, n_dropped, _ = samples.counts.unbind()
+    if not samples.ray_indices.shape[0]:
+        return torch.full_like(n_samples, batch.n_pixels)
+    last = samples.ray_indices.index_select(0, (n_samples - 1).clamp_min(0).view(1))[0]
+    leading = ((last + 1) // (batch.n_rays // batch.n_pixels)).clamp_min(1)
+    return torch.where(n_dropped > 0, leading, torch.full_like(leading, batch.n_pixels))
+
+
+def _mean(values: Tensor, n: Tensor) -> Tensor:
+    """Mean of all values in the first `n` (int64 `[]`) rows."""
+    rows = values.view(values.shape[0], -1)
+    behind = torch.arange(rows.shape[0], device=rows.device) >= n
+    return rows.masked_fill(behind[:, None], 0).sum() / (n * rows.shape[1])

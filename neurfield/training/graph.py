@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps a GPU busy: steps captured in a CUDA graph, and numbers that are read late. Not yet run on a GPU."""
+
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_EAGER_CALLS = 3  # torch wants some before a capture, on a stream of their own: libraries allocate in their first calls
+_LATE = 2  # steps that the host is ahead
+
+
+class Graphed:
+    """`fn` of CUDA tensors to a CUDA tensor, captured once for each set of shapes and replayed.
+
+    `fn` must not wait for the device, and whatever else it reads or changes must stay where it is in memory. The first
+    calls run as they are, since they count. The result lives until the next call.
+    """
+
+    def __init__(self, fn: Callable[..., Tensor]) -> None:
+        self._fn, self._n_eager, self._stream = fn, 0, torch.cuda.Stream()
+        self._graphs: dict[tuple[torch.Size, ...], _Captured] = {}
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        if self._n_eager < _EAGER_CALLS:
+            self._n_eager += 1
+            return self._beside(inputs)
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if shapes not in self._graphs:
+            self._graphs[shapes] = _Captured(self._fn, inputs)
+        return self._graphs[shapes].replay(inputs)
+
+    def _beside(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """`fn(*inputs)` on the other stream, in the order of the current one."""
+        here = torch.cuda.current_stream()
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            output = self._fn(*inputs)
+        here.wait_stream(self._stream)
+        output.record_stream(here)
+        return output
+
+
+class _Captured:
+    """A graph, and the tensors that it reads and writes."""
+
+    def __init__(self, fn: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+        self._inputs = [tensor.clone() for tensor in inputs]
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):  # runs nothing
+            self._output = fn(*self._inputs)
+
+    def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given)
+        self._graph.replay()
+        return self._output
+
+
+class Delayed:
+    """Exchanges the numbers of a step for those of the step two before, which the device has most likely done.
+
+    The first steps get those of the first one. On the CPU it is late by as much.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
+
+    def exchange(self, numbers: Tensor) -> list[float]:
+        copy = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=numbers.is_cuda)
+        copy.copy_(numbers, non_blocking=True)
+        event = None
+        if numbers.is_cuda:
+            event = torch.cuda.Event()
+            event.record()
+        for _ in range(1 if self._waiting else _LATE + 1):
+            self._waiting.append((copy, event))
+        copy, event = self._waiting.popleft()
+        if event is not None:
+            event.synchronize()
+        return copy.tolist()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training on a CUDA device: the numbers of the CPU's step, no waiting, graphs, and what comes out of it."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import neurfield
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training import composed_step as steps
+from neurfield.training.composed_step import RayBatch, capacity_step
+from neurfield.training.evaluation import evaluate
+from neurfield.training.optimizer import Adam
+from neurfield.training.run_folder import RunFolder
+from neurfield.training.session import Session, ViewSet
+from neurfield.training.task import StepResult
+from tests.compare import EPS, relative_norm
+from tests.scenes import ball_scene, radiance_trainer
+from tests.training.test_composed_step import N_PIXELS, OPTIONS, REGULARISED, Recorder, batch, method
+from tests.training.test_trainer import disc, mean_psnr, small_config
+
+PRECISE = ("field.network_precision=fp32", "field.table_precision=fp32")
+
+
+def made(device: torch.device, *overrides: str):
+    """A field, the same on every device, an empty grid and rays."""
+    config = method("training.n_samples=4096", *overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        field = config.field.build((0, 0, 0, 1, 1, 1)).to(device)
+    rays = RayBatch(*(value.to(device) for value in vars(batch()).values()))
+    return config, field, OccupancyGrid(1, resolution=16).to(device), rays
+
+
+def gradients(place: torch.device) -> tuple[StepResult, dict[str, torch.Tensor]]:
+    config, field, grid, rays = made(place, *PRECISE, *REGULARISED)
+    adam = Recorder(field)
+    return capacity_step(field, grid, adam, OPTIONS, config, 3)(rays, 0.01, 7), adam.grads
+
+
+def compare(cpu: tuple[StepResult, dict[str, torch.Tensor]], cuda: tuple[StepResult, dict[str, torch.Tensor]]) -> None:
+    """The same terms, at most one for each sample, summed in another order."""
+    assert (cuda[0].n_rays, cuda[0].n_samples) == (cpu[0].n_rays, cpu[0].n_samples)
+    assert 0 < cpu[0].n_rays < N_PIXELS  # the capacity is used up
+    bound = cpu[0].n_samples * EPS[torch.float32]
+    assert abs(cuda[0].loss / cpu[0].loss - 1) < bound
+    for name, grad in cuda[1].items():
+        assert relative_norm(grad.cpu(), cpu[1][name]) < bound, name
+
+
+def test_the_kernels_on_the_host_give_the_gradients_of_the_cpu(kernels_on_host, fma: bool) -> None:
+    if not fma:
+        pytest.skip("without FMA the CPU's rays meet other cells")
+    expected = gradients(torch.device("cpu"))
+    with kernels_on_host:
+        actual = gradients(torch.device("cpu"))
+    compare(expected, actual)
+
+
+@pytest.mark.cuda
+def test_the_device_gives_the_gradients_of_the_cpu(device: torch.device, fma: bool) -> None:
+    if not fma:
+        pytest.skip("without FMA the CPU's rays meet other cells")
+    compare(gradients(torch.device("cpu")), gradients(device))
+
+
+@pytest.mark.cuda
+def test_a_graph_trains_as_the_calls_that_it_is_made_of(device: torch.device, monkeypatch) -> None:
+    """Up to the order in which atomics add up gradients of the table."""
+    losses = []
+    for n_eager in (3, 10):
+        monkeypatch.setattr("neurfield.training.graph._EAGER_CALLS", n_eager)
+        config, field, grid, rays = made(device)
+        step = capacity_step(field, grid, Adam(field, config.optimizer), OPTIONS, config, 3)
+        losses.append(torch.tensor([step(rays, 0.01, 7).loss for _ in range(10)]))
+    assert (losses[0].log() - losses[1].log()).abs().max() < 0.01
+    assert losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.cuda
+def test_a_step_does_not_wait(device: torch.device) -> None:
+    config, field, grid, rays = made(device)
+    learn = steps._learning(field, Adam(field, config.optimizer), OPTIONS, config)
+    rate = torch.full((), 0.01, dtype=torch.float64, device=device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in range(3):
+            learn(rays, steps.march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, number), 4096), rate)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.cuda
+def test_a_run_learns_the_ball_and_renders_on_the_cpu_as_well(device: torch.device, tmp_path) -> None:
+    scene = ball_scene()
+    config = dataclasses.replace(small_config("training.max_rays=2048", steps=150), device="cuda")
+    trainer = radiance_trainer(scene, config)
+    trainer.train()
+    psnr = evaluate(trainer.task.renderer, scene, "test")["psnr"]
+    assert psnr > mean_psnr(scene, disc) + 1
+    path = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run")).save()
+    on_cpu = neurfield.load(path)
+    assert abs(evaluate(on_cpu.renderer, scene, "test")["psnr"] - psnr) < 0.05

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step of fixed capacity, which CUDA runs, is on the CPU the composed step; it reads nothing from the device."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from neurfield import ops
+from neurfield.rendering.volume import MarchOptions, march_rays
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training import composed_step as steps
+from neurfield.training import radiance_task
+from neurfield.training.composed_step import RayBatch, capacity_step, composed_step
+from neurfield.training.evaluation import evaluate
+from neurfield.training.graph import Delayed
+from neurfield.training.method import MethodConfig, load_method
+from neurfield.training.optimizer import Adam
+from neurfield.training.task import StepResult
+from tests.cases import uniform
+from tests.compare import EPS, relative_norm
+from tests.scenes import ball_scene, radiance_trainer
+from tests.training.test_trainer import disc, mean_psnr, small_config
+
+OPTIONS = MarchOptions.for_box(1, 4.0)
+REGULARISED = ("loss.distortion=0.1", "loss.opacity_entropy=0.01")
+N_PIXELS = 96
+
+
+def method(*overrides: str) -> MethodConfig:
+    return load_method("ngp-fast", ("field.encoding.log2_hashmap_size=10", "field.max_resolution=64", *overrides))
+
+
+def batch(per_pixel: int = 1, n_pixels: int = N_PIXELS) -> RayBatch:
+    """Rays from below through and beside the unit cube; some meet nothing."""
+    n = n_pixels * per_pixel
+    origins = uniform(n, 3, low=-0.2, high=1.2, seed=4)
+    origins[:, 2] = -0.5
+    directions = torch.tensor([0.0, 0.0, 1.0]).repeat(n, 1)
+    return RayBatch(origins, directions, uniform(n_pixels, 3, seed=5), uniform(n_pixels, 3, seed=6))
+
+
+class Recorder:
+    """Takes the place of Adam: keeps the gradients of a step and changes nothing."""
+
+    def __init__(self, field):
+        self.field, self.grads, self.condition = field, {}, None
+
+    def step_if(self, condition: Tensor, learning_rate: Tensor) -> None:
+        self.condition, self.learning_rate = bool(condition), float(learning_rate)
+        self.grads = {name: param.grad.clone() for name, param in self.field.named_parameters()}
+        self.field.zero_grad(set_to_none=True)
+
+
+def gradients(make, method: MethodConfig, rays: RayBatch) -> tuple[StepResult, dict[str, Tensor]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        field = method.field.build((0, 0, 0, 1, 1, 1))
+    adam = Recorder(field)
+    result = make(field, OccupancyGrid(1, resolution=16), adam, OPTIONS, method, 3)(rays, 0.01, 7)
+    assert adam.condition and adam.learning_rate == 0.01
+    return result, adam.grads
+
+
+def leading(rays: RayBatch, n_pixels: int) -> RayBatch:
+    n_rays = n_pixels * (rays.n_rays // rays.n_pixels)
+    return RayBatch(rays.origins[:n_rays], rays.directions[:n_rays], rays.target[:n_pixels], rays.background[:n_pixels])
+
+
+@pytest.mark.parametrize("per_pixel", [1, 4])
+@pytest.mark.parametrize("room", [2.0, 0.5], ids=["all fit", "half fit"])
+def test_gradients_are_those_of_the_composed_step_on_the_pixels_that_fit(room: float, per_pixel: int) -> None:
+    """Both add the same terms, one for each sample, in another order: that many roundings at most."""
+    rays = batch(per_pixel)
+    n_all = march_rays(OccupancyGrid(1, resolution=16), rays.origins, rays.directions, OPTIONS, (3, 7)).counts
+    capacity = int(room * int(n_all[2]))
+    config = method(*REGULARISED, f"training.n_samples={capacity}")
+    found, grads = gradients(capacity_step, config, rays)
+    assert found.n_samples <= capacity and found.n_rays % per_pixel == 0
+    assert found.n_rays == rays.n_rays if room > 1 else 0.3 * rays.n_rays < found.n_rays < 0.7 * rays.n_rays
+    expected, expected_grads = gradients(composed_step, config, leading(rays, found.n_rays // per_pixel))
+    assert expected.n_samples <= found.n_samples < expected.n_samples + OPTIONS.max_samples
+    bound = found.n_samples * EPS[torch.float32]
+    assert abs(found.loss / expected.loss - 1) < bound and found.loss > 0
+    assert abs(found.squared_error / expected.squared_error - 1) < bound
+    for name, grad in grads.items():
+        assert relative_norm(grad, expected_grads[name]) < bound, name
+
+
+def test_the_first_pixel_is_learned_from_however_small_the_capacity() -> None:
+    result, _ = gradients(capacity_step, method("training.n_samples=256"), batch(4))
+    assert result.n_rays > 0 and math.isfinite(result.loss)
+
+
+def test_results_are_two_steps_late() -> None:
+    late = Delayed()
+    assert [late.exchange(torch.tensor([float(i)])) for i in range(6)] == [[0], [0], [0], [1], [2], [3]]
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = method()
+    field = config.field.build((0, 0, 0, 1, 1, 1))
+    adam = Adam(field, config.optimizer)
+    step = capacity_step(field, OccupancyGrid(1, resolution=16), adam, OPTIONS, config, 3)
+    rays = batch()
+    step(rays, 0.01, 0)
+    before = [t.clone() for t in (*field.parameters(), *adam.tensors().values())]
+    assert adam.step_count == 1 and before[0].abs().max() > 1e-3
+    handle = None
+    if where == "loss":
+        rays.target[3] = math.nan
+    else:
+        handle = field.color_network.params.register_hook(lambda grad: grad * math.nan)
+    losses = [step(rays, 0.01, number).loss for number in (1, 2, 3)]
+    assert math.isfinite(losses[0]) and math.isnan(losses[2])
+    assert adam.step_count == 1
+    after = (*field.parameters(), *adam.tensors().values())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(param.grad is None for param in field.parameters())
+    if handle:
+        handle.remove()
+        step(rays, 0.01, 4)
+        assert adam.step_count == 2 and not torch.equal(before[0], after[0])
+
+
+class OnDevice(TorchDispatchMode):
+    """Fails where an operation reads or makes a tensor that does not lie on the device, even a scalar."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device, self.names = device, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.names.add(func._schema.name)
+        for leaf in tree_leaves((args, kwargs, result)):
+            assert not isinstance(leaf, Tensor) or leaf.device == self.device, f"{func}: a tensor on {leaf.device}"
+        return result
+
+
+@pytest.mark.parametrize("loss", ["Huber", "L2", "RelativeL2Luminance", "SMAPE"])
+def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss: str) -> None:
+    """On torch's meta device, whose tensors have no values: to read one is an error."""
+    meta = torch.device("meta")
+    config = load_method("ngp", (*REGULARISED, f"loss.color={{otype: {loss}}}"))
+    field = config.field.build((0, 0, 0, 1, 1, 1)).to(meta)
+    learn = steps._learning(field, Adam(field, config.optimizer), OPTIONS, config)
+    rays = RayBatch(*(torch.empty(64, 3, device=meta) for _ in range(4)))
+    bits = torch.empty(1, 16**3 // 8, dtype=torch.uint8, device=meta), torch.empty(1, 8, dtype=torch.uint8, device=meta)
+    grid = SimpleNamespace(march=lambda o, d, **options: ops.march(o, d, *bits, **options))
+    with OnDevice(meta) as mode:
+        samples = march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, 7), 4096)
+        numbers = learn(rays, samples, torch.full((), 0.01, dtype=torch.float64, device=meta))
+    assert numbers.shape == (4,)
+    assert {"neurfield::march", "neurfield::hash_grid_backward_params", "neurfield::adam_step"} <= mode.names
+
+
+def test_a_whole_training_with_it_learns_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA does it: always the most rays, of which the step takes those that fit."""
+    scene = ball_scene()
+    monkeypatch.setattr(radiance_task, "make_step", capacity_step)
+    trainer = radiance_trainer(scene, small_config("training.max_rays=2048", steps=150))
+    trainer.task._adapts, trainer.task.n_rays = False, 2048
+    reports = []
+    trainer.train(reports.append)
+    assert reports[0].n_rays < 2048 and all(report.n_samples <= 8192 for report in reports)
+    assert reports[0].loss == reports[2].loss > 3 * reports[-1].loss
+    assert evaluate(trainer.task.renderer, scene, "test")["psnr"] > mean_psnr(scene, disc) + 1

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in parts of at most ten minutes: builds, tests, measures. Not yet run on a GPU.
 #
-#   benchmarks/gpu_check.sh build tests kernels curve curve300
+#   benchmarks/gpu_check.sh build tests kernels curve curve300 commands
 #
-# needs python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors, nanobind, pytest; cmake, g++, nvcc; for the curves
-# also tyro, rich, matplotlib and the NeRF-synthetic lego at 800 x 800 in LEGO (default: NEURFIELD_DATA/lego_800). They are
-# lego_800 after 5, 15 and 60 seconds, and after 300.
+# needs python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors, nanobind, pytest; cmake, g++, nvcc; for the last
+# three matplotlib, for the last also tyro and rich, and the NeRF-synthetic lego at 800 x 800 in LEGO (default:
+# NEURFIELD_DATA/lego_800). curve: its quality after 5, 15 and 60 seconds of training, curve300: after 300; commands: the
+# same through train, eval and render, 15 and 60 seconds from the start of the process.
 #
 # Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
 # interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
-# (cuda*.json, scene_lego_800_cuda*.json); every part says how long it took, and the script fails with
-# the first part that does.
+# (cuda*.json, curve_*.json, scene_*.json); every part says how long it took, and the script fails with the first part
+# that does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -42,26 +43,25 @@ tests() { limited "$python" -m pytest tests/cuda tests/tcnn -m cuda -rs; }
 
 kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 
-scene() {
-  local name=$1
-  shift
+lego=${LEGO:-${NEURFIELD_DATA:-../shared/data}/lego_800}
+
+curve() { limited "$python" -m benchmarks.scenes.bench_curve "$lego" --device cuda --name lego_800_cuda --budgets 5 15 60; }
+
+curve300() { limited "$python" -m benchmarks.scenes.bench_curve "$lego" --device cuda --name lego_800_cuda_300 --budgets 300; }
+
+commands() {
   # where nothing is installed, the command line finds its viewer here
   "$python" -c "import neurfield.viewer" 2>/dev/null || ln -s ../viewer neurfield/viewer
-  limited "$python" -m benchmarks.scenes.bench_scene "${LEGO:-${NEURFIELD_DATA:-../shared/data}/lego_800}" --device cuda \
-    --name "$name" --budgets "$@"
+  limited "$python" -m benchmarks.scenes.bench_scene "$lego" --device cuda --name lego_800_cuda --budgets 15 60
 }
-
-curve() { scene lego_800_cuda 5 15 60; }
-
-curve300() { scene lego_800_cuda_300 300; }
 
 [ $# -gt 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 while [ $# -gt 0 ]; do
   part=$1
   shift
   case $part in
-    build | tests | kernels | curve | curve300) ;;
-    *) echo "gpu_check.sh: expected build, tests, kernels, curve or curve300, got $part" >&2; exit 2 ;;
+    build | tests | kernels | curve | curve300 | commands) ;;
+    *) echo "gpu_check.sh: expected build, tests, kernels, curve, curve300 or commands, got $part" >&2; exit 2 ;;
   esac
   start=$SECONDS
   "$part"

@@ -90,7 +90,7 @@ class Session:
         self._at = 0.0  # time of the last change
         self._closed = False
         self._times: deque[float] = deque(maxlen=30)
-        self._size, self._seconds = (0, 0), {"wait": 0.0, "render": 0.0, "send": 0.0}
+        self._size, self._seconds = (0, 0), (0.0, 0.0, 0.0)  # until its turn, rendering, sending
         self._samples: float | None = None
         self._n_passes = 0
         self._note = ""
@@ -136,7 +136,7 @@ class Session:
         now = time.monotonic()
         recent = [t for t in tuple(self._times) if now - t < 2]
         fps = (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3) if len(recent) > 1 else 0.0
-        return Statistics(fps, self._size, *self._seconds.values(), self._samples, self._n_passes, self._note)
+        return Statistics(fps, self._size, *self._seconds, self._samples, self._n_passes, self._note)
 
     def _note_change(self) -> None:
         self._version += 1
@@ -253,7 +253,7 @@ class Session:
         self._say("")
         sending = time.perf_counter()
         self._show(painted, is_final)
-        self._seconds = {"wait": taken - asked, "render": rendered - taken, "send": time.perf_counter() - sending}
+        self._seconds = (taken - asked, rendered - taken, time.perf_counter() - sending)
         height, width = painted.image.shape[:2]
         self._size = (width, height)
         self._times.append(time.monotonic())

@@ -43,7 +43,7 @@ def shown_grid(
     frame = _frame(world_from_box) if is_volume else Normalization(1.0, (0.5, 0.5, 0.5))
     height, width = info.sizes[-2:]
     if is_volume:
-        home = Home.around(frame, _BACK, (0.0, 0.0, 1.0), 1.6)
+        home = Home.around(frame, _BACK, (0.0, 0.0, 1.0), 1.4)
     else:
         size = _MARGIN * max(height, _WIDE * width) / max(height, width)
         home = Home.around(frame, (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), size)

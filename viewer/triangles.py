@@ -22,7 +22,8 @@ class Triangles:
     """
 
     def __init__(self, read: Callable[[], MeshSignal]) -> None:
-        self._read, self._signal = read, None
+        self._read = read
+        self._signal: MeshSignal | None = None
         self._lock = threading.Lock()
 
     @property

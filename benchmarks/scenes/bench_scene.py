@@ -61,7 +61,9 @@ def default_method(seconds: float, device: str) -> str:
     return "ngp-fast" if seconds < 120 else "ngp-medium"
 
 
-def plot(name: str, runs: list[dict], path: Path) -> None:
+def plot(
+    name: str, runs: list[dict], path: Path, axis: str = "training budget [s], from the start of the process"
+) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,9 +71,7 @@ def plot(name: str, runs: list[dict], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     axes.plot([run["seconds"] for run in runs], [run["psnr"] for run in runs], marker="o")
-    axes.set(
-        xscale="log", xlabel="training budget [s], from the start of the process", ylabel="test PSNR [dB]", title=name
-    )
+    axes.set(xscale="log", xlabel=axis, ylabel="test PSNR [dB]", title=name)
     seconds = [run["seconds"] for run in runs]
     axes.set_xticks(seconds, [f"{s:g}" for s in seconds])
     axes.minorticks_off()

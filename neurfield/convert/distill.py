@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning tiny networks from a teacher, all at once (Reiser et al. 2021, section 3.2).
 
-Every network gets the same number of random positions of its own cell, most of them in the parts that are not empty,
-seen from around the cameras, and is to give the teacher's colour and opacity over a fixed step.
+They are to give the teacher's colour and opacity over a fixed step at two sorts of places, in turns: those that
+training rays reach, seen as those rays see them, and random ones of their own cells, which also teaches what no ray
+reaches.
 """
 
 from typing import Any
@@ -14,10 +15,13 @@ from torch.nn import functional
 from neurfield.convert.cells import CellPlan
 from neurfield.fields.kilonerf import KiloNerf
 from neurfield.fields.radiance_module import RadianceModule
+from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.guard import non_finite
 from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.steps import make_density
 from neurfield.training.task import StepFn, StepResult
 
 _NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space
@@ -26,6 +30,8 @@ _DIRECTION_SPREAD = 0.3  # of directions around those from the cameras, per axis
 _POOL, _REPEATS = 32, 4  # lessons that are kept, and how often each is used
 _LEAK = 0.01  # slope of the student's density below zero, so that no network is stuck there
 _COLOR_WEIGHT = 0.1  # of the colour of what is transparent; of opaque positions 1
+_REACHED = 0.02  # a place is reached by a ray that has so much of its light left
+_TRIAL_RAYS = 4096  # that tell how many places a ray reaches
 
 
 class DistillTask:
@@ -34,9 +40,9 @@ class DistillTask:
     Args:
         student: its cells are those of the plan.
         teacher: density and colour, evaluated without gradient.
-        plan: where samples are drawn.
+        plan: where random places are drawn.
         grid: the student's occupancy, which makes its checkpoints whole.
-        eyes: `[n_views, 3]` camera positions in unit space.
+        pixels, march: the training rays in unit space, and where along them samples lie.
         config, seed: how, and of all random numbers.
     """
 
@@ -46,17 +52,35 @@ class DistillTask:
         teacher: RadianceModule,
         plan: CellPlan,
         grid: OccupancyGrid,
-        eyes: Tensor,
+        pixels: PixelSampler,
+        march: MarchOptions,
         config: DistillConfig,
         seed: int,
     ):
-        self.field, self.teacher, self.plan, self.grid, self.eyes = student, teacher, plan, grid, eyes
+        self.field, self.teacher, self.plan, self.grid, self.pixels, self.march = (
+            student, teacher, plan, grid, pixels, march,
+        )  # fmt: skip
         self.config, self.seed = config, seed
+        self._density, self._eyes = make_density(teacher), pixels.cameras.c2w[:, :3, 3].float()
         self._first, self._pool = -1, dict[int, tuple[Tensor, Tensor, Tensor, Tensor]]()
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
+        reached = len(self.draw_along_rays(0, _TRIAL_RAYS)[0])
+        self._n_rays = max(1, _TRIAL_RAYS * config.n_samples // max(reached, 1))
 
-    def draw(self, number: int) -> tuple[Tensor, Tensor]:
-        """Positions and unit directions of a step, in the order of the networks; those of the next step follow on."""
+    @torch.no_grad()
+    def draw_along_rays(self, number: int, n_rays: int) -> tuple[Tensor, Tensor]:
+        """Positions and unit directions of the samples that random training rays reach in the teacher."""
+        origins, directions, _ = self.pixels.sample(n_rays, number, self.seed)
+        samples = march_rays(self.grid, origins, directions, self.march, jitter=(self.seed, number))
+        x, d = sample_positions(samples, origins, directions)
+        depth = (self._density(x) * (samples.t_ends - samples.t_starts)).double()  # optical, of each sample
+        before = depth.cumsum(0) - depth
+        starts = samples.packed_info[samples.ray_indices, 0]
+        reached = torch.exp(before[starts] - before) > _REACHED
+        return x[reached], d[reached]
+
+    def draw_in_cells(self, number: int) -> tuple[Tensor, Tensor]:
+        """Random positions and unit directions, in the order of the networks; those of the next number follow on."""
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         m, n = self.config.samples_per_network, self.plan.config.n_networks
         at_once = min(n, max(1, self.config.n_samples // m))
@@ -67,7 +91,7 @@ class DistillTask:
         x = torch.addcmul(parts[:, :3], parts[:, 3:], torch.rand(at_once * m, 3, generator=random))
         nearby = x[::_NEARBY]
         nearby += _NEARBY_REACH * (torch.rand(nearby.shape, generator=random) - 0.5)
-        eye = self.eyes[torch.randint(len(self.eyes), (at_once,), generator=random)]
+        eye = self._eyes[torch.randint(len(self._eyes), (at_once,), generator=random)]
         towards = functional.normalize((x.view(at_once, m, 3) - eye[:, None]).view(-1, 3), dim=1)
         spread = 2 * _DIRECTION_SPREAD * (torch.rand(towards.shape, generator=random) - 0.5)
         return x, functional.normalize(towards.add_(spread), dim=1)
@@ -83,7 +107,12 @@ class DistillTask:
             self._first, self._pool = first, {}
         turn = number % _POOL
         if turn not in self._pool:
-            x, directions = self.draw(first + turn)
+            lesson, share = first + turn, self.config.ray_share
+            n_before, n_after = int(lesson * share), int((lesson + 1) * share)  # lessons along rays
+            if n_after > n_before:
+                x, directions = self.draw_along_rays(lesson, self._n_rays)
+            else:
+                x, directions = self.draw_in_cells(lesson - n_after)
             sigma, rgb = self.teacher(x, directions)
             self._pool[turn] = (x, directions, rgb, -torch.expm1(-sigma * self.config.reference_step))
         return self._pool[turn]

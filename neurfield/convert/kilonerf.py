@@ -13,8 +13,6 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import torch
-
 from neurfield.convert.cells import CellPlan, plan_cells
 from neurfield.convert.distill import DistillTask
 from neurfield.convert.occupied import grid_of, occupied_voxels
@@ -78,7 +76,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     made = Run(config, teacher.views, field, task.grid, 0)
     if not folder.checkpoints():
         stage = _distill_config(config, distill)
-        student = DistillTask(field, teacher.field, plan, grid, _eyes(teacher.views), distill, request.seed)
+        student = DistillTask(field, teacher.field, plan, grid, task.pixels, task.march, distill, request.seed)
         if not _train(Trainer(student, stage, report=request.report), made, aside, request, "distil"):
             return None
     trainer = Trainer(task, config, report=request.report)
@@ -111,13 +109,6 @@ def _distill_config(config: RunConfig, distill: DistillConfig) -> RunConfig:
     return dataclasses.replace(
         config, method=method, max_seconds=seconds, max_num_iterations=distill.iterations or None
     )
-
-
-def _eyes(views: ViewSet) -> torch.Tensor:
-    """Positions `[n, 3]` of the training cameras in unit space."""
-    norm = views.normalization
-    cameras = views.cameras[views.views("train")].transformed(norm.scale, torch.tensor(norm.offset))
-    return cameras.c2w[:, :3, 3].float()
 
 
 def _train(trainer: Trainer, made: Run, folder: RunFolder, request: Request, stage: str) -> bool:

@@ -34,16 +34,10 @@ class TcnnEncoding(Encoding):
     def __init__(
         self, n_input_dims: int, block: Mapping[str, Any], create: Callable[[int, Mapping[str, Any]], Encoding]
     ) -> None:
-        otype = block.get("otype")
-        kind = f"encoding {otype}"
+        kind = f"encoding {block.get('otype')}"
         with torch.device("meta"):
             ours = create(n_input_dims, block)
-        if otype not in tiny_cuda_nn.ENCODINGS:
-            raise UserError(f"{kind}: tiny-cuda-nn has no such encoding (valid: {', '.join(tiny_cuda_nn.ENCODINGS)})")
-        if "init_range" in block:
-            raise UserError(
-                f"{kind}: backend tcnn takes no init_range, its grids start within 1e-4; leave one of them out"
-            )
+        tiny_cuda_nn.check_encoding(kind, block)
         bindings, seed = tiny_cuda_nn.bindings(kind), int(torch.randint(2**31, (), device="cpu"))
         theirs = tiny_cuda_nn.built(
             kind, lambda: bindings.Encoding(n_input_dims, to_dict(dict(block)), seed=seed, dtype=torch.float32)
@@ -56,6 +50,7 @@ class TcnnEncoding(Encoding):
             )
         super().__init__(n_input_dims, ours.n_output_dims)
         self.padding, self._kind = ours.padding, kind
+        self._home = theirs.params.device.type
         self._theirs: tuple[nn.Module] = (theirs,)  # a tuple, so that a state has `params` once
         if n_params:
             self.params = theirs.params
@@ -63,4 +58,4 @@ class TcnnEncoding(Encoding):
             self.register_buffer("params", theirs.params.detach(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self.params, x)
+        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self._home, self.params, x)

@@ -130,16 +130,19 @@ class KiloNerf(RadianceModule):
         raw = self.raw(x, directions)
         return self.config.density_scale * torch.relu(raw[:, 0]), raw[:, 1:]
 
-    def view_dependence(self) -> Tensor:
-        """Sum over the networks of the norm of what depends on the direction (Reiser et al. 2021, section 3.2).
+    @torch.no_grad()
+    def penalise_view_dependence(self, weight: float) -> Tensor | None:
+        """See RadianceModule: `weight` times the sum over the networks of the norm of what depends on the direction.
 
-        Once there is a gradient, networks whose direction-dependent part has none are left out.
+        Of networks whose direction-dependent part has a gradient (Reiser et al. 2021, section 3.2). By hand: autograd
+        would make a gradient of the size of all parameters for the slice.
         """
-        # one slice: each view of the parameters costs a gradient of their whole size
-        norms = torch.linalg.vector_norm(self.params[:, self._view] * self._is_view_dependent, dim=1)
-        if self.params.grad is None:
-            return norms.sum()
-        return norms[(self.params.grad[:, self._view] * self._is_view_dependent).any(dim=1)].sum()
+        assert self.params.grad is not None
+        grad, part = self.params.grad[:, self._view], self.params[:, self._view] * self._is_view_dependent
+        norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
+        met = (grad * self._is_view_dependent).any(dim=1, keepdim=True)
+        grad.addcmul_(part, (weight * met / norm).nan_to_num(0, 0))
+        return weight * (norm * met).sum()
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

@@ -38,9 +38,10 @@ class RadianceModule(nn.Module, ABC):
         """Why this field cannot be trained and rendered on CUDA, or None where it can."""
         return f"{type(self).__name__} has no CUDA kernels"
 
-    def view_dependence(self) -> Tensor | None:
-        """Size of the parameters that only the direction of view needs, a penalty; None: the field has no such part.
+    def penalise_view_dependence(self, weight: float) -> Tensor | None:
+        """Adds to the gradients that of `weight` times the size of what only the direction of view needs.
 
-        After a backward pass, of those alone that this pass has met, so that all others stay as they are.
+        After a backward pass, and of those parameters alone that it has met, so that all others stay as they are.
+        Returns the penalty; None: the field has no such part.
         """
         return None

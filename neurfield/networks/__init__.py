@@ -59,7 +59,7 @@ def create(
     entry = lookup(NETWORKS, otype, "network")
     block: Any = from_dict(entry.config, keys, f"network {otype}")
     if from_bindings:
-        if not isinstance(block, NetworkConfig):
+        if otype not in tiny_cuda_nn.NETWORKS:
             raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")
         return TcnnNetwork(n_input_dims, n_output_dims, otype, block, seed, input_padding)
     return entry.build(n_input_dims, n_output_dims, block, seed, input_padding)

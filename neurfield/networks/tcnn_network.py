@@ -50,9 +50,10 @@ class TcnnNetwork(nn.Module):
             raise UserError(
                 f"{self._kind}: backend tcnn has {theirs.params.numel()} parameters, expected {ours.config.n_params}"
             )
+        self._home = theirs.params.device.type
         self._theirs: tuple[nn.Module] = (theirs,)  # a tuple, so that a state has `params` once
         self.params = theirs.params
 
     def forward(self, x: Tensor) -> Tensor:
         columns = pad(x, (0, self._n_columns - self.n_input_dims), value=self._padding)
-        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self.params, columns)
+        return tiny_cuda_nn.evaluate(self._kind, self._theirs[0], self._home, self.params, columns)

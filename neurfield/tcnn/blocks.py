@@ -11,7 +11,7 @@ from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
-from neurfield import encodings, networks, tiny_cuda_nn
+from neurfield import encodings, tiny_cuda_nn
 from neurfield.encodings.composite import Columns
 from neurfield.errors import UserError
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES
@@ -34,7 +34,8 @@ def encoding_block(config: Mapping[str, Any], also: Collection[str] = ()) -> dic
         otype, keys["nested"] = "Composite", _caching(keys.pop("n_frequencies", 12), keys.pop("n_bins", 4))
     if "type" in keys and "Grid" in otype:
         otype = "Grid"  # the key counts for more than the name
-    known = [field.name for field in fields(encodings.ENCODINGS[otype].config)]
+    ours = [field.name for field in fields(encodings.ENCODINGS[otype].config)]
+    known = [name for name in ours if name not in tiny_cuda_nn.OUR_ENCODING_KEYS]
     block = {"otype": otype, **_known(f"encoding {otype}", keys, [*known, *also])}
     if isinstance(block.get("nested"), list):
         columns = [field.name for field in fields(Columns)]
@@ -58,7 +59,7 @@ def network_block(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an otype or activation that tiny-cuda-nn does not have.
     """
     keys = {str(key): _plain(value) for key, value in config.items()}
-    otype = _otype(keys.pop("otype", "MLP"), networks.NETWORKS, "tcnn network")
+    otype = _otype(keys.pop("otype", "MLP"), tiny_cuda_nn.NETWORKS, "tcnn network")
     block = _known(f"network {otype}", keys, tiny_cuda_nn.NETWORK_KEYS)
     activations = [str(value) for key, value in block.items() if key.endswith("activation")]
     tiny_cuda_nn.check_activations(f"network {otype}", *activations)

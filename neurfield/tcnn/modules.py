@@ -17,7 +17,8 @@ class Module(nn.Module):
 
     `forward` takes `[n, n_input_dims]` of any floating dtype on the device of `params` and gives `[n, n_output_dims]`
     in `dtype`. It is differentiable in input and parameters, twice through the gradient of the input (normals, eikonal
-    terms). Arithmetic is float32 on every path, float64 where the module was made `double`.
+    terms). Arithmetic is float32, float64 where the module was made `double`; on CUDA, networks multiply halves where
+    tensor cores take their shape.
 
     Attributes:
         params: on torch's default device at first.

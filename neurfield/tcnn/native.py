@@ -65,7 +65,8 @@ class Native:
         else:
             n_columns, padding = len(columns), 0.0
         network = networks.create(n_columns, self._n_network_outputs, self._network_block, seed, padding)
-        assert isinstance(network, MLP)  # network_block names no backend
+        assert isinstance(network, MLP)  # network_block names no backend and nothing that is ours alone
+        network.half_products = True
         return encoding, network
 
     def __call__(self, x: Tensor, params: Tensor) -> Tensor:

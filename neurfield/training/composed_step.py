@@ -119,10 +119,9 @@ def _learning(
         loss.backward()
         value = loss.detach()
         # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
-        if method.loss.view_dependence > 0 and (penalty := field.view_dependence()) is not None:
-            penalty = method.loss.view_dependence * penalty
-            penalty.backward()
-            value = value + penalty.detach()
+        if method.loss.view_dependence > 0:
+            penalty = field.penalise_view_dependence(method.loss.view_dependence)
+            value = value if penalty is None else value + penalty
         # a sum is finite exactly when all terms are, unless it overflows, which is as bad
         sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
         is_finite = torch.stack([value, *sums]).isfinite().all()

@@ -109,8 +109,9 @@ class DistillConfig:
     """How a field learns from a teacher before it sees images.
 
     `teacher` is the preset that is trained first where no trained run is given, for `teacher_share` of the budget;
-    distillation takes `seconds`, or `iterations` where that is not 0. A step draws about `n_samples` positions,
-    `samples_per_network` for each of as many networks. Opacities are compared over `reference_step` of unit space.
+    distillation takes `seconds`, or `iterations` where that is not 0. A step takes about `n_samples` positions: those
+    that training rays reach in `ray_share` of the steps, else `samples_per_network` random ones for each of as many
+    networks. Opacities are compared over `reference_step` of unit space.
     A voxel counts as occupied from `density_threshold` per unit on.
     """
 
@@ -119,8 +120,9 @@ class DistillConfig:
     seconds: Positive = 120.0
     iterations: Annotated[int, Range(0)] = 0
     n_samples: Annotated[int, Range(256, 1 << 22)] = 1 << 16
+    ray_share: Fraction = 0.75
     samples_per_network: Count = 128
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 2e-2
     reference_step: Annotated[float, Range(1e-5, 1)] = 0.007
     density_threshold: NonNegative = 10.0
 

@@ -42,6 +42,7 @@ class RadianceTask:
 
     Attributes:
         field, grid, pixels: what is trained, where it is not empty, and what it is trained on.
+        march: where along training rays samples lie.
         device: where all of that lies.
         n_rays: rays of the next step.
         renderer: draws the field as it is.
@@ -60,7 +61,7 @@ class RadianceTask:
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
-        self._march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
+        self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
         views = scene.views("train")
         images = [encoded(scene.images[view]) for view in views]
@@ -86,7 +87,7 @@ class RadianceTask:
 
     def start(self, optimizer: Adam) -> StepFn:
         method, seed = self.config.method, self.config.seed
-        take_step = make_step(self.field, self.grid, optimizer, self._march, method, seed)
+        take_step = make_step(self.field, self.grid, optimizer, self.march, method, seed)
 
         def step(number: int, learning_rate: float, progress: float) -> StepResult:
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL

@@ -54,9 +54,6 @@ class Trainer:
         task, optimizer, ema: the state that a checkpoint keeps.
         step: steps done.
         interrupted: whether a signal ended the last `train`.
-
-    Raises:
-        UserError: the field has parameters on another device than the CPU, as `backend: tcnn` has.
     """
 
     def __init__(
@@ -67,11 +64,6 @@ class Trainer:
         report: Callable[[str], None] = lambda line: None,
     ):
         method = config.method
-        if devices := {str(p.device) for p in task.field.parameters()} - {"cpu"}:
-            raise UserError(
-                f"training stays on the CPU yet, and the field has parameters on {', '.join(sorted(devices))}; "
-                "leave `backend: tcnn` out of its blocks"
-            )
         self.task, self.config, self.budget = task, config, config.budget
         self.optimizer = Adam(task.field, method.optimizer)
         self.ema = Ema(task.field, method.training.ema_decay) if method.training.ema_decay > 0 else None

@@ -35,6 +35,9 @@ class Ball:
         self.config = RunConfig()
         self.asked: list[Sequence[str]] = []
 
+    def to(self, device: str) -> None:
+        assert device == "auto"
+
     def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
         self.asked.append(outputs)
         width, height = camera.sizes[0].tolist()

@@ -40,11 +40,18 @@ def test_penalty_is_the_norm_of_what_depends_on_the_direction() -> None:
     made = field()
     parts = made.network.parts(made.params.detach())
     values = torch.cat([parts[name].flatten(1) for name in ("w3", "b3", "w_rgb", "b_rgb")], dim=1)
-    assert torch.allclose(made.view_dependence(), values.norm(dim=1).sum())
-    made.view_dependence().backward()
+    made.params.grad = torch.zeros_like(made.params)
+    assert made.penalise_view_dependence(2.0) == 0 and not made.params.grad.any()  # nothing has met anything
+    made.params.grad[1] = 1
+    assert torch.allclose(made.penalise_view_dependence(2.0), 2 * values[1].norm())
     grads = made.network.parts(made.params.grad)
-    assert grads["w3"].any() and grads["b_rgb"].any()
-    assert not any(grads[name].any() for name in ("w0", "w1", "w2", "b2", "w_sigma", "b_sigma"))
+    for name, part in parts.items():
+        depends = name in ("w3", "b3", "w_rgb", "b_rgb")
+        expected = 1 + depends * 2 * part[1] / values[1].norm()
+        assert torch.allclose(grads[name][1], expected) and not grads[name][0].any()
+    made.params.data[1] = 0
+    made.penalise_view_dependence(2.0)
+    assert made.params.grad.isfinite().all()
 
 
 def test_gradients_reach_positions_and_parameters() -> None:

@@ -126,10 +126,14 @@ def test_errors(stand_in) -> None:
     for block, message in (
         (
             {"otype": "GaussianFourier"},
-            r"encoding GaussianFourier: tiny-cuda-nn has no such encoding \(valid: Identity",
+            r"GaussianFourier: tiny-cuda-nn has no encoding 'GaussianFourier' \(valid: Identity",
+        ),
+        ({**GRID, "init_range": 1e-2}, r"encoding HashGrid: backend tcnn takes no init_range"),
+        (
+            {"otype": "Composite", "nested": [{**GRID, "init_range": 1e-2}]},
+            r"encoding Composite: backend tcnn takes no init_range",
         ),
         ({"otype": "Frequency", "n_freq": 3}, r"encoding Frequency: unknown key 'n_freq'"),
-        ({**GRID, "init_range": 0.01}, "backend tcnn takes no init_range"),
         (
             {
                 "otype": "Composite",
@@ -155,8 +159,15 @@ def test_errors(stand_in) -> None:
         with pytest.raises(UserError, match=r"backend 'tccn', did you mean 'tcnn'\? \(valid: neurfield, tcnn\)"):
             create("tccn")
         assert create("neurfield") is not None
-    with pytest.raises(ValueError, match="expected an input on cpu, where the parameters are, got meta"):
-        encodings.create(3, on_tcnn(GRID))(torch.rand(2, 3, device="meta"))
+    encoding, network = encodings.create(3, on_tcnn(GRID)), networks.create(3, 3, on_tcnn(MLP))
+    there = torch.rand(2, 3, device="meta")
+    for module in (encoding, network):
+        with pytest.raises(
+            UserError, match="backend tcnn evaluates on cpu, got an input on meta and parameters on cpu"
+        ):
+            module(there)
+        with pytest.raises(UserError, match="got an input on meta and parameters on meta; use --device cuda, or leave"):
+            module.to("meta")(there)
 
 
 def test_what_the_bindings_refuse_is_one_line(monkeypatch) -> None:

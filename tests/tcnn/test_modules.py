@@ -188,6 +188,8 @@ def test_blocks_are_read_as_tiny_cuda_nn_reads_them() -> None:
     nested = [{"otype": "Identity", "n_bins": 4, "degree": 4, "n_dims_to_encode": 3}]
     with pytest.warns(UserWarning, match="encoding Identity: tiny-cuda-nn does not read n_bins, degree, nor does"):
         assert torch.equal(tcnn.Encoding(3, {"otype": "Composite", "nested": nested})(x), x)
+    with pytest.warns(UserWarning, match="encoding HashGrid: tiny-cuda-nn does not read init_range"):
+        assert tcnn.Encoding(3, GRID | {"init_range": 1e-2}).params.abs().max() <= 1e-4
     with pytest.warns(UserWarning, match="network MLP: tiny-cuda-nn does not read bias"):
         assert tcnn.Network(3, 2, MLP | {"otype": "MLP", "bias": True}).params.shape == (16 * 16 * 6,)
     with warnings.catch_warnings():
@@ -228,7 +230,7 @@ def test_errors() -> None:
         r"network MLP: tiny-cuda-nn has no activation 'Gabor' \(valid: None, ReLU, .*Sine.*Tanh\)": {
             "activation": "Gabor"
         },
-        r"unknown tcnn network 'RNN' \(valid: FullyFusedMLP": {"otype": "RNN"},
+        r"unknown tcnn network 'WIRE' \(valid: FullyFusedMLP, MegakernelMLP, CutlassMLP, MLP\)": {"otype": "WIRE"},
         r"network: n_neurons must be a multiple of 16 in 16 ... 512, got 20": {"n_neurons": 20},
     }.items():
         with pytest.raises(UserError, match=message):

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality over the time of training alone: images are in memory and the device is awake when the clock starts.
+
+    python -m benchmarks.scenes.bench_curve DATA [--budgets 5 15 60 300] [--method ngp] [--device D] [--name NAME]
+
+This is how published figures count; bench_scene.py counts what a user waits for. For every budget a fresh field is
+trained in this process and measured on the test views. results/curve_NAME.json holds the figures, the output folder
+(not part of the repository) the curve and the first test view after each budget. Not yet run on a GPU.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import neurfield
+from benchmarks.harness import RESULTS, Row, machine, print_table
+from benchmarks.scenes.bench_scene import plot
+from neurfield.data.scene import Scene
+
+
+def run_budget(scene: Scene, method: str, device: str, seconds: float, folder: Path) -> dict:
+    """Trains for `seconds`, measures, keeps a picture; returns the figures of this budget."""
+    run = neurfield.train(scene, method, max_seconds=seconds, device=device)
+    figures = run.evaluate("test")
+    run.export_views(folder / f"after_{seconds:g}s", scene.cameras[scene.views("test")[:1]], overwrite=True)
+    return {
+        "seconds": seconds,
+        "steps": run.step,
+        "psnr": figures["psnr"],
+        "ssim": figures["ssim"],
+        "seconds_per_view": figures["seconds_per_view"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[5, 15, 60, 300])
+    parser.add_argument("--method", default="ngp")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--name", help="of the result (default: the data folder and the method)")
+    parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
+    options = parser.parse_args()
+    name = options.name or f"{options.data.name}_{options.method}"
+    folder = options.output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = neurfield.load_scene(options.data, splits=("train", "test"))
+    neurfield.train(scene, options.method, max_num_iterations=8, device=options.device)
+    runs = [run_budget(scene, options.method, options.device, s, folder) for s in options.budgets]
+    plot(name, runs, folder / "psnr.png", "training [s]")
+    rows = [
+        Row(f"{run['seconds']:g} s", run["psnr"], "dB", note=f"{run['steps']} steps, SSIM {run['ssim']:.4f}")
+        for run in runs
+    ]
+    print_table(f"{name}: test PSNR by seconds of training with {options.method}", rows)
+    result = {"title": name, "machine": machine(), "method": options.method, "device": options.device, "runs": runs}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"curve_{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\ncurve and pictures: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,8 @@ def describe(choice: fresh.Choice) -> str:
     """One line for the user."""
     values = choice.values
     left_out = f"; {len(choice.left_out)} finer than the data left out" if choice.left_out else ""
+    if choice.key == "encoding.max_resolution":  # measured: docs/methods/fresh.md
+        left_out += "; meant for small tables, large ones hold more with the finer grid of the preset"
     return (
         f"frequency: {choice.key} = {choice.value:g} of {values[0]:g} ... {values[-1]:g}, "
         f"{choice.distances[choice.index]:.2f} bins from the data, chosen in {choice.seconds:.1f} s{left_out}"

@@ -15,7 +15,7 @@ from torch.nn import functional
 from neurfield.convert.cells import CellPlan
 from neurfield.fields.kilonerf import KiloNerf
 from neurfield.fields.radiance_module import RadianceModule
-from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions
+from neurfield.rendering.volume import MarchOptions, march_visible, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.density import make_density
@@ -30,7 +30,7 @@ _DIRECTION_SPREAD = 0.3  # of directions around those from the cameras, per axis
 _POOL, _REPEATS = 32, 4  # lessons that are kept, and how often each is used
 _LEAK = 0.01  # slope of the student's density below zero, so that no network is stuck there
 _COLOR_WEIGHT = 0.1  # of the colour of what is transparent; of opaque positions 1
-_REACHED = 0.02  # a place is reached by a ray that has so much of its light left
+_REACHED = 0.02  # a ray reaches places up to the one that leaves less of its light
 _TRIAL_RAYS = 4096  # that tell how many places a ray reaches
 
 
@@ -71,13 +71,10 @@ class DistillTask:
     def draw_along_rays(self, number: int, n_rays: int) -> tuple[Tensor, Tensor]:
         """Positions and unit directions of the samples that random training rays reach in the teacher."""
         origins, directions, _ = self.pixels.sample(n_rays, number, self.seed)
-        samples = march_rays(self.grid, origins, directions, self.march, jitter=(self.seed, number))
-        x, d = sample_positions(samples, origins, directions)
-        depth = (self._density(x) * (samples.t_ends - samples.t_starts)).double()  # optical, of each sample
-        before = depth.cumsum(0) - depth
-        starts = samples.packed_info[samples.ray_indices, 0]
-        reached = torch.exp(before[starts] - before) > _REACHED
-        return x[reached], d[reached]
+        samples = march_visible(
+            self.grid, origins, directions, self.march, self._density, _REACHED, jitter=(self.seed, number)
+        )
+        return sample_positions(samples, origins, directions)
 
     def draw_in_cells(self, number: int) -> tuple[Tensor, Tensor]:
         """Random positions and unit directions, in the order of the networks; those of the next number follow on."""

@@ -98,7 +98,7 @@ def visible_samples(samples: PackedSamples, sigmas: Tensor, capacity: int, stop_
     """The samples in front of the place where their ray becomes opaque, packed anew; waits for no device.
 
     Args:
-        samples: padded, see ops.march.
+        samples: of some rays, perhaps padded, see ops.march.
         sigmas: density at each of them, `[n]`; what it is behind the samples does not matter.
         capacity: rows of the result, zero behind its samples. Rays that find no room have none, as in ops.march.
         stop_transmittance: a ray is opaque behind the sample that takes its transmittance below this.
@@ -122,6 +122,27 @@ def visible_samples(samples: PackedSamples, sigmas: Tensor, capacity: int, stop_
         torch.stack([ends - counts, counts], dim=1), ray * exists, t_starts[source] * exists, t_ends[source] * exists,
         torch.stack([ends[-1], n_dropped + (wanted > counts).sum(), n_wanted]),
     )  # fmt: skip
+
+
+def march_visible(
+    grid: OccupancyGrid,
+    origins: Tensor,
+    directions: Tensor,
+    options: MarchOptions,
+    density: Callable[[Tensor], Tensor],
+    stop_transmittance: float,
+    jitter: tuple[int, int] | None = None,
+) -> PackedSamples:
+    """march_rays without what visible_samples leaves out, by `density`: positions `[n, 3]` to sigma `[n]`."""
+    marched = march_rays(grid, origins, directions, options, jitter)
+    n_marched = marched.t_starts.shape[0]
+    if not n_marched:
+        return marched
+    with torch.no_grad():
+        sigmas = density(sample_positions(marched, origins, directions)[0])
+    found = visible_samples(marched, sigmas, n_marched, stop_transmittance)
+    n = int(found.counts[0])
+    return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
 
 
 def sample_positions(samples: PackedSamples, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,14 @@ from torch import Tensor
 from neurfield import losses
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.ops import PackedSamples
-from neurfield.rendering.volume import MarchOptions, composite_rays, march_rays, sample_positions, visible_samples
+from neurfield.rendering.volume import (
+    MarchOptions,
+    composite_rays,
+    march_rays,
+    march_visible,
+    sample_positions,
+    visible_samples,
+)
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import make_density
 from neurfield.training.graph import Delayed, Graphed
@@ -47,17 +54,22 @@ class RayBatch:
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
+_MARGIN = 0.5  # of the transmittance where a ray ends: room for the roundings of the quick density
 _MARCHED = 8  # samples that there is room for before those behind surfaces are left out, for each afterwards
 
 
 def composed_step(
     field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
 ) -> RayStepFn:
-    """A step on all samples of all rays of a batch; a loss or gradient that is not finite changes nothing."""
-    learn = _learning(field, optimizer, options, method)
+    """A step on all rays of a batch; a loss or gradient that is not finite changes nothing.
+
+    Samples behind surfaces, which teach nothing, are found by a quick density and left out.
+    """
+    learn, density = _learning(field, optimizer, options, method), make_density(field)
+    eps = options.stop_transmittance * _MARGIN
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_rays(grid, batch.origins, batch.directions, options, jitter=(seed, number))
+        samples = march_visible(grid, batch.origins, batch.directions, options, density, eps, jitter=(seed, number))
         return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
 
     return step
@@ -68,9 +80,8 @@ def capacity_step(
 ) -> RayStepFn:
     """The same on the leading pixels whose samples fit into `training.n_samples`, without waiting for the device.
 
-    Samples behind surfaces, which teach nothing, are found by a quick density and left out. Results arrive two steps
-    late. Drawing rays and samples, whose random numbers change with every step, is launched as it is; on CUDA the rest,
-    from the field to Adam, is a graph for each shape of batch.
+    Results arrive two steps late. Drawing rays and samples, whose random numbers change with every step, is launched as
+    it is; on CUDA the rest, from the field to Adam, is a graph for each shape of batch.
     """
     learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
     # the first pixel always fits, so there is always something to learn
@@ -87,8 +98,7 @@ def capacity_step(
         marched = march_rays(grid, batch.origins, batch.directions, options, (seed, number), _MARCHED * capacity)
         with torch.no_grad():
             sigmas = density(sample_positions(marched, batch.origins, batch.directions)[0])
-        # half the transmittance leaves room for the roundings of the quick density
-        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance / 2)
+        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate)
         for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter

@@ -180,7 +180,7 @@ def shares(seconds=None, steps=None, *settings: str):
 def test_budget_is_divided_and_what_the_user_sets_is_kept(monkeypatch):
     monkeypatch.setattr(_distilled, "locate", lambda *_: ("x", "x", None))
     assert shares(seconds=100.0)[0] == (40.0, 30.0, 30.0)
-    assert shares(seconds=1000.0)[0] == (400.0, 120.0, 480.0)
+    assert shares(seconds=1000.0)[0] == (400.0, 240.0, 360.0)
     assert shares(1000.0, None, "distill.seconds=500")[0] == (400.0, 500.0, 100.0)
     assert shares(steps=1000)[1] == (400, 300, 300)
     assert shares(None, 1000, "distill.iterations=50")[1] == (400, 50, 550)

@@ -115,7 +115,7 @@ def choose(
         raise UserError("fresh: the signal has no spectrum: it is constant, or not finite")
     tried = _fitting(candidates, signal_side, n_bins)
     values = tuple(value for value, _ in tried)
-    sides = [max(2 * n_bins, n_bins + math.ceil(highest)) if side is None else side for _, highest in tried]
+    sides = [model_side(highest, n_bins) if side is None else side for _, highest in tried]
     trials: list[list[Tensor]] = [[] for _ in values]
     for repeat in range(repeats):
         due = list(range(len(values))) if repeat < FIRST_REPEATS else _contenders(trials, target)
@@ -139,6 +139,11 @@ def choose(
         torch.stack([torch.stack(spectra).mean(0) for spectra in trials]),
         time.perf_counter() - start,
     )
+
+
+def model_side(highest: float, n_bins: int) -> int:
+    """Points a side at which frequencies up to `highest` do not fold into the bins, and which hold these."""
+    return max(2 * n_bins, n_bins + math.ceil(highest))
 
 
 def _fitting(candidates: Candidates, signal_side: int, n_bins: int) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield import encodings, fresh, networks
 from neurfield.errors import UserError
 from neurfield.fresh.candidates import OF_ACTIVATIONS, OF_ENCODINGS, Candidates, Parameter
-from neurfield.fresh.choose import _spectrum_of
+from neurfield.fresh.choose import _spectrum_of, model_side
 from tests.cases import uniform
 
 NETWORK = {"otype": "MLP", "n_neurons": 64, "n_hidden_layers": 2}
@@ -113,7 +113,7 @@ def test_models_are_sampled_finely_enough(kind: str) -> None:
     fitting = [v for v in candidates.values if candidates.highest(v) <= 256]
     spectra = {}
     for value in fitting[-2:]:
-        side = max(2 * 64, 64 + math.ceil(candidates.highest(value)))
+        side = model_side(candidates.highest(value), 64)
         model = candidates.build(value, 1)
         spectra[value] = [_spectrum_of(model, s, 2, 64) for s in (side, 2 * side)]
     (_, below), (seen, finest) = spectra.values()

@@ -76,6 +76,28 @@ def test_student_comes_close_to_its_teacher(teacher, tmp_path):
     assert not any(name.startswith("optimizer") for name in kept) and len(kept) < len(whole)
 
 
+def test_a_teacher_of_another_device_is_converted_on_the_cpu(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "config", dataclasses.replace(teacher.config, device="cuda"))
+    made = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=3", max_num_iterations=1))
+    assert made.config.device == "cpu"
+
+
+@pytest.mark.parametrize("n_reached", [0, 1, 100_000])
+def test_rays_of_a_lesson_are_as_many_as_fit(n_reached, teacher, tmp_path, monkeypatch):
+    """Views that see nothing, next to nothing, or much of the teacher."""
+    drawn = []
+
+    def draw(self, number, n_rays):
+        drawn.append(n_rays)
+        return torch.full((n_reached, 3), 0.5), torch.tensor([[0.0, 0.0, 1.0]]).repeat(n_reached, 1)
+
+    monkeypatch.setattr("neurfield.convert.distill.DistillTask.draw_along_rays", draw)
+    to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=4", max_num_iterations=1))
+    trial, *lessons = drawn
+    assert len(lessons) == (3 if n_reached else 0)  # three in four, or all in the cells
+    assert set(lessons) <= {4096 if n_reached == 1 else trial * 4096 // 100_000}
+
+
 def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):
     straight = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=30"))
 

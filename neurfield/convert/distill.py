@@ -66,7 +66,7 @@ class DistillTask:
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
         reached = len(self.draw_along_rays(0, _TRIAL_RAYS)[0])
         # of views that see next to nothing a lesson has fewer samples, rather than more rays than fit into memory
-        self._n_rays = min(_TRIAL_RAYS * config.n_samples // max(reached, 1), config.n_samples)
+        self._n_rays = max(1, min(_TRIAL_RAYS * config.n_samples // max(reached, 1), config.n_samples))
         self._ray_share = config.ray_share if reached else 0.0
 
     @torch.no_grad()

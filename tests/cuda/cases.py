@@ -94,6 +94,63 @@ def frequency(dtype: torch.dtype):
     return run
 
 
+def fourier(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for n_dims, n_frequencies, n_gates in ((1, 1, 0), (2, 37, 5), (8, 100, 0)):
+            name = f"{n_dims} dims, {n_frequencies} frequencies, {n_gates} gates"
+            x = to(uniform(129, n_dims, low=-1, dtype=dtype)).requires_grad_()
+            frequencies = uniform(n_frequencies, n_dims, low=-4, high=4, dtype=dtype, seed=1)
+            gates = to(uniform(129, n_gates, dtype=dtype, seed=2)) if n_gates else None
+            y = ops.fourier_features(x, to(frequencies), gates)
+            # The turns are the same numbers where both have FMA, else they differ by a rounding of up to 32 turns per
+            # term; a fraction of a turn times 2 pi is rounded by half a unit of 2 to 4, sine and cosine err by 2.
+            angle = 2 * math.pi * 32 * n_dims + 8
+            yield Result(f"y, {name}", y.detach(), angle)
+            grad_y = uniform(129, 2 * n_frequencies, low=-1, dtype=dtype, seed=3)
+            (grad_x,) = torch.autograd.grad(y, x, to(grad_y))
+            # two such terms and four roundings per frequency, each over 2 pi 4, and their sum in another order
+            scale = 2 * math.pi * 4 * grad_y.double().abs().sum(1, keepdim=True).expand(129, n_dims)
+            yield Result(f"grad_x, {name}", grad_x, angle + 4 + n_frequencies, scale.to(x.device))
+
+    return run
+
+
+GRIDS = ((7,), (3, 1), (4, 2, 5), (2, 3, 2, 3))
+
+
+def gates(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for resolution in GRIDS:
+            x = uniform(300, len(resolution), low=-0.2, high=1.2, dtype=dtype)
+            x[7] = math.nan
+            counts = (uniform(math.prod(resolution), 6, high=28, seed=1)).to(torch.uint8)
+            for n_open in (6, 2, 0):
+                factors = torch.arange(1, 7, dtype=dtype) / 27 * (torch.arange(6) < n_open)
+                y = ops.gates(to(x), to(counts), to(factors), resolution)
+                yield Result(f"{n_open} open of {resolution}", y, fma_only=True)
+
+    return run
+
+
+def modulation(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for resolution, wraps in itertools.product(GRIDS, (False, True)):
+            name = f"{resolution}{', wraps' * wraps}"
+            n, n_dims = 300, len(resolution)
+            x = uniform(n, n_dims, low=-0.2, high=1.2, dtype=dtype)
+            values = uniform(math.prod(resolution), 6, low=-1, dtype=dtype, seed=1)
+            inputs = [to(t).requires_grad_() for t in (x, values)]
+            y = ops.modulation(*inputs, resolution, [wraps] * n_dims)
+            yield Result(f"y, {name}", y.detach(), fma_only=True)
+            grad_y = uniform(n, 6, low=-1, dtype=dtype, seed=2)
+            grad_x, grad_values = torch.autograd.grad(y, inputs, to(grad_y))
+            yield Result(f"grad_x, {name}", grad_x, fma_only=True)
+            # up to n products of a weight of at most 1 and a gradient below 1, added up in two orders
+            yield Result(f"grad_values, {name}", grad_values, 2 * n + 2, n, any_order=True)
+
+    return run
+
+
 def harmonics(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         for degree in (1, 4, 8):
@@ -372,7 +429,10 @@ CASES = [
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
         for name, make in {
             "aabb": aabb,
+            "fourier_features": fourier,
             "frequency": frequency,
+            "gates": gates,
+            "modulation": modulation,
             "spherical_harmonics": harmonics,
             "trunc_exp": truncated_exp,
             "camera": rays,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, empty, native
+from neurfield.ops._common import DEVICES, check_tensor, empty, native, not_deterministic
 
 MAX_DIMS = 4
 
@@ -80,6 +80,8 @@ def _backward(
     grad_y: Tensor, x: Tensor, values: Tensor, resolution: Sequence[int], needs_x: bool, needs_values: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients to x and values; empty where they are not needed."""
+    if x.is_cuda and needs_values and torch.are_deterministic_algorithms_enabled():
+        not_deterministic("modulation: on CUDA the gradient of values has no deterministic form; compute it on the CPU")
     lib = native(x)
     grad_x, grad_values = _gradients(x, values, needs_x, needs_values)
     sizes = list(resolution)

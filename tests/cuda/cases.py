@@ -424,6 +424,49 @@ def perceptron(dtype: torch.dtype):
     return run
 
 
+def kilo_cells(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        cells = torch.arange(60, dtype=torch.int32).view(3, 4, 5) - 7
+        x = uniform(400, 3, low=-1, high=4, dtype=dtype)
+        x[3], x[4] = math.nan, torch.tensor([2.6, 2.2, 1.7])  # the upper corner
+        network, local = ops.kilo_locate(to(x), ops.KiloCells(to(cells), (0.1, 0.2, 0.2), (2.0, 2.0, 2.0)))
+        yield Result("network", network)
+        yield Result("local", local)
+
+    return run
+
+
+def tiny_networks(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        shapes = ((16, 2, 1, 1500), (48, 0, 3, 200), (32, 10, 4, 200), (64, 20, 20, 70))
+        for (*shape, n), has_color in itertools.product(shapes, (True, False)):
+            config = ops.KiloConfig(*shape)
+            name = f"{shape}{', colour' * has_color}"
+            # no sum of a layer has more terms, so values and gradients stay about 1 through all layers
+            widest = max(3 + 6 * shape[1], shape[0] + 3 + 6 * shape[2])
+            params = uniform(5, config.n_params, low=-1 / widest, high=1 / widest, dtype=dtype)
+            network = (uniform(n, seed=1) * 6).int() - 1  # -1: none
+            network[network == 1] = 2
+            network[:1200] = network[:1200].where(network[:1200] < 0, 3)  # more than a thread block takes; few others
+            network[:20] = torch.arange(20) % 2 * 4
+            x, d = uniform(n, 3, low=-1, dtype=dtype, seed=2), unit_vectors(n, dtype, seed=3)
+            inputs = [to(t).requires_grad_() for t in (x, d, params)]
+            y = ops.kilo_mlp(inputs[0], inputs[1] if has_color else None, to(network), inputs[2], config)
+            # Both encodings err by 2^-17, 128 roundings in float; five layers of `widest` terms follow on either
+            # side, and on the CPU the product of two matrices; gradients go back the same way.
+            roundings = 2 * 128 + 2 * 6 * widest
+            yield Result(f"y, {name}", y.detach(), roundings, 2.0)
+            grad_y = uniform(n, y.shape[1], low=-1, dtype=dtype, seed=4)
+            wanted = inputs if has_color else [inputs[0], inputs[2]]
+            *positional, grad_params = torch.autograd.grad(y, wanted, to(grad_y))
+            yield Result(f"dL/dparams, {name}", grad_params, 2 * roundings + n, n, any_order=True)
+            for what, grad, octaves in zip("xd", positional, shape[1:], strict=False):
+                # each entry's gradient times its frequency
+                yield Result(f"dL/d{what}, {name}", grad, 2 * roundings, 2.0 ** (octaves + 2))
+
+    return run
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
@@ -432,6 +475,8 @@ CASES = [
             "fourier_features": fourier,
             "frequency": frequency,
             "gates": gates,
+            "kilo_grid": kilo_cells,
+            "kilo_mlp": tiny_networks,
             "modulation": modulation,
             "spherical_harmonics": harmonics,
             "trunc_exp": truncated_exp,

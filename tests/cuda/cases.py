@@ -442,7 +442,8 @@ def tiny_networks(dtype: torch.dtype):
         for (*shape, n), has_color in itertools.product(shapes, (True, False)):
             config = ops.KiloConfig(*shape)
             name = f"{shape}{', colour' * has_color}"
-            # no sum of a layer has more terms, so values and gradients stay about 1 through all layers
+            # no sum of a layer has more terms: values stay below 1 through all layers, gradients of heads below 1 and
+            # of hidden values below 2 / widest
             widest = max(3 + 6 * shape[1], shape[0] + 3 + 6 * shape[2])
             params = uniform(5, config.n_params, low=-1 / widest, high=1 / widest, dtype=dtype)
             network = (uniform(n, seed=1) * 6).int() - 1  # -1: none
@@ -455,14 +456,18 @@ def tiny_networks(dtype: torch.dtype):
             # Both encodings err by 2^-17, 128 roundings in float; five layers of `widest` terms follow on either
             # side, and on the CPU the product of two matrices; gradients go back the same way.
             roundings = 2 * 128 + 2 * 6 * widest
-            yield Result(f"y, {name}", y.detach(), roundings, 2.0)
+            yield Result(f"y, {name}", y.detach(), roundings)
             grad_y = uniform(n, y.shape[1], low=-1, dtype=dtype, seed=4)
             wanted = inputs if has_color else [inputs[0], inputs[2]]
             *positional, grad_params = torch.autograd.grad(y, wanted, to(grad_y))
-            yield Result(f"dL/dparams, {name}", grad_params, 2 * roundings + n, n, any_order=True)
+            samples = network[network >= 0].bincount(minlength=5).clamp_min(1).to(F64)
+            scale = (2 / widest * samples).unsqueeze(1).repeat(1, config.n_params)
+            for head in ("w_sigma", "b_sigma", "w_rgb", "b_rgb"):
+                config.parts(scale)[head].mul_(widest / 2)
+            yield Result(f"dL/dparams, {name}", grad_params, 2 * roundings + n, scale.to(x.device), any_order=True)
             for what, grad, octaves in zip("xd", positional, shape[1:], strict=False):
                 # each entry's gradient times its frequency
-                yield Result(f"dL/d{what}, {name}", grad, 2 * roundings, 2.0 ** (octaves + 2))
+                yield Result(f"dL/d{what}, {name}", grad, 2 * roundings, 2.0 ** (octaves + 3) / widest)
 
     return run
 

@@ -120,7 +120,8 @@ def for_scene(
         )
     views, slices = _views(scene, method)
     extent = max(s.extent for s in slices) / norm.aabb_scale
-    of_box = candidates.highest or (lambda value: 0.0)
+    of_box = candidates.highest
+    assert of_box is not None  # the key is one of those that are known
     seen = dataclasses.replace(
         candidates,
         build=lambda value, seed: _on_slices(candidates.build(value, seed), slices),

@@ -36,9 +36,13 @@ def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> 
         UserError: another object, or a kind that does not fit.
     """
     if isinstance(field, RadianceModule):
+        if kind is not None:
+            raise UserError(f"kind {kind!r} is for fields of signals, this is one of radiance; leave it out")
         return _radiance(field, aabb_scale)
     if not isinstance(field, SignalField):
         raise UserError(f"expected a run, its folder or a field, got {type(field).__name__}")
+    if aabb_scale != 1:
+        raise UserError("aabb_scale is for radiance fields; fields of signals fill the unit cube")
     if field.n_dims == 2 and kind in (None, "image"):
         return shown_grid(field, _info(field, 2))
     if field.n_dims != 3 or kind not in _KINDS:

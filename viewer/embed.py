@@ -18,6 +18,7 @@ from torch import nn
 from neurfield.data import signals
 from neurfield.data.load import read_manifest
 from neurfield.data.options import LoadOptions
+from neurfield.errors import UserError
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun
 from neurfield.viewer.bare import shown_field
@@ -50,6 +51,8 @@ def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1,
     """
     what = load(what) if isinstance(what, str | Path) else what
     is_run = isinstance(what, Run | SignalRun)
+    if is_run and (kind is not None or aabb_scale != 1):
+        raise UserError("kind and aabb_scale are for fields alone; a run knows its own")
     shown = shown_run(what) if is_run else shown_field(what, kind, aabb_scale)
     return Viewer(shown, ServeOptions(**{"next_port": True, **options}))  # type: ignore[arg-type]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/fourier_features.h"
+#include "ops/fourier_features.h"
 
 #include <nanobind/stl/optional.h>
 
@@ -11,7 +11,7 @@ template <typename T>
 using Gates = std::optional<Array<const T, 2>>;
 
 template <typename T>
-static cpu::FourierSizes sizes_of(const Array<const T, 2>& frequencies, const Gates<T>& gates) {
+static backend::FourierSizes sizes_of(const Array<const T, 2>& frequencies, const Gates<T>& gates) {
   return {static_cast<int>(frequencies.shape(0)), static_cast<int>(frequencies.shape(1)),
           gates ? static_cast<int>(gates->shape(1)) : 0};
 }
@@ -21,8 +21,8 @@ static void bind(nb::module_& m) {
   m.def(
       "fourier_features_forward",
       [](Array<const T, 2> x, Array<const T, 2> frequencies, Gates<T> gates, Array<T, 2> y) {
-        cpu::fourier_features_forward<T>(sizes_of<T>(frequencies, gates), x.data(), frequencies.data(),
-                                         gates ? gates->data() : nullptr, x.shape(0), y.data());
+        backend::fourier_features_forward<T>(sizes_of<T>(frequencies, gates), x.data(), frequencies.data(),
+                                             gates ? gates->data() : nullptr, x.shape(0), y.data());
       },
       nb::arg("x").noconvert(), nb::arg("frequencies").noconvert(), nb::arg("gates").noconvert().none(),
       nb::arg("y").noconvert(), ReleaseGil());
@@ -30,8 +30,8 @@ static void bind(nb::module_& m) {
       "fourier_features_backward",
       [](Array<const T, 2> x, Array<const T, 2> frequencies, Gates<T> gates, Array<const T, 2> dL_dy,
          Array<T, 2> dL_dx) {
-        cpu::fourier_features_backward<T>(sizes_of<T>(frequencies, gates), x.data(), frequencies.data(),
-                                          gates ? gates->data() : nullptr, dL_dy.data(), x.shape(0), dL_dx.data());
+        backend::fourier_features_backward<T>(sizes_of<T>(frequencies, gates), x.data(), frequencies.data(),
+                                              gates ? gates->data() : nullptr, dL_dy.data(), x.shape(0), dL_dx.data());
       },
       nb::arg("x").noconvert(), nb::arg("frequencies").noconvert(), nb::arg("gates").noconvert().none(),
       nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(), ReleaseGil());

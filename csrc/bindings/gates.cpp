@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/gates.h"
+#include "ops/gates.h"
 
 #include <nanobind/stl/vector.h>
 
@@ -14,8 +14,8 @@ static void bind(nb::module_& m) {
       "gates_forward",
       [](const Resolution& resolution, Array<const T, 2> x, Array<const uint8_t, 2> counts, Array<const T, 1> factors,
          Array<T, 2> y) {
-        cpu::gates_forward<T>(modulation_grid(resolution), x.data(), counts.data(), factors.data(),
-                              static_cast<int>(counts.shape(1)), x.shape(0), y.data());
+        backend::gates_forward<T>(modulation_grid(resolution), x.data(), counts.data(), factors.data(),
+                                  static_cast<int>(counts.shape(1)), x.shape(0), y.data());
       },
       nb::arg("resolution"), nb::arg("x").noconvert(), nb::arg("counts").noconvert(), nb::arg("factors").noconvert(),
       nb::arg("y").noconvert(), ReleaseGil());

@@ -5,43 +5,12 @@
 #include <nanobind/stl/optional.h>
 
 #include "bindings/common.h"
+#include "bindings/kilo_grid.h"
 #include "bindings/occupancy.h"
-#include "cpu/kilo_grid.h"
 
 namespace nf {
 
-namespace {
-
-// low x y z, scale x y z
-template <typename T>
-KiloGrid<T> grid_of(const Array<const int32_t, 3>& cells, const std::array<double, 6>& box) {
-  KiloGrid<T> grid{cells.data(), {}, {}, {}};
-  for (int axis = 0; axis < 3; ++axis) {
-    grid.size[axis] = static_cast<int32_t>(cells.shape(2 - axis));
-    grid.low[axis] = static_cast<T>(box[axis]);
-    grid.scale[axis] = static_cast<T>(box[3 + axis]);
-  }
-  return grid;
-}
-
-template <typename T>
-void bind_locate(nb::module_& m) {
-  m.def(
-      "kilo_locate",
-      [](Array<const T, 2> x, Array<const int32_t, 3> cells, const std::array<double, 6>& box,
-         Array<int32_t, 1> network, Array<T, 2> local) {
-        cpu::kilo_locate(grid_of<T>(cells, box), x.data(), static_cast<int64_t>(x.shape(0)), network.data(),
-                         local.data());
-      },
-      nb::arg("x").noconvert(), nb::arg("cells").noconvert(), nb::arg("box"), nb::arg("network").noconvert(),
-      nb::arg("local").noconvert(), ReleaseGil());
-}
-
-}  // namespace
-
 void bind_kilo_render(nb::module_& m) {
-  bind_locate<float>(m);
-  bind_locate<double>(m);
   m.def(
       "kilo_render",
       [](const std::array<int32_t, 3>& shape, Array<const float, 2> params, Array<const int32_t, 3> cells,
@@ -60,7 +29,7 @@ void bind_kilo_render(nb::module_& m) {
         const cpu::KiloField field{{shape[0], shape[1], shape[2]},
                                    params.data(),
                                    static_cast<int64_t>(params.shape(0)),
-                                   grid_of<float>(cells, box),
+                                   kilo_grid<float>(cells, box),
                                    density_scale};
         cpu::kilo_render(field, m, {origins.data(), directions.data(), static_cast<int64_t>(origins.shape(0))},
                          skip_weight, {rgb.data(), depth.data(), median_depth.data(), acc.data()});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/modulation.h"
+#include "ops/modulation.h"
 
 #include <nanobind/stl/vector.h>
 
@@ -13,8 +13,8 @@ static void bind(nb::module_& m) {
   m.def(
       "modulation_forward",
       [](const Resolution& resolution, Array<const T, 2> x, Array<const T, 2> values, Array<T, 2> y) {
-        cpu::modulation_forward<T>(modulation_grid(resolution), x.data(), values.data(),
-                                   static_cast<int>(values.shape(1)), x.shape(0), y.data());
+        backend::modulation_forward<T>(modulation_grid(resolution), x.data(), values.data(),
+                                       static_cast<int>(values.shape(1)), x.shape(0), y.data());
       },
       nb::arg("resolution"), nb::arg("x").noconvert(), nb::arg("values").noconvert(), nb::arg("y").noconvert(),
       ReleaseGil());
@@ -22,7 +22,7 @@ static void bind(nb::module_& m) {
       "modulation_backward",
       [](const Resolution& resolution, Array<const T, 2> x, Array<const T, 2> values, Array<const T, 2> dL_dy,
          Array<T, 2> dL_dvalues, Array<T, 2> dL_dx, Array<T, 1> scratch, bool needs_values, bool needs_x) {
-        cpu::modulation_backward<T>(
+        backend::modulation_backward<T>(
             modulation_grid(resolution), x.data(), values.data(), dL_dy.data(), static_cast<int>(values.shape(1)),
             x.shape(0), needs_values ? dL_dvalues.data() : nullptr, needs_x ? dL_dx.data() : nullptr, scratch.data());
       },
@@ -35,7 +35,7 @@ void bind_modulation(nb::module_& m) {
   m.def(
       "modulation_scratch",
       [](const Resolution& resolution, int n_channels, int64_t n) {
-        return cpu::modulation_scratch(modulation_grid(resolution), n_channels, n);
+        return backend::modulation_scratch(modulation_grid(resolution), n_channels, n);
       },
       nb::arg("resolution"), nb::arg("n_channels"), nb::arg("n"), "Values of scratch of modulation_backward.");
   bind<float>(m);

@@ -15,6 +15,7 @@ void bind_fourier_features(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_gates(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
+void bind_kilo_grid(nb::module_& m);
 void bind_kilo_mlp(nb::module_& m);
 void bind_kilo_render(nb::module_& m);
 void bind_march(nb::module_& m);
@@ -69,6 +70,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_frequency(m);
   nf::bind_gates(m);
   nf::bind_hash_grid(m);
+  nf::bind_kilo_grid(m);
   nf::bind_kilo_mlp(m);
   nf::bind_kilo_render(m);
   nf::bind_march(m);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lanes are frequencies: the components of kLanes frequencies are read in turn, sines and cosines leave interleaved.
-#include "cpu/fourier_features.h"
+#include "ops/fourier_features.h"
 
 #include "core/parallel.h"
 #include "core/simd.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/gates.h"
+#include "ops/gates.h"
 
 #include "core/parallel.h"
 
@@ -8,9 +8,10 @@ namespace nf::cpu {
 template <typename T>
 void gates_forward(const ModulationGrid& grid, const T* x, const uint8_t* counts, const T* factors, int n_blocks,
                    int64_t n, T* y) {
-  int n_open = n_blocks;
-  while (n_open > 0 && factors[n_open - 1] == T(0)) --n_open;
-  parallel_for(n, GateForward<T>{grid, x, counts, factors, y, n_blocks, n_open}, 256);
+  const int n_open = n_open_blocks(factors, n_blocks);
+  with_modulation_dims(grid.n_dims, [&](auto d) {
+    parallel_for(n, GateForward<T, decltype(d)::value>{grid, x, counts, factors, y, n_blocks, n_open}, 256);
+  });
 }
 
 #define NF_INSTANTIATE(T) \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/kilo_grid.h"
+#include "ops/kilo_grid.h"
 
 #include "core/parallel.h"
 

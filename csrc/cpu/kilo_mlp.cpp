@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/kilo_mlp.h"
+#include "ops/kilo_mlp.h"
 
 #include <algorithm>
 #include <vector>
@@ -10,6 +10,8 @@
 
 namespace nf::cpu {
 namespace {
+
+constexpr int64_t kKiloChunk = 4096;  // samples of one network that one task takes
 
 int32_t* order_memory(int64_t n) {
   thread_local ThreadMemory memory;  // of the calling thread: the pool's threads only read it
@@ -72,8 +74,11 @@ void for_tiles(const KiloChunk& chunk, NextTile& next, const Body& body) {
 
 }  // namespace
 
+int64_t kilo_sort_scratch(int64_t, int64_t) { return 0; }  // its own
+int64_t kilo_n_slots(int64_t n) { return n / kKiloChunk; }
+
 template <typename T>
-void kilo_mlp_forward(const KiloInputs<T>& in, T* y) {
+void kilo_mlp_forward(const KiloInputs<T>& in, T* y, int64_t*) {
   constexpr int64_t chunk_rows = 16 * kKiloRows;
   const int64_t n_out = in.directions ? 4 : 1;
   int32_t* order = order_memory(in.n);
@@ -96,7 +101,7 @@ void kilo_mlp_forward(const KiloInputs<T>& in, T* y) {
 }
 
 template <typename T>
-void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T* dL_dx, T* dL_dd, T* slots) {
+void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T* dL_dx, T* dL_dd, int64_t*, T* slots) {
   const int64_t n_params = in.shape.n_params(), n_out = in.directions ? 4 : 1;
   int32_t* order = order_memory(in.n);
   const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, kKiloChunk, order);
@@ -142,9 +147,9 @@ void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T
     }
 }
 
-#define NF_INSTANTIATE(T)                                   \
-  template void kilo_mlp_forward(const KiloInputs<T>&, T*); \
-  template void kilo_mlp_backward(const KiloInputs<T>&, const T*, T*, T*, T*, T*);
+#define NF_INSTANTIATE(T)                                             \
+  template void kilo_mlp_forward(const KiloInputs<T>&, T*, int64_t*); \
+  template void kilo_mlp_backward(const KiloInputs<T>&, const T*, T*, T*, T*, int64_t*, T*);
 NF_INSTANTIATE(float)
 NF_INSTANTIATE(double)
 

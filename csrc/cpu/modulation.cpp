@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/modulation.h"
+#include "ops/modulation.h"
 
 #include <algorithm>
 
@@ -17,6 +17,13 @@ int64_t n_slots_of(int64_t n, int64_t n_values) {
                     std::clamp(blocks, int64_t(1), kMaxSlots));
 }
 
+struct Add {
+  template <typename T>
+  void operator()(T* sum, T weight, T grad) const {
+    *sum = madd(weight, grad, *sum);
+  }
+};
+
 }  // namespace
 
 int64_t modulation_scratch(const ModulationGrid& grid, int n_channels, int64_t n) {
@@ -26,29 +33,28 @@ int64_t modulation_scratch(const ModulationGrid& grid, int n_channels, int64_t n
 
 template <typename T>
 void modulation_forward(const ModulationGrid& grid, const T* x, const T* values, int n_channels, int64_t n, T* y) {
-  parallel_for(
-      n, [&](int64_t i) { nf::modulation_forward(grid, values, n_channels, x + i * grid.n_dims, y + i * n_channels); },
-      kGrain);
+  with_modulation_dims(grid.n_dims, [&](auto d) {
+    parallel_for(n, ModulationForward<T, decltype(d)::value>{grid, x, values, y, n_channels}, kGrain);
+  });
 }
 
 template <typename T>
 void modulation_backward(const ModulationGrid& grid, const T* x, const T* values, const T* dL_dy, int n_channels,
                          int64_t n, T* dL_dvalues, T* dL_dx, T* scratch) {
   if (dL_dx)
-    parallel_for(
-        n,
-        [&](int64_t i) {
-          modulation_backward_input(grid, values, n_channels, x + i * grid.n_dims, dL_dy + i * n_channels,
-                                    dL_dx + i * grid.n_dims);
-        },
-        kGrain);
+    with_modulation_dims(grid.n_dims, [&](auto d) {
+      parallel_for(n, ModulationBackwardInput<T, decltype(d)::value>{grid, x, values, dL_dy, dL_dx, n_channels},
+                   kGrain);
+    });
   if (!dL_dvalues) return;
   const int64_t n_values = grid.n_nodes() * n_channels, n_slots = n_slots_of(n, n_values);
   parallel_tasks(n_slots, [&](int64_t slot, int) {
     T* sum = scratch + slot * n_values;
     std::fill_n(sum, n_values, T(0));
-    for (int64_t i = slot * n / n_slots; i < (slot + 1) * n / n_slots; ++i)
-      modulation_backward_values(grid, n_channels, x + i * grid.n_dims, dL_dy + i * n_channels, sum);
+    with_modulation_dims(grid.n_dims, [&](auto d) {
+      const ModulationBackwardValues<T, decltype(d)::value, Add> add_sample{grid, x, dL_dy, sum, n_channels, {}};
+      for (int64_t i = slot * n / n_slots; i < (slot + 1) * n / n_slots; ++i) add_sample(i);
+    });
   });
   parallel_ranges(n_values, 4096, [&](int64_t begin, int64_t end) {
     std::copy(scratch + begin, scratch + end, dL_dvalues + begin);

@@ -33,12 +33,21 @@ NF_HD int gate_of(int k, int n_frequencies, int n_gates) {
   return static_cast<int>(int64_t(k) * n_gates / n_frequencies);
 }
 
-// sin and cos of 2 pi t.
+// sin and cos of 2 pi t. A device has both of a multiple of pi, without a table for large arguments.
+#ifdef __CUDACC__
+NF_HD void sine_cosine_pi(float x, float* s, float* c) { ::sincospif(x, s, c); }
+NF_HD void sine_cosine_pi(double x, double* s, double* c) { ::sincospi(x, s, c); }
+template <typename V, typename T>
+NF_HD void sine_cosine_turns(V t, T, V* s, V* c) {
+  sine_cosine_pi(V(2) * (t - detail::floor_of(t + V(0.5))), s, c);
+}
+#else
 template <typename V, typename T>
 NF_HD void sine_cosine_turns(V t, T two_pi, V* s, V* c) {
   const V half = detail::numbers(T(0.5), V{});
   sine_cosine((t - detail::floor_of(t + half)) * detail::numbers(two_pi, V{}), s, c);
 }
+#endif
 
 // One sample and one frequency (or a vector of them, b_j being components j of consecutive frequencies).
 template <typename T, typename V, typename Component>
@@ -56,23 +65,24 @@ NF_HD V fourier_slope(V t, V gate, V grad_sine, V grad_cosine) {
   return gate * detail::numbers(T(kTwoPi), V{}) * (c * grad_sine - s * grad_cosine);
 }
 
-// Loop bodies over samples, as a device runs them. frequencies [n_dims, n_frequencies], gates [n, n_gates] or null.
+// Loop bodies over samples, of which a device takes the parts. frequencies [n_dims, n_frequencies], gates [n, n_gates]
+// or null.
 template <typename T>
 struct FourierForward {
   const T *x, *frequencies, *gates;
   T* y;  // [n, 2 * n_frequencies]
   int n_dims, n_frequencies, n_gates;
   NF_HD void operator()(int64_t i) const {
-    for (int k = 0; k < n_frequencies; ++k) {
-      const T t =
-          fourier_turns<T, T>(x + i * n_dims, n_dims, [&](int j) { return frequencies[j * n_frequencies + k]; });
-      T s, c;
-      sine_cosine_turns(t, T(kTwoPi), &s, &c);
-      const T gate = gates ? gates[i * n_gates + gate_of(k, n_frequencies, n_gates)] : T(1);
-      T* out = y + (i * n_frequencies + k) * 2;
-      out[0] = gate * s;
-      out[1] = gate * c;
-    }
+    for (int k = 0; k < n_frequencies; ++k) write(i, k);
+  }
+  NF_HD void write(int64_t i, int k) const {
+    const T t = fourier_turns<T, T>(x + i * n_dims, n_dims, [&](int j) { return frequencies[j * n_frequencies + k]; });
+    T s, c;
+    sine_cosine_turns(t, T(kTwoPi), &s, &c);
+    const T gate = gates ? gates[i * n_gates + gate_of(k, n_frequencies, n_gates)] : T(1);
+    T* out = y + (i * n_frequencies + k) * 2;
+    out[0] = gate * s;
+    out[1] = gate * c;
   }
 };
 
@@ -85,13 +95,16 @@ struct FourierBackward {
     T* out = dL_dx + i * n_dims;
     for (int j = 0; j < n_dims; ++j) out[j] = 0;
     for (int k = 0; k < n_frequencies; ++k) {
-      const T t =
-          fourier_turns<T, T>(x + i * n_dims, n_dims, [&](int j) { return frequencies[j * n_frequencies + k]; });
-      const T gate = gates ? gates[i * n_gates + gate_of(k, n_frequencies, n_gates)] : T(1);
-      const T* grad = dL_dy + (i * n_frequencies + k) * 2;
-      const T slope = fourier_slope<T, T>(t, gate, grad[0], grad[1]);
-      for (int j = 0; j < n_dims; ++j) out[j] = madd(slope, frequencies[j * n_frequencies + k], out[j]);
+      const T s = slope(i, k);
+      for (int j = 0; j < n_dims; ++j) out[j] = madd(s, frequencies[j * n_frequencies + k], out[j]);
     }
+  }
+  // What dL/dx gets from frequency k, over b_k.
+  NF_HD T slope(int64_t i, int k) const {
+    const T t = fourier_turns<T, T>(x + i * n_dims, n_dims, [&](int j) { return frequencies[j * n_frequencies + k]; });
+    const T gate = gates ? gates[i * n_gates + gate_of(k, n_frequencies, n_gates)] : T(1);
+    const T* grad = dL_dy + (i * n_frequencies + k) * 2;
+    return fourier_slope<T, T>(t, gate, grad[0], grad[1]);
   }
 };
 

@@ -12,19 +12,26 @@
 
 namespace nf {
 
+// Blocks up to the last one whose factor is not zero.
 template <typename T>
+NF_HD int n_open_blocks(const T* factors, int n_blocks) {
+  while (n_blocks > 0 && factors[n_blocks - 1] == T(0)) --n_blocks;
+  return n_blocks;
+}
+
+template <typename T, int D>
 struct GateForward {
   ModulationGrid grid;
   const T* x;             // [n, n_dims]
   const uint8_t* counts;  // [n_nodes, n_blocks]
   const T* factors;       // [n_blocks]
   T* y;                   // [n, n_blocks]
-  int n_blocks, n_open;   // factors from n_open on are zero
+  int n_blocks, n_open;   // of n_open_blocks
   NF_HD void operator()(int64_t i) const {
-    const ModulationCell<T> cell(grid, x + i * grid.n_dims);
+    const ModulationCell<T, D> cell(grid, x + i * D);
     T* out = y + i * n_blocks;
     for (int b = 0; b < n_blocks; ++b) out[b] = 0;
-    for (int k = 0; k < cell.n_corners(); ++k) {
+    NF_ROLL for (int k = 0; k < cell.kCorners; ++k) {
       const uint8_t* node = counts + cell.node(k) * n_blocks;
       const T w = cell.weight(k);
       for (int b = 0; b < n_open; ++b) out[b] = madd(w, T(node[b]), out[b]);

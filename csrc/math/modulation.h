@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/macros.h"
 #include "core/scalar.h"
@@ -31,17 +32,33 @@ struct ModulationGrid {
   }
 };
 
-// The 2^n_dims nodes around a coordinate [n_dims]. Node k takes the upper one on axis a when bit a of k is set.
-template <typename T>
-struct ModulationCell {
-  int64_t nodes[2][kMaxModulationDims];  // lower and upper, times the stride of the axis
-  T weights[2][kMaxModulationDims];
-  T slopes[kMaxModulationDims];  // d weights[1] / dx = -d weights[0] / dx
-  int n_dims;
+// Calls run(std::integral_constant<int, n_dims>()): the number of axes is a constant of the code, so that what belongs
+// to them stays in registers.
+template <typename Run>
+void with_modulation_dims(int n_dims, const Run& run) {
+  static_assert(kMaxModulationDims == 4);
+  switch (n_dims) {
+    case 1:
+      return run(std::integral_constant<int, 1>());
+    case 2:
+      return run(std::integral_constant<int, 2>());
+    case 3:
+      return run(std::integral_constant<int, 3>());
+    default:
+      return run(std::integral_constant<int, 4>());
+  }
+}
 
-  NF_HD ModulationCell(const ModulationGrid& grid, const T* x) : n_dims(grid.n_dims) {
+// The 2^D nodes around a coordinate [D]. Node k takes the upper one on axis a when bit a of k is set.
+template <typename T, int D>
+struct ModulationCell {
+  int64_t lower[D], upper[D];  // node, times the stride of the axis
+  T fractions[D];              // weight of the upper node
+  T slopes[D];                 // d fractions / dx
+
+  NF_HD ModulationCell(const ModulationGrid& grid, const T* x) {
     int64_t stride = 1;
-    for (int a = n_dims - 1; a >= 0; --a) {
+    NF_UNROLL for (int a = D - 1; a >= 0; --a) {
       const int r = grid.resolution[a];
       T position, slope;
       if (grid.wraps[a]) {
@@ -53,75 +70,98 @@ struct ModulationCell {
         slope = inside ? T(r - 1) : T(0);
       }
       const int last = grid.wraps[a] ? r - 1 : max(r - 2, 0);
-      const int lower = position == position ? min(static_cast<int>(position), last) : 0;
-      const int upper = lower + 1 < r ? lower + 1 : grid.wraps[a] ? 0 : lower;
-      const T f = position - T(lower);
-      nodes[0][a] = lower * stride;
-      nodes[1][a] = upper * stride;
-      weights[0][a] = T(1) - f;
-      weights[1][a] = f;
+      const int node = position == position ? min(static_cast<int>(position), last) : 0;
+      const int next = node + 1 < r ? node + 1 : grid.wraps[a] ? 0 : node;
+      lower[a] = node * stride;
+      upper[a] = next * stride;
+      fractions[a] = position - T(node);
       slopes[a] = slope;
       stride *= r;
     }
   }
 
-  NF_HD int n_corners() const { return 1 << n_dims; }
+  static constexpr int kCorners = 1 << D;
   NF_HD int64_t node(int corner) const {
     int64_t index = 0;
-    for (int a = 0; a < n_dims; ++a) index += nodes[corner >> a & 1][a];
+    NF_UNROLL for (int a = 0; a < D; ++a) index += corner >> a & 1 ? upper[a] : lower[a];
     return index;
   }
   NF_HD T weight(int corner) const {
     T w = 1;
-    for (int a = 0; a < n_dims; ++a) w *= weights[corner >> a & 1][a];
+    NF_UNROLL for (int a = 0; a < D; ++a) w *= axis_weight(corner, a);
     return w;
   }
   // d weight / dx_axis
   NF_HD T weight_derivative(int corner, int axis) const {
     T w = corner >> axis & 1 ? slopes[axis] : -slopes[axis];
-    for (int a = 0; a < n_dims; ++a)
-      if (a != axis) w *= weights[corner >> a & 1][a];
+    NF_UNROLL for (int a = 0; a < D; ++a) if (a != axis) w *= axis_weight(corner, a);
     return w;
+  }
+
+ private:
+  NF_HD T axis_weight(int corner, int a) const { return corner >> a & 1 ? fractions[a] : T(1) - fractions[a]; }
+};
+
+// Loop bodies over samples: x [n, D], values [n_nodes, n_channels].
+
+// y[i][c] = sum over corners of weight * values[node][c]
+template <typename T, int D>
+struct ModulationForward {
+  ModulationGrid grid;
+  const T *x, *values;
+  T* y;  // [n, n_channels]
+  int n_channels;
+  NF_HD void operator()(int64_t i) const {
+    const ModulationCell<T, D> cell(grid, x + i * D);
+    T* out = y + i * n_channels;
+    for (int c = 0; c < n_channels; ++c) out[c] = 0;
+    NF_ROLL for (int k = 0; k < cell.kCorners; ++k) {
+      const T* node = values + cell.node(k) * n_channels;
+      const T w = cell.weight(k);
+      for (int c = 0; c < n_channels; ++c) out[c] = madd(w, node[c], out[c]);
+    }
   }
 };
 
-// y[c] = sum over corners of weight * values[node][c]
-template <typename T>
-NF_HD void modulation_forward(const ModulationGrid& grid, const T* values, int n_channels, const T* x, T* y) {
-  const ModulationCell<T> cell(grid, x);
-  for (int c = 0; c < n_channels; ++c) y[c] = 0;
-  for (int k = 0; k < cell.n_corners(); ++k) {
-    const T* node = values + cell.node(k) * n_channels;
-    const T w = cell.weight(k);
-    for (int c = 0; c < n_channels; ++c) y[c] = madd(w, node[c], y[c]);
+// Calls add(dL/dvalues[node] + c, weight, dL/dy[c]) for the corners and channels of a sample: what is to be added is
+// the product of the last two.
+template <typename T, int D, typename Add>
+struct ModulationBackwardValues {
+  ModulationGrid grid;
+  const T *x, *dL_dy;  // dL_dy [n, n_channels]
+  T* dL_dvalues;
+  int n_channels;
+  Add add;
+  NF_HD void operator()(int64_t i) const {
+    const ModulationCell<T, D> cell(grid, x + i * D);
+    NF_ROLL for (int k = 0; k < cell.kCorners; ++k) {
+      T* node = dL_dvalues + cell.node(k) * n_channels;
+      const T w = cell.weight(k);
+      for (int c = 0; c < n_channels; ++c) add(node + c, w, dL_dy[i * n_channels + c]);
+    }
   }
-}
+};
 
-// dL/dvalues[node][c] += weight * dL/dy[c]; one caller at a time.
-template <typename T>
-NF_HD void modulation_backward_values(const ModulationGrid& grid, int n_channels, const T* x, const T* dL_dy,
-                                      T* dL_dvalues) {
-  const ModulationCell<T> cell(grid, x);
-  for (int k = 0; k < cell.n_corners(); ++k) {
-    T* node = dL_dvalues + cell.node(k) * n_channels;
-    const T w = cell.weight(k);
-    for (int c = 0; c < n_channels; ++c) node[c] = madd(w, dL_dy[c], node[c]);
+// dL/dx[i][a] = sum over corners of (d weight / dx_a) (dL/dy . values[node])
+template <typename T, int D>
+struct ModulationBackwardInput {
+  ModulationGrid grid;
+  const T *x, *values, *dL_dy;  // dL_dy [n, n_channels]
+  T* dL_dx;                     // [n, D]
+  int n_channels;
+  NF_HD void operator()(int64_t i) const {
+    const ModulationCell<T, D> cell(grid, x + i * D);
+    const T* grad = dL_dy + i * n_channels;
+    T sums[D] = {};
+    NF_ROLL for (int k = 0; k < cell.kCorners; ++k) {
+      const T* node = values + cell.node(k) * n_channels;
+      T projected = 0;
+      for (int c = 0; c < n_channels; ++c) projected = madd(grad[c], node[c], projected);
+      NF_UNROLL for (int a = 0; a < D; ++a) sums[a] = madd(cell.weight_derivative(k, a), projected, sums[a]);
+    }
+    NF_UNROLL for (int a = 0; a < D; ++a) dL_dx[i * D + a] = sums[a];
   }
-}
-
-// dL/dx[a] = sum over corners of (d weight / dx_a) (dL/dy . values[node])
-template <typename T>
-NF_HD void modulation_backward_input(const ModulationGrid& grid, const T* values, int n_channels, const T* x,
-                                     const T* dL_dy, T* dL_dx) {
-  const ModulationCell<T> cell(grid, x);
-  for (int a = 0; a < cell.n_dims; ++a) dL_dx[a] = 0;
-  for (int k = 0; k < cell.n_corners(); ++k) {
-    const T* node = values + cell.node(k) * n_channels;
-    T projected = 0;
-    for (int c = 0; c < n_channels; ++c) projected = madd(dL_dy[c], node[c], projected);
-    for (int a = 0; a < cell.n_dims; ++a) dL_dx[a] = madd(cell.weight_derivative(k, a), projected, dL_dx[a]);
-  }
-}
+};
 
 // The scale that normalises a row of features whose squared distances from their mean sum to `squares`.
 template <typename V>

@@ -114,6 +114,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
+    if config.device == "cuda" and options.vis == "viewer":
+        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         _say(f"note: {note}")
@@ -158,8 +160,6 @@ def _check(options: TrainOptions) -> None:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
     if options.resume and options.auto_frequency:
         raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
-    if options.device == "cuda" and options.vis == "viewer":
-        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
         if value is not None and not value >= 0:
             raise UserError(f"--{flag}: expected at least 0, got {value}")

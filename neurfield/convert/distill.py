@@ -65,7 +65,9 @@ class DistillTask:
         self._first, self._pool = -1, dict[int, tuple[Tensor, Tensor, Tensor, Tensor]]()
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
         reached = len(self.draw_along_rays(0, _TRIAL_RAYS)[0])
-        self._n_rays = max(1, _TRIAL_RAYS * config.n_samples // max(reached, 1))
+        # of views that see next to nothing a lesson has fewer samples, rather than more rays than fit into memory
+        self._n_rays = max(1, min(_TRIAL_RAYS * config.n_samples // max(reached, 1), config.n_samples))
+        self._ray_share = config.ray_share if reached else 0.0
 
     @torch.no_grad()
     def draw_along_rays(self, number: int, n_rays: int) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,7 @@ class DistillTask:
             self._first, self._pool = first, {}
         turn = number % _POOL
         if turn not in self._pool:
-            lesson, share = first + turn, self.config.ray_share
+            lesson, share = first + turn, self._ray_share
             n_before, n_after = int(lesson * share), int((lesson + 1) * share)  # lessons along rays
             if n_after > n_before:
                 x, directions = self.draw_along_rays(lesson, self._n_rays)

@@ -66,7 +66,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         max_seconds=request.max_seconds,
         max_num_iterations=request.max_num_iterations,
         seed=request.seed,
-        device=teacher.config.device,
+        device="cpu",  # wherever the teacher was trained: there are no kernels of this field for CUDA
     )
     task = RadianceTask(scene, config)
     task.grid.load_state_dict(grid.state_dict())

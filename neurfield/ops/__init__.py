@@ -29,8 +29,9 @@ from neurfield.ops.fused_radiance import (
 )
 from neurfield.ops.gates import gates
 from neurfield.ops.hash_grid import GridConfig, hash_grid
+from neurfield.ops.kilo_grid import KiloCells, kilo_locate
 from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
-from neurfield.ops.kilo_render import KiloCells, kilo_locate, kilo_render
+from neurfield.ops.kilo_render import kilo_render
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient

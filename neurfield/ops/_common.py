@@ -3,6 +3,7 @@
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
@@ -112,6 +113,13 @@ def _native_cuda(index: int) -> "ModuleType | _OtherDevice":
         )
     module.use(index, torch.cuda.current_stream(index).cuda_stream)
     return module if index == torch.cuda.current_device() else _OtherDevice(module, index)
+
+
+def not_deterministic(message: str) -> None:
+    """What torch.use_deterministic_algorithms asks for: an error, or a warning with warn_only=True."""
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, stacklevel=2)
 
 
 def cuda_core(device: torch.device) -> Any:

@@ -6,8 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, contiguous, empty, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, empty, native
 
 MAX_DIMS = 8
 
@@ -54,9 +53,9 @@ def _arranged(frequencies: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor
     return frequencies.t().contiguous(), contiguous(gates)
 
 
-@torch.library.custom_op("neurfield::fourier_features", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::fourier_features", mutates_args=(), device_types=DEVICES)
 def _forward(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = empty(x, x.shape[0], 2 * frequencies.shape[0])
     lib.fourier_features_forward(x.contiguous(), *_arranged(frequencies, gates), y)
     return y
@@ -67,9 +66,9 @@ def _(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     return x.new_empty(x.shape[0], 2 * frequencies.shape[0])
 
 
-@torch.library.custom_op("neurfield::fourier_features_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::fourier_features_backward", mutates_args=(), device_types=DEVICES)
 def _backward(grad_y: Tensor, x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
-    native_threads()
+    lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     lib.fourier_features_backward(x.contiguous(), *_arranged(frequencies, gates), grad_y.contiguous(), grad_x)
     return grad_x

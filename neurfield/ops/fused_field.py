@@ -128,9 +128,12 @@ _HALF_COPIES = WeakIdKeyDictionary()  # table -> _HalfCopy
 
 @torch.no_grad()
 def _half_copy(table: Tensor) -> Tensor:
-    """The float16 copy of a table, made or renewed where torch's version counter says that the table has changed."""
+    """The float16 copy of a table, made or renewed where torch's version counter says that the table has changed.
+
+    A module that moves to another device keeps the parameter and its version.
+    """
     copy = _HALF_COPIES.get(table)
-    if copy is None or copy.values.shape != table.shape:
+    if copy is None or copy.values.shape != table.shape or copy.values.device != table.device:
         copy = _HALF_COPIES[table] = _HalfCopy(table.detach().half(), table._version)
     elif copy.version != table._version:
         copy.values.copy_(table)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, empty, native
 from neurfield.ops.modulation import MAX_DIMS
 
 
@@ -40,9 +39,9 @@ def gates(x: Tensor, counts: Tensor, factors: Tensor, resolution: Sequence[int])
     return _forward(x.detach(), counts, factors.detach(), list(resolution))
 
 
-@torch.library.custom_op("neurfield::gates", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::gates", mutates_args=(), device_types=DEVICES)
 def _forward(x: Tensor, counts: Tensor, factors: Tensor, resolution: Sequence[int]) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = empty(x, x.shape[0], counts.shape[1])
     lib.gates_forward(list(resolution), x.contiguous(), counts.contiguous(), factors.contiguous(), y)
     return y

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-resolution grid encoding: hash, dense and tiled grids (csrc/math/hash_grid.h)."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native
+from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native, not_deterministic
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -156,13 +155,6 @@ def _n_params(layout: Sequence[int], per_level_scale: float) -> int:
     return (offset + n_entries) * layout[2]
 
 
-def _not_deterministic(message: str) -> None:
-    """What torch.use_deterministic_algorithms asks for: an error, or a warning with warn_only=True."""
-    if not torch.is_deterministic_algorithms_warn_only_enabled():
-        raise RuntimeError(message)
-    warnings.warn(message, stacklevel=2)
-
-
 @torch.library.custom_op("neurfield::hash_grid", mutates_args=(), device_types=DEVICES)
 def _forward(
     x: Tensor,
@@ -196,7 +188,7 @@ def hash_grid_backward_params(
             scratch = x.new_empty(grad_params.numel() + 1, dtype=torch.int64)
             lib.hash_grid_backward_params_exact(*inputs, grad_params, scratch)
             return grad_params
-        _not_deterministic("hash_grid: on CUDA the deterministic gradient of params is float32 only, got float64")
+        not_deterministic("hash_grid: on CUDA the deterministic gradient of params is float32 only, got float64")
     lib.hash_grid_backward_params(*inputs, grad_params)
     return grad_params
 
@@ -242,7 +234,7 @@ def _backward_backward_input(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to params, grad_y and x of `(grad_grad_x * grad_x).sum()`; empty where not `needed`."""
     if x.is_cuda and needed[0] and torch.are_deterministic_algorithms_enabled():
-        _not_deterministic(
+        not_deterministic(
             "hash_grid: on CUDA the second derivative by params has no deterministic form; compute it on the CPU"
         )
     lib = native(x)

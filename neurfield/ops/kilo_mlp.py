@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of tiny networks, each for its own samples (csrc/math/kilo_mlp.h, csrc/cpu/kilo_mlp.h)."""
+"""Thousands of tiny networks, each for its own samples (csrc/math/kilo_mlp.h, csrc/ops/kilo_mlp.h)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native, not_deterministic
 
 WIDTHS = (16, 32, 48, 64)
 MAX_FREQUENCIES = 20
@@ -94,7 +93,8 @@ def kilo_mlp(
         every thread count and, while |x| 2^K <= 8192, in any order of the samples. NaN stays in its sample.
 
     Raises:
-        TypeError, ValueError: wrong dtype, shape or device, or a network that does not exist.
+        TypeError, ValueError: wrong dtype, shape or device, or a network that does not exist; on CUDA its samples are
+            NaN instead, and there the gradient of params is a sum in any order.
     """
     config = config or KiloConfig()
     check_tensor("kilo_mlp", "x", x, ("n", 3))
@@ -106,15 +106,16 @@ def kilo_mlp(
     return _forward(x, directions, network, params, *shape)
 
 
-@torch.library.custom_op("neurfield::kilo_mlp", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::kilo_mlp", mutates_args=(), device_types=DEVICES)
 def _forward(
     x: Tensor, directions: Tensor | None, network: Tensor, params: Tensor, width: int, position_frequencies: int,
     direction_frequencies: int,
 ) -> Tensor:  # fmt: skip
-    native_threads()
+    lib = native(x)
     y = empty(x, x.shape[0], 1 if directions is None else 4)
+    sort = network.new_empty(lib.kilo_sort_scratch(x.shape[0], params.shape[0]), dtype=torch.int64)
     shape = (width, position_frequencies, direction_frequencies)
-    lib.kilo_mlp_forward(shape, *_arrays(x, directions, network, params), y, directions is not None)
+    lib.kilo_mlp_forward(shape, *_arrays(x, directions, network, params), y, sort, directions is not None)
     return y
 
 
@@ -123,20 +124,23 @@ def _(x, directions, network, params, width, position_frequencies, direction_fre
     return x.new_empty(x.shape[0], 1 if directions is None else 4)
 
 
-@torch.library.custom_op("neurfield::kilo_mlp_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::kilo_mlp_backward", mutates_args=(), device_types=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, directions: Tensor | None, network: Tensor, params: Tensor, width: int,
     position_frequencies: int, direction_frequencies: int, needs_x: bool, needs_directions: bool, needs_params: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    native_threads()
+    if x.is_cuda and needs_params and torch.are_deterministic_algorithms_enabled():
+        not_deterministic("kilo_mlp: on CUDA the gradient of params has no deterministic form; compute it on the CPU")
+    lib = native(x)
     n = x.shape[0]
     grad_x, grad_directions = empty(x, n * needs_x, 3), empty(x, n * needs_directions, 3)
     grad_params = empty(params, params.shape[0] * needs_params, params.shape[1])
-    slots = empty(x, n // lib.kilo_chunk * params.shape[1] * needs_params)
+    sort = network.new_empty(lib.kilo_sort_scratch(n, params.shape[0]), dtype=torch.int64)
+    slots = empty(x, lib.kilo_n_slots(n) * params.shape[1] * needs_params)
     shape = (width, position_frequencies, direction_frequencies)
     lib.kilo_mlp_backward(
         shape, *_arrays(x, directions, network, params), grad_y.contiguous(), grad_params, grad_x, grad_directions,
-        slots, directions is not None, needs_params, needs_x, needs_directions,
+        sort, slots, directions is not None, needs_params, needs_x, needs_directions,
     )  # fmt: skip
     return grad_x, grad_directions, grad_params
 
@@ -156,7 +160,7 @@ def _(
 
 def _arrays(x: Tensor, directions: Tensor | None, network: Tensor, params: Tensor) -> tuple[Tensor, ...]:
     d = x.new_empty(0, 3) if directions is None else directions.contiguous()
-    return x.contiguous(), d, network.contiguous(), params.contiguous()
+    return x.contiguous(), d, network.contiguous(), aligned(params)
 
 
 def _setup_context(ctx, inputs, output) -> None:

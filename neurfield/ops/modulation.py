@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, empty, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, empty, native, not_deterministic
 
 MAX_DIMS = 4
 
@@ -28,7 +27,7 @@ def modulation(x: Tensor, values: Tensor, resolution: Sequence[int], wraps: Sequ
 
     Returns:
         `[n, n_channels]`, same dtype. Differentiable once in `x` and `values`; zero in `x` where it is clamped.
-        Gradients are the same numbers for every thread count.
+        Gradients are the same numbers for every thread count; on CUDA those of values are sums in any order.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape, device, resolution or wraps.
@@ -55,7 +54,7 @@ def modulation_gradient(x: Tensor, rows: Tensor, resolution: Sequence[int]) -> T
 
     Returns:
         `[n_nodes, n_channels]`, the gradient to `values` of `(rows * modulation(x, values, resolution)).sum()`. The
-        same numbers for every thread count.
+        same numbers for every thread count, on CUDA a sum in any order.
     """
     check_tensor("modulation_gradient", "x", x, ("n", len(resolution)))
     check_tensor("modulation_gradient", "rows", rows, (x.shape[0], "n_channels"), (x.dtype,), x.device)
@@ -63,9 +62,9 @@ def modulation_gradient(x: Tensor, rows: Tensor, resolution: Sequence[int]) -> T
     return _backward(rows.detach(), x.detach(), values, list(resolution), False, True)[1]
 
 
-@torch.library.custom_op("neurfield::modulation", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::modulation", mutates_args=(), device_types=DEVICES)
 def _forward(x: Tensor, values: Tensor, resolution: Sequence[int]) -> Tensor:
-    native_threads()
+    lib = native(x)
     y = empty(x, x.shape[0], values.shape[1])
     lib.modulation_forward(list(resolution), x.contiguous(), values.contiguous(), y)
     return y
@@ -76,12 +75,14 @@ def _(x: Tensor, values: Tensor, resolution: Sequence[int]) -> Tensor:
     return x.new_empty(x.shape[0], values.shape[1])
 
 
-@torch.library.custom_op("neurfield::modulation_backward", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::modulation_backward", mutates_args=(), device_types=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, values: Tensor, resolution: Sequence[int], needs_x: bool, needs_values: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients to x and values; empty where they are not needed."""
-    native_threads()
+    if x.is_cuda and needs_values and torch.are_deterministic_algorithms_enabled():
+        not_deterministic("modulation: on CUDA the gradient of values has no deterministic form; compute it on the CPU")
+    lib = native(x)
     grad_x, grad_values = _gradients(x, values, needs_x, needs_values)
     sizes = list(resolution)
     n_scratch = lib.modulation_scratch(sizes, values.shape[1], x.shape[0]) if needs_values else 0

@@ -105,7 +105,8 @@ def visible_samples(samples: PackedSamples, sigmas: Tensor, capacity: int, stop_
     """
     t_starts, t_ends, packed_info, eps = samples.t_starts, samples.t_ends, samples.packed_info, stop_transmittance
     colors = sigmas.new_zeros(sigmas.shape[0], 3)
-    is_seen = ops.composite(sigmas, colors, t_starts, t_ends, packed_info, early_stop_eps=eps).weights > 0
+    weights = ops.composite(sigmas, colors, t_starts, t_ends, packed_info, early_stop_eps=eps).weights
+    is_seen = ~(weights <= 0)  # NaN is kept: a step must notice it
     starts = packed_info[:, 0]
     behind = torch.arange(1, is_seen.shape[0] + 1, device=sigmas.device) * is_seen
     ends = torch.zeros_like(starts).scatter_reduce(0, samples.ray_indices, behind, "amax")  # of what is seen of a ray

@@ -17,11 +17,13 @@ from neurfield.cli.main import main
 from neurfield.cli.train import TrainOptions
 from neurfield.convert import CONVERTERS
 from neurfield.convert.cells import plan_cells
+from neurfield.convert.distill import DistillTask
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.occupied import Voxels, grid_of, occupied_voxels
 from neurfield.convert.request import Request
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
+from neurfield.rendering.volume import march_rays, sample_positions
 from neurfield.run import load
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
@@ -74,6 +76,57 @@ def test_student_comes_close_to_its_teacher(teacher, tmp_path):
     kept, whole = checkpoint.load(small)[0], checkpoint.load(made.path)[0]
     assert kept["field.params"].dtype == torch.float16
     assert not any(name.startswith("optimizer") for name in kept) and len(kept) < len(whole)
+
+
+def test_lessons_along_rays_are_what_training_rays_reach(teacher, tmp_path, monkeypatch):
+    """Places on the rays of pixels, seen as these see them, up to where the teacher has hidden what follows."""
+    tasks = []
+
+    class Kept(DistillTask):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            tasks.append(self)
+
+    monkeypatch.setattr("neurfield.convert.kilonerf.DistillTask", Kept)
+    to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=1", max_num_iterations=1))
+    (task,) = tasks
+    x, d = task.draw_along_rays(5, 256)
+    origins, directions, _ = task.pixels.sample(256, 5, task.seed)
+    ray = (d[:, None] - directions).abs().amax(dim=2).argmin(dim=1)
+    assert torch.equal(d, directions[ray])
+    t = ((x - origins[ray]) * d).sum(dim=1)
+    assert (t > 0).all() and (x - origins[ray] - t[:, None] * d).norm(dim=1).max() < 1e-5
+    everything = march_rays(task.grid, origins, directions, task.march, jitter=(task.seed, 5))
+    with torch.no_grad():
+        sigmas, _ = teacher.field.density(sample_positions(everything, origins, directions)[0])
+    hiding = (sigmas * (everything.t_ends - everything.t_starts)).double()
+    n_reached = 0
+    for start, count in everything.packed_info.tolist():
+        before = torch.exp(-hiding[start : start + count].cumsum(0) + hiding[start : start + count])
+        n_reached += int((before >= 0.02).sum())
+    assert 0 < n_reached < 0.8 * len(hiding) and abs(len(x) - n_reached) <= 2  # of a rounding at the limit
+
+
+def test_a_teacher_of_another_device_is_converted_on_the_cpu(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "config", dataclasses.replace(teacher.config, device="cuda"))
+    made = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=3", max_num_iterations=1))
+    assert made.config.device == "cpu"
+
+
+@pytest.mark.parametrize("n_reached", [0, 1, 100_000])
+def test_rays_of_a_lesson_are_as_many_as_fit(n_reached, teacher, tmp_path, monkeypatch):
+    """Views that see nothing, next to nothing, or much of the teacher."""
+    drawn = []
+
+    def draw(self, number, n_rays):
+        drawn.append(n_rays)
+        return torch.full((n_reached, 3), 0.5), torch.tensor([[0.0, 0.0, 1.0]]).repeat(n_reached, 1)
+
+    monkeypatch.setattr("neurfield.convert.distill.DistillTask.draw_along_rays", draw)
+    to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=4", max_num_iterations=1))
+    trial, *lessons = drawn
+    assert len(lessons) == (3 if n_reached else 0)  # three in four, or all in the cells
+    assert set(lessons) <= {4096 if n_reached == 1 else trial * 4096 // 100_000}
 
 
 def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):

@@ -7,9 +7,9 @@
 
 #include "check.h"
 #include "core/parallel.h"
-#include "cpu/kilo_mlp.h"
 #include "cpu/kilo_render.h"
 #include "cpu/kilo_sort.h"
+#include "ops/kilo_mlp.h"
 
 using namespace nf;
 using namespace nf::cpu;
@@ -39,10 +39,10 @@ static Result<T> run(const KiloShape& shape, int64_t n, int64_t n_networks, bool
   r.dL_dparams.resize(params.size());
   r.dL_dx.resize(3 * n);
   r.dL_dd.resize(has_color ? 3 * n : 0);
-  std::vector<T> slots(n / kKiloChunk * shape.n_params());
-  kilo_mlp_forward(in, r.y.data());
+  std::vector<T> slots(kilo_n_slots(n) * shape.n_params());
+  kilo_mlp_forward(in, r.y.data(), nullptr);
   kilo_mlp_backward(in, dL_dy.data(), r.dL_dparams.data(), r.dL_dx.data(), has_color ? r.dL_dd.data() : nullptr,
-                    slots.data());
+                    nullptr, slots.data());
   return r;
 }
 

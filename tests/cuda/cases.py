@@ -94,6 +94,63 @@ def frequency(dtype: torch.dtype):
     return run
 
 
+def fourier(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for n_dims, n_frequencies, n_gates in ((1, 1, 0), (2, 37, 5), (8, 100, 0)):
+            name = f"{n_dims} dims, {n_frequencies} frequencies, {n_gates} gates"
+            x = to(uniform(129, n_dims, low=-1, dtype=dtype)).requires_grad_()
+            frequencies = uniform(n_frequencies, n_dims, low=-4, high=4, dtype=dtype, seed=1)
+            gates = to(uniform(129, n_gates, dtype=dtype, seed=2)) if n_gates else None
+            y = ops.fourier_features(x, to(frequencies), gates)
+            # The turns are the same numbers where both have FMA, else they differ by a rounding of up to 32 turns per
+            # term; a fraction of a turn times 2 pi is rounded by half a unit of 2 to 4, sine and cosine err by 2.
+            angle = 2 * math.pi * 32 * n_dims + 8
+            yield Result(f"y, {name}", y.detach(), angle)
+            grad_y = uniform(129, 2 * n_frequencies, low=-1, dtype=dtype, seed=3)
+            (grad_x,) = torch.autograd.grad(y, x, to(grad_y))
+            # two such terms and four roundings per frequency, each over 2 pi 4, and their sum in another order
+            scale = 2 * math.pi * 4 * grad_y.double().abs().sum(1, keepdim=True).expand(129, n_dims)
+            yield Result(f"grad_x, {name}", grad_x, angle + 4 + n_frequencies, scale.to(x.device))
+
+    return run
+
+
+GRIDS = ((7,), (3, 1), (4, 2, 5), (2, 3, 2, 3))
+
+
+def gates(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for resolution in GRIDS:
+            x = uniform(300, len(resolution), low=-0.2, high=1.2, dtype=dtype)
+            x[7] = math.nan
+            counts = (uniform(math.prod(resolution), 6, high=28, seed=1)).to(torch.uint8)
+            for n_open in (6, 2, 0):
+                factors = torch.arange(1, 7, dtype=dtype) / 27 * (torch.arange(6) < n_open)
+                y = ops.gates(to(x), to(counts), to(factors), resolution)
+                yield Result(f"{n_open} open of {resolution}", y, fma_only=True)
+
+    return run
+
+
+def modulation(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for resolution, wraps in itertools.product(GRIDS, (False, True)):
+            name = f"{resolution}{', wraps' * wraps}"
+            n, n_dims = 300, len(resolution)
+            x = uniform(n, n_dims, low=-0.2, high=1.2, dtype=dtype)
+            values = uniform(math.prod(resolution), 6, low=-1, dtype=dtype, seed=1)
+            inputs = [to(t).requires_grad_() for t in (x, values)]
+            y = ops.modulation(*inputs, resolution, [wraps] * n_dims)
+            yield Result(f"y, {name}", y.detach(), fma_only=True)
+            grad_y = uniform(n, 6, low=-1, dtype=dtype, seed=2)
+            grad_x, grad_values = torch.autograd.grad(y, inputs, to(grad_y))
+            yield Result(f"grad_x, {name}", grad_x, fma_only=True)
+            # up to n products of a weight of at most 1 and a gradient below 1, added up in two orders
+            yield Result(f"grad_values, {name}", grad_values, 2 * n + 2, n, any_order=True)
+
+    return run
+
+
 def harmonics(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         for degree in (1, 4, 8):
@@ -367,12 +424,65 @@ def perceptron(dtype: torch.dtype):
     return run
 
 
+def kilo_cells(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        cells = torch.arange(60, dtype=torch.int32).view(3, 4, 5) - 7
+        x = uniform(400, 3, low=-1, high=4, dtype=dtype)
+        x[3], x[4] = math.nan, torch.tensor([2.6, 2.2, 1.7])  # the upper corner
+        network, local = ops.kilo_locate(to(x), ops.KiloCells(to(cells), (0.1, 0.2, 0.2), (2.0, 2.0, 2.0)))
+        yield Result("network", network)
+        yield Result("local", local)
+
+    return run
+
+
+def tiny_networks(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        shapes = ((16, 2, 1, 1500), (48, 0, 3, 200), (32, 10, 4, 200), (64, 20, 20, 70))
+        for (*shape, n), has_color in itertools.product(shapes, (True, False)):
+            config = ops.KiloConfig(*shape)
+            name = f"{shape}{', colour' * has_color}"
+            # no sum of a layer has more terms: values stay below 1 through all layers, gradients of heads below 1 and
+            # of hidden values below 2 / widest
+            widest = max(3 + 6 * shape[1], shape[0] + 3 + 6 * shape[2])
+            params = uniform(5, config.n_params, low=-1 / widest, high=1 / widest, dtype=dtype)
+            network = (uniform(n, seed=1) * 6).int() - 1  # -1: none
+            network[network == 1] = 2
+            network[:1200] = network[:1200].where(network[:1200] < 0, 3)  # more than a thread block takes; few others
+            network[:20] = torch.arange(20) % 2 * 4
+            x, d = uniform(n, 3, low=-1, dtype=dtype, seed=2), unit_vectors(n, dtype, seed=3)
+            inputs = [to(t).requires_grad_() for t in (x, d, params)]
+            y = ops.kilo_mlp(inputs[0], inputs[1] if has_color else None, to(network), inputs[2], config)
+            # Both encodings err by 2^-17, 128 roundings in float; five layers of `widest` terms follow on either
+            # side, and on the CPU the product of two matrices; gradients go back the same way.
+            roundings = 2 * 128 + 2 * 6 * widest
+            yield Result(f"y, {name}", y.detach(), roundings)
+            grad_y = uniform(n, y.shape[1], low=-1, dtype=dtype, seed=4)
+            wanted = inputs if has_color else [inputs[0], inputs[2]]
+            *positional, grad_params = torch.autograd.grad(y, wanted, to(grad_y))
+            samples = network[network >= 0].bincount(minlength=5).clamp_min(1).to(F64)
+            scale = (2 / widest * samples).unsqueeze(1).repeat(1, config.n_params)
+            for head in ("w_sigma", "b_sigma", "w_rgb", "b_rgb"):
+                config.parts(scale)[head].mul_(widest / 2)
+            yield Result(f"dL/dparams, {name}", grad_params, 2 * roundings + n, scale.to(x.device), any_order=True)
+            for what, grad, octaves in zip("xd", positional, shape[1:], strict=False):
+                # each entry's gradient times its frequency
+                yield Result(f"dL/d{what}, {name}", grad, 2 * roundings, 2.0 ** (octaves + 3) / widest)
+
+    return run
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
         for name, make in {
             "aabb": aabb,
+            "fourier_features": fourier,
             "frequency": frequency,
+            "gates": gates,
+            "kilo_grid": kilo_cells,
+            "kilo_mlp": tiny_networks,
+            "modulation": modulation,
             "spherical_harmonics": harmonics,
             "trunc_exp": truncated_exp,
             "camera": rays,

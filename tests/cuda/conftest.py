@@ -14,8 +14,9 @@ from neurfield import _native
 from neurfield.training.device import why_not_cuda
 
 STEMS = (
-    "aabb", "adam", "camera", "carve", "composite", "frequency", "fused_mlp", "fused_radiance", "hash_grid", "march",
-    "occupancy", "pixel", "spherical_harmonics", "trunc_exp",
+    "aabb", "adam", "camera", "carve", "composite", "fourier_features", "frequency", "fused_mlp", "fused_radiance",
+    "gates", "hash_grid", "kilo_grid", "kilo_mlp", "march", "modulation", "occupancy", "pixel", "spherical_harmonics",
+    "trunc_exp",
 )  # fmt: skip
 
 

@@ -121,9 +121,6 @@ struct Modulate {
   int n_channels;
   NF_HD void operator()(int64_t i) const {
     const T *at = x + i * grid.n_dims, *grad = dL_dy + i * n_channels;
-    modulation_forward(grid, values, n_channels, at, y + i * n_channels);
-    modulation_backward_values(grid, n_channels, at, grad, dL_dvalues);
-    modulation_backward_input(grid, values, n_channels, at, grad, dL_dx + i * grid.n_dims);
     y[i] = normalized_gradient(grad[0], at[0], inverse_deviation(grad[0], T(n_channels)), grad[0], grad[0]);
   }
 };
@@ -203,7 +200,6 @@ NF_BOTH(FourierBackward)
 NF_BOTH(FourierForward)
 NF_BOTH(FrequencyBackward)
 NF_BOTH(FrequencyForward)
-NF_BOTH(GateForward)
 NF_BOTH(Modulate)
 NF_BOTH(ProjectPoints)
 NF_BOTH(RayAabb)

@@ -12,6 +12,7 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield._native import lib
+from neurfield.ops import fused_field
 from neurfield.ops.fused_field import (
     MAX_HIDDEN_LAYERS,
     MAX_WIDTH,
@@ -601,6 +602,14 @@ def test_supported_fields() -> None:
     with pytest.raises(ValueError, match="the colour network has biases"):
         FusedField.of(module)
     assert fused_reason(nn.Linear(1, 1)) == "Linear is not a RadianceField"
+
+
+def test_half_copy_of_another_device_is_made_anew() -> None:
+    """A module that moves keeps its parameters and their versions, so these cannot tell."""
+    table = uniform(64, low=-1)
+    fused_field._half_copy(table)
+    fused_field._HALF_COPIES[table].values = torch.empty(64, dtype=torch.float16, device="meta")
+    assert torch.equal(fused_field._half_copy(table), table.half())
 
 
 def test_half_copy_follows_the_table() -> None:

@@ -8,7 +8,7 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.ops import GridConfig
-from neurfield.ops.hash_grid import _not_deterministic
+from neurfield.ops._common import not_deterministic
 from neurfield.reference import hash_grid as reference
 from tests.cases import SIZES, strided, uniform
 from tests.compare import EPS, assert_close
@@ -365,9 +365,9 @@ def test_what_has_no_deterministic_form_is_an_error_or_a_warning() -> None:
     try:
         torch.use_deterministic_algorithms(True)
         with pytest.raises(RuntimeError, match=r"^no form$"):
-            _not_deterministic("no form")
+            not_deterministic("no form")
         torch.use_deterministic_algorithms(True, warn_only=True)
         with pytest.warns(UserWarning, match=r"^no form$"):
-            _not_deterministic("no form")
+            not_deterministic("no form")
     finally:
         torch.use_deterministic_algorithms(False)

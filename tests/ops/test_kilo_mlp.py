@@ -8,7 +8,6 @@ from torch.autograd import gradcheck
 from torch.library import opcheck
 
 from neurfield import ops
-from neurfield._native import lib
 from neurfield.ops import KiloConfig
 from neurfield.reference import kilo_mlp as reference
 from tests.cases import SIZES, generator, strided, uniform, unit_vectors
@@ -93,7 +92,7 @@ def test_empty_cells_get_zero_gradients() -> None:
 
 
 def test_one_huge_cell_is_cut_and_summed() -> None:
-    n = 3 * lib.kilo_chunk + 77
+    n = 3 * 4096 + 77  # csrc/cpu/kilo_mlp.cpp cuts a network's samples into chunks of 4096
     x, directions, network = samples(n, 3)
     network[torch.arange(n) % 100 > 0] = 1
     check_all(x, directions, network, parameters(SMALL, 3), SMALL)

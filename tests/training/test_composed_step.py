@@ -161,6 +161,17 @@ def test_a_step_that_is_not_finite_changes_nothing(where: str, monkeypatch: pyte
         assert adam.step_count == 2 and not torch.equal(before[0], after[0])
 
 
+@pytest.mark.parametrize("make", [capacity_step, composed_step])
+def test_a_field_that_has_become_nan_is_noticed(make) -> None:
+    """Its density hides nothing, so that its samples are learned from and the loss is not finite."""
+    config = method()
+    field = config.field.build((0, 0, 0, 1, 1, 1))
+    field.density_network.params.data.fill_(math.nan)
+    adam = Adam(field, config.optimizer)
+    result = make(field, OccupancyGrid(1, resolution=16), adam, OPTIONS, config, 3)(batch(), 0.01, 0)
+    assert math.isnan(result.loss) and adam.step_count == 0
+
+
 class OnDevice(TorchDispatchMode):
     """Fails where an operation reads or makes a tensor that does not lie on the device, even a scalar."""
 

@@ -31,6 +31,8 @@ def test_a_radiance_field_alone_looks_like_that_of_its_run(run):
     assert alone.exports is None and alone.views is None and "error" not in alone.stage.modes
     with pytest.raises(UserError, match="aabb_scale must be a power of two"):
         shown_field(run.field, aabb_scale=3)
+    with pytest.raises(UserError, match="kind 'video' is for fields of signals"):
+        shown_field(run.field, "video")
 
 
 def test_signal_fields_alone(signal_runs):
@@ -56,6 +58,10 @@ def test_what_cannot_be_shown_is_said(signal_runs):
     ):
         with pytest.raises(UserError, match=re.escape(words)):
             shown_field(field, kind)
+    with pytest.raises(UserError, match="aabb_scale is for radiance fields"):
+        shown_field(signal_runs["image"].field, aabb_scale=4)
+    with pytest.raises(UserError, match="kind and aabb_scale are for fields alone"):
+        open_viewer(signal_runs["image"], kind="video")
 
 
 def test_three_lines_of_python(signal_runs):

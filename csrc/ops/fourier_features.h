@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fourier features of many samples on all threads (math/fourier_features.h has the definitions).
+// Fourier features of many samples (math/fourier_features.h has the definitions).
 #pragma once
 
 #include <cstdint>
 
-namespace nf::cpu {
+#include "core/macros.h"
+
+namespace nf::NF_BACKEND {
 
 constexpr int kMaxFourierDims = 8;
 
@@ -22,4 +24,4 @@ template <typename T>
 void fourier_features_backward(FourierSizes sizes, const T* x, const T* frequencies, const T* gates, const T* dL_dy,
                                int64_t n, T* dL_dx);
 
-}  // namespace nf::cpu
+}  // namespace nf::NF_BACKEND

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include "bindings/common.h"
+#include "math/kilo_grid.h"
+
+namespace nf {
+
+// low x y z, scale x y z
+template <typename T>
+inline KiloGrid<T> kilo_grid(const Array<const int32_t, 3>& cells, const std::array<double, 6>& box) {
+  KiloGrid<T> grid{cells.data(), {}, {}, {}};
+  for (int axis = 0; axis < 3; ++axis) {
+    grid.size[axis] = static_cast<int32_t>(cells.shape(2 - axis));
+    grid.low[axis] = static_cast<T>(box[axis]);
+    grid.scale[axis] = static_cast<T>(box[3 + axis]);
+  }
+  return grid;
+}
+
+}  // namespace nf

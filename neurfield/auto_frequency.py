@@ -20,7 +20,7 @@ from torch import Tensor
 
 from neurfield import fresh
 from neurfield.cameras.cameras import Cameras
-from neurfield.config import Block
+from neurfield.config import Block, assigned
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields import FieldConfig, NerfConfig
@@ -29,12 +29,15 @@ from neurfield.fresh.candidates import default_parameter
 from neurfield.rendering.color import BACKGROUNDS, over_background
 from neurfield.signal_kinds import KINDS
 from neurfield.training.method import MethodConfig
+from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import SignalMethod
+from neurfield.training.trainer import Trainer
 
 N_VIEWS = 2
 VIEW_SIDE = 512  # points a side of a training image at most
 VIEW_BINS = 64  # half of what is compared of images (Kania et al. 2025)
 FREQUENCIES = range(2, 13)  # octaves of a NeRF
+SHARE = 0.1  # of a budget in seconds, after which no initialisation is begun that may be left out
 REPORT, PICTURE = "frequency.json", "frequency.png"
 Progress = Callable[[float], None]
 _SAME = {  # keys of a field that say the same as a chosen one
@@ -43,7 +46,12 @@ _SAME = {  # keys of a field that say the same as a chosen one
 
 
 def for_signal(
-    method: SignalMethod, signal: Any, overrides: Sequence[str] = (), seed: int = 0, progress: Progress = lambda _: None
+    method: SignalMethod,
+    signal: Any,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+    budget: Budget | None = None,
 ) -> tuple[SignalMethod, fresh.Choice]:
     """The method with the parameter whose untrained fields are nearest to the signal, and what was found.
 
@@ -52,6 +60,7 @@ def for_signal(
         overrides: single values that the user has set.
         seed: of the first initialisation.
         progress: takes the finished part, 0 ... 1.
+        budget: of the training; the choice ends early rather than take much more than SHARE of its seconds.
 
     Raises:
         UserError: the method has no such parameter, the user has set it, or the signal has no spectrum.
@@ -67,7 +76,7 @@ def for_signal(
     candidates = fresh.sweep(
         field.encoding, field.network, sampled.dim() - 1, sampled.shape[0], key=key, values=None, build=build
     )
-    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress)
+    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress, max_seconds=_share(budget))
     encoding, network = candidates.blocks(choice.value)
     field = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
     return dataclasses.replace(method, field=field), _timed(choice, start)
@@ -79,6 +88,7 @@ def for_scene(
     overrides: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = lambda _: None,
+    budget: Budget | None = None,
 ) -> tuple[MethodConfig, fresh.Choice]:
     """The same for a radiance field, from training images of the scene.
 
@@ -117,7 +127,7 @@ def for_scene(
         build=lambda value, seed: _on_slices(candidates.build(value, seed), slices),
         highest=lambda value: of_box(value) * extent,
     )
-    choice = fresh.choose(views, seen, VIEW_BINS, seed=seed, progress=progress)
+    choice = fresh.choose(views, seen, VIEW_BINS, seed=seed, progress=progress, max_seconds=_share(budget))
     if isinstance(field, NerfConfig):
         chosen: Any = dataclasses.replace(field, position_frequencies=int(choice.value))
     else:
@@ -136,6 +146,15 @@ def describe(choice: fresh.Choice) -> str:
         f"frequency: {choice.key} = {choice.value:g} of {values[0]:g} ... {values[-1]:g}, "
         f"{choice.distances[choice.index]:.2f} bins from the data, chosen in {choice.seconds:.1f} s{left_out}"
     )
+
+
+def check_left(trainer: Trainer) -> None:
+    """Raises UserError when the choice has left no second of the budget for training."""
+    seconds = trainer.budget.max_seconds
+    if seconds is not None and trainer.clock.seconds() >= seconds:
+        raise UserError(
+            f"--auto-frequency: nothing is left of {seconds:g} s to train in; give more --max-seconds, or leave it out"
+        )
 
 
 def write_report(folder: Path, choice: fresh.Choice) -> None:
@@ -163,9 +182,13 @@ def _key(name: str, encoding: Any, network: Any, overrides: Sequence[str]) -> st
 
 def _refuse_set(key: str, overrides: Sequence[str]) -> None:
     for override in overrides:
-        name = override.partition("=")[0].removeprefix("field.").replace("density_network.", "network.")
-        if name in (key, *_SAME.get(key, ())):
+        names = (name.removeprefix("field.").replace("density_network.", "network.") for name in assigned(override))
+        if not {key, *_SAME.get(key, ())}.isdisjoint(names):
             raise UserError(f"--auto-frequency chooses field.{key}, and --set {override} does; leave one of them out")
+
+
+def _share(budget: Budget | None) -> float:
+    return math.inf if budget is None or budget.max_seconds is None else SHARE * budget.max_seconds
 
 
 def _timed(choice: fresh.Choice, start: float) -> fresh.Choice:

@@ -123,6 +123,18 @@ def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
     return config
 
 
+def assigned(assignment: str) -> list[str]:
+    """Dotted keys that an assignment of `override` sets; where its value is a mapping, those of all values in it."""
+
+    def leaves(key: str, value: Any) -> list[str]:
+        if not isinstance(value, dict):
+            return [key]
+        return [leaf for name, item in value.items() for leaf in leaves(f"{key}.{name}", item)]
+
+    key, _, text = assignment.partition("=")
+    return leaves(key, _scalar(text, assignment))
+
+
 def _replace(config: Any, keys: Sequence[str], text: str, name: str, prefix: str) -> Any:
     key, rest = keys[0], keys[1:]
     path = f"{prefix}{key}"

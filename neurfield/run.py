@@ -26,6 +26,7 @@ from neurfield.signal_run import SignalRun, is_signal, load_signal_run
 from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
+from neurfield.training.guard import check_finite
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
@@ -150,11 +151,12 @@ def _load_scene_run(path: Path) -> Run:
         field = config.method.field.build(views.normalization.aabb)
         grid = OccupancyGrid(views.normalization.aabb_scale)
         if packed.is_packed(tensors):
-            packed.unpack(tensors, field, grid)
+            packed.unpack(tensors, field, grid, told=views.tensors().keys())
         else:
             # an average, where one was kept, is used for everything but training
             field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
             grid.load_state_dict(_part(tensors, "occupancy."))
+        check_finite(path, field)
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):
@@ -230,11 +232,13 @@ def train(
             folder = new_run(Path(output_dir), scene.name, config.method.name)
     choice = None
     if auto_frequency:
-        chosen, choice = frequencies.for_scene(config.method, scene, overrides, config.seed)
+        chosen, choice = frequencies.for_scene(config.method, scene, overrides, config.seed, budget=config.budget)
         config = dataclasses.replace(config, method=chosen)
         report(frequencies.describe(choice))
     task = RadianceTask(scene, config)
     trainer, path = Trainer(task, config, start, report), None
+    if choice:
+        frequencies.check_left(trainer)
     if folder is None:
         trainer.train(on_step)
     else:

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from neurfield.files import refuse_existing
 from neurfield.signal_kinds import KINDS, Kind, SignalRender
 from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
+from neurfield.training.guard import check_finite
 from neurfield.training.run_folder import find_checkpoint
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
 from neurfield.training.trainer import StepReport, Trainer
@@ -152,15 +153,18 @@ def train_signal(
         chosen = configuration.override(method, overrides, "overrides")
     else:
         chosen = load_signal_method(method or kind, kind, tuple(overrides))
-    if auto_frequency:
-        chosen, choice = frequencies.for_signal(chosen, signal, overrides, seed)
-        report(frequencies.describe(choice))
     config = SignalRunConfig(
         data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
         max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device, CPU_ONLY), kind=chosen.kind,
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
+    if auto_frequency:
+        chosen, choice = frequencies.for_signal(chosen, signal, overrides, seed, budget=config.budget)
+        config = replace(config, method=chosen)
+        report(frequencies.describe(choice))
     trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)
+    if auto_frequency:
+        frequencies.check_left(trainer)
     trainer.train(on_step)
     return from_trainer(trainer, config, signal.info)
 
@@ -186,6 +190,7 @@ def load_signal_run(path: Path) -> SignalRun:
         else:
             # an average, where one was kept, is used for everything but training
             field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+        check_finite(path, field)
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if is_out_of_memory(error):

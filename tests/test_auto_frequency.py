@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_contradictions_are_refused(tmp_path, error):
     for words, message in (
         (["--method", "image-fourier", "--set", "field.encoding.sigma=3"], "chooses field.encoding.sigma, and --set"),
         (["--set", "field.finest=0.5"], "chooses field.encoding.max_resolution, and --set field.finest=0.5 does"),
+        (["--set", "field.encoding={otype: HashGrid, per_level_scale: 1.5}"], "chooses field.encoding.max_resolution"),
+        (["--set", "field={finest: 0.5}"], "chooses field.encoding.max_resolution, and --set field={finest: 0.5} does"),
+        (["--set", "field.encoding.n_levels=many"], "encoding HashGrid: n_levels: expected an integer, got 'many'"),
+        (
+            ["--set", "field.encoding.base_resolution=0"],
+            "encoding Grid: base_resolution must be in [2, 1048576], got 0",
+        ),
+        (
+            ["--method", "image-finer", "--set", "field.encoding.scale=abc"],
+            "encoding Identity: scale: expected a number, got 'abc'",
+        ),
+        (
+            ["--method", "image-finer", "--set", "field.network.omega=xx"],
+            "network MLP: omega: expected a number, got 'xx'",
+        ),
         (["--method", "image-sape"], "no parameter that is known to choose its frequencies (encoding SAPE"),
         (["--resume"], "a resumed run keeps its frequencies"),
     ):
@@ -146,6 +162,29 @@ def test_a_nerf_gets_its_octaves():
     found, choice = auto_frequency.for_scene(load_method("nerf", field), ball_scene(size=64))
     assert choice.key == "position_frequencies" and found.field.position_frequencies == choice.value
     assert isinstance(found, MethodConfig) and choice.values[0] == 2
+
+
+def test_the_choice_leaves_time_to_train(tmp_path, error, monkeypatch):
+    """It is told of a tenth of the seconds; a budget of which nothing is left is refused, and nothing is written."""
+    given, choose = [], auto_frequency.fresh.choose
+    monkeypatch.setattr(
+        auto_frequency.fresh, "choose", lambda *args, **more: given.append(more["max_seconds"]) or choose(*args, **more)
+    )
+    path, data = write_picture(tmp_path / "p.png"), write_synthetic(ball_scene(), tmp_path / "data")
+    words = ["--output-dir", str(tmp_path / "out"), "--max-seconds", "0.01", "--auto-frequency", "--set", *SMALL[:3]]
+    for file in (path, data):
+        assert main(["train", str(file), *words]) == 2
+        assert "nothing is left of 0.01 s to train in; give more --max-seconds" in error()
+    assert not (tmp_path / "out").exists()
+    for train in (
+        lambda: neurfield.train_signal(path, overrides=SMALL[:3], max_seconds=0.01, auto_frequency=True),
+        lambda: neurfield.train(ball_scene(), "ngp-fast", overrides=SMALL[:3], max_seconds=0.01, auto_frequency=True),
+    ):
+        with pytest.raises(UserError, match="nothing is left of"):
+            train()
+    assert given == pytest.approx([0.001] * 4)
+    neurfield.train_signal(path, overrides=SMALL[:3], max_num_iterations=1, auto_frequency=True)
+    assert given[4] == math.inf
 
 
 def test_slices_are_what_a_view_sees():

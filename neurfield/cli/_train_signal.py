@@ -67,11 +67,15 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     choice = None
     if options.auto_frequency:
         with Progress("frequency") as progress:
-            method, choice = auto_frequency.for_signal(method, signal, options.set, config.seed, progress.update)
+            method, choice = auto_frequency.for_signal(
+                method, signal, options.set, config.seed, progress.update, config.budget
+            )
         _say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = KINDS[kind].task(signal, config)
     trainer = Trainer(task, config, start, report=_say)
+    if choice:
+        auto_frequency.check_left(trainer)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
     if choice:
         auto_frequency.write_report(folder.path, choice)

@@ -127,11 +127,15 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     scene, choice = decode(train), None
     if options.auto_frequency:
         with Progress("frequency") as progress:
-            method, choice = auto_frequency.for_scene(method, scene, options.set, config.seed, progress.update)
+            method, choice = auto_frequency.for_scene(
+                method, scene, options.set, config.seed, progress.update, config.budget
+            )
         _say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = RadianceTask(scene, config)
     trainer = Trainer(task, config, start, report=_say)
+    if choice:
+        auto_frequency.check_left(trainer)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     if choice:
         auto_frequency.write_report(folder.path, choice)

@@ -22,6 +22,10 @@ from neurfield.training.guard import assert_finite
 
 AnyRun = Run | SignalRun
 _LARGEST = torch.finfo(torch.float16).max
+_OF_TRAINING = {
+    "method": "--method", "overrides": "--set", "data": "--data", "max_seconds": "--max-seconds",
+    "max_num_iterations": "--max-num-iterations", "seed": "--seed", "resume": "--resume",
+}  # fmt: skip
 
 
 def to_half(run: AnyRun, request: Request) -> AnyRun:
@@ -73,8 +77,9 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
         raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
     if path.exists():
         raise UserError(f"{path}: exists already; choose another --output")
-    if request.method or request.overrides or request.resume or request.max_seconds or request.max_num_iterations:
-        raise UserError("a small file is made without training: leave --method, --set, --max-... and --resume out")
+    given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
+    if given:
+        raise UserError(f"a small file is made without training: leave {', '.join(given)} out")
     subject: Any = run.views if isinstance(run, Run) else SignalSubject(run.info)
     stored = tensors() | subject.tensors()
     assert_finite(stored, run.step)

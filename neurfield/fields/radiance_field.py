@@ -178,12 +178,13 @@ def _check_modulation(name: str, block: dict[str, Any], network: Any, kinds: Seq
 
 def with_per_level_scale(encoding: dict[str, Any], max_resolution: float) -> dict[str, Any]:
     """The grid block with the `per_level_scale` that reaches `max_resolution` at its last level, if it gives none."""
-    n_levels = encoding.get("n_levels", 16)
+    n_levels, lowest = encoding.get("n_levels", 16), encoding.get("base_resolution", 16)
     is_grid = "Grid" in str(encoding.get("otype"))
     if not is_grid or "per_level_scale" in encoding or not isinstance(n_levels, int) or n_levels < 2:
         return encoding
-    ratio = max_resolution / encoding.get("base_resolution", 16)
-    block = Block(encoding, per_level_scale=math.exp(math.log(ratio) / (n_levels - 1)))
+    if not isinstance(lowest, int | float) or not lowest > 0:
+        return encoding  # the registry refuses it
+    block = Block(encoding, per_level_scale=math.exp(math.log(max_resolution / lowest) / (n_levels - 1)))
     block.where = getattr(encoding, "where", Block.where)
     return block
 

@@ -78,7 +78,8 @@ class SignalField(nn.Module):
             resolution: of the finest level of a grid encoding.
         """
         lowest = config.encoding.get("base_resolution", 16)
-        encoding = with_per_level_scale(config.encoding, max(resolution, lowest))
+        finest = max(resolution, lowest) if isinstance(lowest, int | float) else resolution
+        encoding = with_per_level_scale(config.encoding, finest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return SignalField(n_dims, n_channels, encoding, config.network, seed, config.table_precision)

@@ -116,7 +116,7 @@ def sweep(
         build: makes a model of both blocks and a seed; default: the network on the encoding, modulated by position.
 
     Raises:
-        UserError: nothing to sweep in these blocks, or a value that a registry refuses.
+        UserError: nothing to sweep in these blocks, or a value in them that a registry refuses.
     """
     default = default_parameter(encoding, network)
     if key is None or values is None:
@@ -127,6 +127,7 @@ def sweep(
             )
         key, values = default.key, default.values if values is None else values
     part, _, name = key.partition(".")
+    build = build or _builder(n_dims, n_channels)
     if part not in ("encoding", "network") or not name or not values:
         raise UserError(f"fresh: expected encoding.KEY or network.KEY and some values, got {key!r} and {list(values)}")
 
@@ -142,7 +143,9 @@ def sweep(
         of_encoding, of_network = blocks(value)
         if of_encoding.get("otype") == "GaussianFourier":
             of_encoding["seed"] = seed
-        return (build or _builder(n_dims, n_channels))(of_encoding, of_network, seed)
+        return build(of_encoding, of_network, seed)
+
+    build(encoding, network, 0)  # registries check the values that `highest` and grids compute with
 
     highest = None
     if default is not None and key == default.key:

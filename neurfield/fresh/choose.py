@@ -74,6 +74,7 @@ def choose(
     side: int | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda fraction: None,
+    max_seconds: float = math.inf,
 ) -> Choice:
     """Chooses among models by their spectra before training.
 
@@ -95,6 +96,7 @@ def choose(
             evaluations per candidate and initialisation.
         seed: of the first initialisation.
         progress: takes the finished part, 0 ... 1.
+        max_seconds: after three initialisations, none is begun later than this.
 
     Raises:
         UserError: sizes out of range, a constant or non-finite signal.
@@ -119,7 +121,7 @@ def choose(
     trials: list[list[Tensor]] = [[] for _ in values]
     for repeat in range(repeats):
         due = list(range(len(values))) if repeat < FIRST_REPEATS else _contenders(trials, target)
-        if repeat >= FIRST_REPEATS and len(due) == 1:
+        if repeat >= FIRST_REPEATS and (len(due) == 1 or time.perf_counter() - start >= max_seconds):
             break
         for place, i in enumerate(due):
             trials[i].append(_spectrum_of(candidates.build(values[i], seed + repeat), sides[i], n_dims, n_bins))

@@ -191,11 +191,20 @@ def packed_samples(ray_indices: Tensor, t_starts: Tensor, t_ends: Tensor, n_rays
     """Samples `[n]` as nerfacc's estimators give them, ray by ray, in the form that our compositing takes.
 
     Raises:
-        ValueError: samples of a ray that are not together, rays in another order, a number that is no ray's.
+        ValueError: samples of a ray that are not together, rays in another order, a number that is no ray's, an index
+            that is no int64, or tensors of other shapes.
     """
-    counts = torch.bincount(ray_indices, minlength=n_rays)
-    if len(counts) > n_rays or bool((ray_indices.diff() < 0).any()):
+    shapes = [list(t.shape) for t in (ray_indices, t_starts, t_ends)]
+    if ray_indices.dtype != torch.int64 or ray_indices.dim() != 1 or any(shape != shapes[0] for shape in shapes):
+        raise ValueError(
+            "packed_samples: expected int64 ray_indices [n], t_starts [n] and t_ends [n], "
+            f"got {str(ray_indices.dtype).removeprefix('torch.')} {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    # in order, the first and the last are the least and the greatest
+    ends = torch.cat([ray_indices[:1], ray_indices[-1:]])
+    if bool(((ends < 0) | (ends >= n_rays)).any() | (ray_indices.diff() < 0).any()):
         raise ValueError(f"packed_samples: expected ray_indices in increasing order in 0 ... {n_rays - 1}")
+    counts = torch.bincount(ray_indices, minlength=n_rays)
     n, none = counts.sum(), counts.new_zeros(())
     info = torch.stack([counts.cumsum(0) - counts, counts], dim=1)
     return PackedSamples(info, ray_indices, t_starts, t_ends, torch.stack([n, none, n]))

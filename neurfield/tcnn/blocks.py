@@ -22,13 +22,13 @@ _CACHING = ("OneBlobFrequency", "NRC")  # two names of one
 _NAMES = (*TYPES, *INTERPOLATIONS, "CoherentPrime", "Concatenation", "Sum", "Product")
 
 
-def encoding_block(config: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
+def encoding_block(config: Any, also: Collection[str] = ()) -> dict[str, Any]:
     """The block of encodings.create for a `tinycudann` one; `also` names keys that the block around it reads.
 
     Raises:
-        UserError: an otype that tiny-cuda-nn or we do not have.
+        UserError: no mapping, or an otype that tiny-cuda-nn or we do not have.
     """
-    keys = {str(key): _plain(value) for key, value in config.items()}
+    keys = _keys(config, "tcnn encoding")
     otype = _otype(keys.pop("otype", "OneBlob"), (*tiny_cuda_nn.ENCODINGS, *_CACHING), "tcnn encoding")
     if otype in _CACHING:
         otype, keys["nested"] = "Composite", _caching(keys.pop("n_frequencies", 12), keys.pop("n_bins", 4))
@@ -52,18 +52,24 @@ def _caching(n_frequencies: Any, n_bins: Any) -> list[dict[str, Any]]:
     ]
 
 
-def network_block(config: Mapping[str, Any]) -> dict[str, Any]:
+def network_block(config: Any) -> dict[str, Any]:
     """The block of networks.create for a `tinycudann` one.
 
     Raises:
-        UserError: an otype or activation that tiny-cuda-nn does not have.
+        UserError: no mapping, or an otype or activation that tiny-cuda-nn does not have.
     """
-    keys = {str(key): _plain(value) for key, value in config.items()}
+    keys = _keys(config, "tcnn network")
     otype = _otype(keys.pop("otype", "MLP"), tiny_cuda_nn.NETWORKS, "tcnn network")
     block = _known(f"network {otype}", keys, tiny_cuda_nn.NETWORK_KEYS)
     activations = [str(value) for key, value in block.items() if key.endswith("activation")]
     tiny_cuda_nn.check_activations(f"network {otype}", *activations)
     return {"otype": otype, **block}
+
+
+def _keys(config: Any, kind: str) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise UserError(f"{kind}: expected a mapping of keys to values, got {config!r}")
+    return {str(key): _plain(value) for key, value in config.items()}
 
 
 def _otype(name: Any, names: Collection[str], kind: str) -> str:

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from neurfield import encodings, networks
 from neurfield.encodings import Composite, Encoding
+from neurfield.errors import UserError
 from neurfield.networks import MLP
 from neurfield.ops._common import empty
 from neurfield.tcnn.blocks import encoding_block, network_block
@@ -26,13 +27,13 @@ class Native:
     The modules that it is made of hold no values: they are on torch's meta device, and the parameters are handed in.
 
     Args:
-        n_input_dims: columns of the input.
+        n_input_dims: columns of the input, at least 1.
         encoding: a `tinycudann` block.
-        network: another one, or None for an encoding alone.
-        n_network_outputs: of the network, before padding.
+        network: another one.
+        n_network_outputs: of the network, before padding; 0 and no network for an encoding alone.
 
     Raises:
-        UserError: a block that does not fit.
+        UserError: a number of columns or a block that does not fit.
     """
 
     def __init__(
@@ -42,9 +43,12 @@ class Native:
         network: Mapping[str, Any] | None = None,
         n_network_outputs: int = 0,
     ) -> None:
+        if n_input_dims < 1:
+            raise UserError(f"tcnn: n_input_dims: expected at least 1, got {n_input_dims}")
         self._n_input_dims, self._n_network_outputs = n_input_dims, n_network_outputs
         self._encoding_block = encoding_block(encoding)
-        self._network_block = None if network is None else network_block(network)
+        is_encoding = network is None and not n_network_outputs
+        self._network_block = None if is_encoding else network_block(network)
         with torch.device("meta"):
             self.encoding, self.network = self._build(seed=0)
         # those that pad the end alike are the network's own affair

@@ -3,10 +3,11 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from neurfield.errors import MachineError
+from neurfield.errors import MachineError, UserError
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -78,3 +79,10 @@ def assert_finite(tensors: Mapping[str, Tensor], step: int) -> None:
     names = non_finite(tensors)
     if names:
         raise MachineError(f"step {step}: not finite: {', '.join(names)}; no checkpoint was written")
+
+
+def check_finite(path: Path, field: nn.Module) -> None:
+    """Keeps broken parameters of a file out of use. Raises UserError naming them."""
+    names = non_finite({name: value.detach() for name, value in field.named_parameters()})
+    if names:
+        raise UserError(f"{path}: not finite: {', '.join(names)}; use another checkpoint, or train a new run")

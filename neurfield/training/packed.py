@@ -6,7 +6,7 @@ memory than its configuration does, and a stream that is longer than its tensor 
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -29,12 +29,17 @@ def is_packed(tensors: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(PREFIX) for name in tensors)
 
 
-def unpack(tensors: Mapping[str, Tensor], field: nn.Module, grid: OccupancyGrid | None = None) -> None:
-    """Sets a field, and a grid, of the same configuration.
+def unpack(
+    tensors: Mapping[str, Tensor], field: nn.Module, grid: OccupancyGrid | None = None, told: Collection[str] = ()
+) -> None:
+    """Sets a field, and a grid, of the same configuration; `told` names the tensors of the file that are not theirs.
 
     Raises:
-        KeyError, ValueError, UserError: the tensors are not theirs.
+        KeyError, ValueError, UserError: the other tensors are not what `pack` gave.
     """
+    others = sorted(name for name in tensors if not name.startswith(PREFIX) and name not in told)
+    if others:
+        raise ValueError(f"packed field: unknown tensors {others}")
     found = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
     if grid is not None:
         grid.load_bits(_inflated(found.pop(OCCUPANCY), grid.bitfield))

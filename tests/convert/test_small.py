@@ -4,6 +4,7 @@
 import json
 import zlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,7 +106,9 @@ def test_wrong_use_is_refused_in_one_line(picture, tmp_path, capsys):
     path = tmp_path / "s.safetensors"
     for words, message in (
         (["--to", "int8", "--output", str(tmp_path / "x.bin")], "expected the name of a .safetensors file"),
-        (["--to", "int8", "--output", str(path), "--set", "field.longest=3"], "made without training"),
+        (["--to", "int8", "--output", str(path), "--set", "field.longest=3"], "made without training: leave --set out"),
+        (["--to", "half", "--output", str(path), "--max-seconds", "0"], "without training: leave --max-seconds out"),
+        (["--to", "int8", "--output", str(path), "--seed", "1", "--data", "x"], "training: leave --data, --seed out"),
         (["--to", "kilonerf", "--output", str(tmp_path / "k")], "--to kilonerf needs a radiance field"),
         (["--to", "int9", "--output", str(path)], "did you mean 'int8'"),
     ):
@@ -132,6 +135,11 @@ def test_files_that_lie_are_refused(picture, tmp_path):
     def deflated(n_bytes: int) -> torch.Tensor:
         return torch.frombuffer(bytearray(zlib.compress(bytes(n_bytes))), dtype=torch.uint8)
 
+    def deflated_nan(tensors) -> torch.Tensor:
+        steps = zlib.decompress(tensors[name.replace("codes", "step")].numpy().data)
+        nan = np.full(len(steps) // 4, np.nan, dtype=np.float32)
+        return torch.frombuffer(bytearray(zlib.compress(nan.tobytes())), dtype=torch.uint8)
+
     n = load(folder).field.encoding.params.numel()
     for change, message in (
         (lambda t: t.update({name: deflated(1 << 28)}), f"expected {n} bytes, got more"),  # 256 kB that would be 256 MB
@@ -140,12 +148,32 @@ def test_files_that_lie_are_refused(picture, tmp_path):
         (lambda t: t.update({name: torch.zeros(50, dtype=torch.uint8)}), "packed field: Error -3"),
         (lambda t: t.pop(name), "packed field: expected"),
         (lambda t: t.update({f"{packed.PREFIX}more": deflated(4)}), "packed field: expected"),
+        (lambda t: t.update({"field.encoding.params": torch.zeros(n)}), r"unknown tensors \['field.encoding.params'\]"),
+        (lambda t: t.update({name.replace("codes", "step"): deflated_nan(t)}), "not finite: encoding.params; use"),
     ):
         path.unlink(missing_ok=True)
         assert convert(folder, "int8", path) == 0
         changed(path, change)
         with pytest.raises(UserError, match=message):
             load(path)
+
+
+def test_a_scene_in_8_bits_has_nothing_else(tmp_path):
+    run = neurfield.train(ball_scene(), "ngp-fast", max_num_iterations=1, overrides=SMALL, output_dir=tmp_path / "out")
+    path = tmp_path / "small.safetensors"
+    assert convert(run.path, "int8", path) == 0
+    changed(path, lambda t: t.update({"field.extra": torch.zeros(1)}))
+    with pytest.raises(UserError, match=r"unknown tensors \['field.extra'\]"):
+        load(path)
+
+
+def test_parameters_that_are_not_finite_are_refused(picture, tmp_path):
+    """Of the files of trainings, too."""
+    scene = neurfield.train(ball_scene(), "ngp-fast", max_num_iterations=1, overrides=SMALL, output_dir=tmp_path / "s")
+    for run in (scene.path, load(trained(picture, tmp_path / "out", "image", 1)).path):
+        changed(run, lambda t: t["field.encoding.params"].view(-1)[:1].fill_(float("inf")))
+        with pytest.raises(UserError, match=r"not finite: encoding\.params; use another checkpoint"):
+            load(run)
 
 
 def test_levels_have_steps_of_their_own():

@@ -56,6 +56,13 @@ def test_resizing_filters_what_the_grid_cannot_hold(n_dims: int) -> None:
     assert float(high.abs().max()) < 0.35 < 0.7 < float(fresh.resize(wave(64, *[2] * n_dims), 16).abs().max())
 
 
+def test_initialisations_end_with_the_seconds() -> None:
+    """Of models that no number of them tells apart."""
+    candidates = fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1, "encoding.sigma", (3.0, 3.001))
+    assert fresh.choose(wave(32, 3, 4), candidates).repeats == (10, 10)
+    assert fresh.choose(wave(32, 3, 4), candidates, max_seconds=0).repeats == (3, 3)
+
+
 def test_choice_finds_the_model_that_made_the_signal() -> None:
     """The signal is the output of one of the candidates with another seed."""
     candidates = fresh.sweep({"otype": "GaussianFourier", "n_frequencies": 64}, NETWORK, 2, 3)

@@ -84,11 +84,23 @@ def test_samples_of_an_estimator_are_composited() -> None:
         assert_close(found.rgb[ray], weights @ case["rgbs"].double()[mine], 8 * 5)
 
 
-@pytest.mark.parametrize("ray_indices", [[0, 1, 0], [0, 1, 4]])
+@pytest.mark.parametrize("ray_indices", [[0, 1, 0], [0, 1, 4], [-1, 0, 1], [2, 3, -1]])
 def test_samples_must_be_packed(ray_indices: list[int]) -> None:
     t = torch.rand(3)
     with pytest.raises(ValueError, match=r"expected ray_indices in increasing order in 0 \.\.\. 3"):
         packed_samples(torch.tensor(ray_indices), t, t, 4)
+
+
+def test_samples_must_fit_each_other() -> None:
+    index, t = torch.tensor([0, 1, 1]), torch.rand(3)
+    for wrong, got in (
+        ((index, t[:2], t), r"int64 \[3\], \[2\] and \[3\]"),
+        ((index, t, t[:, None]), r"int64 \[3\], \[3\] and \[3, 1\]"),
+        ((index.int(), t, t), r"int32 \[3\], \[3\] and \[3\]"),
+    ):
+        with pytest.raises(ValueError, match=rf"expected int64 ray_indices \[n\], .*, got {got}"):
+            packed_samples(*wrong, 4)
+    assert packed_samples(index[:0], t[:0], t[:0], 2).packed_info.tolist() == [[0, 0], [0, 0]]
 
 
 def test_a_function_of_another_shape_is_named() -> None:

@@ -235,6 +235,15 @@ def test_errors() -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             tcnn.Network(3, 1, block)
+    for make, message in (
+        (lambda: tcnn.Encoding(3, None), "tcnn encoding: expected a mapping of keys to values, got None"),
+        (lambda: tcnn.Encoding(3, {"otype": "Composite", "nested": [5]}), "tcnn encoding: expected a mapping.* got 5"),
+        (lambda: tcnn.Network(3, 1, None), "tcnn network: expected a mapping of keys to values, got None"),
+        (lambda: tcnn.NetworkWithInputEncoding(3, 1, GRID, [MLP]), "tcnn network: expected a mapping"),
+        (lambda: tcnn.Encoding(-1, {"otype": "Identity"}), "tcnn: n_input_dims: expected at least 1, got -1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make()
     module = tcnn.Encoding(3, GRID)
     with pytest.raises(ValueError, match=r"Encoding: expected an input \[n, 3\], got \[2, 4, 3\]"):
         module(torch.rand(2, 4, 3))

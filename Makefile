@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 
@@ -60,7 +61,7 @@ check: setup
 # The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
 test-native: setup
 	$(BIN)/cmake -S tests/cpp -B build/native-tests -DCMAKE_BUILD_TYPE=RelWithDebInfo
-	$(BIN)/cmake --build build/native-tests --parallel
+	$(BIN)/cmake --build build/native-tests --parallel $(JOBS)
 	$(BIN)/ctest --test-dir build/native-tests --output-on-failure
 
 # A wheel and an sdist built in isolation, without torch, that import and run outside this folder.
@@ -75,7 +76,7 @@ test-cuda-build: setup
 # The CUDA kernels on the host, thread by thread, against the CPU's: needs neither nvcc nor a GPU.
 test-cuda-host: setup
 	$(BIN)/cmake -S tests/cuda/host -B build/cuda-host -DPython_EXECUTABLE=$(abspath $(BIN)/python)
-	$(BIN)/cmake --build build/cuda-host --parallel
+	$(BIN)/cmake --build build/cuda-host --parallel $(JOBS)
 	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(BIN)/python -m pytest tests/cuda -k host
 
 # Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:

@@ -36,14 +36,17 @@ _PUBLIC = {
     "train": "neurfield.run",
     "train_signal": "neurfield.signal_run",
 }
+_PACKAGES = ("encodings", "fresh", "networks", "ops", "tcnn", "viewer")
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"neurfield.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'neurfield' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_PACKAGES})

@@ -4,6 +4,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,11 @@ def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
 def test_every_public_name_is_there():
     for name in neurfield.__all__:
         assert getattr(neurfield, name) is not None
+
+
+def test_packages_need_no_import_of_their_own():
+    code = "import neurfield as n; n.viewer.show, n.ops.hash_grid, n.tcnn.Encoding, n.fresh.choose, n.networks.create"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_run_that_is_loaded_reads_its_images_as_it_was_trained(data, tmp_path):

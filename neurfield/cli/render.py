@@ -31,7 +31,8 @@ class RenderOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path
-    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of an image or volume, a file."""
+    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of an image, volume or
+    shape, a file."""
     split: str | None = None
     """Views of this split (default: test, unless another source of views is given)."""
     orbit: int | None = None
@@ -64,6 +65,12 @@ class RenderOptions:
     """Of an image, video or volume: this many times the resolution of the data."""
     overwrite: bool = False
     """Replace a file, or a folder that this command has made."""
+
+
+_OF_SCENES = (
+    "split", "interpolate", "camera_path", "outputs", "downscale_factor", "rays_per_pixel", "fps", "seconds",
+    "depth_format", "depth_kind",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,11 +109,16 @@ def _render_signal(options: RenderOptions) -> int:
     resolve_device(options.device, CPU_ONLY)
     if not 1e-3 <= options.scale <= 1e3:
         raise UserError(f"--scale must be 0.001 ... 1000, got {options.scale:g}")
-    for name in ("split", "interpolate", "camera_path"):
-        if getattr(options, name) is not None:
+    for name in _OF_SCENES:
+        if getattr(options, name) != getattr(RenderOptions, name):
             raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
+    for name in ("orbit", "elevation"):
+        if getattr(options, name) is not None and trained.config.kind != "sdf":
+            raise UserError(
+                f"--{name} is for scenes and shapes, and {options.run} is one of kind {trained.config.kind}"
+            )
     asked = SignalRender(
         options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation
     )

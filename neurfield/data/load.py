@@ -94,7 +94,7 @@ def _format(path: Path, options: LoadOptions) -> Format:
             return candidate
     raise UserError(
         f"{path}: not a data set of a known format; expected transforms.json, transforms_train.json or "
-        f"tiny_nerf_data.npz (formats: {', '.join(FORMATS)})"
+        f"tiny_nerf_data.npz (formats: {', '.join(FORMATS)}), or a picture, mesh, video or volume (docs/signals.md)"
     )
 
 

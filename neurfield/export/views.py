@@ -74,6 +74,10 @@ def export_views(
     return path
 
 
+# what nobody calls a folder, and no video that can be written
+_NO_FOLDERS = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr", ".tif", ".tiff", ".bmp", ".gif", ".webm", ".avi")
+
+
 def check_views_export(
     path: Path, outputs: Sequence[str], fps: float, depth_format: str, depth_kind: str, overwrite: bool
 ) -> None:
@@ -88,6 +92,8 @@ def check_views_export(
     lookup(DEPTH_KINDS, depth_kind, "kind of depth")
     if depth_format == "exr" and "depth" in outputs:
         import_openexr()
+    if path.suffix.lower() in _NO_FOLDERS:
+        raise UserError(f"{path}: views of a scene go into a folder, or into a video: a name in .mp4, .mov or .mkv")
     refuse_existing(path, overwrite, None if is_video(path) else FRAMES_FILE)
 
 

@@ -247,6 +247,12 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 5), "expected WIDTH HEIGHT"),
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 0, 5), "cannot draw"),
         (("render", folder, "--output", tmp_path / "x.png", "--split", "test"), "--split is for scenes"),
+        (
+            ("render", folder, "--output", tmp_path / "x.png", "--downscale-factor", 2),
+            "--downscale-factor is for scenes",
+        ),
+        (("render", folder, "--output", tmp_path / "x.png", "--outputs", "depth"), "--outputs is for scenes"),
+        (("render", folder, "--output", tmp_path / "x.png", "--orbit", 3), "--orbit is for scenes and shapes"),
         (("render", folder, "--output", path), "exists"),
         (("export", "mesh", folder, "--output", tmp_path / "x.ply"), "has no surface"),
     ):

@@ -22,6 +22,17 @@ _MAX_VIEWS = 48
 _TILE_RAYS = 1 << 15
 
 
+def checked_path(path: str | Path, n_points: int, overwrite: bool) -> Path:
+    """Where `n_points` points may be written, or a UserError."""
+    path = Path(path)
+    if path.suffix.lower() != ".ply":
+        raise UserError(f"{path}: point clouds are written as .ply")
+    if not 1 <= n_points <= MAX_POINTS:
+        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
+    refuse_existing(path, overwrite)
+    return path
+
+
 def export_point_cloud(
     run: "Run",
     path: str | Path,
@@ -45,12 +56,7 @@ def export_point_cloud(
         UserError: another extension, a number out of range, a file that exists, a field in which no ray ends.
         MachineError: the disk refuses.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".ply":
-        raise UserError(f"{path}: point clouds are written as .ply")
-    if not 1 <= n_points <= MAX_POINTS:
-        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
-    refuse_existing(path, overwrite)
+    path = checked_path(path, n_points, overwrite)
     views = run.views.splits.get("train") or list(range(len(run.cameras)))
     views = views[:: -(-len(views) // _MAX_VIEWS)]
     positions, colors = [], []

@@ -9,13 +9,12 @@ import torch
 
 from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
+from neurfield.export.point_cloud import checked_path
 from neurfield.export.sdf_mesh import sdf_mesh
-from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, write_mesh
 from neurfield.rendering.sphere_trace import Distance, normals
 from neurfield.training.sdf_task import SurfaceSampler
 
-MAX_POINTS = 100_000_000
 _CELLS = 256  # of the mesh that the points are drawn from
 _AT_ONCE = 1 << 18
 
@@ -38,12 +37,7 @@ def export_sdf_points(
         UserError: another extension, a number out of range, a file that exists, a field without a surface.
         MachineError: the disk refuses.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".ply":
-        raise UserError(f"{path}: point clouds are written as .ply")
-    if not 1 <= n_points <= MAX_POINTS:
-        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
-    refuse_existing(path, overwrite)
+    path = checked_path(path, n_points, overwrite)
     surface = sdf_mesh(field, _CELLS, lambda part: progress(0.9 * part))
     if not len(surface.faces):
         raise UserError("the field has no surface: no point is inside; train longer")

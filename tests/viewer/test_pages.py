@@ -132,18 +132,24 @@ def test_view_prints_its_link_and_ends_with_ctrl_c(run):
         assert "ssh -L" in ended(process)
 
 
+def lines_of_the_training(process):
+    """What a watched training prints until it is over and only the viewer goes on."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "the viewer goes on" in line:
+            break
+    return lines
+
+
 def test_a_training_is_shown_from_its_start_and_when_it_is_over(data, run, tmp_path):
     words = ("train", data, "--vis", "viewer", "--output-dir", tmp_path, "--max-num-iterations", 30, "--set", *METHOD)
     with command(*words) as process:
         with WirePage(link_of(process)) as page:
             page.look_from(run.cameras.c2w[0])
             assert page.frame().image.size
-            assert process.stdout is not None
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                if "the viewer goes on" in line:
-                    break
+            lines = lines_of_the_training(process)
             assert any("test: PSNR" in line for line in lines)
             page.look_from(run.cameras.c2w[3])
             assert page.frame_of((320, 240)).image.size
@@ -160,12 +166,7 @@ def test_a_training_of_a_file_is_shown_live(signal_files, tmp_path, kind):
         with WirePage(link) as page:
             page.look_from(BEFORE)
             assert page.frame().image.size
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "the viewer goes on" in line:
-                break
+        lines = lines_of_the_training(process)
         assert any("40 steps in" in line for line in lines)
         assert any("PSNR" in line for line in lines) == (kind == "image")
         with WirePage(link) as page:

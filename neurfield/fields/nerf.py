@@ -42,7 +42,7 @@ class NerfConfig:
     scale: Annotated[float, Range(0.1, 100)] = 3.0
     density_scale: Annotated[float, Range(1e-3, 1e4)] = 30.0
 
-    def build(self, aabb: Sequence[float]) -> "Nerf":
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "Nerf":
         """The field for the box `aabb`, with random initial parameters (torch's generator)."""
         return Nerf(self, aabb)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neurfield import config as configuration
 from neurfield.convert.request import Request
 from neurfield.errors import UserError
+from neurfield.files import refuse_existing
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun, SignalSubject
 from neurfield.training import checkpoint, packed
@@ -75,8 +76,7 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     path = request.output
     if path.suffix != checkpoint.SUFFIX:
         raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another --output")
+    refuse_existing(path, request.overwrite)
     given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
     if given:
         raise UserError(f"a small file is made without training: leave {', '.join(given)} out")

@@ -145,6 +145,16 @@ def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):
     assert torch.equal(straight.field.params, continued.field.params)
 
 
+def test_overwrite_replaces_a_conversion(teacher, tmp_path):
+    first = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=2"))
+    again = request(tmp_path / "a", "distill.iterations=3", overwrite=True)
+    with pytest.raises(UserError, match="leave one of them out"):
+        to_kilonerf(teacher, dataclasses.replace(again, resume=True))
+    assert first.path.exists()
+    second = to_kilonerf(teacher, again)
+    assert second.config.method.distill.iterations == 3 and not torch.equal(first.field.params, second.field.params)
+
+
 def test_occupancy_is_the_teachers(teacher):
     def density(x):
         return 100 * ((x - 0.5).norm(dim=1) < 0.25).float()

@@ -26,6 +26,10 @@ class RadianceModule(nn.Module, ABC):
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
 
+    def companion(self) -> "RadianceModule | None":
+        """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
+        return None
+
     def fused(self) -> ops.FusedField | None:
         """What the fused training step takes for this field, or None where it does not support it."""
         return None

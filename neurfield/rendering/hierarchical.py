@@ -22,11 +22,11 @@ Jitter = Callable[[int, int], Tensor]
 
 
 class Hierarchical(NamedTuple):
-    """What both fields gave for the rays `hit` (int64), those that meet the box; None: there are none."""
+    """What both fields gave for the rays `hit` (int64), those that meet the box."""
 
     hit: Tensor
-    coarse: Composite | None
-    fine: Composite | None
+    coarse: Composite
+    fine: Composite
 
 
 def hierarchical(
@@ -52,8 +52,6 @@ def hierarchical(
         raise ValueError(f"hierarchical: n_coarse must be at least 1, got {n_coarse}")
     near, far = ops.ray_aabb(origins, directions, torch.tensor(aabb))
     hit = (far > near).nonzero()[:, 0]
-    if not len(hit):
-        return Hierarchical(hit, None, None)
     o, d, near, far = origins[hit], directions[hit], near[hit, None], far[hit, None]
     part = torch.linspace(0, 1, n_coarse + 1).expand(len(hit), -1)
     if jitter:
@@ -76,8 +74,7 @@ def render_hierarchical(
     n = len(origins)
     rgb, depth, acc = origins.new_zeros(n, 3), origins.new_zeros(n), origins.new_zeros(n)
     hit, _, found = hierarchical(coarse, fine, origins, directions, n_coarse, n_fine)
-    if found is not None:
-        rgb[hit], depth[hit], acc[hit] = found.rgb, found.depth, found.acc
+    rgb[hit], depth[hit], acc[hit] = found.rgb, found.depth, found.acc
     return rgb, depth, acc
 
 

@@ -36,26 +36,26 @@ def hierarchical_step(
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         generator = torch.Generator().manual_seed(((seed << 32) + number) % (1 << 63))
-        hit, *found = hierarchical(
+        hit, first, second = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
             lambda rows, columns: torch.rand(rows, columns, generator=generator),
         )  # fmt: skip
 
-        def colors(composite: Composite | None) -> Tensor:
+        def colors(rays: Composite) -> Tensor:
             """Of pixels, `[n_pixels, 3]`."""
-            rgb, acc = batch.origins.new_zeros(batch.n_rays, 3), batch.origins.new_zeros(batch.n_rays, 1)
-            if composite is not None:
-                rgb, acc = rgb.index_copy(0, hit, composite.rgb), acc.index_copy(0, hit, composite.acc[:, None])
+            rgb = batch.origins.new_zeros(batch.n_rays, 3).index_copy(0, hit, rays.rgb)
+            acc = batch.origins.new_zeros(batch.n_rays, 1).index_copy(0, hit, rays.acc[:, None])
             rgb, acc = (x.view(batch.n_pixels, -1, x.shape[1]).mean(1) for x in (rgb, acc))
             return rgb + (1 - acc) * batch.background
 
-        first, second = map(colors, found)
-        squared_error = float((second.detach() - batch.target).square().mean())
+        seen = colors(second)
+        squared_error = float((seen.detach() - batch.target).square().mean())
         if not len(hit):
             return StepResult(squared_error, squared_error, batch.n_rays, 0)
-        loss = loss_fn(first, batch.target).mean() + loss_fn(second, batch.target).mean()
+        loss = loss_fn(colors(first), batch.target).mean() + loss_fn(seen, batch.target).mean()
         for name, weight in weights.items():
-            loss = loss + weight * sum(losses.REGULARIZERS[name](rays).sum() for rays in found) / batch.n_rays
+            term = losses.REGULARIZERS[name]
+            loss = loss + weight * (term(first).sum() + term(second).sum()) / batch.n_rays
         rate = torch.tensor(learning_rate, dtype=torch.float64)
         value = descend(loss, field, optimizer, method.loss.view_dependence, rate)
         return StepResult(float(value), squared_error, batch.n_rays, len(hit) * (2 * sampler.n_coarse + sampler.n_fine))

@@ -116,7 +116,7 @@ class Nerf(RadianceModule):
 def _network(n_inputs: int, n_outputs: int, width: int, n_hidden: int, output_activation: str) -> MLP:
     """Layers with biases, none hidden in the padding, which is idle; initial values by torch's generator."""
     keys = NetworkConfig("ReLU", output_activation, width, n_hidden, bias=True)
-    return MLP(n_inputs, n_outputs, keys, int(torch.randint(1 << 31, ())), input_padding=0.0)
+    return MLP(n_inputs, n_outputs, keys, int(torch.randint(1 << 31, (), device="cpu")), input_padding=0.0)
 
 
 def encode(v: Tensor, n_frequencies: int) -> Tensor:

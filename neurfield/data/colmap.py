@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from neurfield.cameras.paths import matrix_from_quaternion
 from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.checks import shown
 from neurfield.data import lens, normalize, splits
@@ -121,18 +123,10 @@ def _frame(image: _Image, lenses: dict[int, lens.Lens], root: Path, model: Path)
 
 def _camera_to_world(image: _Image) -> Array:
     """OpenGL axes, of a unit quaternion (w, x, y, z) and a translation from world to camera."""
-    q = np.array(image.quaternion)
-    length = np.linalg.norm(q)
+    length = np.linalg.norm(image.quaternion)
     if not abs(length - 1) < 1e-3:
         raise ValueError(f"its quaternion must have length 1, got {length:g}")
-    w, x, y, z = q / length
-    rotation = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    rotation = matrix_from_quaternion(torch.tensor([image.quaternion], dtype=torch.float64))[0].numpy()
     position = -rotation.T @ np.array(image.translation)
     return rigid_pose(np.concatenate([rotation.T * _TO_OPENGL, position[:, None]], axis=1))
 

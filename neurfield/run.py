@@ -201,7 +201,11 @@ def _load_scene_run(path: Path) -> Run:
         else:
             # an average, where one was kept, is used for everything but training
             field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
-            grid.load_state_dict(_part(tensors, "occupancy."))
+            occupancy = _part(tensors, "occupancy.")
+            if occupancy.keys() == {"bitfield"}:  # of a small file, which is not trained further
+                grid.load_bits(occupancy["bitfield"])
+            else:
+                grid.load_state_dict(occupancy)
         check_finite(path, field)
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

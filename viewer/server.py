@@ -46,6 +46,7 @@ class Viewer:
 
     Attributes:
         url: what to open, with the token where there is one.
+        far_url: the same from another machine; None: the viewer listens on loopback only.
 
     Raises:
         UserError: the port is in use, or the address is not one of this machine.
@@ -70,6 +71,9 @@ class Viewer:
         host = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
         self.url = self.link()
+        self.far_url = None if host in LOOPBACK else self.url
+        if options.host in ("0.0.0.0", "::", ""):
+            self.far_url = self.url.replace(host, _own_address(), 1)
         self._prepare()
 
     def link(self, look: Mapping[str, float] | None = None, **query: str) -> str:
@@ -159,6 +163,16 @@ def settled(options: ServeOptions) -> ServeOptions:
             probe.bind((options.host, 0))
             port = probe.getsockname()[1]
     return replace(options, port=port, next_port=False, token=_token(options))
+
+
+def _own_address() -> str:
+    """The address of this machine that others are most likely to reach, or its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address of nobody: says which way out is taken, and sends nothing
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def _token(options: ServeOptions) -> str | None:

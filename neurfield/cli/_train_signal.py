@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -100,6 +100,8 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             return 1
         if options.eval_split != "none":
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)
+        if not is_watched:
+            _say(next_steps(folder.path))
     return 0
 
 

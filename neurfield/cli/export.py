@@ -19,7 +19,7 @@ from neurfield.training.run_folder import find_checkpoint
 
 @dataclass(frozen=True)
 class ExportOptions:
-    kind: tyro.conf.Positional[Literal["mesh"]]
+    kind: tyro.conf.Positional[Annotated[Literal["mesh"], tyro.conf.arg(metavar="mesh")]]
     """What to export."""
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""

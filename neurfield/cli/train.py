@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
@@ -156,6 +156,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
             return 1
         if test:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
+        if is_last and not is_watched:
+            _say(next_steps(folder.path))
     return 0
 
 

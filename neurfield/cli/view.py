@@ -87,7 +87,8 @@ def _say_where(viewer: "Viewer") -> None:
     logging.basicConfig(format="%(message)s")
     print(f"viewer: {viewer.url}", flush=True)
     port = viewer.gate.port
-    print(f"from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there", flush=True)
+    tunnel = f"ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there"
+    print(f"from another machine: {viewer.far_url or tunnel}", flush=True)
 
 
 def _shown(options: ViewOptions) -> "Shown":

@@ -27,6 +27,7 @@ class Request:
         max_seconds, max_num_iterations: budget of the training on images; both None: the method's.
         seed: of all random numbers.
         resume: continue a conversion that was interrupted.
+        overwrite: replace what an earlier conversion has made there.
         report: takes a line for the user.
         progress: takes the name of a stage, its finished part and a text.
         watch: a context around each training, given what is being made and the training's session; gives what is called
@@ -41,6 +42,7 @@ class Request:
     max_num_iterations: int | None = None
     seed: int = 42
     resume: bool = False
+    overwrite: bool = False
     report: Callable[[str], None] = lambda line: None
     progress: Callable[[str, float, str], None] = lambda stage, part, text: None
     watch: "Watch" = lambda run, session: nullcontext(lambda report: None)

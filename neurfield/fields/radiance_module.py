@@ -38,6 +38,10 @@ class RadianceModule(nn.Module, ABC):
         """
         return Conditioned(self, conditions) if self.needs else self
 
+    def companion(self) -> "RadianceModule | None":
+        """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
+        return None
+
     def fused(self) -> ops.FusedField | None:
         """What the fused training step takes for this field, or None where it does not support it."""
         return None

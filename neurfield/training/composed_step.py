@@ -145,21 +145,31 @@ def _learning(
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
         for name, weight in weights.items():
             loss = loss + weight * _mean(losses.REGULARIZERS[name](rays), n_rays)
-        loss.backward()
-        value = loss.detach()
-        # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
-        if method.loss.view_dependence > 0:
-            penalty = field.penalise_view_dependence(method.loss.view_dependence)
-            value = value if penalty is None else value + penalty
-        # a sum is finite exactly when all terms are, unless it overflows, which is as bad
-        sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
-        is_finite = torch.stack([value, *sums]).isfinite().all()
-        optimizer.step_if(is_finite, learning_rate)
-        value = value.masked_fill(~is_finite, math.nan)
+        value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
 
     return learn
+
+
+def descend(
+    loss: Tensor, field: RadianceModule, optimizer: Adam, view_dependence: float, learning_rate: Tensor
+) -> Tensor:
+    """Backward and Adam; gives the loss with its penalty, NaN where it or a gradient was not finite: nothing changed.
+
+    Waits for no device.
+    """
+    loss.backward()
+    value = loss.detach()
+    # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
+    if view_dependence > 0:
+        penalty = field.penalise_view_dependence(view_dependence)
+        value = value if penalty is None else value + penalty
+    # a sum is finite exactly when all terms are, unless it overflows, which is as bad
+    sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
+    is_finite = torch.stack([value, *sums]).isfinite().all()
+    optimizer.step_if(is_finite, learning_rate)
+    return value.masked_fill(~is_finite, math.nan)
 
 
 def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:

@@ -54,8 +54,13 @@ def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) ->
     Raises:
         UserError: unknown name, a file or override that does not fit, or a method for another kind of signal.
     """
-    is_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_file else lookup(signal_presets(), name, f"{kind} method")
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        presets = signal_presets()
+        if name not in presets:  # only then is it worth to look into all of them
+            presets = {n: file for n, file in presets.items() if config.load(SignalMethod, file).kind == kind}
+        path = lookup(presets, name, f"{kind} method")
     method = config.override(config.load(SignalMethod, path), overrides)
     if method.kind != kind:
         raise UserError(f"the method {name!r} is for {method.kind}, the data is {kind}; leave --method out")

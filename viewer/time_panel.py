@@ -60,7 +60,7 @@ class _TimePanel:
         self._button = gui.add_button("Play", disabled=is_still)
         self._speed = gui.add_dropdown("Speed", _SPEEDS, initial_value="1")
         self._playing = threading.Event()
-        self._moved_by_us = start  # place of the slider that was not a hand's doing
+        self._moved_by_player = start  # place of the slider that was not a hand's doing
         self._place.on_update(page.guarded(self._set))
         self._button.on_click(page.guarded(self.toggle))
         page.actions["play"] = self.toggle
@@ -76,10 +76,16 @@ class _TimePanel:
             threading.Thread(target=self._play, name="neurfield-viewer-video", daemon=True).start()
 
     def _set(self) -> None:
-        """The slider was moved by hand, which ends the playing."""
-        if self._place.value != self._moved_by_us:
+        """The slider was moved: by a hand, which ends the playing, or by the player or `_follow`."""
+        assert self._page.session is not None
+        place = float(self._place.value)
+        if self._playing.is_set():
+            is_hand = place != self._moved_by_player
+        else:
+            is_hand = abs(place - self._scale.place(self._page.session.look.time)) > self._scale.step / 2
+        if is_hand:
             self._playing.clear()
-            self._show(float(self._place.value))
+            self._show(place)
 
     def _show(self, place: float) -> None:
         assert self._page.session is not None
@@ -90,11 +96,7 @@ class _TimePanel:
         assert self._page.session is not None
         place = self._scale.place(self._page.session.look.time)
         if not self._playing.is_set() and abs(place - self._place.value) > self._scale.step / 2:
-            self._move(place)
-
-    def _move(self, place: float) -> None:
-        self._moved_by_us = place
-        self._place.value = place
+            self._place.value = place
 
     def _play(self) -> None:
         self._button.label = "Pause"
@@ -111,7 +113,8 @@ class _TimePanel:
                 self._show(min(place, scale.period - scale.step / 2))
                 if now - moved_at > _SLIDER_INTERVAL:
                     moved_at = now
-                    self._move(min(int(place / scale.step) * scale.step, scale.last))
+                    self._moved_by_player = min(int(place / scale.step) * scale.step, scale.last)
+                    self._place.value = self._moved_by_player
         finally:
             self._playing.clear()
             self._button.label = "Play"

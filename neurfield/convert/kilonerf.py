@@ -53,6 +53,11 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
             f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
             "choose another --output"
         )
+    if teacher.is_dynamic:
+        raise UserError(
+            f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field cannot; "
+            "convert a run of a method for still scenes"
+        )
     scene = _scene(teacher, request)
     progress = request.progress
     density = make_density(teacher.field)

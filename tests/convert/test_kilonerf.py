@@ -94,7 +94,7 @@ def test_lessons_along_rays_are_what_training_rays_reach(teacher, tmp_path, monk
     to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=1", max_num_iterations=1))
     (task,) = tasks
     x, d = task.draw_along_rays(5, 256)
-    origins, directions, _ = task.pixels.sample(256, 5, task.seed)
+    origins, directions, *_ = task.pixels.sample(256, 5, task.seed)
     ray = (d[:, None] - directions).abs().amax(dim=2).argmin(dim=1)
     assert torch.equal(d, directions[ray])
     t = ((x - origins[ray]) * d).sum(dim=1)

@@ -117,8 +117,6 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
-    if config.device == "cuda" and options.vis == "viewer":
-        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         _say(f"note: {note}")

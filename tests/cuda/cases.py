@@ -283,13 +283,17 @@ def occupancy(to: Move) -> Iterator[Result]:
         few[:, ::1013] = 1
         yield Result(f"coarse of few {name}", ops.occupancy_coarse(to(few)))
         yield Result(f"coarse of none {name}", ops.occupancy_coarse(to(few * 0)))
-        mean = torch.tensor(ops.occupancy_mean(to(grid)), dtype=F64)
-        yield Result(f"mean {name}", mean, 2 * 4096)  # the CPU adds up to 4096 terms in a row
+        yield Result(f"mean {name}", ops.occupancy_mean(to(grid)), 2 * 4096)  # the CPU adds up to 4096 terms in a row
         cells = ops.occupancy_select(to(grid), 0.5)
         yield Result(f"cells {name}", cells)
         drawn, positions = ops.occupancy_draw(cells, 5000, resolution, 2, 7, 1)
         yield Result(f"drawn {name}", drawn)
         yield Result(f"positions {name}", positions, fma_only=True)
+        for listed in (0, 9):
+            count = to(torch.tensor([listed]))
+            few, positions = ops.occupancy_draw(cells, 500, resolution, 2, 7, 1, count)
+            yield Result(f"drawn of {listed}, {name}", few)
+            yield Result(f"positions of {listed}, {name}", positions, fma_only=True)
         values = uniform(5000, low=-0.5, high=2, seed=6)
         values[:3] = torch.tensor([math.nan, math.inf, 0.0])
         updated = to(grid.clone())

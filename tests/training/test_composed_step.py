@@ -172,6 +172,31 @@ def test_a_field_that_has_become_nan_is_noticed(make) -> None:
     assert math.isnan(result.loss) and adam.step_count == 0
 
 
+@pytest.mark.parametrize("make", [capacity_step, composed_step])
+def test_adam_writes_the_copy_that_the_next_step_reads(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table and its float16 copy change together, and nothing copies the whole table again."""
+    config = method()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        field = config.field.build((0, 0, 0, 1, 1, 1))
+    table = field.encoding.params
+    step = make(field, OccupancyGrid(1, resolution=16), Adam(field, config.optimizer), OPTIONS, config, 3)
+    step(batch(), 0.01, 1)
+    copy, before = ops.current_half_copy(table), table.detach().clone()
+    assert copy is not None and torch.equal(copy, table.half())
+    pointers, make_copy = set(), torch.Tensor.copy_
+    monkeypatch.setattr(
+        torch.Tensor, "copy_", lambda to, *a, **k: pointers.add(to.data_ptr()) or make_copy(to, *a, **k)
+    )
+    step(batch(), 0.01, 2)
+    assert not torch.equal(table, before) and torch.equal(copy, table.half()) and copy.data_ptr() not in pointers
+    with torch.no_grad():
+        table.mul_(0.5)  # another one has changed the table: what Adam would write is not all that is wrong
+    assert ops.current_half_copy(table) is None
+    step(batch(), 0.0, 3)
+    assert copy.data_ptr() in pointers and torch.equal(ops.current_half_copy(table), table.half())
+
+
 class OnDevice(TorchDispatchMode):
     """Fails where an operation reads or makes a tensor that does not lie on the device, even a scalar."""
 

@@ -86,6 +86,7 @@ class Plan:
         """Says how to go on after an interruption in the teacher; returns `code`."""
         t = self.teacher
         words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
+        words += _device(t.device)
         if t.experiment_name:
             words += ["--experiment-name", t.experiment_name]
         words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
@@ -101,7 +102,7 @@ class Plan:
             words += ["--max-seconds", request.max_seconds]
         if request.max_num_iterations is not None:
             words += ["--max-num-iterations", request.max_num_iterations]
-        words += ["--seed", request.seed]
+        words += ["--seed", request.seed, *_device(request.device)]
         for assignment in request.overrides:
             words += ["--set", assignment]
         return _shell(words)
@@ -158,6 +159,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         max_seconds=seconds,
         max_num_iterations=steps,
         seed=RunConfig.seed if options.seed is None else options.seed,
+        device=options.device,
     )
     return Plan(
         teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split, serve
@@ -184,6 +186,10 @@ def _check_rest(key: str, part: float, rest: float) -> None:
             f"--set {key}={part:g}: of the budget the teacher leaves {rest:g} for distillation and fine-tuning; take "
             "less, or a larger budget"
         )
+
+
+def _device(name: str) -> list[object]:
+    return [] if name == "auto" else ["--device", name]
 
 
 def _shell(words: list[object]) -> str:

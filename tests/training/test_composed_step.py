@@ -212,11 +212,23 @@ class OnDevice(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("loss", ["Huber", "L2", "RelativeL2Luminance", "SMAPE"])
-def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss: str) -> None:
+KILONERF = ("field.box=[0, 0, 0, 1, 1, 1]", "field.cells=[2, 2, 2]", "field.n_networks=8", "loss.view_dependence=0.1")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "kernel"),
+    [
+        *(
+            ("ngp", (f"loss.color={{otype: {x}}}",), "hash_grid")
+            for x in ("Huber", "L2", "RelativeL2Luminance", "SMAPE")
+        ),
+        ("kilonerf", KILONERF, "kilo_mlp"),
+    ],
+)
+def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(method, options, kernel) -> None:
     """On torch's meta device, whose tensors have no values: to read one is an error."""
     meta = torch.device("meta")
-    config = load_method("ngp", (*REGULARISED, f"loss.color={{otype: {loss}}}"))
+    config = load_method(method, (*REGULARISED, *options))
     field = config.field.build((0, 0, 0, 1, 1, 1)).to(meta)
     learn = steps._learning(field, Adam(field, config.optimizer), OPTIONS, config)
     rays = RayBatch(*(torch.empty(64, 3, device=meta) for _ in range(4)))
@@ -228,7 +240,18 @@ def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss
         samples = visible_samples(marched, sigmas, 1024, 1e-4)
         numbers = learn(rays, samples, torch.full((), 0.01, dtype=torch.float64, device=meta))
     assert numbers.shape == (4,)
-    assert {"neurfield::march", "neurfield::hash_grid_backward_params", "neurfield::adam_step"} <= mode.names
+    assert {"neurfield::march", f"neurfield::{kernel}", "neurfield::adam_step"} <= mode.names
+
+
+def test_an_update_of_the_grid_reads_nothing_from_its_device() -> None:
+    """Once it is known how many cells are open."""
+    meta = torch.device("meta")
+    grid = OccupancyGrid(2, resolution=16).to(meta)
+    grid._counted = (grid.density_grid, grid.density_grid._version, 1000)
+    with OnDevice(meta) as mode:
+        for number in (16, 512):
+            grid.update(number, lambda x: x[:, 0], seed=1, max_draws=500)
+    assert {"neurfield::occupancy_select", "neurfield::occupancy_draw", "neurfield::occupancy_update"} <= mode.names
 
 
 def test_a_whole_training_with_it_learns_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,8 @@ class Plan:
         """Says how to go on after an interruption in the teacher; returns `code`."""
         t = self.teacher
         words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
+        if t.device != "auto":
+            words += ["--device", t.device]
         if t.experiment_name:
             words += ["--experiment-name", t.experiment_name]
         words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
@@ -150,6 +152,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         max_seconds=seconds,
         max_num_iterations=steps,
         seed=RunConfig.seed if options.seed is None else options.seed,
+        device=options.device,
     )
     return Plan(
         teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split, serve

@@ -94,7 +94,6 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     times_differ = found is not None and found.times_differ
     method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
     if method.distill and not options.resume:
-        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
         code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()

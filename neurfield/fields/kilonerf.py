@@ -115,6 +115,10 @@ class KiloNerf(RadianceModule):
         """See RadianceModule."""
         return partial(ops.kilo_render, self.params.detach(), self.grid(), self.network, self.config.density_scale)
 
+    def why_not_cuda(self) -> str | None:
+        """See RadianceModule."""
+        return None
+
     def raw(self, x: Tensor, directions: Tensor | None) -> Tensor:
         """What the networks give: `[n, 4]` density before its activation and rgb, `[n, 1]` without directions."""
         network, local = ops.kilo_locate(x, self.grid())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurfield import losses
+from neurfield import losses, ops
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import Conditioned, RadianceModule
 from neurfield.ops import PackedSamples
@@ -111,9 +111,12 @@ def capacity_step(
         samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
+        for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
+            ops.renew_half_copy(parameter)
         numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *needed)
-        for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter
+        for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
             torch.autograd.graph.increment_version(parameter)
+            ops.mark_half_copy_current(parameter)
         return _result(late.exchange(numbers))
 
     return step

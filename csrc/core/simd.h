@@ -207,6 +207,22 @@ NF_HD void store(half* p, vf v) {
 #endif
 }
 
+// Stores the lanes where `mask` is -1 one after the other and returns their number; p has room for all lanes.
+NF_HD int store_where(uint32_t* p, vi mask, vu v) {
+#if defined(__AVX512F__)
+  const __mmask16 wanted = _mm512_movepi32_mask((__m512i)mask);
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(wanted, (__m512i)v));
+  return __builtin_popcount(wanted);
+#else
+  int n = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    p[n] = v[l];
+    n -= mask[l];
+  }
+  return n;
+#endif
+}
+
 namespace detail {
 template <int First, int... L>
 NF_HD vf interleave_from(vf a, vf b, std::integer_sequence<int, L...>) {

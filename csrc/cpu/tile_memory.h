@@ -65,6 +65,12 @@ NF_HD void stream(T* p, Vector<T> v) {
 #endif
 }
 
+// Whether p begins a cache line.
+template <typename T>
+bool is_line(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % 64 == 0;
+}
+
 // n is a multiple of the vector width.
 template <typename T>
 void stream_copy(const T* from, int64_t n, T* to) {

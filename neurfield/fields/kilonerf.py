@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
-from neurfield.fields.radiance_module import RadianceModule, RenderFn
+from neurfield.fields.radiance_module import RadianceModule, RenderFn, VisibleFn
 
 _VIEW_PARTS = (("b3", "w3"), ("w_rgb",), ("b_rgb",))  # neighbours of the layer that reads the direction, what follows
 
@@ -108,6 +108,10 @@ class KiloNerf(RadianceModule):
     def fused_render(self) -> RenderFn | None:
         """See RadianceModule."""
         return partial(ops.kilo_render, self.params.detach(), self.grid(), self.network, self.config.density_scale)
+
+    def fused_visible(self) -> VisibleFn | None:
+        """See RadianceModule."""
+        return partial(ops.kilo_visible, self.params.detach(), self.grid(), self.network, self.config.density_scale)
 
     def raw(self, x: Tensor, directions: Tensor | None) -> Tensor:
         """What the networks give: `[n, 4]` density before its activation and rgb, `[n, 1]` without directions."""

@@ -6,6 +6,7 @@ there are and waits for the numbers of every step. `capacity_step` has buffers o
 rays as fit; it is what CUDA runs, where its function of tensors is replayed as a graph.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,11 +66,16 @@ def composed_step(
 
     Samples behind surfaces, which teach nothing, are found by a quick density and left out.
     """
-    learn, density = _learning(field, optimizer, options, method), make_density(field)
+    learn, density, fused = _learning(field, optimizer, options, method), make_density(field), field.fused_visible()
     eps = options.stop_transmittance * _MARGIN
+    quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_visible(grid, batch.origins, batch.directions, options, density, eps, jitter=(seed, number))
+        rays, jitter = (batch.origins, batch.directions), (seed, number)
+        if fused is None:
+            samples = march_visible(grid, *rays, options, density, eps, jitter)
+        else:
+            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
         return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
 
     return step

@@ -3,7 +3,7 @@
 // rounds of a few samples and end where they are opaque, so what lies behind a surface is not even marched.
 #pragma once
 
-#include "cpu/kilo_render.h"
+#include "ops/kilo_render.h"
 #include "ops/march.h"
 
 namespace nf::cpu {

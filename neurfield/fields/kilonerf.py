@@ -56,7 +56,7 @@ class KiloNerfConfig:
         """Shapes of the tensors of the field, known before they are allocated."""
         return {"params": (self.n_networks, self.network.n_params), "cells": self.cells[::-1]}
 
-    def build(self, aabb: Sequence[float]) -> "KiloNerf":
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "KiloNerf":
         """The field, all of whose cells are empty and all of whose networks are the same (torch's generator).
 
         Raises:
@@ -112,6 +112,10 @@ class KiloNerf(RadianceModule):
     def fused_visible(self) -> VisibleFn | None:
         """See RadianceModule."""
         return partial(ops.kilo_visible, self.params.detach(), self.grid(), self.network, self.config.density_scale)
+
+    def why_not_cuda(self) -> str | None:
+        """See RadianceModule."""
+        return None
 
     def raw(self, x: Tensor, directions: Tensor | None) -> Tensor:
         """What the networks give: `[n, 4]` density before its activation and rgb, `[n, 1]` without directions."""

@@ -283,13 +283,17 @@ def occupancy(to: Move) -> Iterator[Result]:
         few[:, ::1013] = 1
         yield Result(f"coarse of few {name}", ops.occupancy_coarse(to(few)))
         yield Result(f"coarse of none {name}", ops.occupancy_coarse(to(few * 0)))
-        mean = torch.tensor(ops.occupancy_mean(to(grid)), dtype=F64)
-        yield Result(f"mean {name}", mean, 2 * 4096)  # the CPU adds up to 4096 terms in a row
+        yield Result(f"mean {name}", ops.occupancy_mean(to(grid)), 2 * 4096)  # the CPU adds up to 4096 terms in a row
         cells = ops.occupancy_select(to(grid), 0.5)
         yield Result(f"cells {name}", cells)
         drawn, positions = ops.occupancy_draw(cells, 5000, resolution, 2, 7, 1)
         yield Result(f"drawn {name}", drawn)
         yield Result(f"positions {name}", positions, fma_only=True)
+        for listed in (0, 9):
+            count = to(torch.tensor([listed]))
+            few, positions = ops.occupancy_draw(cells, 500, resolution, 2, 7, 1, count)
+            yield Result(f"drawn of {listed}, {name}", few)
+            yield Result(f"positions of {listed}, {name}", positions, fma_only=True)
         values = uniform(5000, low=-0.5, high=2, seed=6)
         values[:3] = torch.tensor([math.nan, math.inf, 0.0])
         updated = to(grid.clone())
@@ -472,6 +476,27 @@ def tiny_networks(dtype: torch.dtype):
     return run
 
 
+def kilo_images(to: Move) -> Iterator[Result]:
+    """Rays of several blocks through 3 x 4 x 5 cells, a quarter of them empty, of 20 networks; some meet nothing."""
+    n = 700
+    for shape, max_samples in (((16, 4, 2), 1024), ((32, 10, 4), 1024), ((48, 0, 3), 9)):
+        config = ops.KiloConfig(*shape)
+        networks = (uniform(3, 4, 5, seed=3) * 20).int() - 5
+        cells = ops.KiloCells(to(networks.clamp_min(-1)), (0.1, 0.15, 0.2), (6.25, 5.7, 6.0))
+        params = uniform(15, config.n_params, low=-0.4, high=0.4, seed=1)
+        origins = 0.5 + 1.2 * unit_vectors(n, seed=7)
+        directions = torch.nn.functional.normalize(uniform(n, 3, low=0.05, high=0.95, seed=8) - origins, dim=1)
+        bits = ops.occupancy_bits(uniform(1, 32**3, seed=9), 0.4)
+        march = ops.FusedMarch(step_scale=2.0, max_samples=max_samples, jitter=(5, 6))
+        image = ops.kilo_render(
+            to(params), cells, config, 60.0, *(to(t) for t in (*bits, origins, directions)), march, skip_weight=0.0
+        )
+        # both encodings err by 2^-17, 128 roundings, which relu(z) * 60 * step carries into each of some hundred
+        # opacities; together they stay below 1e-4 of the light (tests/ops/test_kilo_render.py)
+        for field, scale in (("rgb", 1.0), ("acc", 1.0), ("depth", 2.0)):
+            yield Result(f"{field} of {shape}", getattr(image, field), 1e-4 * 2**24, scale)
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
@@ -497,6 +522,7 @@ CASES = [
     Case("pixel-float32", pixels(F32)),
     Case("march-even", march(0.0)),
     Case("march-cone", march(1 / 256)),
+    Case("kilo_render", kilo_images),
     Case("occupancy", occupancy),
     Case("carve", carve),
     Case("carve-large", carve_large),

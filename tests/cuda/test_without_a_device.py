@@ -53,7 +53,7 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 # Operators that have no CUDA kernels yet, and what is of the CPU alone.
 ON_THE_CPU = (
     "build_mesh_tree", "fused_gradients", "fused_slots", "fused_table_", "fused_workspace_",
-    "hash_grid_backward_adam", "kilo_render", "kilo_visible", "mesh_", "measure_", "simd_", "has_", "pooled_",
+    "hash_grid_backward_adam", "kilo_visible", "mesh_", "measure_", "simd_", "has_", "pooled_",
     "idle_", "num_threads", "set_num_threads", "supported_isas", "_",
 )  # fmt: skip
 
@@ -89,10 +89,11 @@ def test_operators_are_registered_for_cuda() -> None:
         "fourier_features_backward", "frequency", "frequency_backward", "fused_density", "fused_mlp",
         "fused_mlp_backward", "fused_mlp_half", "fused_mlp_half_backward", "fused_render", "gates", "hash_grid",
         "hash_grid_adam_step", "hash_grid_backward_backward_input", "hash_grid_backward_input",
-        "hash_grid_backward_params", "kilo_locate", "kilo_mlp", "kilo_mlp_backward", "march", "mark_pixel_blocks",
-        "modulation", "modulation_backward", "occupancy_bits", "occupancy_coarse", "occupancy_draw", "occupancy_mean",
-        "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb", "sample_pixels",
-        "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
+        "hash_grid_backward_params", "kilo_locate", "kilo_mlp", "kilo_mlp_backward", "kilo_render", "march",
+        "mark_pixel_blocks", "modulation", "modulation_backward", "occupancy_bits", "occupancy_coarse",
+        "occupancy_draw", "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project",
+        "ray_aabb", "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp",
+        "trunc_exp_backward",
     ]  # fmt: skip
     assert [name for name in names if not registered(name)] == []
 
@@ -182,8 +183,8 @@ def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.Mon
 def test_every_stem_with_kernels_has_a_case() -> None:
     assert {case.name.split("-")[0] for case in CASES} >= {
         "aabb", "adam", "camera", "carve", "composite", "fourier_features", "frequency", "fused_mlp", "gates",
-        "hash_grid", "kilo_grid", "kilo_mlp", "march", "modulation", "occupancy", "pixel", "spherical_harmonics",
-        "trunc_exp",
+        "hash_grid", "kilo_grid", "kilo_mlp", "kilo_render", "march", "modulation", "occupancy", "pixel",
+        "spherical_harmonics", "trunc_exp",
     }  # fmt: skip
 
 

@@ -133,10 +133,7 @@ class RadianceField(RadianceModule):
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
-        lacking = [
-            part for part in self.modules() if isinstance(part, (encodings.GaussianFourier, networks.Modulation))
-        ]
-        return f"{type(lacking[0]).__name__} has no CUDA kernels" if lacking else None
+        return None
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

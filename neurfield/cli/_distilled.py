@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neurfield.cli._console import next_steps
 from neurfield.cli._stages import Stages
+from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
@@ -56,11 +58,12 @@ class Plan:
                 request = dataclasses.replace(request, watch=self._watch)
             made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)
         if made is None:
-            print(f"continue with: {self._convert()} --resume")
+            print(f"continue with: {self._convert()}")
             return 1
         print(f"step {made.step}; {made.path}", flush=True)
         if self.serve is None:
             self._measure(made)
+            print(next_steps(self.student.output), flush=True)
             return 0
         from neurfield.viewer import Viewer, shown_run
 
@@ -86,26 +89,16 @@ class Plan:
         """Says how to go on after an interruption in the teacher; returns `code`."""
         t = self.teacher
         words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
-        words += _device(t.device)
+        if t.device != "auto":
+            words += ["--device", t.device]
         if t.experiment_name:
             words += ["--experiment-name", t.experiment_name]
         words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
-        print(f"that was the teacher; continue with: {_shell(words)} && {self._convert()}")
+        print(f"that was the teacher; continue with: {shlex.join(map(str, words))} && {self._convert()}")
         return code
 
     def _convert(self) -> str:
-        request = self.student
-        words = ["neurfield", "convert", self.teacher_path, "--to", "kilonerf", "--output", request.output]
-        if request.method:
-            words += ["--method", request.method]
-        if request.max_seconds is not None:
-            words += ["--max-seconds", request.max_seconds]
-        if request.max_num_iterations is not None:
-            words += ["--max-num-iterations", request.max_num_iterations]
-        words += ["--seed", request.seed, *_device(request.device)]
-        for assignment in request.overrides:
-            words += ["--set", assignment]
-        return _shell(words)
+        return resuming(self.teacher_path, "kilonerf", self.student)
 
 
 def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) -> Plan:
@@ -186,11 +179,3 @@ def _check_rest(key: str, part: float, rest: float) -> None:
             f"--set {key}={part:g}: of the budget the teacher leaves {rest:g} for distillation and fine-tuning; take "
             "less, or a larger budget"
         )
-
-
-def _device(name: str) -> list[object]:
-    return [] if name == "auto" else ["--device", name]
-
-
-def _shell(words: list[object]) -> str:
-    return shlex.join(map(str, words))

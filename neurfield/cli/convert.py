@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield convert`: turns a trained run into another one."""
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ class ConvertOptions:
     """Where networks are trained: cuda is not yet tried, auto is cpu."""
     resume: bool = False
     """Continue a conversion that was interrupted."""
+    overwrite: bool = False
+    """Replace what an earlier conversion has made at OUTPUT."""
 
 
 def run(options: ConvertOptions) -> int:
@@ -57,6 +60,7 @@ def run(options: ConvertOptions) -> int:
             seed=options.seed,
             device=options.device,
             resume=options.resume,
+            overwrite=options.overwrite,
             report=lambda line: print(line, flush=True),
             progress=Stages(stack).update,
         )
@@ -64,6 +68,24 @@ def run(options: ConvertOptions) -> int:
         trained = load(options.run) if converter.takes_signals else load_scene_run(options.run, what)
         made = converter.convert(trained, request)
     if made is None:
+        print(f"continue with: {resuming(options.run, options.to, request)}")
         return 1
     print(f"step {made.step}; {made.path}")
     return 0
+
+
+def resuming(run: Path, to: str, request: Request) -> str:
+    """The command that goes on with a conversion."""
+    words: list[object] = ["neurfield", "convert", run, "--to", to, "--output", request.output]
+    for flag, value in (
+        ("--method", request.method),
+        ("--max-seconds", request.max_seconds),
+        ("--max-num-iterations", request.max_num_iterations),
+        ("--data", request.data),
+        ("--seed", request.seed),
+        ("--device", None if request.device == "auto" else request.device),
+        *(("--set", assignment) for assignment in request.overrides),
+    ):
+        if value is not None:
+            words += [flag, value]
+    return shlex.join(map(str, [*words, "--resume"]))

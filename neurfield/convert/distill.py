@@ -72,10 +72,11 @@ class DistillTask:
     @torch.no_grad()
     def draw_along_rays(self, number: int, n_rays: int) -> tuple[Tensor, Tensor]:
         """Positions and unit directions of the samples that random training rays reach in the teacher."""
-        origins, directions, _ = self.pixels.sample(n_rays, number, self.seed)
+        origins, directions, *_ = self.pixels.sample(n_rays, number, self.seed)
         samples = march_visible(
-            self.grid, origins, directions, self.march, self._density, _REACHED, jitter=(self.seed, number)
-        )
+            self.grid, origins, directions, self.march, lambda x, _: self._density(x), _REACHED,
+            jitter=(self.seed, number),
+        )  # fmt: skip
         return sample_positions(samples, origins, directions)
 
     def draw_in_cells(self, number: int) -> tuple[Tensor, Tensor]:

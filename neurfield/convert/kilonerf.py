@@ -47,9 +47,18 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
     device = resolve_device(request.device, teacher.field.why_not_cuda() or "")
     folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
-    if not request.resume and (folder.checkpoints() or aside.checkpoints()):
+    if request.resume and request.overwrite:
+        raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
+    old = [] if request.resume else [part for part in (folder, aside) if part.checkpoints()]
+    if old and not request.overwrite:
         raise UserError(
-            f"{request.output}: a conversion exists there; continue it with --resume or choose another --output"
+            f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
+            "choose another --output"
+        )
+    if teacher.is_dynamic:
+        raise UserError(
+            f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field cannot; "
+            "convert a run of a method for still scenes"
         )
     scene = _scene(teacher, request)
     progress = request.progress
@@ -61,6 +70,8 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     plan = plan_cells(method.field, voxels)
     grid = grid_of(voxels, largest, teacher.grid)
     request.report(plan.describe())
+    for part in old:  # not before everything that can be refused has been
+        shutil.rmtree(part.path)
     config = RunConfig(
         data=scene.source,
         load=teacher.config.load,
@@ -128,7 +139,7 @@ def _train(trainer: Trainer, made: Run, folder: RunFolder, request: Request, sta
 
         session.train(on_step)
     if trainer.interrupted:
-        request.report(f"interrupted at step {trainer.step} of stage {stage!r}; continue with --resume")
+        request.report(f"interrupted at step {trainer.step} of stage {stage!r}")
     else:
         request.report(f"{stage}: {trainer.step} steps in {trainer.clock.seconds():.1f} s")
     return not trainer.interrupted

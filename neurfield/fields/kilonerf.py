@@ -56,7 +56,7 @@ class KiloNerfConfig:
         """Shapes of the tensors of the field, known before they are allocated."""
         return {"params": (self.n_networks, self.network.n_params), "cells": self.cells[::-1]}
 
-    def build(self, aabb: Sequence[float]) -> "KiloNerf":
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "KiloNerf":
         """The field, all of whose cells are empty and all of whose networks are the same (torch's generator).
 
         Raises:

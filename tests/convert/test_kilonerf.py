@@ -73,9 +73,11 @@ def test_student_comes_close_to_its_teacher(teacher, tmp_path):
     assert not (tmp_path / "kilo.distill").exists()
     small = tmp_path / "small.safetensors"
     assert main(["convert", str(tmp_path / "kilo"), "--to", "half", "--output", str(small)]) == 0
-    assert abs(load(small).evaluate(data=teacher.config.data)["psnr"] - after) < 0.05
+    half = load(small)
+    assert abs(half.evaluate(data=teacher.config.data)["psnr"] - after) < 0.05
+    assert torch.equal(half.grid.bitfield, made.grid.bitfield) and torch.equal(half.grid.coarse, made.grid.coarse)
     kept, whole = checkpoint.load(small)[0], checkpoint.load(made.path)[0]
-    assert kept["field.params"].dtype == torch.float16
+    assert kept["field.params"].dtype == torch.float16 and "occupancy.density_grid" not in kept
     assert not any(name.startswith("optimizer") for name in kept) and len(kept) < len(whole)
 
 
@@ -92,7 +94,7 @@ def test_lessons_along_rays_are_what_training_rays_reach(teacher, tmp_path, monk
     to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=1", max_num_iterations=1))
     (task,) = tasks
     x, d = task.draw_along_rays(5, 256)
-    origins, directions, _ = task.pixels.sample(256, 5, task.seed)
+    origins, directions, *_ = task.pixels.sample(256, 5, task.seed)
     ray = (d[:, None] - directions).abs().amax(dim=2).argmin(dim=1)
     assert torch.equal(d, directions[ray])
     t = ((x - origins[ray]) * d).sum(dim=1)
@@ -143,6 +145,16 @@ def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):
         to_kilonerf(teacher, request(tmp_path / "b"))
     continued = to_kilonerf(teacher, request(tmp_path / "b", "distill.iterations=30", resume=True))
     assert torch.equal(straight.field.params, continued.field.params)
+
+
+def test_overwrite_replaces_a_conversion(teacher, tmp_path):
+    first = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=2"))
+    again = request(tmp_path / "a", "distill.iterations=3", overwrite=True)
+    with pytest.raises(UserError, match="leave one of them out"):
+        to_kilonerf(teacher, dataclasses.replace(again, resume=True))
+    assert first.path.exists()
+    second = to_kilonerf(teacher, again)
+    assert second.config.method.distill.iterations == 3 and not torch.equal(first.field.params, second.field.params)
 
 
 def test_occupancy_is_the_teachers(teacher):

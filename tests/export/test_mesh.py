@@ -80,7 +80,9 @@ def fake_run(inside: Callable[[Tensor], Tensor], aabb_scale: int = 1) -> SimpleN
     cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 100.0, 96, 80)
     views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []})
     renderer = SimpleNamespace(options=MarchOptions.for_box(aabb_scale))
-    return SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
+    run = SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
+    run.on_cpu = lambda: run
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -174,8 +174,9 @@ struct OccupancyBits {
   const float* threshold;
   uint8_t* bitfield;  // [n_bytes]
   NF_HD void operator()(int64_t i) const {
+    const float level = *threshold;
     uint32_t byte = 0;
-    for (int b = 0; b < 8; ++b) byte |= uint32_t(density_grid[8 * i + b] > *threshold) << b;
+    for (int b = 0; b < 8; ++b) byte |= uint32_t(density_grid[8 * i + b] > level) << b;
     bitfield[i] = static_cast<uint8_t>(byte);
   }
 };

@@ -153,7 +153,7 @@ class RadianceField(RadianceModule):
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
-        return lacking_on_cuda(self)
+        return None
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.
@@ -179,12 +179,6 @@ class RadianceField(RadianceModule):
         return sigma, evaluate_part(
             self.color_network, torch.cat(parts, dim=1), Position=position, Direction=directions
         )
-
-
-def lacking_on_cuda(field: nn.Module) -> str | None:
-    """Which part of a field there are no CUDA kernels for, in words, or None."""
-    lacking = [part for part in field.modules() if isinstance(part, (encodings.GaussianFourier, networks.Modulation))]
-    return f"{type(lacking[0]).__name__} has no CUDA kernels" if lacking else None
 
 
 def evaluate_part(network: Any, features: Tensor, **coordinates: Tensor) -> Tensor:

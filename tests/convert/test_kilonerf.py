@@ -206,6 +206,12 @@ def test_bad_input_is_one_line(teacher, tmp_path, monkeypatch, capsys):
         KiloNerfConfig().build(())
     with pytest.raises(UserError, match="networks do not fit a grid"):
         dataclasses.replace(KiloNerfConfig(), box=(0.0,) * 6, cells=(2, 2, 2), n_networks=9).build(())
+    monkeypatch.setattr("neurfield.training.device.why_not_cuda", lambda: "no driver")
+    with pytest.raises(UserError, match="device cuda cannot be used: no driver; use --device cpu"):
+        to_kilonerf(teacher, request(tmp_path / "x", device="cuda"))
+    words = ["convert", str(teacher.path), "--to", "half", "--output", str(tmp_path / "x.safetensors")]
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "device cuda cannot be used: --to half trains nothing; use --device cpu" in capsys.readouterr().err
     assert main(["convert", str(teacher.path), "--to", "half", "--output", str(tmp_path / "x.bin")]) == 2
     assert "expected the name of a .safetensors file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

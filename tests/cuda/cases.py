@@ -428,6 +428,37 @@ def perceptron(dtype: torch.dtype):
     return run
 
 
+def modulated_perceptron(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for config, per_layer in (
+            (ops.MLPConfig(5, 3, 16, 1), True),
+            (ops.MLPConfig(31, 3, 48, 3, "SiLU", "Sigmoid", bias=True, normalizes=True), True),
+            (ops.MLPConfig(5, 70, 64, 2, "Sine", "Sine", bias=True, first_omega=2.0, normalizes=True), False),
+            (ops.MLPConfig(5, 3, 32, 2, "Tanh", bias=True), False),
+        ):
+            name = f"{config.n_neurons} {config.activation}{', normalised' * config.normalizes}"
+            limit = (3 / config.n_neurons) ** 0.5
+            n, n_numbers = 100, 2 * config.n_hidden_layers if per_layer else 2
+            params = uniform(config.n_params, low=-limit, high=limit, dtype=dtype, seed=1)
+            x = uniform(n, config.n_input_dims, low=-1, dtype=dtype)
+            modulation = uniform(n, n_numbers, low=-1, dtype=dtype, seed=3)
+            inputs = [to(t).requires_grad_() for t in (x, params, modulation)]
+            y = ops.fused_mlp(*inputs[:2], config, inputs[2])
+            grad_y = uniform(n, config.n_output_dims, low=-1, dtype=dtype, seed=2)
+            grads = torch.autograd.grad(y, inputs, to(grad_y))
+            # as without modulation; a normalised layer divides by the deviation of a row's sums, above 1/4 here
+            terms = 3 * 200 * (4**config.n_hidden_layers if config.normalizes else 1)
+            yield Result(f"y, {name}", y, terms)
+            size = limit * config.n_neurons * config.n_hidden_layers
+            yield Result(f"dL/dx, {name}", grads[0], 2 * terms, scale=size * config.n_output_dims)
+            yield Result(f"dL/dparams, {name}", grads[1], 2 * terms + n, scale=n * config.n_output_dims)
+            # a sum over the features of a row
+            scale = config.n_neurons * config.n_output_dims
+            yield Result(f"dL/dmodulation, {name}", grads[2], 2 * terms, scale=scale)
+
+    return run
+
+
 def kilo_cells(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         cells = torch.arange(60, dtype=torch.int32).view(3, 4, 5) - 7
@@ -514,6 +545,7 @@ CASES = [
             "composite": composite,
             "adam": adam,
             "fused_mlp": perceptron,
+            "fused_mlp, modulated": modulated_perceptron,
             "hash_grid": grid,
         }.items()
         for dtype in (F32, F64)

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import neurfield.ops
 from neurfield import _native
-from neurfield.config import Block
 from neurfield.errors import UserError
 from neurfield.fields.nerf import NerfConfig
 from neurfield.fields.radiance_field import FieldConfig
@@ -145,15 +144,6 @@ def test_inputs_on_two_devices_are_an_error() -> None:
             neurfield.ops.fused_density(field, here)
 
 
-def test_what_only_the_cpu_has_is_refused_in_a_line() -> None:
-    with FakeTensorMode():
-        x = torch.empty(8, 3, device="cuda:0")
-        config = MLPConfig(3, 2, 16)
-        params = torch.empty(config.n_params, device="cuda:0")
-        with pytest.raises(ValueError, match=r"^fused_mlp: modulation exists on the CPU only, got tensors on cuda:0$"):
-            neurfield.ops.fused_mlp(x, params, config, torch.empty(8, 2, device="cuda:0"))
-
-
 def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     core = SimpleNamespace(
         max_shared_bytes=lambda: 500,
@@ -222,11 +212,7 @@ def test_what_has_no_kernels_is_refused_in_one_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"^device cuda cannot be used: no driver; use --device cpu$"):
         device.resolve_device("cuda")
     box = (0, 0, 0, 1, 1, 1)
-    modulated = Block(FieldConfig().density_network, modulation={"resolution": [4, 4, 4]})
     assert FieldConfig().build(box).why_not_cuda() is None
-    assert FieldConfig(density_network=modulated).build(box).why_not_cuda() == "Modulation has no CUDA kernels"
-    fourier = Block(otype="GaussianFourier", n_frequencies=8)
-    assert FieldConfig(encoding=fourier).build(box).why_not_cuda() == "GaussianFourier has no CUDA kernels"
     assert NerfConfig(width=16).build(box).why_not_cuda() == "Nerf has no CUDA kernels"
     config = RunConfig(method=load_method("nerf", ("field.width=16",)), device="cuda")
     with pytest.raises(UserError, match=r"^device cuda cannot be used: Nerf has no CUDA kernels; use --device cpu$"):

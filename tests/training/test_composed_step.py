@@ -223,6 +223,8 @@ KILONERF = ("field.box=[0, 0, 0, 1, 1, 1]", "field.cells=[2, 2, 2]", "field.n_ne
             for x in ("Huber", "L2", "RelativeL2Luminance", "SMAPE")
         ),
         ("kilonerf", KILONERF, "kilo_mlp"),
+        ("ngp-cam", (), "modulation"),
+        ("ngp", ("field.encoding={otype: GaussianFourier, n_frequencies: 16}",), "fourier_features"),
     ],
 )
 def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(method, options, kernel) -> None:

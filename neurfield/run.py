@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained field: measured, rendered and exported, from a run folder, a checkpoint file or a training just done."""
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +76,13 @@ class Run:
         kind = resolve_device(device, self.field.why_not_cuda() or "")
         self.field.to(kind)
         self.grid.to(kind)
+
+    def on_cpu(self) -> "Run":
+        """This run where it lies on the CPU, else a copy there: for what reads a field point by point, as meshes do."""
+        if self.grid.bitfield.device.type == "cpu":
+            return self
+        field, grid = copy.deepcopy(self.field).to("cpu"), copy.deepcopy(self.grid).to("cpu")
+        return Run(self.config, self.views, field, grid, self.step, self.path, self._scene)
 
     @property
     def is_dynamic(self) -> bool:
@@ -165,8 +173,6 @@ class Run:
         """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
         from neurfield.export.mesh import export_mesh  # pulls in marching cubes and file writers
 
-        if self.grid.bitfield.device.type != "cpu":
-            raise UserError('export_mesh: expected a run on the CPU, got one on cuda; call run.to("cpu") first')
         return export_mesh(self, path, **options)
 
 
@@ -245,8 +251,7 @@ def train(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
-        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there;
-            meshes, point clouds and the viewer want `run.to("cpu")` first.
+        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
         resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.

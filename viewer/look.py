@@ -75,9 +75,9 @@ class CropBox:
 
     def _beyond(self, x: Tensor) -> Tensor:
         """How far positions are outside of the slab across each axis of the box, `[n, 3]`."""
-        axes = matrix_from_quaternion(torch.tensor([self.wxyz], dtype=torch.float32))[0]
-        local = (x - torch.tensor(self.center)) @ axes
-        return local.abs() - torch.tensor(self.size) / 2
+        axes = matrix_from_quaternion(x.new_tensor([self.wxyz]))[0]
+        local = (x - x.new_tensor(self.center)) @ axes
+        return local.abs() - x.new_tensor(self.size) / 2
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,8 @@ class RadianceStage:
         kept = self._cropped
         key = (crop, self.version())
         if key not in kept:
-            norm, offset = self.normalization, torch.tensor(self.normalization.offset)
-            grid = self.grid.cropped(lambda x: crop.inside((x - offset) / norm.scale))
+            norm = self.normalization
+            grid = self.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
             kept.clear()
             kept[key] = grid
         return kept[key]
@@ -162,7 +162,8 @@ class RadianceStage:
     def samples_per_ray(self, camera: Cameras) -> float | None:
         small = camera.resized(_PROBE / int(camera.sizes[0].max()))
         unit = small.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
-        origins, directions = image_rays(unit, 0, int(unit.sizes[0, 1]))
+        rays = image_rays(unit, 0, int(unit.sizes[0, 1]))
+        origins, directions = (part.to(self.grid.bitfield.device) for part in rays)
         return float(march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float().mean())
 
     def _background(self, look: Look) -> Tensor:

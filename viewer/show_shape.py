@@ -17,12 +17,13 @@ from neurfield.viewer.triangles import Triangles
 
 _BACK: Triple = (0.5, 0.35, 1.0)
 _UP: Triple = (0.0, 1.0, 0.0)
+SHOWN_CELLS = 128  # a side of the surface that is made of an occupancy field, anew when it has changed
 
 
 def shape_run(run: SignalRun, signal: MeshSignal | None, version: Callable[[], int]) -> Shown:
     """A field; `signal` None: the mesh is read from where the run found it."""
     triangles = Triangles(run.signal if signal is None else lambda: signal) if run.config.data else None
-    return shown_shape(run.field, run.info, triangles, version)
+    return shown_shape(run.distance(SHOWN_CELLS, version), run.info, triangles, version)
 
 
 def shape_data(signal: MeshSignal) -> Shown:

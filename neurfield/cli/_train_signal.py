@@ -37,6 +37,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     device = resolve_device(options.device, CPU_ONLY)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
+    kind = method.kind
     path = options.data.absolute()
     experiment = options.experiment_name or path.name.partition(".")[0]
     resumed_from, stored = None, None

@@ -71,14 +71,16 @@ def _export_shape(options: ExportOptions) -> int:
     if options.time is not None or options.appearance is not None:
         raise UserError("--time and --appearance are for scenes; leave them out")
     if options.level != "auto" or options.extent != 1:
-        raise UserError("--level and --extent are for scenes; the surface of a shape is where its distance is 0")
+        raise UserError(
+            "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"
+        )
     trained = load_signal_run(find_checkpoint(options.run))
     if not isinstance(trained.info, MeshInfo):
         raise UserError(f"{options.run}: a field of the kind {trained.config.kind} has no surface")
     with Progress("export mesh") as progress:
         found = export_sdf_mesh(
-            trained.field, trained.info, options.output, options.resolution, options.frame, options.min_component,
-            options.overwrite, progress.update,
+            trained.distance(), trained.info, options.output, options.resolution, options.frame,
+            options.min_component, options.overwrite, progress.update,
         )  # fmt: skip
     closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
     print(

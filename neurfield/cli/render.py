@@ -122,7 +122,7 @@ def _render_signal(options: RenderOptions) -> int:
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
     for name in ("orbit", "elevation"):
-        if getattr(options, name) is not None and trained.config.kind != "sdf":
+        if getattr(options, name) is not None and trained.kind.distance is None:
             raise UserError(
                 f"--{name} is for scenes and shapes, and {options.run} is one of kind {trained.config.kind}"
             )

@@ -94,7 +94,6 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     times_differ = found is not None and found.times_differ
     method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
     if method.distill and not options.resume:
-        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
         code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
@@ -117,8 +116,6 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
-    if config.device == "cuda" and options.vis == "viewer":
-        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         _say(f"note: {note}")

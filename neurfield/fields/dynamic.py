@@ -24,7 +24,6 @@ from neurfield.fields.radiance_field import (
     check_modulation,
     create_part,
     evaluate_part,
-    lacking_on_cuda,
     with_per_level_scale,
 )
 from neurfield.fields.radiance_module import RadianceModule
@@ -95,7 +94,7 @@ class DynamicField(RadianceModule):
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
-        return lacking_on_cuda(self)
+        return None
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

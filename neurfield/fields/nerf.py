@@ -26,7 +26,7 @@ from neurfield.errors import UserError
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.networks import MLP, NetworkConfig
 
-_CHUNK = 4096  # positions at a time where no gradient is needed: larger layers of activations leave the caches
+_CHUNK = 16384  # positions at a time where no gradient is needed: larger layers of activations leave the caches
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class FieldConfig:
 
     `max_resolution` is the finest level's resolution per unit of unit space. Together with the side of the box it
     decides `per_level_scale`, unless the encoding block gives that itself. `table_precision` is that of the copy which
-    the fused operators read grid encodings from, `network_precision` that of the products in their networks where the
+    grid encodings are read from, `network_precision` that of the products in their networks where the
     machine has such products; masters and sums are float32. `appearance_channels` is the length of the vector that each
     training photo has for its look; 0: all have the same.
     """
@@ -64,7 +64,7 @@ class RadianceField(RadianceModule):
         aabb: `(min x, y, z, max x, y, z)` of the box.
         encoding, density_network, direction_encoding, color_network: tiny-cuda-nn style blocks.
         n_geo_features: outputs of the density network.
-        table_precision: "fp16" lets the fused operators read grid encodings from a rounded copy.
+        table_precision: "fp16" lets grid encodings be read from a rounded copy.
         network_precision: "bf16" lets them round what the networks multiply, see ops.FusedField. On CUDA all networks
             do, to float16.
         appearance_shape: number of training photos and length of the vector of each; None: photos do not differ.
@@ -107,6 +107,9 @@ class RadianceField(RadianceModule):
             self.needs, n_color_inputs = ("views",), n_color_inputs + appearance_shape[1]
         self.color_network = create_part(networks, color_network, n_color_inputs, 3)
         self.table_precision, self.network_precision = table_precision, network_precision
+        for part in self.encoding.modules():
+            if isinstance(part, encodings.Grid):
+                part.reads_half = table_precision == "fp16"
         self.density_network.half_products = self.color_network.half_products = network_precision == "bf16"
         check_modulation("density_network", density_network, self.density_network, ("Position",))
         check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
@@ -150,7 +153,7 @@ class RadianceField(RadianceModule):
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
-        return lacking_on_cuda(self)
+        return None
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.
@@ -176,12 +179,6 @@ class RadianceField(RadianceModule):
         return sigma, evaluate_part(
             self.color_network, torch.cat(parts, dim=1), Position=position, Direction=directions
         )
-
-
-def lacking_on_cuda(field: nn.Module) -> str | None:
-    """Which part of a field there are no CUDA kernels for, in words, or None."""
-    lacking = [part for part in field.modules() if isinstance(part, (encodings.GaussianFourier, networks.Modulation))]
-    return f"{type(lacking[0]).__name__} has no CUDA kernels" if lacking else None
 
 
 def evaluate_part(network: Any, features: Tensor, **coordinates: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from neurfield.fields.conditions import Conditions
 
 # (bitfield, coarse, origins, directions, march) -> colour, depth and opacity of rays
 RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
+# the same -> the samples of rays that have weight
+VisibleFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.PackedSamples]
 
 
 class RadianceModule(nn.Module, ABC):
@@ -30,6 +32,10 @@ class RadianceModule(nn.Module, ABC):
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
 
+    def companion(self) -> "RadianceModule | None":
+        """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
+        return None
+
     def at(self, conditions: Conditions) -> "RadianceModule":
         """This field at one time and in one look, to be looked at: a field that needs nothing.
 
@@ -38,16 +44,16 @@ class RadianceModule(nn.Module, ABC):
         """
         return Conditioned(self, conditions) if self.needs else self
 
-    def companion(self) -> "RadianceModule | None":
-        """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
-        return None
-
     def fused(self) -> ops.FusedField | None:
         """What the fused training step takes for this field, or None where it does not support it."""
         return None
 
     def fused_render(self) -> RenderFn | None:
         """Rendering of rays in native code, or None; gives what march, evaluation and compositing give."""
+        return None
+
+    def fused_visible(self) -> VisibleFn | None:
+        """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives."""
         return None
 
     def why_not_cuda(self) -> str | None:

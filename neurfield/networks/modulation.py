@@ -113,7 +113,7 @@ class Modulation(nn.Module):
         if self.config.coordinates == "Direction":
             coordinates = sphere_coordinates(coordinates)
         values = self.values if self.bits is None else fake_quantize(self.values, self.bits, per_column=True)
-        identity = values.new_tensor([1.0, 0.0]).repeat(self.n_grids)
+        identity = 1 - torch.arange(values.shape[1], device=values.device) % 2  # 1, 0, 1, 0, ...
         return ops.modulation(coordinates, values + identity, self.config.resolution, self.wraps)
 
     def packed(self, bits: int) -> dict[str, Tensor]:

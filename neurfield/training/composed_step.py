@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurfield import losses
+from neurfield import losses, ops
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import Conditioned, RadianceModule
 from neurfield.ops import PackedSamples
@@ -69,13 +69,16 @@ def composed_step(
 
     Samples behind surfaces, which teach nothing, are found by a quick density and left out.
     """
-    learn, density = _learning(field, optimizer, options, method), density_along(field)
+    learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
     eps = options.stop_transmittance * _MARGIN
+    quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_visible(
-            grid, batch.origins, batch.directions, options, density(batch.conditions), eps, jitter=(seed, number)
-        )
+        rays, jitter = (batch.origins, batch.directions), (seed, number)
+        if fused is None:
+            samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
+        else:
+            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
         return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
 
     return step
@@ -111,9 +114,12 @@ def capacity_step(
         samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
+        for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
+            ops.renew_half_copy(parameter)
         numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *needed)
-        for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter
+        for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
             torch.autograd.graph.increment_version(parameter)
+            ops.mark_half_copy_current(parameter)
         return _result(late.exchange(numbers))
 
     return step

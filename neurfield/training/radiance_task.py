@@ -3,8 +3,7 @@
 
 A step marches a batch of rays through the occupancy grid, composites the field along them and compares with the pixels;
 the fused step does all of that in one native call where it supports the field. On CUDA every batch has the most rays
-that there may be, and the step takes as many of them as it has room for; the host waits for the device between steps
-only, when the grid is updated.
+that there may be, and the step takes as many of them as it has room for; the host never waits for the device.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.signal_kinds import KINDS
-from neurfield.training.density import make_density
+from neurfield.training.density import density_over_time
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.show_grid import shown_grid
 from neurfield.viewer.show_shape import SHOWN_CELLS, shown_shape
@@ -72,10 +72,9 @@ def _radiance(field: RadianceModule, aabb_scale: int) -> Shown:
         grid = OccupancyGrid(aabb_scale, _CELLS)
     except ValueError as error:
         raise UserError(str(error)) from None
-    density = make_density(field)
     with torch.no_grad():
         for look in range(_LOOKS):
-            grid.update(look, density)
+            grid.update(look, density_over_time(field, 0, look))
     frame = Normalization(1.0, (0.0, 0.0, 0.0), aabb_scale)
     stage = RadianceStage(field, grid, frame, MarchOptions.for_box(aabb_scale), BACKGROUNDS["white"])
     return Shown("field", Home.around(frame, (1.0, 0.6, 0.5), (0.0, 0.0, 1.0), 1.8), frame, stage)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The viewer: a web server that shows a stage, and the data it was trained on, to any number of pages."""
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -8,7 +9,7 @@ import secrets
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import viser
 
 from neurfield.errors import UserError
+from neurfield.viewer import linked
 from neurfield.viewer.gate import LOOPBACK, TOKEN, Gate, guarded
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.pace import Pace
@@ -74,11 +76,11 @@ class Viewer:
             self.far_url = self.url.replace(host, _own_address(), 1)
         self._prepare()
 
-    def link(self, **query: str) -> str:
-        """A link to the viewer, with the token where there is one."""
+    def link(self, look: Mapping[str, float] | None = None, **query: str) -> str:
+        """A link to the viewer, with the token where there is one; `look` as neurfield.viewer.linked has it."""
         if self.gate.token is not None:
             query = {TOKEN: self.gate.token, **query}
-        return self.base_url + ("?" + urlencode(query, safe=",") if query else "")
+        return self.base_url + linked.path_of(look or {}) + ("?" + urlencode(query, safe=",") if query else "")
 
     def wait(self) -> None:
         """Until `close`, or Ctrl-C."""
@@ -123,8 +125,12 @@ class Viewer:
         server.on_client_disconnect(self._leave)
         threading.Thread(target=self._tick, name="neurfield-viewer-statistics", daemon=True).start()
 
-    def _enter(self, client: viser.ClientHandle) -> None:
-        page = self.pages[client.client_id] = Page(client, self)
+    async def _enter(self, client: viser.ClientHandle) -> None:
+        # only here, in the task of the connection, is known with which link it came
+        await asyncio.to_thread(self._open, client, linked.parsed(linked.TEXT.get()))
+
+    def _open(self, client: viser.ClientHandle, look: Mapping[str, float]) -> None:
+        page = self.pages[client.client_id] = Page(client, self, look)
         page.build()
 
     def _leave(self, client: viser.ClientHandle) -> None:

@@ -10,7 +10,7 @@ from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_run import SignalRun
-from neurfield.viewer.look import CropBox, Triple, triple
+from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.shape import ShapeStage, cropped
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
 from neurfield.viewer.triangles import Triangles
@@ -38,11 +38,11 @@ def shown_shape(
     """A distance field over the unit cube, where `info` says that lies; arguments as of ShapeStage."""
     frame = _frame(info)
 
-    def mesh(crop: CropBox | None, path: Path, resolution: int, progress: Progress) -> int:
-        return export_sdf_mesh(cropped(field, crop, frame), info, path, resolution, progress=progress).n_faces
+    def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
+        return export_sdf_mesh(cropped(field, look.crop, frame), info, path, resolution, progress=progress).n_faces
 
-    def points(crop: CropBox | None, path: Path, n_points: int, progress: Progress) -> None:
-        export_sdf_points(cropped(field, crop, frame), info, path, n_points, progress=progress)
+    def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
+        export_sdf_points(cropped(field, look.crop, frame), info, path, n_points, progress=progress)
 
     stage = ShapeStage(field, frame, triangles, version)
     home = Home.around(frame, _BACK, _UP)

@@ -5,7 +5,7 @@ import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
 from neurfield.registry import lookup
 from neurfield.run import load, load_scene_run
+from neurfield.training.device import resolve_device
 
 _ABOUT = "; ".join(f"{name}: {converter.about}" for name, converter in CONVERTERS.items()) + "."
 
@@ -37,6 +38,8 @@ class ConvertOptions:
     """Where the images are now; default: where they were when the run was trained."""
     seed: int = 42
     """Of all random numbers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks are trained: cuda is not yet tried, auto is cpu."""
     resume: bool = False
     """Continue a conversion that was interrupted."""
     overwrite: bool = False
@@ -45,6 +48,7 @@ class ConvertOptions:
 
 def run(options: ConvertOptions) -> int:
     converter = lookup(CONVERTERS, options.to, "conversion")
+    resolve_device(options.device, "" if converter.trains else f"--to {options.to} trains nothing")
     with ExitStack() as stack:
         request = Request(
             output=options.output,
@@ -54,6 +58,7 @@ def run(options: ConvertOptions) -> int:
             max_seconds=options.max_seconds,
             max_num_iterations=options.max_num_iterations,
             seed=options.seed,
+            device=options.device,
             resume=options.resume,
             overwrite=options.overwrite,
             report=lambda line: print(line, flush=True),
@@ -78,6 +83,7 @@ def resuming(run: Path, to: str, request: Request) -> str:
         ("--max-num-iterations", request.max_num_iterations),
         ("--data", request.data),
         ("--seed", request.seed),
+        ("--device", None if request.device == "auto" else request.device),
         *(("--set", assignment) for assignment in request.overrides),
     ):
         if value is not None:

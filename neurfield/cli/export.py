@@ -35,6 +35,11 @@ class ExportOptions:
     """Drop pieces with fewer triangles than this share of the largest piece."""
     extent: int = 1
     """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: 0)."""
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
+    mean)."""
     overwrite: bool = False
     """Replace a file that exists."""
 
@@ -43,7 +48,7 @@ def run(options: ExportOptions) -> int:
     if holds_signal(options.run):
         return _export_shape(options)
     level = _level(options.level)
-    trained = load_scene_run(options.run, "export mesh")
+    trained = load_scene_run(options.run, "export mesh").at(options.time, options.appearance)
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
@@ -63,6 +68,8 @@ def run(options: ExportOptions) -> int:
 
 
 def _export_shape(options: ExportOptions) -> int:
+    if options.time is not None or options.appearance is not None:
+        raise UserError("--time and --appearance are for scenes; leave them out")
     if options.level != "auto" or options.extent != 1:
         raise UserError(
             "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run as one small file, without the optimiser's state: used like any other run, but not trained further.
 
-half    parameters in fp16, everything else as it is; any field
+half    parameters in fp16, occupancy in bits, everything else as it is; any field
 int8    matrices of networks and modulation grids in 8 bits, levels of tables likewise, other parameters in fp16,
         occupancy in bits; all deflated
 """
@@ -45,7 +45,7 @@ def to_half(run: AnyRun, request: Request) -> AnyRun:
             for name, value in run.field.state_dict().items()
         }
         if isinstance(run, Run):
-            stored |= {f"occupancy.{name}": value for name, value in run.grid.state_dict().items()}
+            stored["occupancy.bitfield"] = run.grid.bitfield
         return stored
 
     return _write(run, request, "fp16", tensors)

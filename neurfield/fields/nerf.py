@@ -26,7 +26,7 @@ from neurfield.errors import UserError
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.networks import MLP, NetworkConfig
 
-_CHUNK = 4096  # positions at a time where no gradient is needed: larger layers of activations leave the caches
+_CHUNK = 16384  # positions at a time where no gradient is needed: larger layers of activations leave the caches
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class NerfConfig:
         if self.width % 16:
             raise UserError(f"field.width must be a multiple of 16, got {self.width}")
 
-    def build(self, aabb: Sequence[float]) -> "Nerf":
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "Nerf":
         """The field for the box `aabb`, with random initial parameters (torch's generator)."""
         return Nerf(self, aabb)
 

@@ -161,8 +161,10 @@ def presets() -> dict[str, Path]:
     return preset_files("methods")
 
 
-def default_preset(device: str, max_seconds: float | None) -> str:
-    """What suits the device and, on a CPU, the budget."""
+def default_preset(device: str, max_seconds: float | None, times_differ: bool = False) -> str:
+    """What suits the device and, on a CPU, the budget; and views of different times, of something that moves."""
+    if times_differ:
+        return "ngp-dynamic"
     if device == "cuda":
         return "ngp"
     return "ngp-fast" if max_seconds is None or max_seconds < _MINUTES else "ngp-medium"

@@ -57,7 +57,7 @@ def test_width_is_a_multiple_of_16() -> None:
 
 def test_chunks_do_not_show() -> None:
     field = NerfConfig(width=16, n_layers=2).build(UNIT)
-    x, directions = uniform(4096 + 100, 3), unit_vectors(4096 + 100)
+    x, directions = uniform(16384 + 100, 3), unit_vectors(16384 + 100)
     whole = field(x, directions)
     with torch.no_grad():
         for ours, theirs in zip(whole, field(x, directions), strict=True):

@@ -99,12 +99,12 @@ def test_background_and_levels(shown):
 def test_files_honour_the_box(shown, tmp_path):
     half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))
     parts: list[float] = []
-    n_faces = shown.exports.mesh(half, tmp_path / "half.ply", 48, parts.append)
+    n_faces = shown.exports.mesh(Look(crop=half), tmp_path / "half.ply", 48, parts.append)
     mesh = trimesh.load(tmp_path / "half.ply")
     assert len(mesh.faces) == n_faces and mesh.is_watertight and parts
     assert mesh.volume == pytest.approx(2 / 3 * np.pi, rel=0.05)
     assert mesh.bounds[1][2] < 0.05 and mesh.bounds[0][2] == pytest.approx(-1, abs=0.05)
-    shown.exports.points(None, tmp_path / "all.ply", 3000, parts.append)
+    shown.exports.points(Look(), tmp_path / "all.ply", 3000, parts.append)
     points = trimesh.load(tmp_path / "all.ply")
     assert len(points.vertices) == 3000
     assert np.linalg.norm(points.vertices, axis=1) == pytest.approx(1.0, abs=0.05)

@@ -65,7 +65,7 @@ OF_ACTIVATIONS: dict[str, Parameter] = {
     "finer": Parameter(
         "network.first_bias",
         tuple(k / 5 for k in range(16)),
-        64,
+        128,
         lambda v, e, n, d: _of_first_layer(_omega(n, "FINER") * (2 * (1 + v) + 1), 1 / d, e),
     ),
     "gabor": GABOR,

@@ -17,6 +17,7 @@ from neurfield.fresh.spectrum import resize, spectrum, wasserstein
 # of the transforms, by dimensions: what bounds the cost
 MAX_SIDE = {1: 65536, 2: 1024, 3: 128}
 MAX_BINS = {1: 1024, 2: 512, 3: 32}
+FULL_SIDE = 256  # points a side that the bins of the candidates are meant for
 CHUNK = 1 << 17  # positions per call of a model
 FIRST_REPEATS = 3
 TIE = 1e-6  # bins: less is rounding
@@ -89,8 +90,9 @@ def choose(
     Args:
         signal: floating point `[n_channels, ...]` of 1 ... 3 dimensions; only the shape of its spectrum counts.
         candidates: what is compared, low to high frequency.
-        n_bins: L1 frequencies that are compared, from 1 cycle per side on; default: those of the candidates. Smaller
-            signals have as many as half their shortest side; three dimensions at most 32.
+        n_bins: L1 frequencies that are compared, from 1 cycle per side on; default: those of the candidates, and of
+            signals of less than 256 points a side as many in proportion. At most half the shortest side; three
+            dimensions at most 32.
         repeats: initialisations, at least 3.
         side: points per dimension at which models are evaluated, in place of the rule above; the cost is `side^n_dims`
             evaluations per candidate and initialisation.
@@ -111,7 +113,9 @@ def choose(
         raise UserError(f"fresh: repeats must be at least {FIRST_REPEATS}, got {repeats}")
     start = time.perf_counter()
     signal_side = min(MAX_SIDE[n_dims], *signal.shape[1:])
-    n_bins = min(candidates.n_bins if n_bins is None else n_bins, signal_side // 2, MAX_BINS[n_dims])
+    if n_bins is None:
+        n_bins = max(candidates.n_bins * min(signal_side, FULL_SIDE) // FULL_SIDE, 1)
+    n_bins = min(n_bins, signal_side // 2, MAX_BINS[n_dims])
     target = spectrum(resize(signal.float(), signal_side), n_bins)
     if not target.sum() > 0:  # NaN, too
         raise UserError("fresh: the signal has no spectrum: it is constant, or not finite")

@@ -101,12 +101,21 @@ def test_finer_signals_ask_for_higher_values(kind: str, n_dims: int) -> None:
     parameter, encoding, network = blocks_of(kind)
     low, high = (parameter.values[1], parameter.values[-3]) if kind != "Grid" else (8, 64)
     candidates = fresh.sweep(encoding, network, n_dims, 1, parameter.key, (low, high))
-    candidates = dataclasses.replace(candidates, highest=None, n_bins=16)
+    candidates = dataclasses.replace(candidates, highest=None)
     signals = [wave(32, *[1] + [0] * (n_dims - 1)), wave(32, *[12 // n_dims] * n_dims)]
     side = {1: 160, 2: 160, 3: 40}[n_dims]
-    assert fresh.choose(signals[0], candidates, repeats=3, side=side).value == low
-    fine = fresh.choose(signals[1] + 0.01 * signals[0], candidates, repeats=3, side=side)
+    assert fresh.choose(signals[0], candidates, 16, 3, side).value == low
+    fine = fresh.choose(signals[1] + 0.01 * signals[0], candidates, 16, 3, side)
     assert fine.distances[1] < fine.distances[0]
+
+
+@pytest.mark.parametrize(("side", "expected"), [(24, 6), (128, 32), (256, 64), (300, 64)])
+def test_small_signals_have_bins_in_proportion(side: int, expected: int) -> None:
+    """64 bins are meant for 256 points a side; what the caller asks for is only cut at half the side."""
+    candidates = fresh.sweep(POINTS, NETWORK | {"activation": "Sine"}, 2, 1, values=(10, 20))
+    signal = wave(side, 2, 3)
+    assert len(fresh.choose(signal, candidates, repeats=3, side=2 * 64).target) == expected
+    assert len(fresh.choose(signal, candidates, 40, repeats=3, side=2 * 64).target) == min(40, side // 2)
 
 
 @pytest.mark.parametrize("kind", [*OF_ENCODINGS, *OF_ACTIVATIONS])
@@ -142,16 +151,8 @@ def test_bins_are_those_of_the_kind() -> None:
         candidates = fresh.sweep(encoding, network, 2, 1, values=parameter.values[:2])
         seen.append(len(fresh.choose(wave(300, 3, 2), candidates, repeats=3, progress=seen.append).target))
         assert seen[-1] == n
-    assert (
-        len(
-            fresh.choose(
-                wave(80, 3, 2, 1),
-                fresh.sweep(POINTS, NETWORK | {"activation": "Sine"}, 3, 1, values=(10, 20)),
-                repeats=3,
-            ).target
-        )
-        == 32
-    )
+    solid = fresh.sweep(POINTS, NETWORK | {"activation": "Sine"}, 3, 1, values=(10, 20))
+    assert len(fresh.choose(wave(80, 3, 2, 1), solid, 40, repeats=3).target) == 32
 
 
 def test_repeats_end_when_one_is_left() -> None:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in parts of at most ten minutes: builds, tests, measures. Not yet run on a GPU.
 #
-#   benchmarks/gpu_check.sh build tests kernels curve curve300 commands
+#   benchmarks/gpu_check.sh build tests kernels curve curve300 commands kilonerf
 #
 # needs python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors, nanobind, pytest; cmake, g++, nvcc; for the last
-# three matplotlib, for the last also tyro and rich, and the NeRF-synthetic lego at 800 x 800 in LEGO (default:
+# four matplotlib, for the last two also tyro and rich, and the NeRF-synthetic lego at 800 x 800 in LEGO (default:
 # NEURFIELD_DATA/lego_800). curve: its quality after 5, 15 and 60 seconds of training, curve300: after 300; commands: the
-# same through train, eval and render, 15 and 60 seconds from the start of the process.
+# same through train, eval and render, 15 and 60 seconds from the start of the process; kilonerf: three minutes of train
+# with a teacher and its student, and eval.
 #
 # Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
 # interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
@@ -39,7 +40,7 @@ if (reason := why_not_cuda()):
 print("device:", torch.cuda.get_device_name())'
 }
 
-tests() { limited "$python" -m pytest tests/cuda tests/tcnn -m cuda -rs; }
+tests() { limited "$python" -m pytest tests/cuda tests/tcnn tests/nerfacc -m cuda -rs; }
 
 kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 
@@ -55,13 +56,23 @@ commands() {
   limited "$python" -m benchmarks.scenes.bench_scene "$lego" --device cuda --name lego_800_cuda --budgets 15 60
 }
 
-[ $# -gt 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+kilonerf() { # a teacher, its student and pictures of it, all there
+  "$python" -c "import neurfield.viewer" 2>/dev/null || ln -s ../viewer neurfield/viewer
+  local folder
+  folder=$(mktemp -d)
+  limited "$python" -m neurfield.cli.main train "$lego" --method kilonerf --device cuda --max-seconds 180 --output-dir "$folder" \
+    --experiment-name lego --timestamp gpu
+  limited "$python" -m neurfield.cli.main eval "$folder/lego/kilonerf/gpu" --device cuda
+  rm -r "$folder"
+}
+
+[ $# -gt 0 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
 while [ $# -gt 0 ]; do
   part=$1
   shift
   case $part in
-    build | tests | kernels | curve | curve300 | commands) ;;
-    *) echo "gpu_check.sh: expected build, tests, kernels, curve, curve300 or commands, got $part" >&2; exit 2 ;;
+    build | tests | kernels | curve | curve300 | commands | kilonerf) ;;
+    *) echo "gpu_check.sh: expected build, tests, kernels, curve, curve300, commands or kilonerf, got $part" >&2; exit 2 ;;
   esac
   start=$SECONDS
   "$part"

@@ -81,6 +81,11 @@ def throughput(name: str, n_samples: int, fn: Callable[[], object], **kwargs) ->
     return Row(name, n_samples / timing.median / 1e6, "Ms/s", timing.spread, **row)
 
 
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def machine() -> dict[str, str | int]:
     """What a figure needs beside it to mean something."""
     cpu = platform.processor() or platform.machine()
@@ -91,8 +96,10 @@ def machine() -> dict[str, str | int]:
         ]
         cpu = names[0] if names else cpu
     try:
-        git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        # the results of earlier benchmarks change nothing that is measured
+        if _git("status", "--porcelain", "--untracked-files=no", ":/", f":!{RESULTS}"):
+            commit += "-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -23,7 +23,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.config import Block, assigned
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
-from neurfield.fields import FieldConfig, NerfConfig
+from neurfield.fields import DynamicConfig, FieldConfig, NerfConfig
 from neurfield.files import atomic_write
 from neurfield.fresh.candidates import default_parameter
 from neurfield.rendering.color import BACKGROUNDS, over_background
@@ -114,6 +114,8 @@ def for_scene(
             return _seeded(changed, norm.aabb, seed)
 
         candidates = fresh.sweep(field.encoding, field.density_network, 3, 3, key=key, build=build)
+    elif isinstance(field, DynamicConfig):
+        raise UserError("--auto-frequency: cannot choose for a dynamic field, whose photos show different times")
     else:
         raise UserError(
             f"--auto-frequency: a {field.otype} field is made from a teacher; choose for the teacher and convert it"

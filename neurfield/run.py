@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained field: measured, rendered and exported, from a run folder, a checkpoint file or a training just done."""
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from neurfield import auto_frequency as frequencies
@@ -16,6 +18,7 @@ from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields import check_stored
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.rendering.color import BACKGROUNDS
@@ -74,6 +77,56 @@ class Run:
         self.field.to(kind)
         self.grid.to(kind)
 
+    def on_cpu(self) -> "Run":
+        """This run where it lies on the CPU, else a copy there: for what reads a field point by point, as meshes do."""
+        if self.grid.bitfield.device.type == "cpu":
+            return self
+        field, grid = copy.deepcopy(self.field).to("cpu"), copy.deepcopy(self.grid).to("cpu")
+        return Run(self.config, self.views, field, grid, self.step, self.path, self._scene)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the field depends on the time."""
+        return "times" in self.field.needs
+
+    @property
+    def n_appearances(self) -> int:
+        """Training photos that have a look of their own; 0: the field has one look."""
+        return len(self.views.views("train")) if "views" in self.field.needs else 0
+
+    def at(self, time: float | None = None, appearance: int | None = None) -> "Run":
+        """The run with a field of one time and one look, which it shares its parameters with.
+
+        Args:
+            time: 0 ... 1; None: 0 where the field moves.
+            appearance: number of the training view whose look is meant; None: the mean look.
+
+        Raises:
+            UserError: the field does not depend on that, or a number is out of range.
+        """
+        self.check_conditions(time, appearance)
+        times = torch.tensor([time or 0.0], device=self.grid.bitfield.device)
+        views = None if appearance is None else torch.tensor([appearance], device=times.device)
+        field = self.field.at(Conditions(times, views))
+        return Run(self.config, self.views, field, self.grid, self.step, self.path, self._scene)
+
+    def check_conditions(self, time: float | None, appearance: int | None) -> None:
+        """Raises UserError for a time or look that the field does not have."""
+        name = self.config.method.name
+        if time is not None and not self.is_dynamic:
+            raise UserError(f"time {time:g}: the field of this run ({name}) is the same at all times; leave it out")
+        if time is not None and not 0 <= time <= 1:
+            raise UserError(f"time {time:g}: expected 0 ... 1")
+        if appearance is not None and not self.n_appearances:
+            raise UserError(
+                f"appearance {appearance}: the field of this run ({name}) has one look for all photos; leave it "
+                "out, or train with --set field.appearance_channels=8"
+            )
+        if appearance is not None and not 0 <= appearance < self.n_appearances:
+            raise UserError(
+                f"appearance {appearance}: expected the number of a training view, 0 ... {self.n_appearances - 1}"
+            )
+
     @property
     def cameras(self) -> Cameras:
         """All views of the scene, world frame of the input."""
@@ -105,9 +158,10 @@ class Run:
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
+        appearance: int | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""
-        return self.renderer.render(camera, outputs, progress)
+        return self.renderer.render(camera, outputs, progress, appearance=appearance)
 
     def export_views(self, path: str | Path, cameras: Cameras, **options: Any) -> Path:
         """Renders views into a folder or a video (.mp4); options as neurfield.export.views.export_views's."""
@@ -119,8 +173,6 @@ class Run:
         """Writes a triangle mesh (.ply, .obj, .glb), world frame; options as neurfield.export.mesh.export_mesh's."""
         from neurfield.export.mesh import export_mesh  # pulls in marching cubes and file writers
 
-        if self.grid.bitfield.device.type != "cpu":
-            raise UserError('export_mesh: expected a run on the CPU, got one on cuda; call run.to("cpu") first')
         return export_mesh(self, path, **options)
 
 
@@ -148,14 +200,18 @@ def _load_scene_run(path: Path) -> Run:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
         check_stored(config.method.field, tensors)
-        field = config.method.field.build(views.normalization.aabb)
+        field = config.method.field.build(views.normalization.aabb, len(views.splits.get("train", [])))
         grid = OccupancyGrid(views.normalization.aabb_scale)
         if packed.is_packed(tensors):
             packed.unpack(tensors, field, grid, told=views.tensors().keys())
         else:
             # an average, where one was kept, is used for everything but training
             field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
-            grid.load_state_dict(_part(tensors, "occupancy."))
+            occupancy = _part(tensors, "occupancy.")
+            if occupancy.keys() == {"bitfield"}:  # of a small file, which is not trained further
+                grid.load_bits(occupancy["bitfield"])
+            else:
+                grid.load_state_dict(occupancy)
         check_finite(path, field)
         step = int(header["counters"]["step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -189,14 +245,13 @@ def train(
 
     Args:
         scene: see neurfield.load_scene; its `train` views are used.
-        method: preset, YAML file or configuration; None: the default of device and budget.
+        method: preset, YAML file or configuration; None: the default of device, budget and views.
         max_seconds, max_num_iterations: the budget, whichever ends first; seconds count from this call. None: the
             method's default budget, or that of the run that is continued.
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
-        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there;
-            meshes, point clouds and the viewer want `run.to("cpu")` first.
+        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
         resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.
@@ -222,7 +277,9 @@ def train(
             data=scene.source,
             load=scene.options,
             experiment_name=scene.name,
-            method=_method(method or default_preset(kind, max_seconds), tuple(overrides)),
+            method=_method(
+                method or default_preset(kind, max_seconds, scene.unit_cameras("train").times_differ), tuple(overrides)
+            ),
             max_seconds=max_seconds,
             max_num_iterations=max_num_iterations,
             seed=RunConfig.seed if seed is None else seed,
@@ -236,6 +293,8 @@ def train(
         config = dataclasses.replace(config, method=chosen)
         report(frequencies.describe(choice))
     task = RadianceTask(scene, config)
+    for note in task.notes:
+        report(f"note: {note}")
     trainer, path = Trainer(task, config, start, report), None
     if choice:
         frequencies.check_left(trainer)
@@ -276,7 +335,7 @@ def from_task(
     """
     field = task.field
     if trainer.ema:
-        field = task.config.method.field.build(views.normalization.aabb)
+        field = task.config.method.field.build(views.normalization.aabb, len(task.pixels.cameras))
         field.to(task.device)
         field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
     return Run(task.config, views, field, task.grid, trainer.step, path, scene)

@@ -18,12 +18,15 @@ from neurfield.data.signals.grid import GridInfo, GridSignal
 from neurfield.data.signals.mesh import MeshInfo, MeshSignal
 from neurfield.errors import UserError
 from neurfield.export.image_file import write_image
+from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_picture import write_sdf_picture
 from neurfield.export.video_file import write_video
 from neurfield.export.volume_file import write_volume
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig, grid_field
+from neurfield.rendering.sphere_trace import Distance
 from neurfield.training.grid_evaluation import evaluate_grid
 from neurfield.training.grid_task import GridTask
+from neurfield.training.occupancy_task import OccupancyTask
 from neurfield.training.sdf_evaluation import evaluate_sdf
 from neurfield.training.sdf_task import SdfTask, sdf_field
 from neurfield.training.signal_method import SignalRunConfig
@@ -33,6 +36,7 @@ Progress = Callable[[float], None]
 MAX_SAMPLES = 1 << 36
 SHAPE_PICTURE = 512  # pixels a side
 SHAPE_SAMPLES = 64  # a side, where a shape is needed on a grid; distances are smooth
+SURFACE_CELLS = 256  # a side of the mesh that stands for the surface of an occupancy field
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Kind:
         evaluate: measures a field against the data.
         summary: metrics worth a line, by name, with their format.
         write: draws a field into a file (or a folder).
+        distance: of shapes: a signed distance that follows the field (the field, or one made of it at a resolution
+            in cells per side); takes a count that grows when the field changes. None: no shape.
     """
 
     info: type
@@ -66,6 +72,7 @@ class Kind:
     evaluate: Callable[[nn.Module, Any, Progress], dict[str, Any]]
     summary: Mapping[str, str]
     write: Callable[[nn.Module, Any, SignalRender, Path, Progress], None]
+    distance: Callable[[nn.Module, int, Callable[[], int]], Distance] | None = None
 
 
 def _grid_field(config: SignalFieldConfig, info: GridInfo, seed: int) -> SignalField:
@@ -78,6 +85,22 @@ def _sampled_grid(signal: GridSignal) -> Tensor:
 
 def _sampled_shape(signal: MeshSignal) -> Tensor:
     return signal.sampled(SHAPE_SAMPLES)
+
+
+def _sampled_solid(signal: MeshSignal) -> Tensor:
+    return (signal.sampled(SHAPE_SAMPLES) < 0).float()
+
+
+def _field_itself(field: nn.Module, resolution: int, version: Callable[[], int]) -> Distance:
+    return field
+
+
+def _evaluate_solid(field: nn.Module, signal: MeshSignal, progress: Progress) -> dict[str, Any]:
+    return evaluate_sdf(OccupancyDistance(field, SURFACE_CELLS), signal, progress)
+
+
+def _write_solid(field: nn.Module, info: MeshInfo, asked: SignalRender, path: Path, progress: Progress) -> None:
+    _write_shape(OccupancyDistance(field, SURFACE_CELLS), info, asked, path, progress)
 
 
 def _evaluate_grid(per_first_axis: bool, field: nn.Module, signal: Any, progress: Progress) -> dict[str, Any]:
@@ -142,6 +165,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, False), _VOLUME,
             partial(_write_grid, write_volume, False),
         ),
-        "sdf": Kind(MeshInfo, sdf_field, _sampled_shape, SdfTask, evaluate_sdf, _SHAPE, _write_shape),
+        "sdf": Kind(
+            MeshInfo, sdf_field, _sampled_shape, SdfTask, evaluate_sdf, _SHAPE, _write_shape, _field_itself
+        ),
+        "occupancy": Kind(
+            MeshInfo, sdf_field, _sampled_solid, OccupancyTask, _evaluate_solid, _SHAPE, _write_solid,
+            OccupancyDistance,
+        ),
     }
 )  # fmt: skip

@@ -15,7 +15,8 @@ from neurfield.data import signals
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
-from neurfield.signal_kinds import KINDS, Kind, SignalRender
+from neurfield.rendering.sphere_trace import Distance
+from neurfield.signal_kinds import KINDS, SURFACE_CELLS, Kind, SignalRender
 from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
 from neurfield.training.guard import check_finite
@@ -67,6 +68,16 @@ class SignalRun:
     @property
     def kind(self) -> Kind:
         return KINDS[self.config.kind]
+
+    def distance(self, n_cells: int = SURFACE_CELLS, version: Callable[[], int] = lambda: 0) -> Distance:
+        """The signed distance that the field of a shape is, or that is made of it, see Kind.distance.
+
+        Raises:
+            UserError: the field of something that is no shape.
+        """
+        if self.kind.distance is None:
+            raise UserError(f"a field of the kind {self.config.kind} has no surface")
+        return self.kind.distance(self.field, n_cells, version)
 
     def signal(self, data: str | None = None) -> Any:
         """The data that the field was trained on, see neurfield.data.signals.
@@ -162,7 +173,7 @@ def train_signal(
         chosen, choice = frequencies.for_signal(chosen, signal, overrides, seed, budget=config.budget)
         config = replace(config, method=chosen)
         report(frequencies.describe(choice))
-    trainer = Trainer(KINDS[kind].task(signal, config), config, start, report)
+    trainer = Trainer(KINDS[chosen.kind].task(signal, config), config, start, report)
     if auto_frequency:
         frequencies.check_left(trainer)
     trainer.train(on_step)

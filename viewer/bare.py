@@ -12,16 +12,17 @@ from neurfield.fields.signal_field import SignalField
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
-from neurfield.training.density import make_density
+from neurfield.signal_kinds import KINDS
+from neurfield.training.density import density_over_time
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.show_grid import shown_grid
-from neurfield.viewer.show_shape import shown_shape
+from neurfield.viewer.show_shape import SHOWN_CELLS, shown_shape
 from neurfield.viewer.shown import Home, Shown
 
 # Cells per side of the grid that says where a field has density, and how often each is looked at, at random places.
 _CELLS, _LOOKS = 64, 4
 _SAMPLES = 256  # per axis of a picture or volume whose data nobody knows
-_KINDS = ("sdf", "video", "volume")
+_KINDS = ("sdf", "occupancy", "video", "volume")
 
 
 def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> Shown:
@@ -29,7 +30,7 @@ def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> 
 
     Args:
         field: a radiance field, or a SignalField; it is not changed.
-        kind: of a SignalField in three dimensions: "sdf", "video" or "volume"; in two it is an image.
+        kind: of a SignalField in three dimensions: "sdf", "occupancy", "video" or "volume"; in two it is an image.
         aabb_scale: side of a radiance field's box, see Normalization.
 
     Raises:
@@ -50,11 +51,11 @@ def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> 
             f"a field of {field.n_dims} coordinates cannot be shown as {kind or 'what it is'}; in 3 dimensions give "
             f"kind=, one of {', '.join(_KINDS)}; in 2 it is an image"
         )
-    if kind == "sdf":
+    if distance := KINDS[kind].distance:
         if field.n_channels != 1:
-            raise UserError(f"a distance field gives one value, this one {field.n_channels}")
+            raise UserError(f"a field of a shape gives one value, this one {field.n_channels}")
         low, high = (0.5 - MARGIN / 2,) * 3, (0.5 + MARGIN / 2,) * 3  # such that its frame is the unit cube
-        return shown_shape(field, MeshInfo("field", "", 0, 0, True, low, high))
+        return shown_shape(distance(field, SHOWN_CELLS, lambda: 0), MeshInfo("field", "", 0, 0, True, low, high))
     return shown_grid(field, _info(field, 3, 30.0 if kind == "video" else None))
 
 
@@ -71,10 +72,9 @@ def _radiance(field: RadianceModule, aabb_scale: int) -> Shown:
         grid = OccupancyGrid(aabb_scale, _CELLS)
     except ValueError as error:
         raise UserError(str(error)) from None
-    density = make_density(field)
     with torch.no_grad():
         for look in range(_LOOKS):
-            grid.update(look, density)
+            grid.update(look, density_over_time(field, 0, look))
     frame = Normalization(1.0, (0.0, 0.0, 0.0), aabb_scale)
     stage = RadianceStage(field, grid, frame, MarchOptions.for_box(aabb_scale), BACKGROUNDS["white"])
     return Shown("field", Home.around(frame, (1.0, 0.6, 0.5), (0.0, 0.0, 1.0), 1.8), frame, stage)

@@ -65,7 +65,7 @@ def show(
     Args:
         what: a run, trained or loaded, or its folder; or a field alone, of radiance or of a signal.
         height: of the page in a notebook, pixels.
-        kind: of the field of a signal in three dimensions, alone: "sdf", "video" or "volume".
+        kind: of the field of a signal in three dimensions, alone: "sdf", "occupancy", "video" or "volume".
         aabb_scale: of a radiance field alone: the side of its box in unit space, a power of two.
         **options: as ServeOptions; the next free port is taken unless `next_port=False`.
 

@@ -36,7 +36,7 @@ def build(page: "Page") -> None:
         with tempfile.TemporaryDirectory() as folder:
             file, cells = Path(folder) / f"mesh{ending}", min(int(resolution.value), MAX_RESOLUTION)
             with page.viewer.turns:
-                n_faces = exports.mesh(session.look.crop, file, cells, job.step_in_turn)
+                n_faces = exports.mesh(session.look, file, cells, job.step_in_turn)
             page.tell("The mesh is done", f"{n_faces} triangles")
             return file.read_bytes()
 
@@ -64,7 +64,7 @@ def build(page: "Page") -> None:
         with tempfile.TemporaryDirectory() as folder:
             file, n = Path(folder) / "points.ply", min(int(n_points.value), MAX_POINTS)
             with page.viewer.turns:
-                exports.points(session.look.crop, file, n, job.step_in_turn)
+                exports.points(session.look, file, n, job.step_in_turn)
             page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
     save_mesh.on_click(page.guarded(lambda: job.start(download_mesh)))

@@ -27,6 +27,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from neurfield.errors import MachineError
+from neurfield.viewer import linked
 
 log = logging.getLogger("neurfield.viewer")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -60,7 +61,7 @@ class Gate:
         return f"neurfield_viewer_{self.port}"
 
     def answer(self, peer: str, request: Request) -> Response | None:
-        """What to answer instead of viser; None lets the request through, its path without the prefix."""
+        """What to answer instead of viser; None lets the request through, its path without the prefix and the look."""
         target = urlsplit(request.path)
         is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
         if target.path != self.prefix and not target.path.startswith(self.prefix + "/"):
@@ -78,7 +79,7 @@ class Gate:
             return self._reject(peer, f"a page of {request.headers.get('Origin')}", is_socket)
         if is_socket and self.n_clients >= self.max_clients:
             return self._reject(peer, f"more than {self.max_clients} pages", is_socket)
-        request.path = target.path[len(self.prefix) :] or "/"
+        request.path = linked.taken_out(target.path[len(self.prefix) :] or "/")
         if request.path == "/health" and not is_socket:
             return _page(http.HTTPStatus.OK, "ok")
         return None

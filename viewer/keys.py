@@ -15,7 +15,7 @@ KEYS = {
     "B": ("previous view", "jump to the view before"),
     "C": ("crop", "crop box"),
     "M": ("mesh", "the mesh that a shape was made from"),
-    "V": ("play", "play the video, or pause it"),
+    "V": ("play", "play the video or the moving scene, or pause it"),
     "J": ("coarser", "one level of detail less"),
     "L": ("finer", "one level of detail more"),
     "H": ("home", "back to the first view"),

@@ -75,9 +75,9 @@ class CropBox:
 
     def _beyond(self, x: Tensor) -> Tensor:
         """How far positions are outside of the slab across each axis of the box, `[n, 3]`."""
-        axes = matrix_from_quaternion(torch.tensor([self.wxyz], dtype=torch.float32))[0]
-        local = (x - torch.tensor(self.center)) @ axes
-        return local.abs() - torch.tensor(self.size) / 2
+        axes = matrix_from_quaternion(x.new_tensor([self.wxyz]))[0]
+        local = (x - x.new_tensor(self.center)) @ axes
+        return local.abs() - x.new_tensor(self.size) / 2
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Look:
         longest: pixels of the longer side at most.
         with_depth: also give the depth, so that things in the scene are hidden by the field.
         level: how many levels of detail the field is drawn with; None: all.
-        time: of a video, 0 ... 1.
+        time: of a video or of a field that moves, 0 ... 1.
+        appearance: number of the training view whose look a field has that tells photos apart; None: the mean look.
         sections: where a volume is cut across its axes, x first, 0 ... 1; None: not across that axis.
         window: stored values of a volume that are black and white; None: those of the data.
     """
@@ -110,5 +111,6 @@ class Look:
     with_depth: bool = False
     level: int | None = None
     time: float = 0.0
+    appearance: int | None = None
     sections: tuple[float | None, float | None, float | None] = (0.5, 0.5, 0.5)
     window: tuple[float, float] | None = None

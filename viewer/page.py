@@ -3,7 +3,8 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.viewer import (
+    appearance_panel,
     compare_panel,
     crop_panel,
     export_panel,
@@ -43,6 +45,7 @@ TABS: dict[str, tuple[Callable[["Page"], None], ...]] = {
         view_panel.build,
         pan_panel.build,
         time_panel.build,
+        appearance_panel.build,
         sections_panel.build,
         compare_panel.build,
         crop_panel.build,
@@ -61,13 +64,14 @@ class Page:
     Attributes:
         client: viser's handle.
         viewer: the server it belongs to.
+        linked: what its link says of the look, see neurfield.viewer.linked.
         session: paints the pictures; None where there is no field.
         on_tick: called twice a second.
         controls: handles by name that panels let each other and the keys use.
     """
 
-    def __init__(self, client: viser.ClientHandle, viewer: "Viewer") -> None:
-        self.client, self.viewer = client, viewer
+    def __init__(self, client: viser.ClientHandle, viewer: "Viewer", linked: Mapping[str, float] | None = None) -> None:
+        self.client, self.viewer, self.linked = client, viewer, linked or {}
         self.on_tick: list[Callable[[], None]] = []
         self.actions: dict[str, Callable[[], None]] = {}
         self.closed = threading.Event()
@@ -194,13 +198,22 @@ class Page:
             raise UserError("the page has not told its camera yet")
         return eye
 
-    def paint(self, camera: Cameras, step: Callable[[float], None], n_passes: int = len(OFFSETS)) -> Tensor:
+    def paint(
+        self,
+        camera: Cameras,
+        step: Callable[[float], None],
+        n_passes: int = len(OFFSETS),
+        time: float | None = None,
+    ) -> Tensor:
         """A smooth picture uint8 `[h, w, 3]` of a view with the page's look, for files.
 
         Args:
             step: called with the part done; what it raises ends the work.
+            time: None: that of the page.
         """
         assert self.session is not None and self.viewer.shown.stage is not None
+        look = self.session.look
+        look = look if time is None else replace(look, time=time)
         total = torch.zeros(())
         for i, offset in enumerate(OFFSETS[:n_passes]):
 
@@ -211,9 +224,7 @@ class Page:
                 self.viewer.turns.pass_on()
 
             with self.viewer.turns:
-                total = (
-                    total + self.viewer.shown.stage.paint(moved(camera, offset), self.session.look, tile, True).image
-                )
+                total = total + self.viewer.shown.stage.paint(moved(camera, offset), look, tile, True).image
         return (total / n_passes * 255 + 0.5).to(torch.uint8)
 
     def _see(self, camera: viser.CameraHandle) -> None:

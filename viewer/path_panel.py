@@ -54,6 +54,11 @@ class _PathPanel:
         self._fps = gui.add_number("Pictures per second", 30, min=1, max=int(MAX_FPS), step=1)
         self._size = gui.add_vector2("Size", (1280, 720), min=(16, 16), max=(MAX_VIDEO_SIDE,) * 2, step=2)
         self._loop = gui.add_checkbox("Loop", False, hint="From the last key on to the first.")
+        stage = page.viewer.shown.stage
+        self._is_dynamic = stage is not None and stage.controls.is_dynamic
+        self._time_runs = gui.add_checkbox(
+            "Time runs along", True, visible=self._is_dynamic, hint="From 0 to 1; otherwise it is the page's."
+        )
         play = gui.add_button_group("Preview", ("Play", "Stop", "Clear all"))
         save = gui.add_button("Save path", hint="As JSON that nerfstudio and `neurfield render --camera-path` play.")
         load = gui.add_upload_button("Load path", mime_type="application/json")
@@ -83,6 +88,7 @@ class _PathPanel:
             float(self._fps.value),
             bool(self._loop.value),
             (width, height),
+            None if self._time_runs.value or self._page.session is None else self._page.session.look.time,
         )
 
     def add(self) -> None:
@@ -212,6 +218,8 @@ class _PathPanel:
             camera = cameras[frame % len(cameras)]  # type: ignore[index, arg-type]
             fov = 2 * math.atan(int(camera.sizes[0, 1]) / 2 / float(camera.intrinsics[0, 1]))
             self._page.jump(camera.c2w[0], fov)
+            if self._is_dynamic and self._page.session is not None:
+                self._page.session.change(time=float(camera.times[0]))
             time.sleep(1 / _PREVIEW_FPS)
 
     def _save(self) -> None:
@@ -234,6 +242,7 @@ class _PathPanel:
     def _render(self) -> None:
         path = self.path
         cameras = path.cameras()
+        times = cameras.times.tolist() if self._is_dynamic else [None] * len(cameras)
         if len(cameras) > MAX_VIDEO_FRAMES or max(path.size) > MAX_VIDEO_SIDE:
             raise UserError(
                 f"the page renders at most {MAX_VIDEO_FRAMES} pictures of {MAX_VIDEO_SIDE} pixels; save the path and "
@@ -247,7 +256,7 @@ class _PathPanel:
                     def step(part: float, i: int = i) -> None:
                         self._job.step((i + part) / len(cameras))
 
-                    writer.add(self._page.paint(cameras[i], step))
+                    writer.add(self._page.paint(cameras[i], step, time=times[i]))
             content = file.read_bytes()
         self._page.client.send_file_download(file.name, content, save_immediately=True)
         self._page.tell("The video is done", f"{len(cameras)} pictures")

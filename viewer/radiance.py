@@ -2,7 +2,7 @@
 """Radiance fields on the stage: colour, depth, normals, opacity, occupancy, cost, and the error against the photos."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.rendering.outputs import colored, depth_map, depth_range, picture
 from neurfield.rendering.renderer import Renderer, image_rays
-from neurfield.rendering.volume import Field, MarchOptions, march_rays
+from neurfield.rendering.volume import MarchOptions, march_rays
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import CropBox, Look
@@ -47,7 +48,7 @@ class RadianceStage:
         version: grows when field or grid change.
     """
 
-    field: Field
+    field: RadianceModule
     grid: OccupancyGrid
     normalization: Normalization
     options: MarchOptions
@@ -57,7 +58,7 @@ class RadianceStage:
     photos: Photos | None = None
     version: Callable[[], int] = lambda: 0
     _cropped: dict[tuple[CropBox, int], OccupancyGrid] = dataclasses.field(init=False)
-    _detail: Detail[Field] = dataclasses.field(init=False)
+    _detail: Detail[RadianceModule] = dataclasses.field(init=False)
 
     @property
     def modes(self) -> dict[str, str]:
@@ -65,8 +66,13 @@ class RadianceStage:
 
     @property
     def controls(self) -> Controls:
-        beside = "photo" if self.photos is not None else ""
-        return Controls(beside, can_crop=True, n_levels=self._detail.n_levels)
+        return Controls(
+            "photo" if self.photos is not None else "",
+            can_crop=True,
+            n_levels=self._detail.n_levels,
+            is_dynamic="times" in self.field.needs,
+            n_appearances=len(self.train) if "views" in self.field.needs else 0,
+        )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_cropped", {})
@@ -74,6 +80,7 @@ class RadianceStage:
 
     def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
+        camera = dataclasses.replace(camera, times=torch.full_like(camera.times, look.time))
         if look.mode != "error" and look.split is None:
             return self._painted(camera, look, step, is_final)
         view = self.nearest(camera)
@@ -82,6 +89,8 @@ class RadianceStage:
         seen = self.cameras[view]
         seen = seen.resized(min(width / int(seen.sizes[0, 0]), height / int(seen.sizes[0, 1]), 1.0))
         photo = self.photos.image(view, self._background(look))
+        if "views" in self.field.needs:
+            look = dataclasses.replace(look, appearance=self.train.index(view))
         painted = self._painted(seen, look, step, is_final, photo)
         image, photo = (fitted_into(part, width, height) for part in (painted.image, photo))
         if look.split is not None:
@@ -93,20 +102,21 @@ class RadianceStage:
     def _painted(self, camera: Cameras, look: Look, step: Step, is_final: bool, photo: Tensor | None = None) -> Painted:
         """The field in a mode; with a photo of the same shape, mode `error` compares with it."""
         renderer = self.renderer(look)
+
+        def render(outputs: Sequence[str], tile_rays: int) -> dict[str, Tensor]:
+            return renderer.render(camera, outputs, step, tile_rays, look.appearance)
+
         output = _OUTPUTS.get(look.mode)
         if output is not None:
-            value = renderer.render(camera, (output,), step, _TILE_RAYS)[output]
+            value = render((output,), _TILE_RAYS)[output]
             return Painted(picture(output, value).float() / 255)
-        result = renderer.render(camera, ("rgb", "depth", "accumulation"), step, _TILE_RAYS)
+        result = render(("rgb", "depth", "accumulation"), _TILE_RAYS)
         depth = depth_map(result, camera, "z")
         if look.mode == "depth":
             near, far = look.depth_range or depth_range(depth)
             image = torch.where((depth > 0)[..., None], colored(depth, near, far, look.colors), renderer.background)
         elif look.mode == "normals":
-            if is_final:
-                normal = renderer.render(camera, ("normal",), step, _NORMAL_TILE_RAYS)["normal"]
-            else:
-                normal = normals_of_depth(depth, camera)
+            normal = render(("normal",), _NORMAL_TILE_RAYS)["normal"] if is_final else normals_of_depth(depth, camera)
             image = normal / 2 + 0.5
         elif look.mode == "opacity":
             image = result["accumulation"][..., None].expand(-1, -1, 3)
@@ -129,20 +139,22 @@ class RadianceStage:
         kept = self._cropped
         key = (crop, self.version())
         if key not in kept:
-            norm, offset = self.normalization, torch.tensor(self.normalization.offset)
-            grid = self.grid.cropped(lambda x: crop.inside((x - offset) / norm.scale))
+            norm = self.normalization
+            grid = self.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
             kept.clear()
             kept[key] = grid
         return kept[key]
 
     def nearest(self, camera: Cameras) -> int | None:
-        """The training view that is most like the camera: its place, in units of the scene, and its direction."""
+        """The training view that is most like the camera: its place, in units of the scene, its direction, its time."""
         if self.cameras is None or not self.train:
             return None
         views = self.cameras[list(self.train)]
         apart = (views.c2w[:, :, 3] - camera.c2w[:, :, 3]).norm(dim=1) * self.normalization.scale
         turned = 1 - (views.c2w[:, :, 2] * camera.c2w[:, :, 2]).sum(dim=1)
-        return self.train[int((apart + turned).argmin())]
+        # a photo of another time shows something else, however near it was taken
+        away = 2 * (views.times - camera.times).abs() if "times" in self.field.needs else 0.0
+        return self.train[int((apart + turned + away).argmin())]
 
     def is_slow(self, look: Look) -> bool:
         return look.mode == "normals"  # gradients of the density
@@ -150,7 +162,8 @@ class RadianceStage:
     def samples_per_ray(self, camera: Cameras) -> float | None:
         small = camera.resized(_PROBE / int(camera.sizes[0].max()))
         unit = small.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
-        origins, directions = image_rays(unit, 0, int(unit.sizes[0, 1]))
+        rays = image_rays(unit, 0, int(unit.sizes[0, 1]))
+        origins, directions = (part.to(self.grid.bitfield.device) for part in rays)
         return float(march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float().mean())
 
     def _background(self, look: Look) -> Tensor:

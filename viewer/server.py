@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The viewer: a web server that shows a stage, and the data it was trained on, to any number of pages."""
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -8,7 +9,7 @@ import secrets
 import socket
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import viser
 
 from neurfield.errors import UserError
+from neurfield.viewer import linked
 from neurfield.viewer.gate import LOOPBACK, TOKEN, Gate, guarded
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.pace import Pace
@@ -44,6 +46,7 @@ class Viewer:
 
     Attributes:
         url: what to open, with the token where there is one.
+        far_url: the same from another machine; None: the viewer listens on loopback only.
 
     Raises:
         UserError: the port is in use, or the address is not one of this machine.
@@ -68,13 +71,16 @@ class Viewer:
         host = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
         self.url = self.link()
+        self.far_url = None if host in LOOPBACK else self.url
+        if options.host in ("0.0.0.0", "::", ""):
+            self.far_url = self.url.replace(host, _own_address(), 1)
         self._prepare()
 
-    def link(self, **query: str) -> str:
-        """A link to the viewer, with the token where there is one."""
+    def link(self, look: Mapping[str, float] | None = None, **query: str) -> str:
+        """A link to the viewer, with the token where there is one; `look` as neurfield.viewer.linked has it."""
         if self.gate.token is not None:
             query = {TOKEN: self.gate.token, **query}
-        return self.base_url + ("?" + urlencode(query, safe=",") if query else "")
+        return self.base_url + linked.path_of(look or {}) + ("?" + urlencode(query, safe=",") if query else "")
 
     def wait(self) -> None:
         """Until `close`, or Ctrl-C."""
@@ -119,8 +125,12 @@ class Viewer:
         server.on_client_disconnect(self._leave)
         threading.Thread(target=self._tick, name="neurfield-viewer-statistics", daemon=True).start()
 
-    def _enter(self, client: viser.ClientHandle) -> None:
-        page = self.pages[client.client_id] = Page(client, self)
+    async def _enter(self, client: viser.ClientHandle) -> None:
+        # only here, in the task of the connection, is known with which link it came
+        await asyncio.to_thread(self._open, client, linked.parsed(linked.TEXT.get()))
+
+    def _open(self, client: viser.ClientHandle, look: Mapping[str, float]) -> None:
+        page = self.pages[client.client_id] = Page(client, self, look)
         page.build()
 
     def _leave(self, client: viser.ClientHandle) -> None:
@@ -153,6 +163,16 @@ def settled(options: ServeOptions) -> ServeOptions:
             probe.bind((options.host, 0))
             port = probe.getsockname()[1]
     return replace(options, port=port, next_port=False, token=_token(options))
+
+
+def _own_address() -> str:
+    """The address of this machine that others are most likely to reach, or its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address of nobody: says which way out is taken, and sends nothing
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
 
 
 def _token(options: ServeOptions) -> str | None:

@@ -11,7 +11,7 @@ from neurfield.export.point_cloud import export_point_cloud
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
 from neurfield.training.session import ViewSet
-from neurfield.viewer.look import CropBox
+from neurfield.viewer.look import Look
 from neurfield.viewer.photos import Photos, photos_of_data
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
@@ -35,11 +35,11 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
         version,
     )
 
-    def mesh(crop: CropBox | None, path: Path, resolution: int, progress: Progress) -> int:
-        return export_mesh(_cropped(run, crop), path, resolution, progress=progress).report.n_faces
+    def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
+        return export_mesh(_shown(run, look), path, resolution, progress=progress).report.n_faces
 
-    def points(crop: CropBox | None, path: Path, n_points: int, progress: Progress) -> None:
-        export_point_cloud(_cropped(run, crop), path, n_points, progress=progress)
+    def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
+        export_point_cloud(_shown(run, look), path, n_points, progress=progress)
 
     home = Home.of(views)
     return Shown(views.name, home, views.normalization, stage, Exports(mesh, points), views, photos)
@@ -54,10 +54,10 @@ def scene_data(manifest: Manifest) -> Shown:
     return Shown(views.name, Home.of(views, _ALONE), views.normalization, views=views, photos=photos)
 
 
-def _cropped(run: Run, crop: CropBox | None) -> Run:
-    """The run without what a crop box leaves out."""
+def _shown(run: Run, look: Look) -> Run:
+    """The run at the time and in the look of a page, without what its crop box leaves out."""
+    run, crop, norm = run.at(look.time if run.is_dynamic else None, look.appearance), look.crop, run.views.normalization
     if crop is None:
         return run
-    norm = run.views.normalization
     grid = run.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
     return Run(run.config, run.views, run.field, grid, run.step)

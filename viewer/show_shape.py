@@ -10,19 +10,20 @@ from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_run import SignalRun
-from neurfield.viewer.look import CropBox, Triple, triple
+from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.shape import ShapeStage, cropped
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
 from neurfield.viewer.triangles import Triangles
 
 _BACK: Triple = (0.5, 0.35, 1.0)
 _UP: Triple = (0.0, 1.0, 0.0)
+SHOWN_CELLS = 128  # a side of the surface that is made of an occupancy field, anew when it has changed
 
 
 def shape_run(run: SignalRun, signal: MeshSignal | None, version: Callable[[], int]) -> Shown:
     """A field; `signal` None: the mesh is read from where the run found it."""
     triangles = Triangles(run.signal if signal is None else lambda: signal) if run.config.data else None
-    return shown_shape(run.field, run.info, triangles, version)
+    return shown_shape(run.distance(SHOWN_CELLS, version), run.info, triangles, version)
 
 
 def shape_data(signal: MeshSignal) -> Shown:
@@ -37,11 +38,11 @@ def shown_shape(
     """A distance field over the unit cube, where `info` says that lies; arguments as of ShapeStage."""
     frame = _frame(info)
 
-    def mesh(crop: CropBox | None, path: Path, resolution: int, progress: Progress) -> int:
-        return export_sdf_mesh(cropped(field, crop, frame), info, path, resolution, progress=progress).n_faces
+    def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
+        return export_sdf_mesh(cropped(field, look.crop, frame), info, path, resolution, progress=progress).n_faces
 
-    def points(crop: CropBox | None, path: Path, n_points: int, progress: Progress) -> None:
-        export_sdf_points(cropped(field, crop, frame), info, path, n_points, progress=progress)
+    def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
+        export_sdf_points(cropped(field, look.crop, frame), info, path, n_points, progress=progress)
 
     stage = ShapeStage(field, frame, triangles, version)
     home = Home.around(frame, _BACK, _UP)

@@ -13,7 +13,7 @@ import torch
 from neurfield.cameras.poses import focus
 from neurfield.data.scene import Normalization
 from neurfield.training.session import ViewSet
-from neurfield.viewer.look import CropBox, Triple, triple
+from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stage import Stage
 from neurfield.viewer.triangles import Triangles
@@ -76,13 +76,13 @@ class Exports:
     """Files of a field that a page may ask for.
 
     Attributes:
-        mesh: writes one to a path, given a crop box, cells along the longest side and who hears of the progress;
-            returns the number of triangles.
+        mesh: writes one to a path, given the look whose crop box, time and appearance count, cells along the longest
+            side and who hears of the progress; returns the number of triangles.
         points: writes a point cloud, given the number of points in place of the cells.
     """
 
-    mesh: Callable[[CropBox | None, Path, int, Progress], int]
-    points: Callable[[CropBox | None, Path, int, Progress], None]
+    mesh: Callable[[Look, Path, int, Progress], int]
+    points: Callable[[Look, Path, int, Progress], None]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class Controls:
         can_crop: the crop box cuts it.
         is_flat: a picture, which a drag moves instead of turning it.
         n_levels: of detail; below 2 there is no slider.
-        n_frames, fps: of a video; 0 for what does not move.
+        n_frames, fps: of a video; 0 for what has no pictures.
+        is_dynamic: a field that moves, at any time.
+        n_appearances: looks that it can have; 0 where there is one.
         sections: samples along each axis of a volume, x first; empty where nothing is cut.
         values: lowest and highest stored value of a volume, between which its window lies.
     """
@@ -51,6 +53,8 @@ class Controls:
     n_levels: int = 0
     n_frames: int = 0
     fps: float = 0.0
+    is_dynamic: bool = False
+    n_appearances: int = 0
     sections: tuple[int, ...] = ()
     values: tuple[float, float] | None = None
 

@@ -24,6 +24,7 @@ RUNS: Mapping[str, Callable[[Any, Any, Version], Shown]] = MappingProxyType(
         "video": grid_run,
         "volume": grid_run,
         "sdf": shape_run,
+        "occupancy": shape_run,
     }
 )
 # kind of a signal: what makes something to show of it before there is a field
@@ -33,6 +34,7 @@ SIGNALS: Mapping[str, Callable[[Any], Shown]] = MappingProxyType(
         "video": grid_data,
         "volume": grid_data,
         "sdf": shape_data,
+        "occupancy": shape_data,
     }
 )
 

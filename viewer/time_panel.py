@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of a video: a slider, and playing it in a loop."""
+"""The time of a video or of a field that moves: a slider, and playing it in a loop."""
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,64 +12,106 @@ if TYPE_CHECKING:
 _SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 _LONGEST_WAIT = 1 / 30  # seconds between two times that a page is told
 _SLIDER_INTERVAL = 0.25  # seconds between two places of the slider while it plays
+_LOOP = 4.0  # seconds that all times of a field take at speed 1; nobody knows how long its scene took
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Places of the slider, 0 ... last; `time = (place + shift) / period` is that of a look, 0 ... 1.
+
+    `rate` is how many places pass in a second at speed 1.
+    """
+
+    label: str
+    last: float
+    step: float
+    period: float
+    shift: float
+    rate: float
+
+    def time(self, place: float) -> float:
+        return (place + self.shift) / self.period
+
+    def place(self, time: float) -> float:
+        """The nearest place that the slider has."""
+        place = round((time * self.period - self.shift) / self.step) * self.step
+        return min(max(place, 0), self.last)
 
 
 def build(page: "Page") -> None:
     stage = page.viewer.shown.stage
-    if stage is not None and stage.controls.n_frames > 0:
-        _TimePanel(page, stage.controls.n_frames, stage.controls.fps)
+    if stage is None:
+        return
+    controls, n = stage.controls, stage.controls.n_frames
+    if controls.is_dynamic:
+        _TimePanel(page, _Scale("Time", 1.0, 0.01, 1.0, 0.0, 1 / _LOOP))
+    elif n > 0:  # a time between pictures is one that the field knows, too
+        _TimePanel(page, _Scale("Picture", max(n - 1, 1), 1, n, 0.5, controls.fps), is_still=n == 1)
 
 
 class _TimePanel:
     """The controls and the thread that moves them on."""
 
-    def __init__(self, page: "Page", n_frames: int, fps: float) -> None:
-        self._page, self._n_frames, self._fps = page, n_frames, fps
+    def __init__(self, page: "Page", scale: _Scale, is_still: bool = False) -> None:
+        self._page, self._scale, self._is_still = page, scale, is_still
         gui = page.client.gui
-        self._frame = gui.add_slider("Picture", 0, max(n_frames - 1, 1), 1, 0, disabled=n_frames == 1)
-        self._button = gui.add_button("Play", disabled=n_frames == 1)
+        start = scale.place(page.linked.get("time", 0.0))
+        self._place = gui.add_slider(scale.label, type(scale.last)(0), scale.last, scale.step, start, disabled=is_still)
+        self._button = gui.add_button("Play", disabled=is_still)
         self._speed = gui.add_dropdown("Speed", _SPEEDS, initial_value="1")
         self._playing = threading.Event()
-        self._moved_by_player = -1  # place of the slider that was not a hand's doing
-        self._frame.on_update(page.guarded(self._set))
+        self._moved_by_us = start  # place of the slider that was not a hand's doing
+        self._place.on_update(page.guarded(self._set))
         self._button.on_click(page.guarded(self.toggle))
         page.actions["play"] = self.toggle
-        self._show(0.0)
+        page.on_tick.append(self._follow)
+        self._show(start)
 
     def toggle(self) -> None:
         """Plays, or pauses."""
         if self._playing.is_set():
             self._playing.clear()
-        elif self._n_frames > 1:
+        elif not self._is_still:
             self._playing.set()
             threading.Thread(target=self._play, name="neurfield-viewer-video", daemon=True).start()
 
     def _set(self) -> None:
         """The slider was moved by hand, which ends the playing."""
-        if self._frame.value != self._moved_by_player:
+        if self._place.value != self._moved_by_us:
             self._playing.clear()
-            self._show(float(self._frame.value))
+            self._show(float(self._place.value))
 
-    def _show(self, frame: float) -> None:
-        """A time between pictures is one that the field knows, too."""
+    def _show(self, place: float) -> None:
         assert self._page.session is not None
-        self._page.session.change(time=(frame + 0.5) / self._n_frames)
+        self._page.session.change(time=self._scale.time(place))
+
+    def _follow(self) -> None:
+        """Puts the slider where the page is, which a camera path may have moved."""
+        assert self._page.session is not None
+        place = self._scale.place(self._page.session.look.time)
+        if not self._playing.is_set() and abs(place - self._place.value) > self._scale.step / 2:
+            self._move(place)
+
+    def _move(self, place: float) -> None:
+        self._moved_by_us = place
+        self._place.value = place
 
     def _play(self) -> None:
         self._button.label = "Pause"
-        frame, then, moved_at = float(self._frame.value), time.monotonic(), 0.0
+        scale, place, then, moved_at = self._scale, float(self._place.value), time.monotonic(), 0.0
         try:
             while self._playing.is_set() and not self._page.closed.is_set():
-                time.sleep(min(1 / (self._fps * float(self._speed.value)), _LONGEST_WAIT))
+                speed = float(self._speed.value) * scale.rate
+                time.sleep(min(scale.step / speed, _LONGEST_WAIT))
                 now = time.monotonic()
-                frame = (frame + (now - then) * self._fps * float(self._speed.value)) % self._n_frames
+                place = (place + (now - then) * speed) % scale.period
                 then = now
                 if not self._playing.is_set():
                     break  # a hand has moved the slider meanwhile
-                self._show(min(frame, self._n_frames - 0.5))
+                self._show(min(place, scale.period - scale.step / 2))
                 if now - moved_at > _SLIDER_INTERVAL:
-                    moved_at, self._moved_by_player = now, int(frame)
-                    self._frame.value = self._moved_by_player
+                    moved_at = now
+                    self._move(min(int(place / scale.step) * scale.step, scale.last))
         finally:
             self._playing.clear()
             self._button.label = "Play"

@@ -39,7 +39,7 @@ def build(page: "Page") -> None:
     fov = gui.add_slider("Field of view", *_FOV_RANGE, _FOV_STEP, _shown_fov(page))
     longest = gui.add_slider("Largest picture", 128, MAX_LONGEST, 64, session.look.longest, hint="Pixels, longer side.")
     home = gui.add_button("First view", hint="Back to where the page began.")
-    link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with this camera.")
+    link = gui.add_button("Link to this view", hint="Shows a link that opens the viewer with what is seen here.")
 
     def draw() -> None:
         for handle in (colors, own_range):
@@ -127,13 +127,20 @@ def plot(page: "Page", curve: Curve) -> object:
 
 
 def link_to(page: "Page") -> str:
-    """A link that opens the viewer with the camera of this page."""
-    camera = page.client.camera
+    """A link that opens the viewer with the camera, the time and the appearance of this page."""
+    camera, shown = page.client.camera, page.viewer.shown
+    look: dict[str, float] = {}
+    if page.session is not None and shown.stage is not None:
+        if shown.stage.controls.is_dynamic or shown.stage.controls.n_frames > 1:
+            look["time"] = page.session.look.time
+        if page.session.look.appearance is not None:
+            look["appearance"] = page.session.look.appearance
 
     def numbers(values: object) -> str:
         return ",".join(f"{float(v):.5g}" for v in values)  # type: ignore[attr-defined]
 
     return page.viewer.link(
+        look,
         initialCameraPosition=numbers(camera.position),
         initialCameraLookAt=numbers(camera.look_at),
         initialCameraUp=numbers(camera.up_direction),

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grid encoding and networks on a CUDA device at 2^18 and 2^22 samples, tiny-cuda-nn beside them where it is installed.
+"""Grid encoding and networks on a CUDA device at 2^18 and 2^22 samples, tiny-cuda-nn beside them where it is installed;
+frames of a KiloNeRF.
 
 Grid: 16 levels of 2 features, 2^19 entries, 16 to 2048, its table read in float16; networks: 64 wide with one and two
 hidden layers, float16 inputs and outputs. Rows are million samples per second, medians between events of the stream.
-Not yet run on a GPU.
+KiloNeRF: 16^3 cells, each with a network, 800 x 800 rays through a ball of occupied cells; dense: they end in its
+shell, thin: they cross it. Not yet run on a GPU.
 """
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,6 +59,27 @@ def network_rows(device: torch.device, n: int, name: str, config: MLPConfig) -> 
     return own if peer is None else own + pair(f"tiny-cuda-nn {name}", n, lambda: peer(x), [x, peer.params], grad)
 
 
+def kilo_rows(device: torch.device) -> list[Row]:
+    config, size = ops.KiloConfig(), 800
+    params = uniform(16**3, config.n_params, low=-0.3, high=0.3, seed=1)
+    config.parts(params)["b_sigma"].fill_(1.0)
+    params = params.to(device)
+    cells = ops.KiloCells(torch.arange(16**3, dtype=torch.int32).view(16, 16, 16).to(device), (0.0,) * 3, (16.0,) * 3)
+    _, places = ops.occupancy_draw(torch.arange(64**3, dtype=torch.int32), 64**3, 64, 0, 0)  # one in each cell
+    bits = ops.occupancy_bits(((places - 0.5).norm(dim=1) < 0.45).float()[None].to(device), 0.5)
+    at = (torch.arange(size, device=device) + 0.5) / size - 0.5
+    plane = torch.cartesian_prod(at, at)
+    origins = torch.tensor([0.5, 0.5, -1.0], device=device).expand(size * size, 3).contiguous()
+    through = torch.nn.functional.pad(plane, (0, 1), value=1.2)
+    directions, march = torch.nn.functional.normalize(through, dim=1), ops.FusedMarch()
+    rows = []
+    for name, scale in (("dense", 150.0), ("thin", 1.0)):
+        frame = partial(ops.kilo_render, params, cells, config, scale, *bits, origins, directions, march)
+        median, spread = milliseconds(frame)
+        rows.append(Row(f"KiloNeRF, {name}, frames of 800 x 800", 1e3 / median, "1/s", spread))
+    return rows
+
+
 def matrix_row(device: torch.device) -> Row:
     """What a large product of float16 matrices reaches."""
     a, b = (uniform(8192, 8192, low=-1, seed=s).half().to(device) for s in range(2))
@@ -74,6 +98,7 @@ def main() -> None:
         rows += network_rows(device, n, name, config)
     for n in (2**18, 2**22):
         rows += grid_rows(device, n)
+    rows += kilo_rows(device)
     report("cuda_networks", f"grid and networks on {torch.cuda.get_device_name()}", rows)
 
 

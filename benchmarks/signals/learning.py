@@ -2,6 +2,7 @@
 """What the benchmarks of methods for signals share: trainings of a number of steps, and their PSNR over all pixels."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,14 @@ def learn(
 
 def psnr(field: SignalField, signal: GridSignal) -> float:
     return evaluate_grid(field, signal)["psnr"]
+
+
+@torch.no_grad()
+def psnr_at(field: SignalField, signal: GridSignal, index: Tensor) -> float:
+    """PSNR over some of the samples."""
+    values = field(grid_positions(index, signal.info.sizes)).clamp(0, 1)
+    target = torch.from_numpy(signal.normalized(signal.rows()))[index]
+    return -10 * math.log10(float((values - target).double().square().mean()))
 
 
 def some_of(signal: GridSignal, part: float, seed: int = 1) -> Tensor:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latency and frame rate of the viewer over its websocket: from a camera's message to the picture that follows it.
 
-    python -m benchmarks.viewer.bench_latency RUN [--training DATA]
+    python -m benchmarks.viewer.bench_latency RUN [--training DATA] [--signals RUN ...]
 
 A page of 800 x 600 pixels orbits the scene and sends 50 cameras a second, as viser's does. A camera's latency is the
 time until the first picture that was begun after it, which is at the latest the second one to arrive.
 Then it rests, several times, until the first whole picture and the smooth one. With --training a training on DATA runs
-three times for some seconds: without a page, with one at rest and with one that moves.
+three times for some seconds: without a page, with one at rest and with one that moves. --signals names runs of single
+files, whose pages move in the same way; pictures and clips are dragged to and fro.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
 import statistics
 import subprocess
@@ -23,12 +25,14 @@ import torch
 
 import neurfield
 from benchmarks.harness import Row, report
+from neurfield.cameras.paths import look_at
 from neurfield.training.method import RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.session import ViewSet
 from neurfield.training.trainer import StepReport, Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_run
 from neurfield.viewer.photos import Photos
+from neurfield.viewer.shown import Home
 from tests.viewer.wire import WirePage
 
 SIZE = (800, 600)
@@ -46,8 +50,8 @@ def percentile(values: list[float], part: float) -> float:
 class Mover:
     """Sends the cameras of an orbit until it is told to stop."""
 
-    def __init__(self, page: WirePage, poses: torch.Tensor) -> None:
-        self._page, self._poses = page, poses
+    def __init__(self, page: WirePage, poses: torch.Tensor, fov: float) -> None:
+        self._page, self._poses, self._fov = page, poses, fov
         self.sent: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -56,7 +60,7 @@ class Mover:
     def _run(self) -> None:
         i = 0
         while not self._stop.wait(1 / CAMERAS_PER_SECOND):
-            self.sent.append(self._page.look_from(self._poses[i % len(self._poses)], FOV))
+            self.sent.append(self._page.look_from(self._poses[i % len(self._poses)], self._fov))
             i += 1
 
     def stop(self) -> None:
@@ -64,9 +68,11 @@ class Mover:
         self._thread.join()
 
 
-def moving(page: WirePage, poses: torch.Tensor, seconds: float) -> tuple[list[float], list[float], list[int]]:
+def moving(
+    page: WirePage, poses: torch.Tensor, seconds: float, fov: float = FOV
+) -> tuple[list[float], list[float], list[int]]:
     """Latencies, times between pictures, and pixels of each, while the camera moves."""
-    mover = Mover(page, poses)
+    mover = Mover(page, poses, fov)
     arrived, pixels = [], []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -99,14 +105,31 @@ def opening_row(run: Path, c2w: torch.Tensor) -> Row:
         process.wait()
 
 
-def view_rows(run: neurfield.Run) -> list[Row]:
-    orbit = neurfield.orbit(run.cameras[run.views.splits["train"]], 500).c2w
+def poses_around(home: Home, is_flat: bool) -> torch.Tensor:
+    """`[500, 3, 4]`: once around what a page begins with, or beside it and back."""
+    position, target, up = (torch.tensor(v) for v in (home.position, home.target, home.up))
+    back, turn = position - target, 2 * torch.pi * torch.arange(500) / 500
+    side = torch.linalg.cross(up, back)
+    if is_flat:
+        shift = 0.2 * turn.sin()[:, None] * side / side.norm() * home.scale
+        return torch.cat([look_at(position[None] + move, target + move, home.up) for move in shift])
+    height = (back @ up) * up
+    around = turn.cos()[:, None] * (back - height) + turn.sin()[:, None] * side * (back - height).norm() / side.norm()
+    return look_at(target + height + around, target, home.up)
+
+
+def view_rows(run: neurfield.Run | neurfield.SignalRun, prefix: str = "") -> list[Row]:
+    shown, fov = shown_run(run), FOV
+    if isinstance(run, neurfield.Run):
+        orbit = neurfield.orbit(run.cameras[run.views.splits["train"]], 500).c2w
+    else:
+        orbit, fov = poses_around(shown.home, run.config.kind in ("image", "video")), shown.home.fov
     rows = []
-    with Viewer(shown_run(run), ServeOptions(port=0)) as viewer, WirePage(viewer.base_url, size=SIZE) as page:
-        start = page.look_from(orbit[0], FOV)
+    with Viewer(shown, ServeOptions(port=0)) as viewer, WirePage(viewer.base_url, size=SIZE) as page:
+        start = page.look_from(orbit[0], fov)
         rows.append(Row("first picture after the page's first camera", page.frame().at - start, "s"))
         page.frame_of(SIZE)
-        latencies, gaps, pixels = moving(page, orbit, MOVING_SECONDS)
+        latencies, gaps, pixels = moving(page, orbit, MOVING_SECONDS, fov)
         rows += [
             Row(
                 "moving: latency, p50", percentile(latencies, 0.5), "s", note="at most: second picture after the camera"
@@ -117,7 +140,7 @@ def view_rows(run: neurfield.Run) -> list[Row]:
         ]
         whole, smooth = [], []
         for i in range(N_RESTS):
-            sent = page.look_from(orbit[(37 * i) % len(orbit)], FOV)
+            sent = page.look_from(orbit[(37 * i) % len(orbit)], fov)
             page.frame_of(SIZE)
             whole.append(time.perf_counter() - sent)
             page.frame_of(SIZE)
@@ -127,7 +150,7 @@ def view_rows(run: neurfield.Run) -> list[Row]:
             Row("at rest: smooth picture of 800 x 600, median", statistics.median(smooth), "s"),
             Row("at rest: smooth picture of 800 x 600, worst", max(smooth), "s"),
         ]
-    return rows
+    return [dataclasses.replace(row, name=prefix + row.name) for row in rows]
 
 
 class Training:
@@ -205,11 +228,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--training", type=Path)
+    parser.add_argument("--signals", type=Path, nargs="*", default=[])
     options = parser.parse_args()
     run = neurfield.load(options.run)
     rows = [opening_row(options.run, run.cameras.c2w[0]), *view_rows(run)]
     if options.training:
         rows += training_rows(options.training)
+    for path in options.signals:
+        signal = neurfield.load(path)
+        rows += view_rows(signal, f"{signal.config.kind}: ")
     report("viewer", "Viewer over the websocket, page of 800 x 600", rows)
 
 

@@ -52,7 +52,7 @@ void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_
   });
 }
 
-void occupancy_bits(const float* density_grid, float threshold, int32_t n_cascades, int32_t log2_resolution,
+void occupancy_bits(const float* density_grid, const float* threshold, int32_t n_cascades, int32_t log2_resolution,
                     uint8_t* bitfield, uint8_t* coarse) {
   const int64_t n_bytes = int64_t(n_cascades) << (3 * log2_resolution - 3);
   parallel_for(n_bytes, OccupancyBits{density_grid, threshold, bitfield});
@@ -96,8 +96,8 @@ void occupancy_select(const float* density_grid, float threshold, int64_t n, int
   *n_selected = total;
 }
 
-void occupancy_draw(const int32_t* cells, int64_t n_cells, int64_t n_samples, int32_t log2_resolution, uint64_t stream,
-                    uint32_t dimension, int64_t* drawn, float* positions) {
+void occupancy_draw(const int32_t* cells, const int64_t* n_cells, int64_t n_samples, int32_t log2_resolution,
+                    uint64_t stream, uint32_t dimension, int64_t* drawn, float* positions) {
   parallel_for(n_samples,
                OccupancyDraw{cells, n_cells, n_samples, log2_resolution, stream, dimension, drawn, positions});
 }
@@ -109,6 +109,7 @@ void occupancy_update(float* density_grid, int64_t n, const int64_t* cells, cons
   auto* bits = reinterpret_cast<std::atomic<int32_t>*>(density_grid);
   static_assert(sizeof(std::atomic<int32_t>) == sizeof(float), "atomics must overlay the grid");
   parallel_for(n_samples, [&](int64_t i) {
+    if (cells[i] < 0) return;
     const int32_t wanted = wanted_density(values[i]);
     std::atomic<int32_t>& cell = bits[cells[i]];
     int32_t found = cell.load(std::memory_order_relaxed);

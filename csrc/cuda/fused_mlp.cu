@@ -2,12 +2,13 @@
 // The perceptron in its own precision (float or double), without tensor cores. A thread block carries kRows samples
 // through all layers in shared memory; products are cut into chunks of 64 outputs by 64 inputs, whose weights pass
 // through shared memory, 4 x 4 results to a thread. Rows of both operands are 4 values longer than a multiple of 16, so
-// that neither 16-byte loads of 8 rows nor of 8 outputs meet in a bank.
+// that neither 16-byte loads of 8 rows nor of 8 outputs meet in a bank. Modulation takes four threads to a row, between
+// a product and its activation.
 #include <algorithm>
-#include <stdexcept>
 #include <type_traits>
 
 #include "cuda/launch.h"
+#include "math/modulation.h"
 #include "ops/fused_mlp.h"
 
 namespace nf::cuda {
@@ -148,9 +149,110 @@ NF_DEVICE void load_rows(const T* from, int64_t first, int64_t n, int n_used, in
   }
 }
 
+// ---- modulation: four threads to a row ----
+
+constexpr int kRowThreads = kThreads / kRows;
+static_assert(kRowThreads == 4);
+
+// The sum of the four threads of a row.
+template <typename T>
+NF_DEVICE T row_sum(T value) {
+  value += __shfl_xor_sync(~0u, value, 1);
+  return value + __shfl_xor_sync(~0u, value, 2);
+}
+
+// Scale and shift of samples, their gradients (null: not wanted), and 1 / deviation where layers are normalised.
+template <typename T>
+struct Modulation {
+  const T* values;  // [n, n_modulation]; null: none
+  T* gradients;
+  T* deviations;  // [n_hidden_layers, n]; null: not kept
+
+  NF_DEVICE int64_t at(const MlpShape& shape, int l, int64_t i) const {
+    return i * shape.n_modulation + (shape.n_modulation > 2 ? 2 * l : 0);
+  }
+};
+
+// z of hidden layer l in `rows` becomes gamma zhat + beta; zhat is kept at `saved` [n, width], which may be null.
+template <typename T>
+NF_DEVICE void modulate_rows(const MlpShape& shape, const Modulation<T>& modulation, int l, int64_t first, int64_t n,
+                             T* rows, int stride, T* saved) {
+  const int width = static_cast<int>(shape.n_neurons), begin = threadIdx.x % kRowThreads;
+  const int64_t i = first + threadIdx.x / kRowThreads;
+  T* z = rows + threadIdx.x / kRowThreads * stride;
+  T mean = 0, inverse = 1;
+  if (shape.normalizes) {
+#pragma unroll 1
+    for (int k = begin; k < width; k += kRowThreads) mean += z[k];
+    mean = row_sum(mean) / static_cast<T>(width);
+    T squares = 0;
+#pragma unroll 1
+    for (int k = begin; k < width; k += kRowThreads) squares += (z[k] - mean) * (z[k] - mean);
+    inverse = inverse_deviation(row_sum(squares), static_cast<T>(width));
+    if (modulation.deviations && begin == 0 && i < n) modulation.deviations[l * n + i] = inverse;
+  }
+  const T* values = modulation.values + modulation.at(shape, l, i);
+  const T gamma = i < n ? values[0] : T(0), beta = i < n ? values[1] : T(0);
+#pragma unroll 1
+  for (int k = begin; k < width; k += kRowThreads) {
+    const T zhat = (z[k] - mean) * inverse;
+    if (saved && i < n) saved[i * width + k] = zhat;
+    z[k] = madd(gamma, zhat, beta);
+  }
+}
+
+// zhat of hidden layer l in `rows` becomes what its activation gave.
+template <typename T>
+NF_DEVICE void modulated_outputs(const MlpShape& shape, const Modulation<T>& modulation, int l, int64_t first,
+                                 int64_t n, T* rows, int stride) {
+  const int64_t i = first + threadIdx.x / kRowThreads;
+  T* h = rows + threadIdx.x / kRowThreads * stride;
+  const T* values = modulation.values + modulation.at(shape, l, i);
+  const T gamma = i < n ? values[0] : T(0), beta = i < n ? values[1] : T(0);
+#pragma unroll 1
+  for (int k = threadIdx.x % kRowThreads; k < shape.n_neurons; k += kRowThreads)
+    h[k] = i < n ? activated(shape.activation, madd(gamma, h[k], beta), shape.arguments_of(l)) : T(0);
+}
+
+// dL/dh of hidden layer l in `rows` becomes dL/dz; `saved` [n, width] holds zhat. Gradients of gamma and beta that all
+// layers share are added up from the last hidden layer down.
+template <typename T>
+NF_DEVICE void modulated_gradients(const MlpShape& shape, const Modulation<T>& modulation, int l, int64_t first,
+                                   int64_t n, const T* saved, T* rows, int stride) {
+  const int width = static_cast<int>(shape.n_neurons), begin = threadIdx.x % kRowThreads;
+  const int64_t i = first + threadIdx.x / kRowThreads, at = modulation.at(shape, l, i);
+  T* grad = rows + threadIdx.x / kRowThreads * stride;
+  const T gamma = i < n ? modulation.values[at] : T(0), beta = i < n ? modulation.values[at + 1] : T(0);
+  const T* zhat = saved + (i < n ? i : 0) * width;
+  T d_gamma = 0, d_beta = 0;
+#pragma unroll 1
+  for (int k = begin; k < width; k += kRowThreads) {
+    T stored = madd(gamma, zhat[k], beta);
+    if (!stores_input(shape.activation)) stored = activated(shape.activation, stored, shape.arguments_of(l));
+    const T dv = i < n ? grad[k] * slope(shape.activation, stored, shape.arguments_of(l)) : T(0);
+    d_beta += dv;
+    d_gamma = madd(dv, zhat[k], d_gamma);
+    grad[k] = dv;
+  }
+  d_gamma = row_sum(d_gamma);
+  d_beta = row_sum(d_beta);
+  if (modulation.gradients && begin == 0 && i < n) {
+    const bool adds = shape.n_modulation == 2 && l + 1 < shape.n_hidden_layers;
+    modulation.gradients[at] = (adds ? modulation.gradients[at] : T(0)) + d_gamma;
+    modulation.gradients[at + 1] = (adds ? modulation.gradients[at + 1] : T(0)) + d_beta;
+  }
+  const T factor = gamma * (shape.normalizes && i < n ? modulation.deviations[l * n + i] : T(1));
+#pragma unroll 1
+  for (int k = begin; k < width; k += kRowThreads)
+    grad[k] = shape.normalizes ? normalized_gradient(grad[k], zhat[k], factor, d_beta / static_cast<T>(width),
+                                                     d_gamma / static_cast<T>(width))
+                               : factor * grad[k];
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    mlp_forward_kernel(const MlpShape shape, const T* x, const T* params, int64_t n, T* y, T* saved, int stride) {
+    mlp_forward_kernel(const MlpShape shape, const T* x, const T* params, int64_t n, T* y, T* saved,
+                       const Modulation<T> modulation, int stride) {
   Tile<T> tile(dynamic_shared<T>(), stride);
   const int n_hidden = static_cast<int>(shape.n_hidden_layers);
   const int64_t n_tiles = (n + kRows - 1) / kRows;
@@ -174,7 +276,13 @@ __global__ void __launch_bounds__(kThreads)
       // Activations in a loop of their own: what they call must not cost the product registers.
       const Activation kind = last ? shape.output_activation : shape.activation;
       const ActivationArguments arguments = last ? ActivationArguments{} : shape.arguments_of(l);
+      const bool is_modulated = !last && modulation.values;
       __syncthreads();
+      if (is_modulated) {
+        modulate_rows(shape, modulation, l, first, n, tile.other, stride,
+                      saved ? saved + l * n * shape.n_neurons : nullptr);
+        __syncthreads();
+      }
 #pragma unroll 1
       for (int j = threadIdx.x; j < kRows * n_out; j += kThreads) {
         const int row = j / n_out, out = j % n_out;
@@ -183,7 +291,7 @@ __global__ void __launch_bounds__(kThreads)
         const T stored = stores_input(kind) ? z : h;
         if (!last) {
           tile.other[row * stride + out] = h;
-          if (saved && i < n) saved[(l * n + i) * shape.n_neurons + out] = stored;
+          if (saved && i < n && !is_modulated) saved[(l * n + i) * shape.n_neurons + out] = stored;
         } else if (i < n && out < shape.n_output_dims) {
           y[i * shape.n_output_dims + out] = h;
           if (saved && stores_input(kind)) saved[n_hidden * n * shape.n_neurons + i * shape.n_output_dims + out] = z;
@@ -228,7 +336,7 @@ NF_DEVICE void add_outer(const T* z, const T* h, int stride, int n_out, int n_in
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     mlp_backward_kernel(const MlpShape shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
-                        int64_t n, T* dL_dx, T* slots, int stride) {
+                        int64_t n, T* dL_dx, T* slots, const Modulation<T> modulation, int stride) {
   Tile<T> tile(dynamic_shared<T>(),
                stride);  // rows: dL/dz of a layer; other: what the layer read, then dL/dz of the layer below
   const int n_hidden = static_cast<int>(shape.n_hidden_layers), width = static_cast<int>(shape.n_neurons);
@@ -259,12 +367,16 @@ __global__ void __launch_bounds__(kThreads)
                     tile.other, stride);
         else
           load_rows(stored, first, n, width, width, T(0), tile.other, stride);
-        if (l > 0 && stores_input(shape.activation))
+        if (l > 0 && modulation.values) {
+          __syncthreads();
+          modulated_outputs(shape, modulation, l - 1, first, n, tile.other, stride);
+        } else if (l > 0 && stores_input(shape.activation)) {
 #pragma unroll 1
           for (int i = threadIdx.x; i < kRows * width; i += kThreads) {
             T* h = tile.other + i / width * stride + i % width;  // this thread's own
             *h = first + i / width < n ? activated(shape.activation, *h, shape.arguments_of(l - 1)) : T(0);
           }
+        }
         __syncthreads();
         add_outer(tile.rows, tile.other, stride, layer_out, layer_in, slot + layer.weights);
         if (layer.bias >= 0)
@@ -283,6 +395,11 @@ __global__ void __launch_bounds__(kThreads)
           [&](int in, int out) { return weights[out * layer.n_in + in]; }, [](int) { return T(0); },
           [&](int row, int in, T grad) { tile.other[row * stride + in] = grad; });
       __syncthreads();
+      if (l > 0 && modulation.values) {
+        modulated_gradients(shape, modulation, l - 1, first, n, stored, tile.other, stride);
+        tile.turn();
+        continue;
+      }
 #pragma unroll 1
       for (int j = threadIdx.x; j < kRows * layer_in; j += kThreads) {
         const int row = j / layer_in, in = j % layer_in;
@@ -312,8 +429,10 @@ struct SumSlots {
 
 int64_t slots_of(int64_t n) { return std::min<int64_t>(blocks_for(n, kRows), n_multiprocessors()); }
 
-void refuse_modulation(const void* modulation) {
-  if (modulation) throw std::invalid_argument("fused_mlp: modulation exists on the CPU only");
+// Behind zhat or activations, and what the output activation keeps.
+template <typename P>
+P* deviations_of(const MlpShape& shape, P* saved, int64_t n) {
+  return saved ? saved + (shape.saved_per_sample() - shape.n_hidden_layers) * n : nullptr;
 }
 
 }  // namespace
@@ -329,22 +448,23 @@ int64_t fused_mlp_shared_bytes(const MlpShape& shape) {
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T*,
                        const T* modulation) {
-  refuse_modulation(modulation);
+  const Modulation<T> modulated{modulation, nullptr, shape.normalizes ? deviations_of(shape, saved, n) : nullptr};
   const int stride = stride_of(shape);
   launch_persistent("fused_mlp_forward", mlp_forward_kernel<T>,
                     Grid{blocks_for(n, kRows), kThreads, Tile<T>::bytes(stride)}, shape, x, params, n, y, saved,
-                    stride);
+                    modulated, stride);
 }
 
 template <typename T>
 void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, const T* y, const T* saved, const T* dL_dy,
-                        int64_t n, T* dL_dx, T* dL_dparams, T* scratch, const T* modulation, T*) {
-  refuse_modulation(modulation);
+                        int64_t n, T* dL_dx, T* dL_dparams, T* scratch, const T* modulation, T* dL_dmodulation) {
+  const Modulation<T> modulated{modulation, dL_dmodulation,
+                                shape.normalizes ? const_cast<T*>(deviations_of(shape, saved, n)) : nullptr};
   const int stride = stride_of(shape);
   const int64_t n_slots = slots_of(n), n_params = shape.n_params();
   if (dL_dparams) fill_zero(scratch, n_slots * n_params);
   launch("fused_mlp_backward", mlp_backward_kernel<T>, Grid{n_slots, kThreads, Tile<T>::bytes(stride)}, shape, x,
-         params, y, saved, dL_dy, n, dL_dx, dL_dparams ? scratch : nullptr, stride);
+         params, y, saved, dL_dy, n, dL_dx, dL_dparams ? scratch : nullptr, modulated, stride);
   if (dL_dparams) for_each("fused_mlp_sum", n_params, SumSlots<T>{scratch, n_slots, n_params, dL_dparams});
 }
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "cuda/device_warp.cuh"
+#include "cuda/image_ray.h"
 #include "cuda/launch.h"
 #include "cuda/mlp_warp.h"
-#include "math/composite.h"
 #include "math/spherical_harmonics.h"
 #include "ops/fused_render.h"
 #include "ops/hash_grid.h"
@@ -112,7 +112,7 @@ NF_DEVICE void harmonics_up_to(int degree, const float (&d)[3], HalfRow& out) {
 // The first output, ln(sigma), to log_sigma; all of them to the input of the colour network.
 template <int T>
 NF_DEVICE void density_rows(const FieldArguments& field, const MlpWeights& net, const WarpMemory& memory) {
-  mlp_forward<W, T>(
+  mlp_forward<W, T, true>(
       net, SavedBlocks{nullptr, 0, T}, 0,
       [&](int m, int k) {
         return W::each([&](int lane) { return row_words(memory.encoding, field.density.row_halves, m, k, lane); });
@@ -130,13 +130,13 @@ NF_DEVICE void density_rows(const FieldArguments& field, const MlpWeights& net, 
 }
 template <int T>
 NF_DEVICE void color_rows(const FieldArguments& field, const MlpWeights& net, const WarpMemory& memory) {
-  mlp_forward<W, T>(
+  mlp_forward<W, T, true>(
       net, SavedBlocks{nullptr, 0, T}, 0,
       [&](int m, int k) {
         return W::each([&](int lane) { return row_words(memory.color_input, field.color.row_halves, m, k, lane); });
       },
       [&](int m, int n, const Sums& sums) {
-        const Sums color = activated(field.color.output_activation, sums);
+        const Sums color = activated_apart(field.color.output_activation, sums);
         W::each([&](int lane) {
           NF_UNROLL for (int v = 0; v < 8; ++v) {
             const int row = m * kSide + sum_row(lane, v), column = n * kSide + sum_column(lane, v);
@@ -154,40 +154,15 @@ struct ImageArguments {
   unsigned long long* next_ray;
 };
 
-// One lane's ray.
-struct Ray {
-  int64_t index = -1;  // -1: none
-  RayMarch march;
-  CompositeForward<float> sum;
-  float median;
-  int count;
-
-  NF_DEVICE void begin(const ImageArguments& args, int64_t i) {
-    index = i;
-    const FusedMarch& m = args.march;
-    march = begin_march(m.grid, m.lattice, args.rays.origins + 3 * i, args.rays.directions + 3 * i, m.near, m.far,
-                        m.jitter ? march_jitter(m.jitter_stream, i) : 0.0f);
-    sum = CompositeForward<float>();
-    median = INFINITY;
-    count = 0;
-  }
-  NF_DEVICE void finish(const FusedImage& image) {
-    image.rgb[3 * index] = sum.r;
-    image.rgb[3 * index + 1] = sum.g;
-    image.rgb[3 * index + 2] = sum.b;
-    image.depth[index] = sum.depth;
-    image.median_depth[index] = median;
-    image.acc[index] = sum.acc;
-    index = -1;
-  }
-};
-
 NF_DEVICE void stage_matrices(const MlpWeights& net, Words* to) {
   for (int i = threadIdx.x; i < net.size.n_matrix_blocks() * kLanesOfWarp; i += kThreads) to[i] = net.matrices[i];
 }
 
+// Blocks of a multiprocessor for which render_kernel leaves registers.
 template <int T>
-__global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
+constexpr int kResident = T > 4 ? 2 : 5 - T / 2;  // 4, 3
+template <int T>
+__global__ void __launch_bounds__(kThreads, kResident<T>)
     render_kernel(const __grid_constant__ FieldArguments field, const __grid_constant__ ImageArguments args) {
   Words* shared = dynamic_shared<Words>();
   MlpWeights density = field.density.weights, color = field.color.weights;
@@ -209,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
   __syncthreads();
 
   const FusedMarch& march = args.march;
-  Ray ray;
+  ImageRay ray;
   bool rays_left = true;
   for (;;) {
     float t_start = 0, t_end = 0;
@@ -220,11 +195,11 @@ __global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
         const auto i = static_cast<int64_t>(atomicAdd(args.next_ray, 1ull));
         rays_left = i < args.rays.n;
         if (!rays_left) break;
-        ray.begin(args, i);
+        ray.begin(march, args.rays, i);
         HalfRow harmonics{color_input + field.n_geometry};
         harmonics_up_to<kMaxSphericalHarmonicsDegree>(field.sh_degree, ray.march.direction, harmonics);
       }
-      has_sample = next_sample(march.grid, march.lattice, ray.march, &t_start, &t_end);
+      has_sample = ray.next(march, &t_start, &t_end);
       if (!has_sample) ray.finish(args.image);
     }
     if (!__any_sync(~0u, has_sample)) break;  // no lane has a sample: none has a ray
@@ -246,13 +221,9 @@ __global__ void __launch_bounds__(kThreads, T <= 4 ? 3 : 2)
       __syncwarp();
     }
     if (has_sample) {
-      const float* rgb = memory.rgb + 4 * lane;
-      const CompositeForward<float> before = ray.sum;
-      ray.sum.add(alpha, rgb[0], rgb[1], rgb[2], t_start);
-      // As on the CPU, a NaN opacity ends the ray and, like a small one, has no colour.
-      if (!is_shaded) ray.sum.r = before.r, ray.sum.g = before.g, ray.sum.b = before.b;
-      if (ray.sum.trans < 0.5f && ray.median == INFINITY) ray.median = t_start;
-      if (!(ray.sum.trans >= march.stop_trans) || ++ray.count >= march.max_samples) ray.finish(args.image);
+      const float* from = memory.rgb + 4 * lane;
+      const float rgb[3] = {from[0], from[1], from[2]};
+      if (!ray.add(march, alpha, rgb, is_shaded, t_start)) ray.finish(args.image);
     }
   }
 }

@@ -1,40 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples are sorted by network: counts by atomics, their sums before each network by a scan, places by atomics, so
 // that the order within a network is any. A thread block takes a chunk of one network, whose parameters it holds in
-// shared memory, where there is room beside its tile; the chunks of all networks are numbered one after another, so a
-// network without samples has none. A tile is kRows samples, encoded and carried through the layers in shared memory,
-// entry by entry ([entry][sample]), 4 x 4 results of a product to a thread. Threads of a warp share their weights in
-// products, and rows are 16 bytes longer than a multiple of 128, so that neighbouring ones do not meet in a bank in
-// sums over samples. Backward goes through the layers of the tile again; gradients of parameters are added up by
-// atomics, tile by tile.
+// shared memory, where there is room beside its tile (kilo_tile.h); the chunks of all networks are numbered one after
+// another, so a network without samples has none. Backward goes through the layers of a tile again; gradients of
+// parameters are added up by atomics, tile by tile.
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "cuda/launch.h"
+#include "cuda/kilo_tile.h"
 #include "cuda/scan.h"
-#include "math/activation.h"
 #include "ops/kilo_mlp.h"
 
 namespace nf::cuda {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kKiloThreads;
 constexpr int64_t kChunk = 1024;  // samples of one network that one thread block takes
 template <typename T>
-constexpr int kRows = 256 / sizeof(T);
+constexpr int kRows = kKiloRows<T>;
 template <typename T>
-constexpr int kStride = kRows<T> + 16 / sizeof(T);
-
-template <typename T>
-struct alignas(16) Four {
-  T v[4];
-};
-template <typename T>
-NF_DEVICE Four<T> load_four(const T* p) {
-  return *reinterpret_cast<const Four<T>*>(p);
-}
+constexpr int kStride = kKiloStride<T>;
 
 // ---- sort ----
 
@@ -166,27 +153,6 @@ struct Tile {
   }
 };
 
-// out[o][row] = activation(bias[o] + sum over k of in[k][row] w[k][o])
-template <bool kRelu, typename T>
-NF_DEVICE void dense(const T* in, int n_in, const T* w, const T* bias, int width, T* out) {
-  constexpr int kGroups = kRows<T> / 4;
-  NF_ROLL for (int block = threadIdx.x; block < kGroups * width / 4; block += kThreads) {
-    const int row = block % kGroups * 4, o = block / kGroups * 4;
-    Four<T> sums[4];
-    NF_UNROLL for (int j = 0; j < 4; ++j) NF_UNROLL for (int i = 0; i < 4; ++i) sums[j].v[i] = bias[o + j];
-    NF_ROLL for (int k = 0; k < n_in; ++k) {
-      const Four<T> a = load_four(in + k * kStride<T> + row), b = load_four(w + k * width + o);
-      NF_UNROLL for (int j = 0; j < 4; ++j) NF_UNROLL for (int i = 0; i < 4; ++i) sums[j].v[i] =
-          madd(a.v[i], b.v[j], sums[j].v[i]);
-    }
-    NF_UNROLL for (int j = 0; j < 4; ++j) {
-      if (kRelu)
-        NF_UNROLL for (int i = 0; i < 4; ++i) sums[j].v[i] = activation_forward<Activation::kReLU>(sums[j].v[i]);
-      *reinterpret_cast<Four<T>*>(out + (o + j) * kStride<T> + row) = sums[j];
-    }
-  }
-}
-
 // out[k][row] = start(k, row) + sum over o of w[k][o] grad[o][row]; zero where h[k][row], if it is given, is not
 // positive.
 template <typename T, typename Start>
@@ -250,14 +216,6 @@ NF_DEVICE void add_rows(const T* grad, int width, const T* factor, T* sum) {
   }
 }
 
-// What a head adds up: bias + sum over k of h[k][row] w[k].
-template <typename T>
-NF_DEVICE T head(const T* h, const T* w, T bias, int width, int row) {
-  T sum = bias;
-  NF_ROLL for (int k = 0; k < width; ++k) sum = madd(h[k * kStride<T> + row], w[k], sum);
-  return sum;
-}
-
 // Samples order[0 .. rows) through all layers; the rest of the tile are zeros at the origin.
 template <typename T>
 NF_DEVICE void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t* order, int rows,
@@ -271,25 +229,25 @@ NF_DEVICE void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t
     const T* from = is_direction ? in.directions : in.positions;
     T v[3] = {};
     if (row < rows) NF_UNROLL for (int axis = 0; axis < 3; ++axis) v[axis] = from[3 * int64_t(order[row]) + axis];
-    T* entries = (is_direction ? tile.e_d : tile.e_x) + row;
-    kilo_encode(v, is_direction ? s.direction_frequencies : s.position_frequencies,
-                [=](int j, int axis, T value) { entries[(3 * j + axis) * kStride<T>] = value; });
+    encode_row(v, is_direction ? s.direction_frequencies : s.position_frequencies,
+               (is_direction ? tile.e_d : tile.e_x) + row);
   }
   __syncthreads();
-  dense<true>(tile.e_x, s.n_position(), net + s.w0(), net + s.b0(), w, tile.h0);
+  constexpr int kGroups = kRows<T> / 4;
+  hidden_rows(s, [=](int) { return net; }, kGroups, tile.e_x, tile.h0, tile.h1);
   __syncthreads();
-  dense<true>(tile.h0, w, net + s.w1(), net + s.b1(), w, tile.h1);
-  __syncthreads();
-  NF_ROLL for (int row = threadIdx.x; row < kRows<T>; row += kThreads) tile.y[row] =
-      head(tile.h1, net + s.w_sigma(), net[s.b_sigma()], w, row);
+  NF_ROLL for (int row = threadIdx.x; row < kRows<T>; row += kThreads) tile.y[row] = density_of(s, net, tile.h1, row);
   if (has_color) {
-    dense<false>(tile.h1, w, net + s.w2(), net + s.b2(), w, tile.f);
+    const auto layer = [&](int32_t bias, int32_t matrix) {
+      return [=](int) { return KiloLayer<T>(net + bias, net + matrix); };
+    };
+    dense<false>(tile.h1, w, kGroups, layer(s.b2(), s.w2()), w, tile.f);
     __syncthreads();
-    dense<true>(tile.f, w + s.n_direction(), net + s.w3(), net + s.b3(), w, tile.h2);
+    dense<true>(tile.f, w + s.n_direction(), kGroups, layer(s.b3(), s.w3()), w, tile.h2);
     __syncthreads();
     NF_ROLL for (int i = threadIdx.x; i < 3 * kRows<T>; i += kThreads) {
       const int c = i / kRows<T>, row = i % kRows<T>;
-      tile.y[(1 + c) * kStride<T> + row] = sigmoid(head(tile.h2, net + s.w_rgb() + c * w, net[s.b_rgb() + c], w, row));
+      tile.y[(1 + c) * kStride<T> + row] = color_of(s, net, tile.h2, c, row);
     }
   }
   __syncthreads();

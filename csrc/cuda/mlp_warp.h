@@ -132,8 +132,9 @@ struct MlpWeights {
   NF_DEVICE MatrixBlocks backward(int l) const { return {matrix(l), nullptr, size.n_out(l)}; }  // W^T
 };
 
-// source(m, k) -> Block, sink(m, n, sums): of this warp's row blocks, the first of which is first_row_block.
-template <class W, int T, typename Source, typename Sink>
+// source(m, k) -> Block, sink(m, n, sums): of this warp's row blocks, the first of which is first_row_block. kApart:
+// see activated_apart.
+template <class W, int T, bool kApart = false, typename Source, typename Sink>
 NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int64_t first_row_block,
                            const Source& source, const Sink& sink) {
   const int n_hidden = net.size.n_hidden;
@@ -144,7 +145,7 @@ NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int6
     return [&net, &saved, first_row_block, keeps_input, l](int m, int n, const BlockSums<W>& sums) {
       return W::each([&](int lane) {
         const Sums& z = W::at(sums, lane);
-        const Words h = packed_finite(activated(net.activation, z));
+        const Words h = packed_finite(kApart ? activated_apart(net.activation, z) : activated(net.activation, z));
         if (saved.blocks)
           saved.blocks[saved.index(l, first_row_block + m, n) * kLanesOfWarp + lane] =
               keeps_input ? packed_finite(z) : h;

@@ -21,6 +21,12 @@
 #include "cuda/mma_layout.h"
 #include "math/activation.h"
 
+#ifdef __CUDACC__
+#define NF_APART static __device__ __noinline__
+#else
+#define NF_APART inline
+#endif
+
 namespace nf::cuda {
 
 constexpr int kRowBlocks = 2;  // of a warp: each B operand that is loaded meets two A operands
@@ -89,6 +95,17 @@ NF_DEVICE Sums activated(Activation kind, Sums sums) {
 #pragma unroll
     for (float& z : sums.v) z = activation_forward<decltype(k)::value>(z);
   });
+  return sums;
+}
+
+// The same with all activations but two behind a call. Where they stand at every block of every layer, compiling a
+// kernel takes up to half a minute; a call costs a caller some registers, which not every kernel has.
+NF_APART Sums activated_by_call(Activation kind, Sums sums) { return activated(kind, sums); }
+NF_DEVICE Sums activated_apart(Activation kind, Sums sums) {
+  if (kind == Activation::kNone) return sums;
+  if (kind != Activation::kReLU) return activated_by_call(kind, sums);
+#pragma unroll
+  for (float& z : sums.v) z = activation_forward<Activation::kReLU>(z);
   return sums;
 }
 

@@ -24,6 +24,7 @@ void bind_gates(nb::module_& m);
 void bind_hash_grid(nb::module_& m);
 void bind_kilo_grid(nb::module_& m);
 void bind_kilo_mlp(nb::module_& m);
+void bind_kilo_render(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_modulation(nb::module_& m);
 void bind_occupancy(nb::module_& m);
@@ -58,6 +59,7 @@ NB_MODULE(_cuda, m) {
   nf::bind_hash_grid(m);
   nf::bind_kilo_grid(m);
   nf::bind_kilo_mlp(m);
+  nf::bind_kilo_render(m);
   nf::bind_march(m);
   nf::bind_modulation(m);
   nf::bind_occupancy(m);

@@ -121,7 +121,7 @@ void occupancy_coarse(const uint8_t* bitfield, int32_t n_cascades, int32_t log2_
   launch("occupancy_coarse", coarse_kernel, Grid{n_cascades, kScanThreads, n_bytes}, bitfield, log2_resolution, coarse);
 }
 
-void occupancy_bits(const float* density_grid, float threshold, int32_t n_cascades, int32_t log2_resolution,
+void occupancy_bits(const float* density_grid, const float* threshold, int32_t n_cascades, int32_t log2_resolution,
                     uint8_t* bitfield, uint8_t* coarse) {
   const int64_t bytes = int64_t(1) << (3 * log2_resolution - 3);
   for_each("occupancy_bits", n_cascades * bytes, OccupancyBits{density_grid, threshold, bitfield});
@@ -149,8 +149,8 @@ void occupancy_select(const float* density_grid, float threshold, int64_t n, int
   launch("occupancy_select", select_kernel, Grid{n_blocks}, density_grid, threshold, n, places, cells);
 }
 
-void occupancy_draw(const int32_t* cells, int64_t n_cells, int64_t n_samples, int32_t log2_resolution, uint64_t stream,
-                    uint32_t dimension, int64_t* drawn, float* positions) {
+void occupancy_draw(const int32_t* cells, const int64_t* n_cells, int64_t n_samples, int32_t log2_resolution,
+                    uint64_t stream, uint32_t dimension, int64_t* drawn, float* positions) {
   for_each("occupancy_draw", n_samples,
            OccupancyDraw{cells, n_cells, n_samples, log2_resolution, stream, dimension, drawn, positions});
 }

@@ -141,8 +141,9 @@ NF_HD float cell_bounds(int32_t log2_resolution, int64_t cell, float* corner) {
 // Sample i of n drawn from n_cells listed cells: one from each of n equal shares of the list. With n a multiple of
 // n_cells every cell comes equally often.
 struct OccupancyDraw {
-  const int32_t* cells;  // [n_cells]
-  int64_t n_cells, n;
+  const int32_t* cells;    // [*n_cells]
+  const int64_t* n_cells;  // none: -1 and the middle of unit space are drawn
+  int64_t n;
   int32_t log2_resolution;
   uint64_t stream;
   uint32_t dimension;  // 4 dimensions from here on are used
@@ -150,9 +151,15 @@ struct OccupancyDraw {
   float* positions;    // [n, 3]
   NF_HD void operator()(int64_t i) const {
     const uint64_t index = static_cast<uint64_t>(i);
-    const double share = static_cast<double>(n_cells) / static_cast<double>(n);
+    const int64_t count = *n_cells;
+    if (count == 0) {
+      drawn[i] = -1;
+      for (int axis = 0; axis < 3; ++axis) positions[3 * i + axis] = 0.5f;
+      return;
+    }
+    const double share = static_cast<double>(count) / static_cast<double>(n);
     const double place = (static_cast<double>(i) + random_uniform(stream, index, dimension)) * share;
-    const int64_t cell = cells[min(static_cast<int64_t>(place), n_cells - 1)];
+    const int64_t cell = cells[min(static_cast<int64_t>(place), count - 1)];
     float corner[3];
     const float width = cell_bounds(log2_resolution, cell, corner);
     drawn[i] = cell;
@@ -161,14 +168,15 @@ struct OccupancyDraw {
   }
 };
 
-// Byte i of a bitfield: the bits of 8 consecutive cells with density > threshold.
+// Byte i of a bitfield: the bits of 8 consecutive cells with density > *threshold.
 struct OccupancyBits {
   const float* density_grid;  // [8 n_bytes]
-  float threshold;
+  const float* threshold;
   uint8_t* bitfield;  // [n_bytes]
   NF_HD void operator()(int64_t i) const {
+    const float level = *threshold;
     uint32_t byte = 0;
-    for (int b = 0; b < 8; ++b) byte |= uint32_t(density_grid[8 * i + b] > threshold) << b;
+    for (int b = 0; b < 8; ++b) byte |= uint32_t(density_grid[8 * i + b] > level) << b;
     bitfield[i] = static_cast<uint8_t>(byte);
   }
 };

@@ -7,7 +7,7 @@
 // n_input_dims meet the constant `input_padding`.
 //
 // Hidden layers may be modulated (math/modulation.h): h_{l+1} = a(gamma_l zhat + beta_l), zhat being z = W_l h_l + b_l,
-// normalised over the features of each sample or not. What is stored is zhat then, and 1 / deviation. CPU only so far.
+// normalised over the features of each sample or not. What is stored is zhat then, and 1 / deviation.
 //
 // Memory: the forward pass keeps nothing but `saved`, when the caller wants gradients: the stored value of each hidden
 // layer (the output of the activation, or its input where stores_input says so), then that of the output where its
@@ -65,7 +65,7 @@ int64_t fused_mlp_forward_scratch(const MlpShape& shape);
 int64_t fused_mlp_backward_scratch(const MlpShape& shape, int64_t n);
 
 // y [n, n_output_dims] of x [n, n_input_dims]; saved [n * saved_per_sample()], aligned to 64 bytes, may be null.
-// modulation [n, n_modulation]: gamma, beta of the first layer, of the second ... On CUDA it must be null.
+// modulation [n, n_modulation]: gamma, beta of the first layer, of the second ...
 template <typename T>
 void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64_t n, T* y, T* saved, T* scratch,
                        const T* modulation = nullptr);

@@ -42,6 +42,11 @@ class Cameras:
         zeros = torch.zeros(n, dtype=torch.int64)
         return Cameras(c2w[:, :3].float(), intrinsics, sizes, zeros, torch.zeros(n, 6), torch.zeros(n))
 
+    @property
+    def times_differ(self) -> bool:
+        """Whether the views are of different times."""
+        return bool((self.times != self.times[:1]).any())
+
     def __len__(self) -> int:
         return self.c2w.shape[0]
 

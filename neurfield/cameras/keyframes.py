@@ -36,6 +36,7 @@ class KeyframePath:
         fps: frames per second.
         loop: whether the last key is followed by the first.
         size: width and height of the frames.
+        time: of all frames; None: it runs from 0 to 1. It means something to fields that move.
     """
 
     poses: Tensor
@@ -44,6 +45,7 @@ class KeyframePath:
     fps: float = 30.0
     loop: bool = False
     size: tuple[int, int] = (1280, 720)
+    time: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_frames <= MAX_FRAMES:
@@ -67,7 +69,9 @@ class KeyframePath:
         # a spline overshoots between keys that differ much
         focal = self.size[1] / 2 / torch.tan(torch.deg2rad(fov.clamp(1, 170)) / 2)
         cameras = Cameras.pinhole(poses, 1.0, *self.size)
-        return replace(cameras, intrinsics=torch.cat([focal.expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1))
+        times = torch.linspace(0, 1, len(cameras)) if self.time is None else torch.full_like(cameras.times, self.time)
+        intrinsics = torch.cat([focal.expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1)
+        return replace(cameras, intrinsics=intrinsics, times=times)
 
     def dumps(self) -> str:
         """The text of a file; raises UserError without keyframes."""
@@ -86,8 +90,8 @@ class KeyframePath:
                 for pose, angle in zip(self.poses, self.fov.tolist(), strict=True)
             ],
             "camera_path": [
-                {"camera_to_world": _flat(pose), "fov": angle, "aspect": width / height}
-                for pose, angle in zip(frames.c2w, fov.tolist(), strict=True)
+                {"camera_to_world": _flat(pose), "fov": angle, "aspect": width / height, "render_time": time}
+                for pose, angle, time in zip(frames.c2w, fov.tolist(), frames.times.tolist(), strict=True)
             ],
         }
         return json.dumps(content)

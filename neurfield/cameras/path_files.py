@@ -32,11 +32,15 @@ MAX_FRAMES = 100_000
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Views to be rendered in order; `fps` is None where the file does not say; `notes` tell what was not honoured."""
+    """Views to be rendered in order; `fps` is None where the file does not say; `notes` tell what was not honoured.
+
+    `has_times`: the file says the times of the cameras.
+    """
 
     cameras: Cameras
     fps: float | None
     notes: list[str] = field(default_factory=list)
+    has_times: bool = False
 
 
 def read_camera_path(
@@ -93,7 +97,8 @@ def _nerfstudio(path: Path, content: dict[str, Any]) -> CameraPath:
     times = [_time(path, i, frame) for i, frame in enumerate(frames)]
     notes = [f"{path.name}: the crop is ignored"] if content.get("crop") else []
     fps = _number(path, content, "fps", 0.001, 1000) if "fps" in content else None
-    return CameraPath(replace(cameras, times=torch.tensor(times)), fps, notes)
+    has_times = any(frame.get("render_time") is not None for frame in frames)
+    return CameraPath(replace(cameras, times=torch.tensor(times)), fps, notes, has_times)
 
 
 def _instant_ngp(

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress on a terminal: one live line with rate and remaining time; elsewhere a plain line every few seconds."""
 
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class Progress:
             return
         self._due = now + (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL)
         elapsed = now - self._start
-        text += f", {duration(elapsed / fraction - elapsed)} left" if 0 < fraction < 1 else ""
+        left = f"{duration(elapsed / fraction - elapsed)} left" if 0 < fraction < 1 else ""
+        text = ", ".join(part for part in (text, left) if part)
         if self._bar:
             self._bar.update(self._task, completed=fraction, text=text)
         else:
@@ -61,6 +64,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+
+
+def next_steps(run: Path) -> str:
+    """What one may want to do with a run that is trained."""
+    return f"look at it: neurfield view {shlex.quote(str(run))}"
 
 
 def budget_text(config: "BaseRunConfig") -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neurfield.cli._console import next_steps
 from neurfield.cli._stages import Stages
+from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
@@ -56,11 +58,12 @@ class Plan:
                 request = dataclasses.replace(request, watch=self._watch)
             made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)
         if made is None:
-            print(f"continue with: {self._convert()} --resume")
+            print(f"continue with: {self._convert()}")
             return 1
         print(f"step {made.step}; {made.path}", flush=True)
         if self.serve is None:
             self._measure(made)
+            print(next_steps(self.student.output), flush=True)
             return 0
         from neurfield.viewer import Viewer, shown_run
 
@@ -86,31 +89,22 @@ class Plan:
         """Says how to go on after an interruption in the teacher; returns `code`."""
         t = self.teacher
         words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
+        if t.device != "auto":
+            words += ["--device", t.device]
         if t.experiment_name:
             words += ["--experiment-name", t.experiment_name]
         words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
-        print(f"that was the teacher; continue with: {_shell(words)} && {self._convert()}")
+        print(f"that was the teacher; continue with: {shlex.join(map(str, words))} && {self._convert()}")
         return code
 
     def _convert(self) -> str:
-        request = self.student
-        words = ["neurfield", "convert", self.teacher_path, "--to", "kilonerf", "--output", request.output]
-        if request.method:
-            words += ["--method", request.method]
-        if request.max_seconds is not None:
-            words += ["--max-seconds", request.max_seconds]
-        if request.max_num_iterations is not None:
-            words += ["--max-num-iterations", request.max_num_iterations]
-        words += ["--seed", request.seed]
-        for assignment in request.overrides:
-            words += ["--set", assignment]
-        return _shell(words)
+        return resuming(self.teacher_path, "kilonerf", self.student)
 
 
 def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) -> Plan:
     """Divides the budget, in seconds or in steps, between teacher, distillation and fine-tuning.
 
-    The distillation takes what --set names for it; else up to half of what the teacher leaves.
+    The distillation takes what --set names for it; else up to a quarter of what the teacher leaves.
 
     Raises:
         UserError: both budgets are given, or the distillation leaves nothing to the fine-tuning.
@@ -128,7 +122,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         if distill.iterations:
             seconds = rest / 2  # how long those steps take is not known
         else:
-            part = distill.seconds if named else min(distill.seconds, rest / 2)
+            part = distill.seconds if named else min(distill.seconds, rest / 4)
             _check_rest("distill.seconds", part, rest)
             overrides, seconds = (*overrides, f"distill.seconds={part}"), rest - part
     elif steps is not None:
@@ -137,7 +131,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         if named and not distill.iterations:
             steps = left
         else:
-            share = distill.iterations if named else max(left // 2, 1)
+            share = distill.iterations if named else max(left // 4, 1)
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
     name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
@@ -158,6 +152,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         max_seconds=seconds,
         max_num_iterations=steps,
         seed=RunConfig.seed if options.seed is None else options.seed,
+        device=options.device,
     )
     return Plan(
         teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split, serve
@@ -184,7 +179,3 @@ def _check_rest(key: str, part: float, rest: float) -> None:
             f"--set {key}={part:g}: of the budget the teacher leaves {rest:g} for distillation and fine-tuning; take "
             "less, or a larger budget"
         )
-
-
-def _shell(words: list[object]) -> str:
-    return shlex.join(map(str, words))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -37,6 +37,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     device = resolve_device(options.device, CPU_ONLY)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
+    kind = method.kind
     path = options.data.absolute()
     experiment = options.experiment_name or path.name.partition(".")[0]
     resumed_from, stored = None, None
@@ -100,6 +101,8 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             return 1
         if options.eval_split != "none":
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)
+        if not is_watched:
+            _say(next_steps(folder.path))
     return 0
 
 

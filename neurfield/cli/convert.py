@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield convert`: turns a trained run into another one."""
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -13,6 +14,7 @@ from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
 from neurfield.registry import lookup
 from neurfield.run import load, load_scene_run
+from neurfield.training.device import resolve_device
 
 _ABOUT = "; ".join(f"{name}: {converter.about}" for name, converter in CONVERTERS.items()) + "."
 
@@ -36,12 +38,17 @@ class ConvertOptions:
     """Where the images are now; default: where they were when the run was trained."""
     seed: int = 42
     """Of all random numbers."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks are trained: cuda is not yet tried, auto is cpu."""
     resume: bool = False
     """Continue a conversion that was interrupted."""
+    overwrite: bool = False
+    """Replace what an earlier conversion has made at OUTPUT."""
 
 
 def run(options: ConvertOptions) -> int:
     converter = lookup(CONVERTERS, options.to, "conversion")
+    resolve_device(options.device, "" if converter.trains else f"--to {options.to} trains nothing")
     with ExitStack() as stack:
         request = Request(
             output=options.output,
@@ -51,7 +58,9 @@ def run(options: ConvertOptions) -> int:
             max_seconds=options.max_seconds,
             max_num_iterations=options.max_num_iterations,
             seed=options.seed,
+            device=options.device,
             resume=options.resume,
+            overwrite=options.overwrite,
             report=lambda line: print(line, flush=True),
             progress=Stages(stack).update,
         )
@@ -59,6 +68,24 @@ def run(options: ConvertOptions) -> int:
         trained = load(options.run) if converter.takes_signals else load_scene_run(options.run, what)
         made = converter.convert(trained, request)
     if made is None:
+        print(f"continue with: {resuming(options.run, options.to, request)}")
         return 1
     print(f"step {made.step}; {made.path}")
     return 0
+
+
+def resuming(run: Path, to: str, request: Request) -> str:
+    """The command that goes on with a conversion."""
+    words: list[object] = ["neurfield", "convert", run, "--to", to, "--output", request.output]
+    for flag, value in (
+        ("--method", request.method),
+        ("--max-seconds", request.max_seconds),
+        ("--max-num-iterations", request.max_num_iterations),
+        ("--data", request.data),
+        ("--seed", request.seed),
+        ("--device", None if request.device == "auto" else request.device),
+        *(("--set", assignment) for assignment in request.overrides),
+    ):
+        if value is not None:
+            words += [flag, value]
+    return shlex.join(map(str, [*words, "--resume"]))

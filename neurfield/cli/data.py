@@ -132,7 +132,7 @@ def make(options: MakeOptions) -> int:
     from neurfield.data.procedural.make import make as make_scene
     from neurfield.registry import lookup
 
-    lookup(procedural.SCENES, options.name, "procedural scene")
+    lookup(dict.fromkeys(procedural.NAMES), options.name, "procedural scene")
     output = options.output or Path("data") / options.name
     with Progress(f"making {options.name}") as progress:
         make_scene(

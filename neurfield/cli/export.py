@@ -19,7 +19,7 @@ from neurfield.training.run_folder import find_checkpoint
 
 @dataclass(frozen=True)
 class ExportOptions:
-    kind: tyro.conf.Positional[Literal["mesh"]]
+    kind: tyro.conf.Positional[Annotated[Literal["mesh"], tyro.conf.arg(metavar="mesh")]]
     """What to export."""
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
@@ -35,6 +35,11 @@ class ExportOptions:
     """Drop pieces with fewer triangles than this share of the largest piece."""
     extent: int = 1
     """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: 0)."""
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
+    mean)."""
     overwrite: bool = False
     """Replace a file that exists."""
 
@@ -43,7 +48,7 @@ def run(options: ExportOptions) -> int:
     if holds_signal(options.run):
         return _export_shape(options)
     level = _level(options.level)
-    trained = load_scene_run(options.run, "export mesh")
+    trained = load_scene_run(options.run, "export mesh").at(options.time, options.appearance)
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
@@ -63,15 +68,19 @@ def run(options: ExportOptions) -> int:
 
 
 def _export_shape(options: ExportOptions) -> int:
+    if options.time is not None or options.appearance is not None:
+        raise UserError("--time and --appearance are for scenes; leave them out")
     if options.level != "auto" or options.extent != 1:
-        raise UserError("--level and --extent are for scenes; the surface of a shape is where its distance is 0")
+        raise UserError(
+            "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"
+        )
     trained = load_signal_run(find_checkpoint(options.run))
     if not isinstance(trained.info, MeshInfo):
         raise UserError(f"{options.run}: a field of the kind {trained.config.kind} has no surface")
     with Progress("export mesh") as progress:
         found = export_sdf_mesh(
-            trained.field, trained.info, options.output, options.resolution, options.frame, options.min_component,
-            options.overwrite, progress.update,
+            trained.distance(), trained.info, options.output, options.resolution, options.frame,
+            options.min_component, options.overwrite, progress.update,
         )  # fmt: skip
     closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
     print(

@@ -79,8 +79,12 @@ def _dispatch(command: str, words: list[str]) -> int:
     module = import_module(module_name)
     import tyro
 
+    from neurfield.cli._optional import REGISTRY
+
     words = repeat_flag(words, "--set")
-    options = tyro.cli(getattr(module, options_name), prog=f"neurfield {command}", description=text, args=words)
+    options = tyro.cli(
+        getattr(module, options_name), prog=f"neurfield {command}", description=text, args=words, registry=REGISTRY
+    )
     return module.run(options)
 
 

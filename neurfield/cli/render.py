@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield render`: a split, an orbit or a camera path of a trained run, as a folder of pictures or as a video."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from neurfield.cameras import paths
@@ -49,6 +50,11 @@ class RenderOptions:
     """Divide width and height by this."""
     rays_per_pixel: Literal[1, 4, 9, 16] | None = None
     """Rays whose mean is a pixel (default: as the run was trained); fewer are faster, more are smoother."""
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: that of each view or of the camera path; on an orbit or a path that says
+    none it runs from 0 to 1)."""
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose look is wanted (default: the mean)."""
     elevation: float | None = None
     """Degrees of the orbit above the horizon (default: the median of the training views)."""
     fps: float | None = None
@@ -68,8 +74,8 @@ class RenderOptions:
 
 
 _OF_SCENES = (
-    "split", "interpolate", "camera_path", "outputs", "downscale_factor", "rays_per_pixel", "fps", "seconds",
-    "depth_format", "depth_kind",
+    "split", "interpolate", "camera_path", "outputs", "downscale_factor", "rays_per_pixel", "time", "appearance",
+    "fps", "seconds", "depth_format", "depth_kind",
 )  # fmt: skip
 
 
@@ -89,6 +95,7 @@ def run(options: RenderOptions) -> int:
         raise UserError("--resolution and --scale are for images, videos and volumes; scenes have --downscale-factor")
     _check(options)
     trained = load_scene_run(options.run, "this command")
+    trained.check_conditions(options.time, options.appearance)
     trained.to(options.device)
     views, notes = choose_views(trained, options)
     for note in notes:
@@ -98,7 +105,7 @@ def run(options: RenderOptions) -> int:
     with Progress("render") as progress:
         export_views(
             trained, options.output, views.cameras, options.outputs, views.names, views.fps, options.depth_format,
-            options.depth_kind, options.overwrite, progress.update,
+            options.depth_kind, options.overwrite, progress.update, options.appearance,
         )  # fmt: skip
     kind = "a video of " if is_video(options.output) else ""
     print(f"{kind}{len(views.names)} views ({', '.join(options.outputs)}) written to {options.output}")
@@ -115,7 +122,7 @@ def _render_signal(options: RenderOptions) -> int:
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
     for name in ("orbit", "elevation"):
-        if getattr(options, name) is not None and trained.config.kind != "sdf":
+        if getattr(options, name) is not None and trained.kind.distance is None:
             raise UserError(
                 f"--{name} is for scenes and shapes, and {options.run} is one of kind {trained.config.kind}"
             )
@@ -145,7 +152,7 @@ def _check(options: RenderOptions) -> None:
 
 def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]]:
     """The views that the options ask for, downscaled, and notes for the user."""
-    names, notes, fps = None, [], options.fps or DEFAULT_FPS
+    names, notes, fps, has_times = None, [], options.fps or DEFAULT_FPS, False
     train = trained.cameras[trained.views.views("train")] if trained.views.splits.get("train") else trained.cameras
     if options.camera_path:
         n_frames = max(round(options.seconds * fps), 1) if options.seconds else None
@@ -153,18 +160,34 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
         frame = ngp_frame(trained.views.normalization, trained.config.load)
         found = read_camera_path(options.camera_path, n_frames, (width, height), *frame)
         cameras, notes, fps = found.cameras, found.notes, options.fps or found.fps or DEFAULT_FPS
+        has_times = found.has_times
     elif options.orbit is not None:
         cameras = paths.orbit(train, options.orbit, options.elevation)
     elif options.interpolate is not None:
         cameras = paths.interpolate(train, options.interpolate)
     else:
         indices = trained.views.views(options.split or "test")
-        cameras = trained.cameras[indices]
+        cameras, has_times = trained.cameras[indices], True
         stems = [Path(trained.views.paths[i]).stem for i in indices] if trained.views.paths else []
         names = stems if len(set(stems)) == len(indices) else None
     if options.downscale_factor != 1:
         cameras = cameras.resized(1 / options.downscale_factor)
+    if trained.is_dynamic:
+        cameras = _timed(cameras, options, has_times)
     return Views(cameras, names or [f"{i:05d}" for i in range(len(cameras))], fps), notes
+
+
+def _timed(cameras: Cameras, options: RenderOptions, has_times: bool) -> Cameras:
+    """Cameras of the times that the options ask for, else of their own, else of times that run from 0 to 1."""
+    times = cameras.times if has_times else torch.linspace(0, 1, len(cameras))
+    if options.time is not None:
+        times = torch.full_like(times, options.time)
+    if not bool(((times >= 0) & (times <= 1)).all()):
+        raise UserError(
+            f"{options.camera_path}: 'render_time' must be 0 ... 1, found {float(times.min()):g} ... "
+            f"{float(times.max()):g}; give --time, or correct the file"
+        )
+    return replace(cameras, times=times)
 
 
 def ngp_frame(normalization: Normalization, load: LoadOptions) -> tuple[float, tuple[float, float, float]]:

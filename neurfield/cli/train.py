@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, duration
+from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
@@ -46,8 +46,8 @@ class TrainOptions:
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     method: str | None = None
-    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for single
-    files the preset that has the name of their kind."""
+    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for views of
+    different times ngp-dynamic; for single files the preset that has the name of their kind."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None
@@ -89,13 +89,14 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     kind = kind_of(options.data)
     if kind is not None:
         return train_signal(options, kind, start)
-    method = load_method(options.method or default_preset(device, options.max_seconds), options.set)
+    source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
+    found = None if options.resume else read_manifest(source, load)
+    times_differ = found is not None and found.times_differ
+    method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
     if method.distill and not options.resume:
-        resolve_device(options.device, "a teacher and its student are trained on the CPU")
         plan = _distilled.plan(options, method, method.distill)
         code = run(plan.teacher, is_last=False)
         return plan.explain(code) if code else plan.distil()
-    source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
     experiment = options.experiment_name or name
     if options.resume:
         with _distilled.stages_named(method):
@@ -105,7 +106,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     resumed = newest_whole(folder, _say) if options.resume else None
     if resumed:
         resumed.check_request(options.seed, load.with_defaults(vars(resumed.config.load)))
-    manifest = dataclasses.replace(read_manifest(source, resumed.config.load if resumed else load), name=name)
+    manifest = found or read_manifest(source, resumed.config.load if resumed else load)
+    manifest = dataclasses.replace(manifest, name=name)
     views = _all_views(manifest)
     if resumed:
         resumed.check_views(views)
@@ -114,8 +116,6 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
-    if config.device == "cuda" and options.vis == "viewer":
-        raise UserError("--vis viewer watches trainings on the CPU; leave it out, or use --device cpu")
     _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         _say(f"note: {note}")
@@ -133,6 +133,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         _say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = RadianceTask(scene, config)
+    for note in task.notes:
+        _say(f"note: {note}")
     trainer = Trainer(task, config, start, report=_say)
     if choice:
         auto_frequency.check_left(trainer)
@@ -151,6 +153,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
             return 1
         if test:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
+        if is_last and not is_watched:
+            _say(next_steps(folder.path))
     return 0
 
 

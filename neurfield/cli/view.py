@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -29,6 +29,8 @@ class ViewOptions:
     what: tyro.conf.Positional[Path]
     """Run folder, .safetensors file, or data as `neurfield train` takes them: a scene, an image, a mesh, a video, a
     volume."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
     serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
     """Where the page is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
@@ -87,16 +89,24 @@ def _say_where(viewer: "Viewer") -> None:
     logging.basicConfig(format="%(message)s")
     print(f"viewer: {viewer.url}", flush=True)
     port = viewer.gate.port
-    print(f"from another machine: ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there", flush=True)
+    tunnel = f"ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there"
+    print(f"from another machine: {viewer.far_url or tunnel}", flush=True)
 
 
 def _shown(options: ViewOptions) -> "Shown":
-    from neurfield.run import load
+    from neurfield.run import Run, load
+    from neurfield.signal_run import CPU_ONLY
+    from neurfield.training.device import resolve_device
     from neurfield.viewer import shown_data, shown_run
 
     what = options.what
     if what.suffix == SUFFIX or (what.is_dir() and RunFolder(what).checkpoints()):
-        return shown_run(load(what))
+        run = load(what)
+        if isinstance(run, Run):
+            run.to(options.device)
+        else:
+            resolve_device(options.device, CPU_ONLY)
+        return shown_run(run)
     if not what.exists():
         raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
     if kind := kind_of(what):

@@ -61,7 +61,7 @@ class DistillTask:
             student, teacher, plan, grid, pixels, march,
         )  # fmt: skip
         self.config, self.seed = config, seed
-        self._density, self._eyes = make_density(teacher), pixels.cameras.c2w[:, :3, 3].float()
+        self._density, self._eyes = make_density(teacher), pixels.cameras.c2w[:, :3, 3].float().cpu()
         self._first, self._pool = -1, dict[int, tuple[Tensor, Tensor, Tensor, Tensor]]()
         self._parts = torch.cat([plan.low, plan.high - plan.low], dim=1)
         reached = len(self.draw_along_rays(0, _TRIAL_RAYS)[0])
@@ -72,14 +72,18 @@ class DistillTask:
     @torch.no_grad()
     def draw_along_rays(self, number: int, n_rays: int) -> tuple[Tensor, Tensor]:
         """Positions and unit directions of the samples that random training rays reach in the teacher."""
-        origins, directions, _ = self.pixels.sample(n_rays, number, self.seed)
+        origins, directions, *_ = self.pixels.sample(n_rays, number, self.seed)
         samples = march_visible(
-            self.grid, origins, directions, self.march, self._density, _REACHED, jitter=(self.seed, number)
-        )
+            self.grid, origins, directions, self.march, lambda x, _: self._density(x), _REACHED,
+            jitter=(self.seed, number),
+        )  # fmt: skip
         return sample_positions(samples, origins, directions)
 
     def draw_in_cells(self, number: int) -> tuple[Tensor, Tensor]:
-        """Random positions and unit directions, in the order of the networks; those of the next number follow on."""
+        """Random positions and unit directions, in the order of the networks; those of the next number follow on.
+
+        They are drawn on the CPU, so that they are the same on every device, and lie where the student does.
+        """
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         m, n = self.config.samples_per_network, self.plan.config.n_networks
         at_once = min(n, max(1, self.config.n_samples // m))
@@ -93,7 +97,8 @@ class DistillTask:
         eye = self._eyes[torch.randint(len(self._eyes), (at_once,), generator=random)]
         towards = functional.normalize((x.view(at_once, m, 3) - eye[:, None]).view(-1, 3), dim=1)
         spread = 2 * _DIRECTION_SPREAD * (torch.rand(towards.shape, generator=random) - 0.5)
-        return x, functional.normalize(towards.add_(spread), dim=1)
+        directions = functional.normalize(towards.add_(spread), dim=1)
+        return x.to(self.field.params.device), directions.to(self.field.params.device)
 
     @torch.no_grad()
     def lesson(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

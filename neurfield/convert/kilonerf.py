@@ -23,6 +23,7 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
 from neurfield.training.density import make_density
+from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import Resumed
@@ -37,20 +38,31 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     """Makes a run folder with a KiloNeRF; None when it was interrupted, to be continued with `request.resume`.
 
     Raises:
-        UserError: the method has no kilonerf field, the teacher is empty or has no images, too many networks, or the
-            output exists.
+        UserError: the method has no kilonerf field, the teacher is empty or has no images, too many networks, the
+            output exists, or cuda cannot be used, or not for the teacher.
     """
     method = load_method(request.method or PRESET, request.overrides)
     distill = method.distill or DistillConfig()
     if not isinstance(method.field, KiloNerfConfig):
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
+    device = resolve_device(request.device, teacher.field.why_not_cuda() or "")
     folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
-    if not request.resume and (folder.checkpoints() or aside.checkpoints()):
+    if request.resume and request.overwrite:
+        raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
+    old = [] if request.resume else [part for part in (folder, aside) if part.checkpoints()]
+    if old and not request.overwrite:
         raise UserError(
-            f"{request.output}: a conversion exists there; continue it with --resume or choose another --output"
+            f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
+            "choose another --output"
+        )
+    if teacher.is_dynamic:
+        raise UserError(
+            f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field cannot; "
+            "convert a run of a method for still scenes"
         )
     scene = _scene(teacher, request)
     progress = request.progress
+    teacher.to(device)
     density = make_density(teacher.field)
     voxels, largest = occupied_voxels(
         teacher.grid, density, distill.density_threshold, lambda part: progress("occupancy", part, "")
@@ -58,6 +70,8 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     plan = plan_cells(method.field, voxels)
     grid = grid_of(voxels, largest, teacher.grid)
     request.report(plan.describe())
+    for part in old:  # not before everything that can be refused has been
+        shutil.rmtree(part.path)
     config = RunConfig(
         data=scene.source,
         load=teacher.config.load,
@@ -66,7 +80,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         max_seconds=request.max_seconds,
         max_num_iterations=request.max_num_iterations,
         seed=request.seed,
-        device="cpu",  # wherever the teacher was trained: there are no kernels of this field for CUDA
+        device=device,
     )
     task = RadianceTask(scene, config)
     task.grid.load_state_dict(grid.state_dict())
@@ -76,7 +90,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     made = Run(config, teacher.views, field, task.grid, 0)
     if not folder.checkpoints():
         stage = _distill_config(config, distill)
-        student = DistillTask(field, teacher.field, plan, grid, task.pixels, task.march, distill, request.seed)
+        student = DistillTask(field, teacher.field, plan, task.grid, task.pixels, task.march, distill, request.seed)
         if not _train(Trainer(student, stage, report=request.report), made, aside, request, "distil"):
             return None
     trainer = Trainer(task, config, report=request.report)
@@ -125,7 +139,7 @@ def _train(trainer: Trainer, made: Run, folder: RunFolder, request: Request, sta
 
         session.train(on_step)
     if trainer.interrupted:
-        request.report(f"interrupted at step {trainer.step} of stage {stage!r}; continue with --resume")
+        request.report(f"interrupted at step {trainer.step} of stage {stage!r}")
     else:
         request.report(f"{stage}: {trainer.step} steps in {trainer.clock.seconds():.1f} s")
     return not trainer.interrupted

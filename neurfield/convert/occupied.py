@@ -41,15 +41,15 @@ def occupied_voxels(
         threshold: per unit of unit space.
 
     Returns:
-        The voxels and their largest density `[n]`.
+        The voxels and their largest density `[n]`, on the CPU.
     """
-    every = _set_voxels(grid)
+    every, device = _set_voxels(grid), grid.bitfield.device
     offsets = torch.cartesian_prod(_OFFSETS, _OFFSETS, _OFFSETS)
     largest = torch.empty(len(every))
     for begin in range(0, len(every), _CHUNK):
         part = slice(begin, begin + _CHUNK)
         x = every.low[part, None] + every.width[part, None, None] * offsets
-        largest[part] = density(x.reshape(-1, 3)).view(-1, 27).amax(dim=1)
+        largest[part] = density(x.reshape(-1, 3).to(device)).view(-1, 27).amax(dim=1).cpu()
         if progress:
             progress(min(begin + _CHUNK, len(every)) / len(every))
     keep = largest > threshold
@@ -57,9 +57,9 @@ def occupied_voxels(
 
 
 def grid_of(voxels: Voxels, largest: Tensor, like: OccupancyGrid) -> OccupancyGrid:
-    """A grid like `like` whose open cells are the voxels; all others are closed for good."""
+    """A grid like `like`, on the CPU, whose open cells are the voxels; all others are closed for good."""
     grid = OccupancyGrid(like.aabb_scale, like.resolution, like.threshold, like.decay)
-    density = torch.full_like(grid.density_grid, CLOSED)
+    density = torch.full(grid.density_grid.shape, CLOSED)
     density.view(-1)[voxels.index] = largest * BASE_STEP
     bitfield, coarse = ops.occupancy_bits(density, 0.0)
     grid.load_state_dict({"density_grid": density, "bitfield": bitfield, "coarse": coarse})
@@ -68,7 +68,7 @@ def grid_of(voxels: Voxels, largest: Tensor, like: OccupancyGrid) -> OccupancyGr
 
 def _set_voxels(grid: OccupancyGrid) -> Voxels:
     per_cascade = grid.resolution**3
-    bits = (grid.bitfield[:, :, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+    bits = (grid.bitfield.cpu()[:, :, None] >> torch.arange(8, dtype=torch.uint8)) & 1
     index = bits.view(-1).nonzero()[:, 0]
     cascade, morton = index // per_cascade, index % per_cascade
     side = 2.0**cascade

@@ -26,7 +26,9 @@ class Request:
         data: where the images are now; None: where they were.
         max_seconds, max_num_iterations: budget of the training on images; both None: the method's.
         seed: of all random numbers.
+        device: where networks are trained: `cpu`, which is `auto`, too, or `cuda`.
         resume: continue a conversion that was interrupted.
+        overwrite: replace what an earlier conversion has made there.
         report: takes a line for the user.
         progress: takes the name of a stage, its finished part and a text.
         watch: a context around each training, given what is being made and the training's session; gives what is called
@@ -40,7 +42,9 @@ class Request:
     max_seconds: float | None = None
     max_num_iterations: int | None = None
     seed: int = 42
+    device: str = "auto"
     resume: bool = False
+    overwrite: bool = False
     report: Callable[[str], None] = lambda line: None
     progress: Callable[[str, float, str], None] = lambda stage, part, text: None
     watch: "Watch" = lambda run, session: nullcontext(lambda report: None)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run as one small file, without the optimiser's state: used like any other run, but not trained further.
 
-half    parameters in fp16, everything else as it is; any field
+half    parameters in fp16, occupancy in bits, everything else as it is; any field
 int8    matrices of networks and modulation grids in 8 bits, levels of tables likewise, other parameters in fp16,
         occupancy in bits; all deflated
 """
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neurfield import config as configuration
 from neurfield.convert.request import Request
 from neurfield.errors import UserError
+from neurfield.files import refuse_existing
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun, SignalSubject
 from neurfield.training import checkpoint, packed
@@ -44,7 +45,7 @@ def to_half(run: AnyRun, request: Request) -> AnyRun:
             for name, value in run.field.state_dict().items()
         }
         if isinstance(run, Run):
-            stored |= {f"occupancy.{name}": value for name, value in run.grid.state_dict().items()}
+            stored["occupancy.bitfield"] = run.grid.bitfield
         return stored
 
     return _write(run, request, "fp16", tensors)
@@ -75,8 +76,7 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     path = request.output
     if path.suffix != checkpoint.SUFFIX:
         raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another --output")
+    refuse_existing(path, request.overwrite)
     given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
     if given:
         raise UserError(f"a small file is made without training: leave {', '.join(given)} out")

@@ -50,7 +50,14 @@ def frames(content: Mapping[str, Any], path: Path) -> list[Frame]:
     Raises:
         UserError: naming file, frame and what was found, for the first one that cannot be used.
     """
-    return [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(content["frames"])]
+    found = [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(content["frames"])]
+    untimed = [frame for frame, entry in zip(found, content["frames"], strict=True) if "time" not in entry]
+    if 0 < len(untimed) < len(found):
+        raise UserError(
+            f"{untimed[0].where}: no time, which {len(found) - len(untimed)} of the {len(found)} frames have; "
+            "give all frames one, or none"
+        )
+    return found
 
 
 def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:

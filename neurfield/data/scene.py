@@ -33,8 +33,13 @@ class Normalization:
     @property
     def aabb(self) -> tuple[float, float, float, float, float, float]:
         """`(min x, y, z, max x, y, z)` of the field's box in unit space."""
-        low, high = 0.5 - self.aabb_scale / 2, 0.5 + self.aabb_scale / 2
-        return (low, low, low, high, high, high)
+        return box(self.aabb_scale)
+
+
+def box(aabb_scale: int) -> tuple[float, float, float, float, float, float]:
+    """`(min x, y, z, max x, y, z)` of the box of side `aabb_scale` around the middle of the unit cube."""
+    low, high = 0.5 - aabb_scale / 2, 0.5 + aabb_scale / 2
+    return (low, low, low, high, high, high)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,11 @@ class Manifest:
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
 
+    @property
+    def times_differ(self) -> bool:
+        """Whether the training views are of different times."""
+        return len({self.views[i].time for i in self.splits.get("train", ())}) > 1
+
     def only(self, splits: Sequence[str]) -> "Manifest":
         """The same data set without the views of other splits.
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fourier features of normally distributed frequencies (Tancik et al. 2020), 2 pi included."""
+"""Fourier features of random frequencies (Tancik et al. 2020; Hertz et al. 2021), 2 pi included."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurfield import ops
 from neurfield.config import Range
@@ -16,19 +16,27 @@ from neurfield.ops.fourier_features import MAX_DIMS
 
 @dataclass(frozen=True)
 class GaussianFourierConfig:
-    """`sigma`: standard deviation of every component of a frequency, in cycles per unit of the input."""
+    """Keys of a `GaussianFourier` block.
+
+    Attributes:
+        sigma: in cycles per unit of the input.
+        normal: what is normally distributed: "Components", every component of a frequency (Tancik et al. 2020), of
+            which few are low in three dimensions, or "Radius", its magnitude, |N(0, sigma^2)| in directions that are
+            spread evenly (released code of SAPE): many low ones in any number of dimensions.
+    """
 
     n_frequencies: Annotated[int, Range(1, 65536)] = 256
     sigma: Annotated[float, Range(0, 1e6)] = 10.0
     seed: Annotated[int, Range(0, 2**63 - 1)] = 1337
+    normal: Literal["Components", "Radius"] = "Components"
 
 
 class GaussianFourier(Encoding):
     """`2 n_frequencies` outputs in total for inputs of any range, see `neurfield.ops.fourier_features`.
 
     Attributes:
-        frequencies: buffer `[n_frequencies, n_input_dims]`, `N(0, sigma^2)` from `seed`, sorted by magnitude, so that
-            blocks of features go from low to high frequency (what `neurfield.ops.fourier_features` calls gates).
+        frequencies: buffer `[n_frequencies, n_input_dims]`, random from `seed`, sorted by magnitude, so that blocks of
+            features go from low to high frequency (what `neurfield.ops.fourier_features` calls gates).
 
     Raises:
         UserError: more than 8 input dimensions.
@@ -44,6 +52,9 @@ class GaussianFourier(Encoding):
         self.config = config
         generator = torch.Generator().manual_seed(config.seed)
         drawn = config.sigma * torch.randn(config.n_frequencies, n_input_dims, generator=generator)
+        if config.normal == "Radius":
+            radii = config.sigma * torch.randn(config.n_frequencies, 1, generator=generator).abs()
+            drawn = radii * nn.functional.normalize(drawn, dim=1)
         self.register_buffer("frequencies", drawn[drawn.norm(dim=1).argsort(stable=True)])
 
     @property

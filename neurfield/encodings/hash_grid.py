@@ -56,14 +56,15 @@ class TiledGridBlock(GridBlock):
 class Grid(Encoding):
     """`n_levels * n_features_per_level` outputs for positions in [0, 1], see `neurfield.ops.hash_grid`.
 
-    `params` is the flat table, uniform in +-`init_range` at first (torch's generator); `config` holds the sizes.
+    `params` is the flat table, uniform in +-`init_range` at first (torch's generator); `config` holds the sizes. With
+    `reads_half` it is read in a float16 copy where positions are float32; gradients go to the table itself.
     """
 
     padding = 0.0
 
     def __init__(self, config: GridConfig, init_range: float = GridBlock.init_range) -> None:
         super().__init__(config.n_input_dims, config.n_output_dims)
-        self.config = config
+        self.config, self.reads_half = config, False
         self.params = nn.Parameter(torch.empty(config.n_params).uniform_(-init_range, init_range))
 
     @property
@@ -72,7 +73,8 @@ class Grid(Encoding):
         return self.config.n_levels
 
     def forward(self, x: Tensor, max_level: float | Tensor | None = None, gates: Tensor | None = None) -> Tensor:
-        y = ops.hash_grid(x, self.params, self.config, max_level)
+        half = ops.half_copy(self.params) if self.reads_half and x.dtype == torch.float32 else None
+        y = ops.hash_grid(x, self.params, self.config, max_level, half)
         if gates is None:
             return y
         level = torch.arange(self.n_output_dims, device=x.device) // self.config.n_features_per_level

@@ -87,6 +87,7 @@ def export_mesh(
         valid = ", ".join(map(str, extents))
         raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
     refuse_existing(path, overwrite)
+    run = run.on_cpu()
     norm = run.views.normalization
     unit_level = level / norm.scale if level is not None else automatic_level(run, extent)
     occupied = occupied_cells(run.grid, extent)

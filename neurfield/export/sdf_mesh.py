@@ -14,6 +14,7 @@ from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import density_mesh, evaluate
 from neurfield.export.mesh_options import check_mesh_export
+from neurfield.export.occupancy_distance import OccupancyDistance, occupancy_mesh
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
@@ -24,7 +25,12 @@ _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
 
 
 def sdf_mesh(field: Distance, resolution: int, progress: Callable[[float], None] = lambda fraction: None) -> Mesh:
-    """The surface of distance 0 in the unit cube, `resolution` cells along the longest side of what is inside."""
+    """The surface of distance 0 in the unit cube, `resolution` cells along the longest side of what is inside.
+
+    Of a distance that is made of an occupancy field, the surface of that field itself.
+    """
+    if isinstance(field, OccupancyDistance):
+        return occupancy_mesh(field.field, resolution, progress)
     centers = (torch.arange(COARSE) + 0.5) / COARSE
     coarse = torch.cartesian_prod(centers, centers, centers)
     reach = _LIPSCHITZ * 3**0.5 / 2 / COARSE

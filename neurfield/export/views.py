@@ -41,13 +41,14 @@ def export_views(
     depth_kind: str = "z",
     overwrite: bool = False,
     progress: Callable[[float, str], None] = lambda fraction, text: None,
+    appearance: int | None = None,
 ) -> Path:
     """Renders views into a folder (see neurfield.rendering.writers) or, where `path` is that of a video, side by side.
 
     Args:
         run: trained.
         path: folder, or video; appears complete or not at all.
-        cameras: the views, world frame of the input.
+        cameras: the views, world frame of the input, each of its time.
         outputs: any of `rgb depth normal accumulation`.
         names: of the pictures, without suffix; None: numbers.
         fps: pictures per second of a video.
@@ -55,6 +56,7 @@ def export_views(
         depth_kind: "z" = along the optical axis, "ray" = distance from the camera.
         overwrite: replace a video, or a folder that this function has made.
         progress: called with the fraction done and a text.
+        appearance: see Renderer.render.
 
     Returns:
         `path`.
@@ -69,7 +71,7 @@ def export_views(
     with _video(path, cameras, fps) if is_video(path) else _folder(path, outputs, depth_format, depth_kind) as writer:
         for i, name in enumerate(names):
             camera = cameras[i]
-            writer.add(name, _render(run, camera, outputs, depth_kind), camera)
+            writer.add(name, _render(run, camera, outputs, depth_kind, appearance), camera)
             progress((i + 1) / len(names), f"{i + 1}/{len(names)} views")
     return path
 
@@ -97,9 +99,11 @@ def check_views_export(
     refuse_existing(path, overwrite, None if is_video(path) else FRAMES_FILE)
 
 
-def _render(run: "Run", camera: Cameras, outputs: Sequence[str], depth_kind: str) -> dict[str, Tensor]:
+def _render(
+    run: "Run", camera: Cameras, outputs: Sequence[str], depth_kind: str, appearance: int | None
+) -> dict[str, Tensor]:
     needed = {*outputs, "accumulation"} if "depth" in outputs else set(outputs)
-    result = run.render(camera, sorted(needed))
+    result = run.render(camera, sorted(needed), appearance=appearance)
     values = {output: result[output] for output in outputs}
     return values | ({"depth": depth_map(result, camera, depth_kind)} if "depth" in values else {})
 

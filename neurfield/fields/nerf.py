@@ -7,22 +7,26 @@
     rgb = sigmoid(linear(relu(linear_128([linear_256(h) || e_d]))))
 
 The softplus, shifted as in mip-NeRF (Barron et al. 2021), replaces a ReLU that can die before it has learned anything.
+With `coarse` there are two such networks, and training draws its samples from the first (training.hierarchical_step).
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from neurfield import ops
 from neurfield.config import Range
+from neurfield.errors import UserError
 from neurfield.fields.radiance_module import RadianceModule
+from neurfield.networks import MLP, NetworkConfig
 
-_CHUNK = 4096  # positions at a time where no gradient is needed: larger layers of activations leave the caches
+_CHUNK = 16384  # positions at a time where no gradient is needed: larger layers of activations leave the caches
 
 
 @dataclass(frozen=True)
@@ -31,24 +35,36 @@ class NerfConfig:
 
     `skip` is the number of layers after which the encoded position is read again. `scale` is the extent of the box in
     the coordinates that are encoded, `density_scale` the density, per unit of unit space, of one unit of the output.
+    `coarse` adds a second network of the same shape, which learns where the samples of the first are worth most.
     """
 
     otype: Literal["nerf"] = "nerf"
-    width: Annotated[int, Range(16, 1024)] = 256
+    width: Annotated[int, Range(16, 512)] = 256
     n_layers: Annotated[int, Range(1, 16)] = 8
     skip: Annotated[int, Range(0, 16)] = 5
     position_frequencies: Annotated[int, Range(1, 20)] = 10
     direction_frequencies: Annotated[int, Range(1, 20)] = 4
     scale: Annotated[float, Range(0.1, 100)] = 3.0
     density_scale: Annotated[float, Range(1e-3, 1e4)] = 30.0
+    coarse: bool = False
 
-    def build(self, aabb: Sequence[float]) -> "Nerf":
+    def __post_init__(self) -> None:
+        if self.width % 16:
+            raise UserError(f"field.width must be a multiple of 16, got {self.width}")
+
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "Nerf":
         """The field for the box `aabb`, with random initial parameters (torch's generator)."""
         return Nerf(self, aabb)
 
 
 class Nerf(RadianceModule):
-    """Density and colour by one wide network; see NerfConfig."""
+    """Density and colour by one wide network; see NerfConfig.
+
+    Attributes:
+        start, trunk: the layers in front of the skip (None: there is none) and behind it, with sigma and features.
+        color: the layers that read features and direction.
+        coarse: the other network, or None.
+    """
 
     middle: Tensor
 
@@ -58,18 +74,21 @@ class Nerf(RadianceModule):
         low, high = torch.tensor(aabb[:3]), torch.tensor(aabb[3:])
         self.register_buffer("middle", (low + high) / 2, persistent=False)
         self.inverse_size = config.scale / (aabb[3] - aabb[0])
-        n_position = 3 + 6 * config.position_frequencies
+        n_position, width = 3 + 6 * config.position_frequencies, config.width
         n_direction = 3 + 6 * config.direction_frequencies
-        width = config.width
-        reads = [n_position] + [width + n_position * (i == config.skip) for i in range(1, config.n_layers)]
-        self.layers = nn.ModuleList(nn.Linear(n, width) for n in reads)
-        self.density_layer = nn.Linear(width, 1)
-        self.feature_layer = nn.Linear(width, width)
-        self.direction_layer = nn.Linear(width + n_direction, width // 2)
-        self.color_layer = nn.Linear(width // 2, 3)
+        n_start = config.skip if config.skip < config.n_layers else 0
+        n_read = n_position + (width if n_start else 0)
+        self.start = _network(n_position, width, width, n_start - 1, "ReLU") if n_start else None
+        self.trunk = _network(n_read, 1 + width, width, config.n_layers - n_start, "None")
+        self.color = _network(width + n_direction, 3, math.ceil(width / 32) * 16, 1, "Sigmoid")
+        self.coarse = Nerf(dataclasses.replace(config, coarse=False), aabb) if config.coarse else None
+
+    def companion(self) -> "Nerf | None":
+        """See RadianceModule."""
+        return self.coarse
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """sigma `[n]` and the last hidden layer `[n, width]` at positions `[n, 3]` in unit space."""
+        """sigma `[n]` and the features that feed the colour `[n, width]` at positions `[n, 3]` in unit space."""
         return self._chunked(self._density, x)
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,18 +103,20 @@ class Nerf(RadianceModule):
 
     def _density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         encoded = encode((x - self.middle) * self.inverse_size, self.config.position_frequencies)
-        h = encoded
-        for i, layer in enumerate(self.layers):
-            if i == self.config.skip and i > 0:
-                h = torch.cat([encoded, h], dim=1)
-            h = torch.relu(layer(h))
-        return self.config.density_scale * functional.softplus(self.density_layer(h)[:, 0] - 1), h
+        h = encoded if self.start is None else torch.cat([encoded, self.start(encoded)], dim=1)
+        sigma, features = self.trunk(h).split([1, self.config.width], dim=1)
+        return self.config.density_scale * functional.softplus(sigma[:, 0] - 1), features
 
     def _color(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        sigma, h = self._density(x)
+        sigma, features = self._density(x)
         encoded = encode(directions, self.config.direction_frequencies)
-        h = torch.relu(self.direction_layer(torch.cat([self.feature_layer(h), encoded], dim=1)))
-        return sigma, torch.sigmoid(self.color_layer(h))
+        return sigma, self.color(torch.cat([features, encoded], dim=1))
+
+
+def _network(n_inputs: int, n_outputs: int, width: int, n_hidden: int, output_activation: str) -> MLP:
+    """Layers with biases, none hidden in the padding, which is idle; initial values by torch's generator."""
+    keys = NetworkConfig("ReLU", output_activation, width, n_hidden, bias=True)
+    return MLP(n_inputs, n_outputs, keys, int(torch.randint(1 << 31, (), device="cpu")), input_padding=0.0)
 
 
 def encode(v: Tensor, n_frequencies: int) -> Tensor:

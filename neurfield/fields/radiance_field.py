@@ -6,7 +6,8 @@
     rgb   = color_network(h || direction_encoding(d))
 
 All features, the log-density among them, feed the colour network. Positions are mapped by the field's whole box to the
-unit cube.
+unit cube. With `appearance_channels`, the colour network also reads a learned vector of the photo that is looked at
+(Martin-Brualla et al. 2021, section 4.1), so that light and exposure may differ between photos; the density cannot.
 """
 
 import math
@@ -16,11 +17,13 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurfield import encodings, networks, ops
 from neurfield.config import Block, Range
 from neurfield.errors import UserError
+from neurfield.fields.appearance import fold, look_of
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule, RenderFn
 
 _GRID = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 19, "base_resolution": 16}
@@ -33,8 +36,9 @@ class FieldConfig:
 
     `max_resolution` is the finest level's resolution per unit of unit space. Together with the side of the box it
     decides `per_level_scale`, unless the encoding block gives that itself. `table_precision` is that of the copy which
-    the fused operators read grid encodings from, `network_precision` that of the products in their networks where the
-    machine has such products; masters and sums are float32.
+    grid encodings are read from, `network_precision` that of the products in their networks where the
+    machine has such products; masters and sums are float32. `appearance_channels` is the length of the vector that each
+    training photo has for its look; 0: all have the same.
     """
 
     encoding: Block = field(default_factory=lambda: Block(otype="HashGrid", **_GRID))
@@ -43,13 +47,14 @@ class FieldConfig:
     density_network: Block = field(default_factory=lambda: Block(**_MLP, output_activation="None", n_hidden_layers=1))
     color_network: Block = field(default_factory=lambda: Block(_MLP, output_activation="Sigmoid", n_hidden_layers=2))
     n_geo_features: Annotated[int, Range(1, 64)] = 16
+    appearance_channels: Annotated[int, Range(0, 64)] = 0
     table_precision: Literal["fp16", "fp32"] = "fp16"
     network_precision: Literal["bf16", "fp32"] = "bf16"
     otype: Literal["grid"] = "grid"
 
-    def build(self, aabb: Sequence[float]) -> "RadianceField":
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "RadianceField":
         """See RadianceField.from_config."""
-        return RadianceField.from_config(self, aabb)
+        return RadianceField.from_config(self, aabb, n_views)
 
 
 class RadianceField(RadianceModule):
@@ -59,9 +64,10 @@ class RadianceField(RadianceModule):
         aabb: `(min x, y, z, max x, y, z)` of the box.
         encoding, density_network, direction_encoding, color_network: tiny-cuda-nn style blocks.
         n_geo_features: outputs of the density network.
-        table_precision: "fp16" lets the fused operators read grid encodings from a rounded copy.
+        table_precision: "fp16" lets grid encodings be read from a rounded copy.
         network_precision: "bf16" lets them round what the networks multiply, see ops.FusedField. On CUDA all networks
             do, to float16.
+        appearance_shape: number of training photos and length of the vector of each; None: photos do not differ.
 
     Raises:
         UserError: a block that its registry does not know; the message names the block's place in its file.
@@ -85,26 +91,36 @@ class RadianceField(RadianceModule):
         n_geo_features: int = 16,
         table_precision: str = "fp32",
         network_precision: str = "fp32",
+        appearance_shape: tuple[int, int] | None = None,
     ):
         super().__init__()
         low, high = torch.tensor(aabb[:3]), torch.tensor(aabb[3:])
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("inverse_size", 1 / (high - low), persistent=False)
-        self.encoding = _create(encodings, encoding, 3)
-        self.direction_encoding = _create(encodings, direction_encoding, 3)
-        self.density_network = _create(networks, density_network, self.encoding.n_output_dims, n_geo_features)
+        self.encoding = create_part(encodings, encoding, 3)
+        self.direction_encoding = create_part(encodings, direction_encoding, 3)
+        self.density_network = create_part(networks, density_network, self.encoding.n_output_dims, n_geo_features)
         n_color_inputs = n_geo_features + self.direction_encoding.n_output_dims
-        self.color_network = _create(networks, color_network, n_color_inputs, 3)
-        _check(self, encoding)
+        # zero, so that training begins as if all photos were alike
+        self.appearance = None if appearance_shape is None else nn.Parameter(torch.zeros(appearance_shape))
+        if appearance_shape is not None:
+            self.needs, n_color_inputs = ("views",), n_color_inputs + appearance_shape[1]
+        self.color_network = create_part(networks, color_network, n_color_inputs, 3)
         self.table_precision, self.network_precision = table_precision, network_precision
+        for part in self.encoding.modules():
+            if isinstance(part, encodings.Grid):
+                part.reads_half = table_precision == "fp16"
         self.density_network.half_products = self.color_network.half_products = network_precision == "bf16"
-        _check_modulation("density_network", density_network, self.density_network, ("Position",))
-        _check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
+        check_modulation("density_network", density_network, self.density_network, ("Position",))
+        check_modulation("color_network", color_network, self.color_network, ("Position", "Direction"))
 
     @staticmethod
-    def from_config(config: FieldConfig, aabb: Sequence[float]) -> "RadianceField":
-        """The field that `config` describes, for a box `aabb`, with random initial parameters (torch's generator)."""
-        side = aabb[3] - aabb[0]
+    def from_config(config: FieldConfig, aabb: Sequence[float], n_views: int = 1) -> "RadianceField":
+        """The field that `config` describes, for a box `aabb`, with random initial parameters (torch's generator).
+
+        `n_views`: training photos, whose looks it can have.
+        """
+        n_channels, side = config.appearance_channels, aabb[3] - aabb[0]
         return RadianceField(
             aabb,
             with_per_level_scale(config.encoding, config.max_resolution * side),
@@ -114,12 +130,19 @@ class RadianceField(RadianceModule):
             config.n_geo_features,
             config.table_precision,
             config.network_precision,
+            (n_views, n_channels) if n_channels else None,
         )
+
+    def at(self, conditions: Conditions) -> RadianceModule:
+        """See RadianceModule; a field without appearance where the look can be folded into the colour network."""
+        if self.appearance is None:
+            return self
+        return fold(self, look_of(self.appearance.detach(), conditions)) or super().at(conditions)
 
     def fused(self) -> ops.FusedField | None:
         """What the fused operators take for this field, or None where they do not support it."""
         half, brief = self.table_precision == "fp16", self.network_precision == "bf16"
-        if not ops.fused_supported(self) or (self.encoding.params.is_cuda and not (half and brief)):
+        if self.needs or not ops.fused_supported(self) or (self.encoding.params.is_cuda and not (half and brief)):
             return None  # fused on CUDA is never float32
         return ops.FusedField.of(self, half, brief)
 
@@ -130,49 +153,51 @@ class RadianceField(RadianceModule):
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
-        lacking = [
-            part for part in self.modules() if isinstance(part, (encodings.GaussianFourier, networks.Modulation))
-        ]
-        return f"{type(lacking[0]).__name__} has no CUDA kernels" if lacking else None
+        return None
 
-    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.
 
         Args:
             x: float32 `[n, 3]` in unit space; differentiable. Outside of the box the encoding's own rule applies.
+            conditions: not read: no photo's look has a part in the density.
 
         Returns:
             sigma `[n]` per unit of unit space, features `[n, n_geo_features]`.
         """
         position = (x - self.low) * self.inverse_size
-        features = _evaluate(self.density_network, self.encoding(position), position, None)
+        features = evaluate_part(self.density_network, self.encoding(position), Position=position)
         return ops.trunc_exp(features[:, 0]), features
 
-    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, directions: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """sigma `[n]` and rgb `[n, 3]` of positions seen along unit `directions` `[n, 3]`."""
         sigma, features = self.density(x)
-        encoded = self.direction_encoding((directions + 1) / 2)  # tiny-cuda-nn takes 0 ... 1
+        parts = [features, self.direction_encoding((directions + 1) / 2)]  # tiny-cuda-nn takes 0 ... 1
+        if self.appearance is not None:
+            parts.append(look_of(self.appearance, conditions or Conditions()).expand(x.shape[0], -1))
         position = (x - self.low) * self.inverse_size
-        return sigma, _evaluate(self.color_network, torch.cat([features, encoded], dim=1), position, directions)
+        return sigma, evaluate_part(
+            self.color_network, torch.cat(parts, dim=1), Position=position, Direction=directions
+        )
 
 
-def _evaluate(network: Any, features: Tensor, position: Tensor, directions: Tensor | None) -> Tensor:
-    """A network with what its modulation, if it has one, reads: positions in the unit cube, or directions."""
+def evaluate_part(network: Any, features: Tensor, **coordinates: Tensor) -> Tensor:
+    """A network with what its modulation, if it has one, reads: one of `coordinates`, by the names of
+    ModulationConfig, positions in the unit cube."""
     modulation = getattr(network, "modulation", None)
-    if modulation is None:
-        return network(features)
-    return network(features, position if modulation.config.coordinates == "Position" else directions)
+    return network(features) if modulation is None else network(features, coordinates[modulation.config.coordinates])
 
 
-def _check_modulation(name: str, block: dict[str, Any], network: Any, kinds: Sequence[str]) -> None:
+def check_modulation(name: str, block: dict[str, Any], network: Any, kinds: Sequence[str]) -> None:
     """UserError for a modulation that a radiance field cannot feed: the density is the same from every direction."""
     modulation = getattr(network, "modulation", None)
     if modulation is None:
         return
-    if modulation.config.coordinates not in kinds or modulation.n_coordinates != 3:
+    found, n_dims = modulation.config.coordinates, {"Time": 1}.get(modulation.config.coordinates, 3)
+    if found not in kinds or modulation.n_coordinates != n_dims:
         raise UserError(
             f"{getattr(block, 'where', name)}: modulation: expected {' or '.join(kinds)} in 3 dimensions, "
-            f"got {modulation.config.coordinates} in {modulation.n_coordinates}"
+            f"got {found} in {modulation.n_coordinates}"
         )
 
 
@@ -189,17 +214,16 @@ def with_per_level_scale(encoding: dict[str, Any], max_resolution: float) -> dic
     return block
 
 
-def _check(field: RadianceField, encoding: dict[str, Any]) -> None:
-    """Refuses what works for signals only."""
-    if field.encoding.wants_losses or field.direction_encoding.wants_losses:
+def create_part(registry: Any, block: dict[str, Any], *dims: int) -> Any:
+    """What the block describes; UserError, which names its place in its file, also for what works for signals only."""
+    where = getattr(block, "where", Block.where)
+    try:
+        part = registry.create(*dims, block)
+    except (UserError, ValueError, TypeError) as error:
+        raise UserError(f"{where}: {error}") from None
+    if getattr(part, "wants_losses", False):
         raise UserError(
-            f"{getattr(encoding, 'where', Block.where)}: SAPE opens by the losses of samples, which views do not have; "
+            f"{where}: SAPE opens by the losses of samples, which views do not have; "
             "it is for images, shapes, videos and volumes"
         )
-
-
-def _create(registry: Any, block: dict[str, Any], *dims: int) -> Any:
-    try:
-        return registry.create(*dims, block)
-    except (UserError, ValueError, TypeError) as error:
-        raise UserError(f"{getattr(block, 'where', Block.where)}: {error}") from None
+    return part

@@ -8,23 +8,41 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from neurfield import ops
+from neurfield.fields.conditions import Conditions
 
 # (bitfield, coarse, origins, directions, march) -> colour, depth and opacity of rays
 RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
+# the same -> the samples of rays that have weight
+VisibleFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.PackedSamples]
 
 
 class RadianceModule(nn.Module, ABC):
     """Density and view-dependent colour in a box of unit space.
 
-    Subclasses give `density` and `forward`; the fused paths are accelerations that a field may have.
+    Subclasses give `density` and `forward`; the fused paths are accelerations that a field may have. A field that
+    `needs` conditions takes them as a further argument of both; without it, it is the field at time 0 with the mean
+    look.
     """
 
     # first words of the parameters whose values wait, without decay of their moments, where their gradient is zero
     sparse_parameters: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()  # attributes of Conditions that the field depends on
 
     @abstractmethod
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
+
+    def companion(self) -> "RadianceModule | None":
+        """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
+        return None
+
+    def at(self, conditions: Conditions) -> "RadianceModule":
+        """This field at one time and in one look, to be looked at: a field that needs nothing.
+
+        Args:
+            conditions: of one row each. What the field does not need is not read.
+        """
+        return Conditioned(self, conditions) if self.needs else self
 
     def fused(self) -> ops.FusedField | None:
         """What the fused training step takes for this field, or None where it does not support it."""
@@ -32,6 +50,10 @@ class RadianceModule(nn.Module, ABC):
 
     def fused_render(self) -> RenderFn | None:
         """Rendering of rays in native code, or None; gives what march, evaluation and compositing give."""
+        return None
+
+    def fused_visible(self) -> VisibleFn | None:
+        """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives."""
         return None
 
     def why_not_cuda(self) -> str | None:
@@ -45,3 +67,23 @@ class RadianceModule(nn.Module, ABC):
         Returns the penalty; None: the field has no such part.
         """
         return None
+
+
+class Conditioned(RadianceModule):
+    """A field that needs conditions, with conditions for each of the positions that it will be asked for, or for all.
+
+    It shares the parameters of `field`.
+    """
+
+    def __init__(self, field: RadianceModule, conditions: Conditions):
+        super().__init__()
+        self.field, self.conditions = field, conditions
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.field.density(x, self.conditions)  # type: ignore[call-arg]
+
+    def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.field(x, directions, self.conditions)
+
+    def why_not_cuda(self) -> str | None:
+        return self.field.why_not_cuda()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from neurfield import encodings, networks, ops
 from neurfield.config import Block, Range
 from neurfield.encodings import Grid
+from neurfield.errors import UserError
 from neurfield.fields.radiance_field import with_per_level_scale
 
 
@@ -63,6 +64,12 @@ class SignalField(nn.Module):
         self.encoding = encodings.create(n_dims, encoding)
         padding = self.encoding.padding
         self.network = networks.create(self.encoding.n_output_dims, n_channels, network, seed, padding)
+        modulation = self.network.modulation
+        if modulation is not None and (modulation.config.coordinates, modulation.n_coordinates) != ("Position", n_dims):
+            raise UserError(
+                f"network: modulation: expected Position in {n_dims} dimensions, "
+                f"got {modulation.config.coordinates} in {modulation.n_coordinates}"
+            )
         self.half_table: Tensor | None = None
         if isinstance(self.encoding, Grid) and table_precision == "fp16":
             self.half_table = self.encoding.params.detach().half()

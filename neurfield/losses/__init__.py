@@ -50,6 +50,7 @@ LOSSES: dict[str, Entry] = {
     "RelativeL2Luminance": Entry(NoConfig, elementwise.relative_l2_luminance),
     "MAPE": Entry(NoConfig, elementwise.mape),
     "SMAPE": Entry(NoConfig, elementwise.smape),
+    "BinaryCrossEntropy": Entry(NoConfig, elementwise.binary_cross_entropy),
 }
 
 REGULARIZERS: dict[str, Callable[[Composite], Tensor]] = {

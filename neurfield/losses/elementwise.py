@@ -5,6 +5,7 @@ are constants in the gradient. Every function maps two tensors of one shape to a
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 EPSILON = 0.01
 # ITU-R BT.601, the weights of tiny-cuda-nn
@@ -58,3 +59,11 @@ def smape(prediction: Tensor, target: Tensor) -> Tensor:
     """|p - t| / (|p| / 2 + |t| / 2 + epsilon)"""
     half_sum = 0.5 * (prediction.detach().abs() + target.detach().abs())
     return l1(prediction, target) / (half_sum + EPSILON)
+
+
+def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """-t ln s(p) - (1 - t) ln(1 - s(p)) with s(p) = 1 / (1 + e^-p): p is a logit, t a probability in 0 ... 1.
+
+    A logit, because the sigmoid of float32 is 1 from 17 on, where a sample that is wrong would no longer be corrected.
+    """
+    return functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")

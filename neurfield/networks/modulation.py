@@ -26,8 +26,8 @@ class ModulationConfig:
         resolution: nodes per axis, 1 ... 4 axes. Published: 64 in one dimension, 32 x 32 for images, 10 x 3 for view
             directions, 5 for the time of a moving scene.
         wraps: per axis whether it is periodic. Default: no axis, but the azimuth of directions.
-        coordinates: "Position", in [0, 1] per axis, or "Direction", unit vectors whose azimuth and elevation the
-            two axes of the grid are.
+        coordinates: "Position", in [0, 1] per axis; "Direction", unit vectors whose azimuth and elevation the two axes
+            of the grid are; or "Time" in [0, 1], one axis.
         normalization: of the features before they are modulated: over those of each sample, or none.
         per_layer: whether each hidden layer has a grid of its own, or all share one.
         init_range: the grids start uniform within +-init_range around 1 (scale) and 0 (shift).
@@ -35,7 +35,7 @@ class ModulationConfig:
 
     resolution: tuple[int, ...]
     wraps: tuple[bool, ...] | None = None
-    coordinates: Literal["Position", "Direction"] = "Position"
+    coordinates: Literal["Position", "Direction", "Time"] = "Position"
     normalization: Literal["Features", "None"] = "Features"
     per_layer: bool = True
     init_range: Annotated[float, Range(0, 1)] = 0.0
@@ -82,6 +82,8 @@ class Modulation(nn.Module):
             )
         if len(wraps) != n_dims:
             raise UserError(f"network: modulation.wraps: expected {n_dims} of them, got {list(wraps)}")
+        if config.coordinates == "Time" and n_dims != 1:
+            raise UserError(f"network: modulation.resolution: expected one axis for the time, got {n_dims}")
         if is_direction and n_dims != 2:
             raise UserError(f"network: modulation.resolution: expected azimuth and elevation, got {n_dims} axes")
         if n_layers < 1:
@@ -111,7 +113,7 @@ class Modulation(nn.Module):
         if self.config.coordinates == "Direction":
             coordinates = sphere_coordinates(coordinates)
         values = self.values if self.bits is None else fake_quantize(self.values, self.bits, per_column=True)
-        identity = values.new_tensor([1.0, 0.0]).repeat(self.n_grids)
+        identity = 1 - torch.arange(values.shape[1], device=values.device) % 2  # 1, 0, 1, 0, ...
         return ops.modulation(coordinates, values + identity, self.config.resolution, self.wraps)
 
     def packed(self, bits: int) -> dict[str, Tensor]:

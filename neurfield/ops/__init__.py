@@ -4,7 +4,7 @@
 One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference. Native
 code runs inside of registered operators only; outside of them it answers for sizes, layouts and memory. Functions whose
 result has as many rows as the data says (occupancy_select, occupied_pixel_blocks, march), or is a number
-(occupancy_mean, fused_gradients), break a traced graph where they read that from a tensor.
+(fused_gradients), break a traced graph where they read that from a tensor.
 """
 
 from neurfield.ops.aabb import ray_aabb
@@ -28,10 +28,12 @@ from neurfield.ops.fused_radiance import (
     fused_table_gradient,
 )
 from neurfield.ops.gates import gates
+from neurfield.ops.half_copy import current_half_copy, half_copy, mark_half_copy_current, renew_half_copy
 from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.kilo_grid import KiloCells, kilo_locate
 from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
 from neurfield.ops.kilo_render import kilo_render
+from neurfield.ops.kilo_visible import kilo_visible
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient
@@ -41,6 +43,7 @@ from neurfield.ops.occupancy import (
     occupancy_draw,
     occupancy_mean,
     occupancy_select,
+    occupancy_select_padded,
     occupancy_update,
 )
 from neurfield.ops.pixel import SampledPixels, over_background, sample_pixels
@@ -68,6 +71,7 @@ __all__ = [
     "carve",
     "close_unseen",
     "composite",
+    "current_half_copy",
     "fourier_features",
     "frequency",
     "fused_density",
@@ -79,12 +83,15 @@ __all__ = [
     "fused_table_adam",
     "fused_table_gradient",
     "gates",
+    "half_copy",
     "hash_grid",
     "hash_grid_adam_step",
     "kilo_locate",
     "kilo_mlp",
     "kilo_render",
+    "kilo_visible",
     "march",
+    "mark_half_copy_current",
     "mesh_distance",
     "mesh_inside",
     "mesh_tree",
@@ -95,11 +102,13 @@ __all__ = [
     "occupancy_draw",
     "occupancy_mean",
     "occupancy_select",
+    "occupancy_select_padded",
     "occupancy_update",
     "occupied_pixel_blocks",
     "over_background",
     "project",
     "ray_aabb",
+    "renew_half_copy",
     "sample_pixels",
     "spherical_harmonics",
     "trunc_exp",

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
-from neurfield.ops._common import DEVICES, check_tensor, cuda_core
+from neurfield.ops._common import DEVICES, check_tensor, cuda_core, read_once
 from neurfield.ops.fused_mlp import ACTIVATIONS, STORES_INPUT, MLPConfig, half_reason
+from neurfield.ops.half_copy import half_copy, renew_half_copy
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 
 MAX_WIDTH = 128
@@ -86,9 +86,9 @@ class FusedField:
             f.color_network.config,
             f.color_network.params,
             f.direction_encoding.config.degree,
-            tuple(f.low.tolist()),
-            tuple(f.inverse_size.tolist()),
-            _half_copy(f.encoding.params) if half else None,
+            _three(f.low),
+            _three(f.inverse_size),
+            half_copy(f.encoding.params) if half else None,
             bf16_products,
         )
 
@@ -111,40 +111,16 @@ class FusedField:
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """The table to read, density and colour parameters."""
-        if self.half_table is not None and self.table in _HALF_COPIES:
-            _half_copy(self.table)  # another path may have changed the table since
+        if self.half_table is not None:
+            renew_half_copy(self.table)  # another path may have changed the table since
         table = self.table if self.half_table is None else self.half_table
         return table.detach(), self.density_params.detach(), self.color_params.detach()
 
 
-@dataclass
-class _HalfCopy:
-    values: Tensor
-    version: int  # of the table that was copied
-
-
-_HALF_COPIES = WeakIdKeyDictionary()  # table -> _HalfCopy
-
-
-@torch.no_grad()
-def _half_copy(table: Tensor) -> Tensor:
-    """The float16 copy of a table, made or renewed where torch's version counter says that the table has changed.
-
-    A module that moves to another device keeps the parameter and its version.
-    """
-    copy = _HALF_COPIES.get(table)
-    if copy is None or copy.values.shape != table.shape or copy.values.device != table.device:
-        copy = _HALF_COPIES[table] = _HalfCopy(table.detach().half(), table._version)
-    elif copy.version != table._version:
-        copy.values.copy_(table)
-        copy.version = table._version
-    return copy.values
-
-
-def mark_half_copy_current(table: Tensor) -> None:
-    """Called by an operator that has changed a table and its copy alike."""
-    if table in _HALF_COPIES:
-        _HALF_COPIES[table].version = table._version
+@read_once
+def _three(values: Tensor) -> tuple[float, float, float]:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 def _sizes(grid: GridConfig, density: MLPConfig, color: MLPConfig, sh_degree: int, bf16_products: bool) -> list[int]:

@@ -148,10 +148,10 @@ def fused_mlp(
         config: shape and activations.
         modulation: same dtype, scale and shift per sample of what the hidden activations take, `gamma z + beta` (Lee et
             al. 2024, eq. 2; see ops.modulation): `[n, 2]`, gamma and beta for all layers, or
-            `[n, 2 n_hidden_layers]`, gamma and beta of the first layer, of the second and so on. CPU only.
-        half_products: on CUDA and with float32 params, round what is multiplied to float16 and sum in float32, on
-            tensor cores, where they have the shape (`half_reason`); x may then be float16, too. Hidden values
-            saturate at 65504. Elsewhere it means nothing.
+            `[n, 2 n_hidden_layers]`, gamma and beta of the first layer, of the second and so on.
+        half_products: on CUDA, with float32 params and without modulation, round what is multiplied to float16 and sum
+            in float32, on tensor cores, where they have the shape (`half_reason`); x may then be float16, too. Hidden
+            values saturate at 65504. Elsewhere it means nothing.
 
     Returns:
         `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x`, `params` and `modulation` (the second time
@@ -161,9 +161,7 @@ def fused_mlp(
     Raises:
         TypeError, ValueError: wrong dtype, shape or device; normalisation without modulation.
     """
-    if x.is_cuda and (modulation is not None or config.normalizes):
-        raise ValueError(f"fused_mlp: modulation exists on the CPU only, got tensors on {x.device}")
-    use_half = half_products and x.is_cuda and x.dtype != torch.float64
+    use_half = half_products and x.is_cuda and x.dtype != torch.float64 and modulation is None
     check_tensor("fused_mlp", "x", x, ("n", config.n_input_dims), _HALF_DTYPES if use_half else NATIVE_FLOATS)
     dtype = torch.float32 if use_half else x.dtype
     check_tensor("fused_mlp", "params", params, (config.n_params,), (dtype,), x.device)

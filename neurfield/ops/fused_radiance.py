@@ -22,7 +22,8 @@ from torch import Tensor
 
 from neurfield._native import lib
 from neurfield.ops._common import DEVICES, aligned, check_tensor, native, native_threads
-from neurfield.ops.fused_field import FusedField, FusedMarch, mark_half_copy_current
+from neurfield.ops.fused_field import FusedField, FusedMarch
+from neurfield.ops.half_copy import mark_half_copy_current
 from neurfield.ops.occupancy import check_occupancy
 from neurfield.ops.pixel import MAX_RAYS_PER_PIXEL
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rays through a KiloNeRF in native code (csrc/cpu/kilo_render.h)."""
+"""Rays through a KiloNeRF in native code (csrc/ops/kilo_render.h)."""
 
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native, read_once
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.fused_radiance import FusedImage
 from neurfield.ops.kilo_grid import KiloCells
@@ -33,20 +32,24 @@ def kilo_render(
         bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
         origins, directions: float32 `[n_rays, 3]` in unit space, unit directions, in image order: some thousand
             neighbours share networks.
-        skip_weight: the colour of samples of no more weight is not evaluated and counts as black, as long as those of
-            a ray weigh no more than 1/512 in all.
+        skip_weight: the colour of samples of no more weight need not be evaluated and counts as black then, as long as
+            those of a ray weigh no more than 1/512 in all. On CUDA that is so where all samples of a tile are faint.
 
     Returns:
         See FusedImage; as march, kilo_mlp and composite give it, up to rounding and the colours left out.
 
     Raises:
-        TypeError, ValueError: wrong dtype or shape, or a cell names a network that does not exist.
+        TypeError, ValueError: wrong dtype, shape or device, or a cell names a network that does not exist; on CUDA the
+            first call with these cells waits for that.
     """
-    floats = (torch.float32,)
-    check_tensor("kilo_render", "params", params, ("n_networks", config.n_params), floats)
+    floats, device = (torch.float32,), origins.device
+    check_tensor("kilo_render", "params", params, ("n_networks", config.n_params), floats, device)
+    check_tensor("kilo_render", "cells", grid.cells, ("z", "y", "x"), (torch.int32,), device)
     check_tensor("kilo_render", "origins", origins, ("n_rays", 3), floats)
-    check_tensor("kilo_render", "directions", directions, (origins.shape[0], 3), floats, origins.device)
-    check_occupancy("kilo_render", bitfield, coarse)
+    check_tensor("kilo_render", "directions", directions, (origins.shape[0], 3), floats, device)
+    check_occupancy("kilo_render", bitfield, coarse, device)
+    if _last_network(grid.cells) >= params.shape[0]:
+        raise ValueError("kilo_render: a cell names a network beyond those that params holds")
     shape = [config.width, config.position_frequencies, config.direction_frequencies]
     return FusedImage(
         *_render(
@@ -56,17 +59,23 @@ def kilo_render(
     )  # fmt: skip
 
 
-@torch.library.custom_op("neurfield::kilo_render", mutates_args=(), device_types="cpu")
+@read_once
+def _last_network(cells: Tensor) -> int:
+    return int(cells.max())
+
+
+@torch.library.custom_op("neurfield::kilo_render", mutates_args=(), device_types=DEVICES)
 def _render(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], skip_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    native_threads()
+    lib = native(origins)
     image = _allocate(origins)
     arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
+    width = shape[0]
     lib.kilo_render(
-        shape, params.contiguous(), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
-        skip_weight, *image,
+        shape, aligned(params), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
+        skip_weight, *image, empty(params, params.shape[0], width * width + width),
     )  # fmt: skip
     return image
 

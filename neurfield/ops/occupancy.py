@@ -43,26 +43,33 @@ def check_density_grid(op: str, density_grid: Tensor) -> None:
         )
 
 
-def occupancy_bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def occupancy_bits(density_grid: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
     """Bits of the cells with `density > threshold`; a set bit of a finer cascade is set in the coarser one, too.
+
+    Args:
+        threshold: a number, or float32 `[]` where the grid lies: nothing waits for it.
 
     Returns:
         `bitfield`, `coarse` as described above.
     """
     check_density_grid("occupancy_bits", density_grid)
+    if isinstance(threshold, Tensor):
+        check_tensor("occupancy_bits", "threshold", threshold, (), (torch.float32,), density_grid.device)
+    else:
+        threshold = density_grid.new_full((), threshold)
     return _bits(density_grid, threshold)
 
 
 @torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types=DEVICES)
-def _bits(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _bits(density_grid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
     lib = native(density_grid)
     bitfield, coarse = _empty_bits(density_grid)
-    lib.occupancy_bits(density_grid.contiguous(), threshold, bitfield, coarse)
+    lib.occupancy_bits(density_grid.contiguous(), threshold.view(1), bitfield, coarse)
     return bitfield, coarse
 
 
 @_bits.register_fake
-def _(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _(density_grid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
     return _empty_bits(density_grid)
 
 
@@ -97,10 +104,10 @@ def _empty_coarse(bitfield: Tensor) -> Tensor:
     return bitfield.new_empty(bitfield.shape[0], bitfield.shape[1] // 64)
 
 
-def occupancy_mean(density_grid: Tensor) -> float:
-    """Mean of `max(density, 0)` over the cells of cascade 0; the same for any number of threads."""
+def occupancy_mean(density_grid: Tensor) -> Tensor:
+    """Mean of `max(density, 0)` over the cells of cascade 0, float64 `[]`; the same for any number of threads."""
     check_density_grid("occupancy_mean", density_grid)
-    return float(_mean(density_grid))
+    return _mean(density_grid)
 
 
 @torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types=DEVICES)
@@ -121,28 +128,42 @@ def _scratch(lib: Any, n_cells: int, like: Tensor) -> Tensor:
 
 
 def occupancy_select(density_grid: Tensor, threshold: float) -> Tensor:
-    """Indices over all cascades, int32 ascending, of the cells with `density > threshold`."""
+    """Indices over all cascades, int32 ascending, of the cells with `density > threshold`; waits for their number."""
+    cells, n_selected = occupancy_select_padded(density_grid, threshold)
+    return cells[: int(n_selected)]
+
+
+def occupancy_select_padded(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """The same in a list with room for all cells, int32 `[density_grid.numel()]`, zero at its end; waits for nothing.
+
+    Returns:
+        The list, and how many cells are in it, int64 `[1]`.
+    """
     check_density_grid("occupancy_select", density_grid)
     return _select(density_grid, threshold)
 
 
 @torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types=DEVICES)
-def _select(density_grid: Tensor, threshold: float) -> Tensor:
+def _select(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     lib = native(density_grid)
-    n = density_grid.numel()
-    cells, n_selected = density_grid.new_empty(n, dtype=torch.int32), density_grid.new_empty(1, dtype=torch.int64)
-    lib.occupancy_select(density_grid.reshape(-1), threshold, cells, n_selected, _scratch(lib, n, density_grid))
-    return cells[: int(n_selected)]
+    cells, n_selected = _empty_selection(density_grid)
+    scratch = _scratch(lib, cells.numel(), density_grid)
+    lib.occupancy_select(density_grid.reshape(-1), threshold, cells, n_selected, scratch)
+    return cells, n_selected
 
 
 @_select.register_fake
-def _(density_grid: Tensor, threshold: float) -> Tensor:
-    n_selected = torch.library.get_ctx().new_dynamic_size()
-    return density_grid.new_empty(n_selected, dtype=torch.int32)
+def _(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    return _empty_selection(density_grid)
+
+
+def _empty_selection(density_grid: Tensor) -> tuple[Tensor, Tensor]:
+    cells = density_grid.new_zeros(density_grid.numel(), dtype=torch.int32)
+    return cells, density_grid.new_empty(1, dtype=torch.int64)
 
 
 def occupancy_draw(
-    cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int = 0
+    cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int = 0, n_cells: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Draws cells out of a list, stratified, and a uniform position in each.
 
@@ -150,12 +171,14 @@ def occupancy_draw(
     is in the order of the list (Morton order keeps lookups coherent), and `n_samples = len(cells)` visits each once.
 
     Args:
-        cells: int32 `[n_cells]` over all cascades, `n_cells > 0` unless `n_samples` is 0.
+        cells: int32 `[n]` over all cascades, `n > 0` unless `n_samples` is 0.
         resolution: of the grid.
         seed, step, draw: name the random numbers; `draw` separates several draws of one step.
+        n_cells: int64 `[1]` where the cells lie, how many of them are in the list, at most n; None: all.
 
     Returns:
-        int64 `[n_samples]` cells, float32 `[n_samples, 3]` positions in unit space.
+        int64 `[n_samples]` cells, float32 `[n_samples, 3]` positions in unit space. Of an empty list, -1 and
+        the middle of unit space.
     """
     check_tensor("occupancy_draw", "cells", cells, ("n_cells",), (torch.int32,))
     if resolution not in RESOLUTIONS or n_samples < 0 or (n_samples > 0 and cells.shape[0] == 0):
@@ -163,19 +186,24 @@ def occupancy_draw(
             f"occupancy_draw: expected a resolution of {RESOLUTIONS}, n_samples >= 0 and cells to draw from, "
             f"got {resolution}, {n_samples} and {cells.shape[0]} cells"
         )
-    return _draw(cells, n_samples, resolution, seed, step, draw)
+    if n_cells is None:
+        n_cells = cells.new_full((1,), cells.shape[0], dtype=torch.int64)
+    check_tensor("occupancy_draw", "n_cells", n_cells, (1,), (torch.int64,), cells.device)
+    return _draw(cells, n_cells, n_samples, resolution, seed, step, draw)
 
 
 @torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types=DEVICES)
-def _draw(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
+def _draw(
+    cells: Tensor, n_cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int
+) -> tuple[Tensor, Tensor]:
     lib = native(cells)
     drawn, positions = _empty_draws(cells, n_samples)
-    lib.occupancy_draw(cells.contiguous(), resolution, seed, step, 4 * draw, drawn, positions)
+    lib.occupancy_draw(cells.contiguous(), n_cells, resolution, seed, step, 4 * draw, drawn, positions)
     return drawn, positions
 
 
 @_draw.register_fake
-def _(cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int) -> tuple[Tensor, Tensor]:
+def _(cells, n_cells, n_samples, *random):
     return _empty_draws(cells, n_samples)
 
 
@@ -191,8 +219,8 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
 
     Args:
         density_grid: contiguous.
-        cells: int64 `[n]` over all cascades, in range; on CUDA, where checking would wait for the device, others are
-            ignored.
+        cells: int64 `[n]` over all cascades, or -1, which is ignored. On CUDA, where checking would wait for the
+            device, all others are, too.
         values: float32 `[n]`.
     """
     check_density_grid("occupancy_update", density_grid)
@@ -200,7 +228,11 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
     check_tensor("occupancy_update", "values", values, (cells.shape[0],), (torch.float32,), density_grid.device)
     if not density_grid.is_contiguous():
         raise ValueError("occupancy_update: density_grid is changed in place and must be contiguous")
-    if not cells.is_cuda and cells.numel() and not 0 <= int(cells.min()) <= int(cells.max()) < density_grid.numel():
+    if (
+        cells.device.type == "cpu"
+        and cells.numel()
+        and not -1 <= int(cells.min()) <= int(cells.max()) < density_grid.numel()
+    ):
         raise ValueError(f"occupancy_update: cells must be in [0, {density_grid.numel()})")
     _update(density_grid, cells, values, decay)
 

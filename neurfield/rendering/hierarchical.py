@@ -2,20 +2,34 @@
 """Rays without an occupancy grid: coarse samples, then fine ones where the coarse field found something.
 
 The procedure of the original NeRF (Mildenhall et al. 2020, section 5.2), which evaluates every ray everywhere: a
-yardstick for what marching and early termination save, and a way to render fields that have no grid.
+yardstick for what marching and early termination save, a way to train a field and its coarse companion, and to render
+fields that have no grid.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neurfield import ops
+from neurfield.ops.composite import Composite
 from neurfield.rendering.volume import Field
 
 _UNIT_BOX = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+# numbers of 0 ... 1 of a shape that shift samples by parts of their distance
+Jitter = Callable[[int, int], Tensor]
 
 
-@torch.no_grad()
-def render_hierarchical(
+class Hierarchical(NamedTuple):
+    """What both fields gave for the rays `hit` (int64), those that meet the box."""
+
+    hit: Tensor
+    coarse: Composite
+    fine: Composite
+
+
+def hierarchical(
     coarse: Field,
     fine: Field,
     origins: Tensor,
@@ -23,33 +37,49 @@ def render_hierarchical(
     n_coarse: int = 64,
     n_fine: int = 128,
     aabb: tuple[float, ...] = _UNIT_BOX,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """rgb over black `[n, 3]`, sum of weight * distance and opacity `[n]` of rays `[n, 3]` in unit space.
+    jitter: Jitter | None = None,
+) -> Hierarchical:
+    """Composites of rays `[n, 3]` in unit space; differentiable in the fields.
 
     `coarse` is evaluated at the middle of `n_coarse` equal parts of each ray's way through the box; `fine` at the
-    middles between those and `n_fine` further places drawn, evenly, from the coarse weights.
+    middles between those and `n_fine` further places drawn, evenly, from the coarse weights. With `jitter` the ends of
+    the parts move by up to half a part, and the places are random in their equal shares of the distribution.
+
+    Raises:
+        ValueError: n_coarse is not positive.
     """
+    if n_coarse < 1:
+        raise ValueError(f"hierarchical: n_coarse must be at least 1, got {n_coarse}")
     near, far = ops.ray_aabb(origins, directions, torch.tensor(aabb))
     hit = (far > near).nonzero()[:, 0]
-    rgb, depth, acc = (
-        origins.new_zeros(len(origins), 3),
-        origins.new_zeros(len(origins)),
-        origins.new_zeros(len(origins)),
-    )
-    if len(hit) and n_coarse:
-        o, d = origins[hit], directions[hit]
-        part = torch.linspace(0, 1, n_coarse + 1)
-        edges = near[hit, None] + (far - near)[hit, None] * part
-        weights = _composite(coarse, o, d, edges)[3].view(len(hit), n_coarse)
-        edges = torch.cat([edges, _draw(edges, weights, n_fine)], dim=1).sort(dim=1).values
-        rgb[hit], depth[hit], acc[hit], _ = _composite(fine, o, d, edges)
+    o, d, near, far = origins[hit], directions[hit], near[hit, None], far[hit, None]
+    part = torch.linspace(0, 1, n_coarse + 1).expand(len(hit), -1)
+    if jitter:
+        part = torch.cat(
+            [part[:, :1], part[:, 1:-1] + (jitter(len(hit), n_coarse - 1) - 0.5) / n_coarse, part[:, -1:]], 1
+        )
+    edges = near + (far - near) * part
+    first = _composite(coarse, o, d, edges)
+    with torch.no_grad():
+        drawn = _draw(edges, first.weights.view(len(hit), n_coarse), n_fine, jitter)
+    edges = torch.cat([edges, drawn], dim=1).sort(dim=1).values
+    return Hierarchical(hit, first, _composite(fine, o, d, edges))
+
+
+@torch.no_grad()
+def render_hierarchical(
+    coarse: Field, fine: Field, origins: Tensor, directions: Tensor, n_coarse: int = 64, n_fine: int = 128
+) -> tuple[Tensor, Tensor, Tensor]:
+    """rgb over black `[n, 3]`, sum of weight * distance and opacity `[n]` of rays `[n, 3]` in the unit cube."""
+    n = len(origins)
+    rgb, depth, acc = origins.new_zeros(n, 3), origins.new_zeros(n), origins.new_zeros(n)
+    hit, _, found = hierarchical(coarse, fine, origins, directions, n_coarse, n_fine)
+    rgb[hit], depth[hit], acc[hit] = found.rgb, found.depth, found.acc
     return rgb, depth, acc
 
 
-def _composite(
-    field: Field, origins: Tensor, directions: Tensor, edges: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """rgb, depth, opacity of rays; weights `[n * m]` of the intervals between `edges [n, m + 1]`, seen at middle."""
+def _composite(field: Field, origins: Tensor, directions: Tensor, edges: Tensor) -> Composite:
+    """Of rays whose intervals between `edges [n, m + 1]` are seen at their middle."""
     n, m = edges.shape[0], edges.shape[1] - 1
     middle = (edges[:, 1:] + edges[:, :-1]) / 2
     x = origins[:, None] + middle[:, :, None] * directions[:, None]
@@ -57,15 +87,15 @@ def _composite(
     start = torch.arange(n) * m
     info = torch.stack([start, torch.full_like(start, m)], dim=1)
     flat = (edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1))
-    found = ops.composite(sigma, color, *flat, info, early_stop_eps=0.0)
-    return found.rgb, found.depth, found.acc, found.weights
+    return ops.composite(sigma, color, *flat, info, early_stop_eps=0.0)
 
 
-def _draw(edges: Tensor, weights: Tensor, n: int) -> Tensor:
+def _draw(edges: Tensor, weights: Tensor, n: int, jitter: Jitter | None) -> Tensor:
     """`n` places per ray `[n_rays, n]`, evenly spread over the distribution that the weights of the intervals give."""
     pdf = weights + 1e-5
     cdf = torch.cat([torch.zeros_like(pdf[:, :1]), (pdf / pdf.sum(dim=1, keepdim=True)).cumsum(dim=1)], dim=1)
-    u = ((torch.arange(n) + 0.5) / n).expand(len(edges), n).contiguous()
+    within = jitter(len(edges), n) if jitter else torch.full((len(edges), n), 0.5)
+    u = (torch.arange(n) + within) / n
     above = torch.searchsorted(cdf, u, right=True).clamp(1, cdf.shape[1] - 1)
     low, high = cdf.gather(1, above - 1), cdf.gather(1, above)
     part = ((u - low) / (high - low).clamp_min(1e-5)).clamp(0, 1)

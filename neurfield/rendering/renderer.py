@@ -9,6 +9,7 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RenderFn
 from neurfield.ops.pixel import rays_per_side
 from neurfield.registry import lookup
@@ -43,6 +44,7 @@ class Renderer:
 
     Args:
         field: gives sigma and rgb; normals need its `density`; `fused_render()`, where it has that, is the fast way.
+            One that has `at(conditions)` is drawn at the time of each camera.
         grid: where the field can be non-zero.
         normalization: world to unit space.
         options: marching; None: those for the box.
@@ -82,6 +84,7 @@ class Renderer:
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
         progress: Callable[[float], None] | None = None,
         tile_rays: int | None = None,
+        appearance: int | None = None,
     ) -> dict[str, Tensor]:
         """One view.
 
@@ -90,6 +93,7 @@ class Renderer:
             outputs: names of OUTPUTS, which says what they are.
             progress: called with the finished part, 0 ... 1; what it raises ends the rendering.
             tile_rays: rays between two calls of `progress`, at least one row of pixels; None: as suits the memory.
+            appearance: number of the training view whose look is meant; None: the mean look.
 
         Returns:
             float32 CPU tensors by output name.
@@ -104,12 +108,14 @@ class Renderer:
             raise ValueError(f"render: expected one view, got {len(camera)}")
         width, height = camera.sizes[0].tolist()
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
-        largest = _TILE_RAYS if self._fused() is None else _FUSED_TILE_RAYS
+        views = None if appearance is None else torch.tensor([appearance], device=self._device)
+        field = self._at(Conditions(unit.times, views))
+        largest = _TILE_RAYS if _fused(field) is None else _FUSED_TILE_RAYS
         rows = max(1, min(tile_rays or largest, largest) // (width * self.rays_per_pixel))
         parts = []
         for top in range(0, height, rows):
             origins, directions = image_rays(unit, top, min(top + rows, height), self._side)
-            parts.append(self.render_rays(origins, directions, outputs, self.rays_per_pixel))
+            parts.append(self._rendered(field, origins, directions, outputs, self.rays_per_pixel))
             if progress:
                 progress(min(top + rows, height) / height)
         whole = {name: torch.cat([part[name] for part in parts]) for name in outputs}
@@ -117,24 +123,34 @@ class Renderer:
 
     @torch.no_grad()
     def render_rays(
-        self, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int = 1
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        outputs: Sequence[str],
+        rays_per_pixel: int = 1,
+        conditions: Conditions | None = None,
     ) -> dict[str, Tensor]:
         """Outputs `[n, ...]` of rays `[n * rays_per_pixel, 3]` in unit space with unit directions, see `render`.
 
-        The rays may lie on any device, the outputs lie on the CPU.
+        The rays may lie on any device, the outputs lie on the CPU. `conditions`, of one row each, are of all rays.
         """
-        origins, directions = origins.to(self._device), directions.to(self._device)
+        field = self._at((conditions or Conditions()).to(self._device))
+        return self._rendered(field, origins.to(self._device), directions.to(self._device), outputs, rays_per_pixel)
+
+    def _rendered(
+        self, field: Field, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int
+    ) -> dict[str, Tensor]:
         background = self.background.to(self._device)
         result: dict[str, Tensor] = {}
         if {"rgb", "depth", "accumulation"} & set(outputs):
-            colors = self._colors(origins, directions)
+            colors = self._colors(field, origins, directions)
             rgb, depth, acc = (_pixel_means(value, rays_per_pixel) for value in colors)
             result["rgb"] = rgb + (1 - acc)[:, None] * background
             result["depth"] = torch.where(acc > 0, depth / acc.clamp_min(1e-10), 0) / self.normalization.scale
             result["accumulation"] = acc
         if "normal" in outputs:
             samples = march_rays(self.grid, origins, directions, self.options)
-            normals = render_normals(self.field, samples, origins, directions, self.options)
+            normals = render_normals(field, samples, origins, directions, self.options)
             result["normal"] = _pixel_means(normals, rays_per_pixel)
         if "occupancy" in outputs:
             color, hit = render_occupancy(self.grid, origins, directions, self.options)
@@ -149,18 +165,22 @@ class Renderer:
         """Where the field and its grid lie."""
         return self.grid.bitfield.device
 
-    def _fused(self) -> RenderFn | None:
-        return self.field.fused_render() if hasattr(self.field, "fused_render") else None
+    def _at(self, conditions: Conditions) -> Field:
+        return self.field.at(conditions) if hasattr(self.field, "at") else self.field
 
-    def _colors(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _colors(self, field: Field, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """rgb over black, sum of weight * distance, opacity."""
-        fused = self._fused()
+        fused = _fused(field)
         if fused is not None:
             image = fused(self.grid.bitfield, self.grid.coarse, origins, directions, self.options.fused())
             return image.rgb, image.depth, image.acc
         samples = march_rays(self.grid, origins, directions, self.options)
-        _, rgb_sigma_fn = sample_functions(self.field, origins, directions, place=0)
+        _, rgb_sigma_fn = sample_functions(field, origins, directions, place=0)
         return composite_in_rounds(rgb_sigma_fn, samples, self.options.stop_transmittance)
+
+
+def _fused(field: Field) -> RenderFn | None:
+    return field.fused_render() if hasattr(field, "fused_render") else None
 
 
 def _pixel_means(values: Tensor, rays_per_pixel: int) -> Tensor:

@@ -130,17 +130,18 @@ def march_visible(
     origins: Tensor,
     directions: Tensor,
     options: MarchOptions,
-    density: Callable[[Tensor], Tensor],
+    density: Callable[[Tensor, Tensor], Tensor],
     stop_transmittance: float,
     jitter: tuple[int, int] | None = None,
 ) -> PackedSamples:
-    """march_rays without what visible_samples leaves out, by `density`: positions `[n, 3]` to sigma `[n]`."""
+    """march_rays without what visible_samples leaves out, by `density`: positions `[n, 3]`, and which of the rays they
+    are on, int64 `[n]`, to sigma `[n]`."""
     marched = march_rays(grid, origins, directions, options, jitter)
     n_marched = marched.t_starts.shape[0]
     if not n_marched:
         return marched
     with torch.no_grad():
-        sigmas = density(sample_positions(marched, origins, directions)[0])
+        sigmas = density(sample_positions(marched, origins, directions)[0], marched.ray_indices)
     found = visible_samples(marched, sigmas, n_marched, stop_transmittance)
     n = int(found.counts[0])
     return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])

@@ -58,6 +58,8 @@ class OccupancyGrid(nn.Module):
         bitfield, coarse = ops.occupancy_bits(self.density_grid, CLOSED / 2)
         self.register_buffer("bitfield", bitfield)
         self.register_buffer("coarse", coarse)
+        # the densities at the time, their version, and how many cells were open
+        self._counted: tuple[Tensor | None, int, int] = (None, 0, 0)
 
     @property
     def cone_angle(self) -> float:
@@ -69,7 +71,8 @@ class OccupancyGrid(nn.Module):
         """Evaluates the density in some cells, lets the others decay, and sets the bits anew.
 
         Before step 256 as many cells are drawn as are open; afterwards a quarter of that among the open ones and a
-        quarter among the occupied ones, the position in a cell at random. Deterministic given `seed` and `step`.
+        quarter among the occupied ones, the position in a cell at random. Deterministic given `seed` and `step`. Waits
+        for the device only in the first update and after others have changed the densities, to count the open cells.
 
         Args:
             step: of training.
@@ -77,23 +80,33 @@ class OccupancyGrid(nn.Module):
             seed: of the run.
             max_draws: bounds the number of cells drawn, and so the cost. Cells that are not drawn for long fade.
         """
-        open_cells = ops.occupancy_select(self.density_grid, CLOSED / 2)
-        n_draws = math.ceil(len(open_cells) * (1 if step < WARMUP_STEPS else 0.25))
-        draws = [open_cells]
-        if step >= WARMUP_STEPS:
-            draws.append(ops.occupancy_select(self.density_grid, self.threshold))
+        n_open = self._count_open()
+        n_draws = math.ceil(n_open * (1 if step < WARMUP_STEPS else 0.25))
+        thresholds = [CLOSED / 2] if step < WARMUP_STEPS else [CLOSED / 2, self.threshold]
         if max_draws is not None:
-            n_draws = min(n_draws, max(max_draws // len(draws), 1))
-        drawn = [
-            ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, draw=i)
-            for i, cells in enumerate(draws)
-            if len(cells)
-        ]
-        if drawn:
+            n_draws = min(n_draws, max(max_draws // len(thresholds), 1))
+        drawn = []
+        for i, threshold in enumerate(thresholds):
+            cells, n_cells = ops.occupancy_select_padded(self.density_grid, threshold)
+            drawn.append(ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, i, n_cells))
+        if n_open:
             cells, positions = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             chunks = [density_fn(chunk).float() for chunk in positions.split(EVALUATED_AT_ONCE)]
             ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, self.decay)
-        self._set_bits(min(self.threshold, ops.occupancy_mean(self.density_grid)))
+            self._counted = (self.density_grid, self.density_grid._version, n_open)  # an update opens and closes none
+        bitfield, coarse = ops.occupancy_bits(
+            self.density_grid, ops.occupancy_mean(self.density_grid).clamp_max(self.threshold).float()
+        )
+        self.bitfield.copy_(bitfield)
+        self.coarse.copy_(coarse)
+
+    def _count_open(self) -> int:
+        """Cells that are not closed for good."""
+        grid, version, count = self._counted
+        if grid is not self.density_grid or version != grid._version:
+            count = int((self.density_grid > CLOSED / 2).sum())
+            self._counted = (self.density_grid, self.density_grid._version, count)
+        return count
 
     def load_bits(self, bitfield: Tensor) -> None:
         """Takes over a `bitfield` of this shape alone: what is not set stays closed for good.
@@ -194,11 +207,6 @@ class OccupancyGrid(nn.Module):
         bits = torch.arange(8, dtype=torch.uint8, device=self.bitfield.device)
         was_set = (self.bitfield[:, :, None] >> bits & 1).view_as(self.density_grid)
         bitfield, coarse = ops.occupancy_bits(torch.where(self.density_grid < 0, 0.0, was_set.float()), 0.5)
-        self.bitfield.copy_(bitfield)
-        self.coarse.copy_(coarse)
-
-    def _set_bits(self, threshold: float) -> None:
-        bitfield, coarse = ops.occupancy_bits(self.density_grid, threshold)
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
-from neurfield.ops.pixel import PIXEL_BLOCK, block_counts
+from neurfield.ops.pixel import PIXEL_BLOCK, SampledPixels, block_counts
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 
@@ -75,18 +75,12 @@ class PixelSampler:
         self.masks = None if self.masks is None else self.masks.to(device)
         self.blocks = None if self.blocks is None else self.blocks.to(device)
 
-    def sample(self, n: int, step: int, seed: int = 0, rays_per_pixel: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws `n` pixels; the same for equal `step` and `seed`, whatever the number of threads.
-
-        Returns:
-            `origins`, unit `directions` `[n * rays_per_pixel, 3]`, the rays of a pixel one after the other, and
-            `targets [n, 4]` RGB and straight alpha (1 where the image has none), all float32.
-        """
-        drawn = ops.sample_pixels(
+    def sample(self, n: int, step: int, seed: int = 0, rays_per_pixel: int = 1) -> SampledPixels:
+        """Draws `n` pixels with their rays; the same for equal `step` and `seed`, whatever the number of threads."""
+        return ops.sample_pixels(
             self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks,
             rays_per_pixel=rays_per_pixel,
         )  # fmt: skip
-        return drawn.origins, drawn.directions, drawn.targets
 
 
 def _pack(images: Sequence[Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ there are and waits for the numbers of every step. `capacity_step` has buffers o
 rays as fit; it is what CUDA runs, where its function of tensors is replayed as a graph.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurfield import losses
-from neurfield.fields.radiance_module import RadianceModule
+from neurfield import losses, ops
+from neurfield.fields.conditions import Conditions
+from neurfield.fields.radiance_module import Conditioned, RadianceModule
 from neurfield.ops import PackedSamples
 from neurfield.rendering.volume import (
     MarchOptions,
@@ -25,7 +27,7 @@ from neurfield.rendering.volume import (
     visible_samples,
 )
 from neurfield.sampling.occupancy_grid import OccupancyGrid
-from neurfield.training.density import make_density
+from neurfield.training.density import density_along
 from neurfield.training.graph import Delayed, Graphed
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
@@ -36,13 +38,15 @@ from neurfield.training.task import StepResult
 class RayBatch:
     """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
 
-    A pixel is the mean of n_rays / n_pixels consecutive rays.
+    A pixel is the mean of n_rays / n_pixels consecutive rays. `conditions` are those that the field needs, a row for
+    each ray.
     """
 
     origins: Tensor
     directions: Tensor
     target: Tensor
     background: Tensor
+    conditions: Conditions = dataclasses.field(default_factory=Conditions)
 
     @property
     def n_rays(self) -> int:
@@ -65,11 +69,16 @@ def composed_step(
 
     Samples behind surfaces, which teach nothing, are found by a quick density and left out.
     """
-    learn, density = _learning(field, optimizer, options, method), make_density(field)
+    learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
     eps = options.stop_transmittance * _MARGIN
+    quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_visible(grid, batch.origins, batch.directions, options, density, eps, jitter=(seed, number))
+        rays, jitter = (batch.origins, batch.directions), (seed, number)
+        if fused is None:
+            samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
+        else:
+            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
         return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
 
     return step
@@ -86,10 +95,13 @@ def capacity_step(
     learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
     # the first pixel always fits, so there is always something to learn
     capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
-    density, late = make_density(field), Delayed()
+    density, late = density_along(field), Delayed()
 
     def learn_flat(*tensors: Tensor) -> Tensor:
-        return learn(RayBatch(*tensors[:4]), PackedSamples(*tensors[4:9]), tensors[9])
+        conditions = Conditions(**dict(zip(field.needs, tensors[10:], strict=True)))
+        origins, directions, target, background, *samples, rate = tensors[:10]
+        rays = RayBatch(origins, directions, target, background, conditions)
+        return learn(rays, PackedSamples(*samples), rate)
 
     is_cuda = parameters[0].is_cuda
     run = Graphed(learn_flat) if is_cuda else learn_flat
@@ -97,12 +109,17 @@ def capacity_step(
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         marched = march_rays(grid, batch.origins, batch.directions, options, (seed, number), _MARCHED * capacity)
         with torch.no_grad():
-            sigmas = density(sample_positions(marched, batch.origins, batch.directions)[0])
+            positions, _ = sample_positions(marched, batch.origins, batch.directions)
+            sigmas = density(batch.conditions)(positions, marched.ray_indices)
         samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
-        numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate)
-        for parameter in parameters:  # torch sees no change by a graph; copies of tables follow its counter
+        needed = [getattr(batch.conditions, name) for name in field.needs]
+        for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
+            ops.renew_half_copy(parameter)
+        numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *needed)
+        for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
             torch.autograd.graph.increment_version(parameter)
+            ops.mark_half_copy_current(parameter)
         return _result(late.exchange(numbers))
 
     return step
@@ -127,27 +144,38 @@ def _learning(
     def learn(batch: RayBatch, samples: PackedSamples, learning_rate: Tensor) -> Tensor:
         n_pixels = _whole_pixels(batch, samples)
         n_rays = n_pixels * (batch.n_rays // batch.n_pixels)
-        rays = composite_rays(field, samples, batch.origins, batch.directions, options)
+        seen = Conditioned(field, batch.conditions.of_rays(samples.ray_indices)) if field.needs else field
+        rays = composite_rays(seen, samples, batch.origins, batch.directions, options)
         rgb, acc = (x.view(batch.n_pixels, -1, x[0].numel()).mean(1) for x in (rays.rgb, rays.acc))
         rgb = rgb + (1 - acc) * batch.background
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
         for name, weight in weights.items():
             loss = loss + weight * _mean(losses.REGULARIZERS[name](rays), n_rays)
-        loss.backward()
-        value = loss.detach()
-        # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
-        if method.loss.view_dependence > 0:
-            penalty = field.penalise_view_dependence(method.loss.view_dependence)
-            value = value if penalty is None else value + penalty
-        # a sum is finite exactly when all terms are, unless it overflows, which is as bad
-        sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
-        is_finite = torch.stack([value, *sums]).isfinite().all()
-        optimizer.step_if(is_finite, learning_rate)
-        value = value.masked_fill(~is_finite, math.nan)
+        value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
 
     return learn
+
+
+def descend(
+    loss: Tensor, field: RadianceModule, optimizer: Adam, view_dependence: float, learning_rate: Tensor
+) -> Tensor:
+    """Backward and Adam; gives the loss with its penalty, NaN where it or a gradient was not finite: nothing changed.
+
+    Waits for no device.
+    """
+    loss.backward()
+    value = loss.detach()
+    # afterwards, when it is known what this batch has met: Adam makes a full step of any gradient, however small
+    if view_dependence > 0:
+        penalty = field.penalise_view_dependence(view_dependence)
+        value = value if penalty is None else value + penalty
+    # a sum is finite exactly when all terms are, unless it overflows, which is as bad
+    sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
+    is_finite = torch.stack([value, *sums]).isfinite().all()
+    optimizer.step_if(is_finite, learning_rate)
+    return value.masked_fill(~is_finite, math.nan)
 
 
 def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:

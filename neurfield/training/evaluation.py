@@ -23,8 +23,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """All metrics that this machine can measure, of every view of a split.
 
-    Pixels that a mask ignores are left out of pointwise metrics and count as right in the others; views of which a mask
-    leaves nothing are left out.
+    Views of the training are drawn in their own look, others in the mean look. Pixels that a mask ignores are left out
+    of pointwise metrics and count as right in the others; views of which a mask leaves nothing are left out.
 
     Args:
         on_view: called with number done, number of views and the picture after each view.
@@ -46,7 +46,8 @@ def evaluate(
     seconds, n_rays, n_masked = 0.0, 0, 0
     for number, view in enumerate(views):
         start = time.perf_counter()
-        picture = renderer.render(scene.cameras[view])["rgb"].clamp(0, 1)
+        appearance = scene.views(split).index(view) if split == "train" else None
+        picture = renderer.render(scene.cameras[view], ("rgb",), appearance=appearance)["rgb"].clamp(0, 1)
         seconds += time.perf_counter() - start
         n_rays += picture.shape[0] * picture.shape[1]
         target = over_background(scene.images[view], renderer.background)

@@ -24,7 +24,7 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
     """
     norm, data = train.normalization, plan_memory(train)
     with torch.device("meta"):
-        field = method.field.build(norm.aabb)
+        field = method.field.build(norm.aabb, len(train.views))
         state = [
             *Adam(field, method.optimizer).tensors().values(),
             *OccupancyGrid(norm.aabb_scale).state_dict().values(),

@@ -37,6 +37,8 @@ class SamplerConfig:
     middle until `rays_per_pixel_start` of the budget. `hull` starts the occupancy grid from the
     alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
     first 16), or never if that is 0; `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
+    A field with a coarse companion is trained at `n_coarse` places of every ray and `n_fine` that those ask for; the
+    grid is then for rendering.
     """
 
     step_scale: Annotated[float, Range(0.25, 16)] = 1.0
@@ -48,6 +50,8 @@ class SamplerConfig:
     stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4
     occupancy_threshold: Annotated[float, Range(1e-6, 1)] = 0.01
     occupancy_decay: Annotated[float, Range(0.1, 1)] = 0.95
+    n_coarse: Annotated[int, Range(1, 1024)] = 64
+    n_fine: Annotated[int, Range(0, 1024)] = 128
 
 
 @dataclass(frozen=True)
@@ -157,8 +161,10 @@ def presets() -> dict[str, Path]:
     return preset_files("methods")
 
 
-def default_preset(device: str, max_seconds: float | None) -> str:
-    """What suits the device and, on a CPU, the budget."""
+def default_preset(device: str, max_seconds: float | None, times_differ: bool = False) -> str:
+    """What suits the device and, on a CPU, the budget; and views of different times, of something that moves."""
+    if times_differ:
+        return "ngp-dynamic"
     if device == "cuda":
         return "ngp"
     return "ngp-fast" if max_seconds is None or max_seconds < _MINUTES else "ngp-medium"

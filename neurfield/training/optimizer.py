@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adam over a field's parameters as in instant-ngp: tables skip untouched entries, matrices are regularised."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,15 @@ class Moments:
 def _arrays(m: Moments, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Flat parameters, gradient and moments."""
     return m.param.detach().view(-1), grad.reshape(-1), m.exp_avg.view(-1), m.exp_avg_sq.view(-1)
+
+
+@contextmanager
+def _copied(param: nn.Parameter) -> Iterator[Tensor | None]:
+    """The float16 copy of a table that Adam is to write as well, if somebody reads one."""
+    copy = ops.current_half_copy(param)
+    yield copy
+    if copy is not None:
+        ops.mark_half_copy_current(param)
 
 
 class Adam:
@@ -89,14 +100,16 @@ class Adam:
         for m in self.moments.values():
             if m.param.grad is not None:
                 clock = torch.stack([count, learning_rate * m.rate])
-                ops.adam_step_by_clock(clock, *_arrays(m, m.param.grad), **self._options(m))
+                with _copied(m.param) as copy:
+                    ops.adam_step_by_clock(clock, *_arrays(m, m.param.grad), copy=copy, **self._options(m))
                 m.param.grad = None
 
     def apply(self, name: str, grad: Tensor, learning_rate: float) -> None:
         """Updates one parameter with its gradient, as part of step `step_count`."""
         m = self.moments[name]
         rate = learning_rate * m.rate
-        ops.adam_step(*_arrays(m, grad), step=self.step_count, learning_rate=rate, **self._options(m))
+        with _copied(m.param) as copy:
+            ops.adam_step(*_arrays(m, grad), step=self.step_count, learning_rate=rate, copy=copy, **self._options(m))
 
     def _options(self, m: Moments) -> dict[str, Any]:
         config = self.config

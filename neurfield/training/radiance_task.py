@@ -3,8 +3,7 @@
 
 A step marches a batch of rays through the occupancy grid, composites the field along them and compares with the pixels;
 the fused step does all of that in one native call where it supports the field. On CUDA every batch has the most rays
-that there may be, and the step takes as many of them as it has room for; the host waits for the device between steps
-only, when the grid is updated.
+that there may be, and the step takes as many of them as it has room for; the host never waits for the device.
 """
 
 import dataclasses
@@ -17,13 +16,14 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
+from neurfield.fields.conditions import Conditions
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.composed_step import RayBatch
-from neurfield.training.density import make_density
+from neurfield.training.density import density_over_time
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.steps import make_step
@@ -45,34 +45,48 @@ class RadianceTask:
         field, grid, pixels: what is trained, where it is not empty, and what it is trained on.
         march: where along training rays samples lie.
         device: where all of that lies.
+        notes: what the user should know.
         n_rays: rays of the next step.
         renderer: draws the field as it is.
 
     Raises:
-        UserError: the scene has no training views, or the method does not fit, or not on CUDA.
+        UserError: the scene has no training views, or has no times where the field needs them, or the method does not
+            fit, or not on CUDA.
     """
 
     def __init__(self, scene: Scene, config: RunConfig):
-        method, norm = config.method, scene.normalization
+        method, norm, views = config.method, scene.normalization, scene.views("train")
         self.config, self.device = config, torch.device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.field = method.field.build(norm.aabb)
+            self.field = method.field.build(norm.aabb, len(views))
+        cameras = scene.unit_cameras("train")
+        if "times" in self.field.needs and not cameras.times_differ:
+            raise UserError(
+                f"{scene.name}: the {method.field.otype} field of method {method.name} needs views of different times, "
+                "and these have none; use a method for still scenes"
+            )
         if self.device.type == "cuda" and (reason := self.field.why_not_cuda()):
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
-        views = scene.views("train")
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
-        cameras = scene.unit_cameras("train")
+        self.notes: list[str] = []
+        if cameras.times_differ and "times" not in self.field.needs:
+            n_times = cameras.times.unique().numel()
+            self.notes.append(
+                f"the views are of {n_times} times, which method {method.name} learns as if nothing moved"
+            )
         self.grid.close_unseen(cameras)
-        if method.sampler.hull and scene.has_alpha:
+        # what one view sees to be empty, another one may see full at another time
+        has_hull = method.sampler.hull and scene.has_alpha and not cameras.times_differ
+        if has_hull:
             self.grid.carve(cameras, images, masks)
         self.pixels = PixelSampler(images, cameras, masks)
-        if method.sampler.hull and scene.has_alpha:
+        if has_hull:
             self.pixels.restrict(self.grid)
         self.field.to(self.device)
         self.grid.to(self.device)
@@ -96,7 +110,7 @@ class RadianceTask:
                 # no more densities than the steps since the last update took samples: large boxes have millions of
                 # cells
                 max_draws = interval * method.training.n_samples
-                self.grid.update(number, make_density(self.field), seed, max_draws)
+                self.grid.update(number, density_over_time(self.field, seed, number), seed, max_draws)
             batch = self._batch(number, progress)
             result = take_step(batch, learning_rate, number)
             if not self._adapts:
@@ -111,8 +125,18 @@ class RadianceTask:
         method = self.config.method
         per_pixel = method.sampler.rays_per_pixel if progress >= method.sampler.rays_per_pixel_start else 1
         n_pixels = max(self.n_rays // per_pixel, 1)
-        origins, directions, rgba = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
-        return RayBatch(origins, directions, *ops.over_background(rgba, self._behind, self.config.seed, step))
+        drawn = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
+        colors = ops.over_background(drawn.targets, self._behind, self.config.seed, step)
+        return RayBatch(drawn.origins, drawn.directions, *colors, self._conditions(drawn.picks[:, 0], per_pixel))
+
+    def _conditions(self, views: Tensor, per_pixel: int) -> Conditions:
+        """What the field needs to know of rays, so many for each pixel of training views `[n_pixels]`."""
+        needs = self.field.needs
+        if not needs:
+            return Conditions()
+        rows = views.long().repeat_interleave(per_pixel)
+        times = self.pixels.cameras.times[rows] if "times" in needs else None
+        return Conditions(times, rows if "views" in needs else None)
 
     def _adapt_rays(self, result: StepResult) -> None:
         """The ray count whose samples would have met the target."""

@@ -15,12 +15,11 @@ from neurfield.data.signals.mesh import MeshSignal
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
-from neurfield.training.signal_step import make_step, step_generator
+from neurfield.training.signal_step import POOL_STEP, make_step, step_generator
 from neurfield.training.task import NoState, StepFn
 
 NEAR_POOL, UNIFORM_POOL = 3 << 18, 1 << 18
 NOISE_SCALE = 1 / 1024
-_POOL_STEP = (1 << 32) - 1  # of the pool's random numbers: no step has it
 
 
 def sdf_field(config: SignalFieldConfig, info: Any, seed: int) -> SignalField:
@@ -53,7 +52,7 @@ class SdfTask(NoState):
         self.signal, self.config = signal, config
         self.field = sdf_field(config.method.field, signal.info, config.seed)
         self._surface = SurfaceSampler(signal.vertices, signal.faces)
-        generator = step_generator(config.seed, _POOL_STEP)
+        generator = step_generator(config.seed, POOL_STEP)
         radius = float((signal.vertices.amax(0) - signal.vertices.amin(0)).norm()) / 2
         u = torch.rand(NEAR_POOL, 3, generator=generator, dtype=torch.float64).clamp_(1e-9, 1 - 1e-9)
         noise = (u.log() - (-u).log1p()).float() * (radius * NOISE_SCALE)

@@ -11,19 +11,21 @@ from typing import Literal
 
 from neurfield import config
 from neurfield.config import Block
+from neurfield.data.signals import READERS
 from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalFieldConfig
 from neurfield.registry import lookup
 from neurfield.training.method import BaseRunConfig, LoopConfig, OptimizerConfig, Positive, preset_files
 
-SignalKind = Literal["image", "sdf", "video", "volume"]
+SignalKind = Literal["image", "sdf", "occupancy", "video", "volume"]
 
 
 @dataclass(frozen=True)
 class SignalMethod:
     """A named preset for one kind of signal.
 
-    `loss` is a block of the loss registry, on values in 0 ... 1 (distances in units of the box for `sdf`).
+    `loss` is a block of the loss registry, on values in 0 ... 1 (distances in units of the box for `sdf`, logits for
+    `occupancy`).
     """
 
     name: str = "image"
@@ -51,12 +53,21 @@ def signal_presets() -> dict[str, Path]:
 def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) -> SignalMethod:
     """A preset by name, or a YAML file by path, with `dotted.key=value` overrides applied.
 
+    Args:
+        kind: of the data; a method may be for another kind that is read in the same way.
+
     Raises:
         UserError: unknown name, a file or override that does not fit, or a method for another kind of signal.
     """
-    is_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_file else lookup(signal_presets(), name, f"{kind} method")
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        presets = signal_presets()
+        if name not in presets:  # only then is it worth to look into all of them
+            kinds = {n: config.load(SignalMethod, file).kind for n, file in presets.items()}
+            presets = {n: presets[n] for n in kinds if READERS[kinds[n]] is READERS[kind]}
+        path = lookup(presets, name, f"{kind} method")
     method = config.override(config.load(SignalMethod, path), overrides)
-    if method.kind != kind:
+    if READERS[method.kind] is not READERS[kind]:
         raise UserError(f"the method {name!r} is for {method.kind}, the data is {kind}; leave --method out")
     return method

@@ -15,6 +15,7 @@ from neurfield.training.guard import non_finite
 from neurfield.training.optimizer import Adam
 from neurfield.training.task import StepFn, StepResult
 
+POOL_STEP = (1 << 32) - 1  # of random numbers that are drawn before the first step: no step has it
 BatchFn = Callable[[int], tuple[Tensor, Tensor]]  # step -> positions [n, d], targets [n, c]
 
 

@@ -59,3 +59,10 @@ def test_an_unknown_command_names_the_nearest(capsys):
 )
 def test_set_takes_several_values_and_no_positionals(given, expected):
     assert " ".join(repeat_flag(given.split(), "--set")) == expected
+
+
+def test_an_option_that_may_be_left_out_is_shown_like_any_other(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "--method STR" in text and "--offset [FLOAT" in text and "{None}" not in text

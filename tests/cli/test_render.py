@@ -18,6 +18,7 @@ from neurfield.cli.main import main
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.rendering.renderer import OUTPUTS, image_rays
+from neurfield.run import Run
 from neurfield.training.method import RunConfig
 from neurfield.training.session import ViewSet
 
@@ -33,13 +34,19 @@ class Ball:
         names = [f"/data/test/r_{i}.png" for i in range(n)]
         self.views = ViewSet("ball", self.cameras, splits, Normalization(0.25, (0.5, 0.5, 0.5)), names)
         self.config = RunConfig()
+        self.is_dynamic, self.n_appearances = False, 0
         self.asked: list[Sequence[str]] = []
+        self.times: list[float] = []
 
     def to(self, device: str) -> None:
         assert device == "auto"
 
-    def render(self, camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
+    def check_conditions(self, time: float | None, appearance: int | None) -> None:
+        Run.check_conditions(self, time, appearance)  # type: ignore[arg-type]
+
+    def render(self, camera: Cameras, outputs: Sequence[str], appearance: int | None = None) -> dict[str, Tensor]:
         self.asked.append(outputs)
+        self.times.append(float(camera.times[0]))
         width, height = camera.sizes[0].tolist()
         origins, directions = image_rays(camera, 0, height)
         along = -(origins * directions).sum(1)
@@ -162,7 +169,7 @@ def test_a_failure_half_way_leaves_nothing(
 ) -> None:
     whole = ball.render
 
-    def broken(camera: Cameras, outputs: Sequence[str]) -> dict[str, Tensor]:
+    def broken(camera: Cameras, outputs: Sequence[str], appearance: int | None = None) -> dict[str, Tensor]:
         if len(ball.asked) == 1:
             raise MemoryError
         return whole(camera, outputs)

@@ -73,9 +73,11 @@ def test_student_comes_close_to_its_teacher(teacher, tmp_path):
     assert not (tmp_path / "kilo.distill").exists()
     small = tmp_path / "small.safetensors"
     assert main(["convert", str(tmp_path / "kilo"), "--to", "half", "--output", str(small)]) == 0
-    assert abs(load(small).evaluate(data=teacher.config.data)["psnr"] - after) < 0.05
+    half = load(small)
+    assert abs(half.evaluate(data=teacher.config.data)["psnr"] - after) < 0.05
+    assert torch.equal(half.grid.bitfield, made.grid.bitfield) and torch.equal(half.grid.coarse, made.grid.coarse)
     kept, whole = checkpoint.load(small)[0], checkpoint.load(made.path)[0]
-    assert kept["field.params"].dtype == torch.float16
+    assert kept["field.params"].dtype == torch.float16 and "occupancy.density_grid" not in kept
     assert not any(name.startswith("optimizer") for name in kept) and len(kept) < len(whole)
 
 
@@ -92,7 +94,7 @@ def test_lessons_along_rays_are_what_training_rays_reach(teacher, tmp_path, monk
     to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=1", max_num_iterations=1))
     (task,) = tasks
     x, d = task.draw_along_rays(5, 256)
-    origins, directions, _ = task.pixels.sample(256, 5, task.seed)
+    origins, directions, *_ = task.pixels.sample(256, 5, task.seed)
     ray = (d[:, None] - directions).abs().amax(dim=2).argmin(dim=1)
     assert torch.equal(d, directions[ray])
     t = ((x - origins[ray]) * d).sum(dim=1)
@@ -145,6 +147,16 @@ def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):
     assert torch.equal(straight.field.params, continued.field.params)
 
 
+def test_overwrite_replaces_a_conversion(teacher, tmp_path):
+    first = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=2"))
+    again = request(tmp_path / "a", "distill.iterations=3", overwrite=True)
+    with pytest.raises(UserError, match="leave one of them out"):
+        to_kilonerf(teacher, dataclasses.replace(again, resume=True))
+    assert first.path.exists()
+    second = to_kilonerf(teacher, again)
+    assert second.config.method.distill.iterations == 3 and not torch.equal(first.field.params, second.field.params)
+
+
 def test_occupancy_is_the_teachers(teacher):
     def density(x):
         return 100 * ((x - 0.5).norm(dim=1) < 0.25).float()
@@ -194,6 +206,12 @@ def test_bad_input_is_one_line(teacher, tmp_path, monkeypatch, capsys):
         KiloNerfConfig().build(())
     with pytest.raises(UserError, match="networks do not fit a grid"):
         dataclasses.replace(KiloNerfConfig(), box=(0.0,) * 6, cells=(2, 2, 2), n_networks=9).build(())
+    monkeypatch.setattr("neurfield.training.device.why_not_cuda", lambda: "no driver")
+    with pytest.raises(UserError, match="device cuda cannot be used: no driver; use --device cpu"):
+        to_kilonerf(teacher, request(tmp_path / "x", device="cuda"))
+    words = ["convert", str(teacher.path), "--to", "half", "--output", str(tmp_path / "x.safetensors")]
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "device cuda cannot be used: --to half trains nothing; use --device cpu" in capsys.readouterr().err
     assert main(["convert", str(teacher.path), "--to", "half", "--output", str(tmp_path / "x.bin")]) == 2
     assert "expected the name of a .safetensors file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -211,9 +229,9 @@ def words(data, tmp_path, *settings: str) -> list[str]:
 def test_train_divides_its_steps_between_teacher_and_student(data, tmp_path, capsys):
     assert main(words(data, tmp_path)) == 0
     lines = capsys.readouterr().out
-    assert "test: PSNR" in lines and "distil: 18 steps in" in lines and "fine-tune: 18 steps in" in lines
+    assert "test: PSNR" in lines and "distil: 9 steps in" in lines and "fine-tune: 27 steps in" in lines
     student, teacher = load(tmp_path / "data" / "kilonerf" / "t"), load(tmp_path / "data" / "ngp-fast" / "t")
-    assert student.config.method.field.otype == "kilonerf" and student.step == 18
+    assert student.config.method.field.otype == "kilonerf" and student.step == 27
     assert teacher.config.method.field.otype == "grid" and teacher.step == 24
 
 
@@ -233,10 +251,10 @@ def shares(seconds=None, steps=None, *settings: str):
 
 def test_budget_is_divided_and_what_the_user_sets_is_kept(monkeypatch):
     monkeypatch.setattr(_distilled, "locate", lambda *_: ("x", "x", None))
-    assert shares(seconds=100.0)[0] == (40.0, 30.0, 30.0)
-    assert shares(seconds=1000.0)[0] == (400.0, 240.0, 360.0)
+    assert shares(seconds=100.0)[0] == (40.0, 15.0, 45.0)
+    assert shares(seconds=1000.0)[0] == (400.0, 100.0, 500.0)
     assert shares(1000.0, None, "distill.seconds=500")[0] == (400.0, 500.0, 100.0)
-    assert shares(steps=1000)[1] == (400, 300, 300)
+    assert shares(steps=1000)[1] == (400, 150, 450)
     assert shares(None, 1000, "distill.iterations=50")[1] == (400, 50, 550)
     assert shares(None, 1000, "distill.seconds=7") == ((None, 7.0, None), (400, 0, 600))
     with pytest.raises(UserError, match="give --max-seconds or --max-num-iterations, not both"):
@@ -257,7 +275,7 @@ def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypat
     assert first[0] == second[0] == "neurfield"
     assert main(first[1:]) == 0 and main(second[1:]) == 0
     assert load(tmp_path / "data" / "ngp-fast" / "t").step == 24
-    assert load(tmp_path / "data" / "kilonerf" / "t").step == 18
+    assert load(tmp_path / "data" / "kilonerf" / "t").step == 27
 
 
 def test_resume_without_a_student_names_the_stages(data, tmp_path, capsys):

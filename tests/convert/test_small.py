@@ -3,6 +3,7 @@
 
 import json
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 import neurfield
 from neurfield import quantization
 from neurfield.cli.main import main
+from neurfield.convert.request import Request
+from neurfield.convert.small import to_int8
 from neurfield.data import signals
 from neurfield.errors import UserError
 from neurfield.run import load
@@ -114,10 +117,19 @@ def test_wrong_use_is_refused_in_one_line(picture, tmp_path, capsys):
     ):
         assert main(["convert", str(folder), *words]) == 2
         assert message in capsys.readouterr().err
+    whole = load(folder)
+    bare = SimpleNamespace(field=torch.nn.Linear(2, 3), info=whole.info, step=0, config=whole.config)
+    with pytest.raises(UserError, match="and Linear has none; use --to half"):
+        to_int8(bare, Request(path))
+
+
+def test_a_nerf_in_8_bits_is_a_run(tmp_path):
     nerf = ("field.width=16", "field.n_layers=2", "training.n_samples=512")
     made = neurfield.train(ball_scene(), "nerf", overrides=nerf, max_num_iterations=1, output_dir=tmp_path / "nerf")
-    assert main(["convert", str(made.path), "--to", "int8", "--output", str(path)]) == 2
-    assert "and Nerf has none; use --to half" in capsys.readouterr().err
+    small = to_int8(made, Request(tmp_path / "s.safetensors"))
+    x, directions = torch.rand(64, 3), torch.nn.functional.normalize(torch.rand(64, 3), dim=1)
+    for whole, rounded in zip(made.field(x, directions), small.field(x, directions), strict=True):
+        assert not torch.equal(whole, rounded) and torch.allclose(whole, rounded, rtol=0.05)
 
 
 def changed(path, change) -> None:

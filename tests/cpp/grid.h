@@ -21,7 +21,9 @@ inline Grid make_grid(int n_cascades, int log2_resolution, float share) {
   Grid grid;
   grid.bitfield.resize(n_cascades * cells / 8);
   grid.coarse.resize(n_cascades * cells / 512);
-  cpu::occupancy_bits(density.data(), 0.5f, n_cascades, log2_resolution, grid.bitfield.data(), grid.coarse.data());
+  const float threshold = 0.5f;
+  cpu::occupancy_bits(density.data(), &threshold, n_cascades, log2_resolution, grid.bitfield.data(),
+                      grid.coarse.data());
   grid.view = {grid.bitfield.data(), grid.coarse.data(), n_cascades, log2_resolution};
   return grid;
 }

@@ -9,6 +9,8 @@
 
 using namespace nf;
 
+constexpr float kBetween = -0.5f;  // of closed and open cells
+
 // The first view alone, whose left half is opaque: answers one can see.
 static void test_half_a_picture() {
   const test::Views views;
@@ -22,7 +24,7 @@ static void test_half_a_picture() {
   cpu::close_unseen(views.seen(), 1, -1, 1, 4, density.data());
   CHECK(at(2, 8, 8) == 0);
   std::vector<uint8_t> bitfield(512), coarse(8), marks(4 * 3);
-  cpu::occupancy_bits(density.data(), -0.5f, 1, 4, bitfield.data(), coarse.data());
+  cpu::occupancy_bits(density.data(), &kBetween, 1, 4, bitfield.data(), coarse.data());
   cpu::mark_pixel_blocks(views.seen(), 1, {bitfield.data(), coarse.data(), 1, 4}, &start, 12, marks.data());
   CHECK(marks[0] && marks[4] && !marks[3]);
 }
@@ -43,7 +45,7 @@ static Hull hull_of(const std::vector<uint8_t>& opaque, bool with_unseen, int n_
              hull.density.data(), nullptr);
   if (with_unseen) cpu::close_unseen(views.seen(), views.kCount, -1, n_cascades, log2_resolution, hull.density.data());
   std::vector<uint8_t> bitfield(hull.density.size() / 8), coarse(hull.density.size() / 512);
-  cpu::occupancy_bits(hull.density.data(), -0.5f, n_cascades, log2_resolution, bitfield.data(), coarse.data());
+  cpu::occupancy_bits(hull.density.data(), &kBetween, n_cascades, log2_resolution, bitfield.data(), coarse.data());
   hull.marks.resize(views.n_blocks);
   cpu::mark_pixel_blocks(views.seen(), views.kCount, {bitfield.data(), coarse.data(), n_cascades, log2_resolution},
                          views.block_starts.data(), views.n_blocks, hull.marks.data());

@@ -7,9 +7,9 @@
 
 #include "check.h"
 #include "core/parallel.h"
-#include "cpu/kilo_render.h"
 #include "cpu/kilo_sort.h"
 #include "ops/kilo_mlp.h"
+#include "ops/kilo_render.h"
 
 using namespace nf;
 using namespace nf::cpu;
@@ -89,8 +89,9 @@ static void test_render() {
     origins[3 * i + 2] = i % 7 == 0 ? 5.0f : -1.0f;  // some look away
     directions[3 * i + 2] = 1;
   }
+  std::vector<float> merged(2 * (16 * 16 + 16));
   kilo_render(field, march, {origins.data(), directions.data(), n}, 0,
-              {rgb.data(), depth.data(), median.data(), acc.data()});
+              {rgb.data(), depth.data(), median.data(), acc.data()}, merged.data());
   for (int64_t i = 0; i < n; ++i) {
     const float sigma = i % 7 == 0 || i % 3 == 2 ? 0.0f : 2.0f * static_cast<float>(1 + i % 3);
     const float expected = 1 - std::exp(-sigma);  // a way of length 1, to within a step

@@ -32,7 +32,7 @@ static void test_selection_and_draws() {
   for (const int64_t n_samples : {int64_t(0), int64_t(1), n_cells - 1, 2 * n_cells}) {
     std::vector<int64_t> drawn(n_samples), hits(kCells);
     std::vector<float> positions(3 * n_samples);
-    cpu::occupancy_draw(cells.data(), n_cells, n_samples, kLog2Resolution, 7, 4, drawn.data(), positions.data());
+    cpu::occupancy_draw(cells.data(), &n_cells, n_samples, kLog2Resolution, 7, 4, drawn.data(), positions.data());
     for (int64_t i = 0; i < n_samples; ++i) {
       float corner[3];
       const float width = cell_bounds(kLog2Resolution, drawn[i], corner);

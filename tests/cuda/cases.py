@@ -283,13 +283,17 @@ def occupancy(to: Move) -> Iterator[Result]:
         few[:, ::1013] = 1
         yield Result(f"coarse of few {name}", ops.occupancy_coarse(to(few)))
         yield Result(f"coarse of none {name}", ops.occupancy_coarse(to(few * 0)))
-        mean = torch.tensor(ops.occupancy_mean(to(grid)), dtype=F64)
-        yield Result(f"mean {name}", mean, 2 * 4096)  # the CPU adds up to 4096 terms in a row
+        yield Result(f"mean {name}", ops.occupancy_mean(to(grid)), 2 * 4096)  # the CPU adds up to 4096 terms in a row
         cells = ops.occupancy_select(to(grid), 0.5)
         yield Result(f"cells {name}", cells)
         drawn, positions = ops.occupancy_draw(cells, 5000, resolution, 2, 7, 1)
         yield Result(f"drawn {name}", drawn)
         yield Result(f"positions {name}", positions, fma_only=True)
+        for listed in (0, 9):
+            count = to(torch.tensor([listed]))
+            few, positions = ops.occupancy_draw(cells, 500, resolution, 2, 7, 1, count)
+            yield Result(f"drawn of {listed}, {name}", few)
+            yield Result(f"positions of {listed}, {name}", positions, fma_only=True)
         values = uniform(5000, low=-0.5, high=2, seed=6)
         values[:3] = torch.tensor([math.nan, math.inf, 0.0])
         updated = to(grid.clone())
@@ -424,6 +428,37 @@ def perceptron(dtype: torch.dtype):
     return run
 
 
+def modulated_perceptron(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        for config, per_layer in (
+            (ops.MLPConfig(5, 3, 16, 1), True),
+            (ops.MLPConfig(31, 3, 48, 3, "SiLU", "Sigmoid", bias=True, normalizes=True), True),
+            (ops.MLPConfig(5, 70, 64, 2, "Sine", "Sine", bias=True, first_omega=2.0, normalizes=True), False),
+            (ops.MLPConfig(5, 3, 32, 2, "Tanh", bias=True), False),
+        ):
+            name = f"{config.n_neurons} {config.activation}{', normalised' * config.normalizes}"
+            limit = (3 / config.n_neurons) ** 0.5
+            n, n_numbers = 100, 2 * config.n_hidden_layers if per_layer else 2
+            params = uniform(config.n_params, low=-limit, high=limit, dtype=dtype, seed=1)
+            x = uniform(n, config.n_input_dims, low=-1, dtype=dtype)
+            modulation = uniform(n, n_numbers, low=-1, dtype=dtype, seed=3)
+            inputs = [to(t).requires_grad_() for t in (x, params, modulation)]
+            y = ops.fused_mlp(*inputs[:2], config, inputs[2])
+            grad_y = uniform(n, config.n_output_dims, low=-1, dtype=dtype, seed=2)
+            grads = torch.autograd.grad(y, inputs, to(grad_y))
+            # as without modulation; a normalised layer divides by the deviation of a row's sums, above 1/4 here
+            terms = 3 * 200 * (4**config.n_hidden_layers if config.normalizes else 1)
+            yield Result(f"y, {name}", y, terms)
+            size = limit * config.n_neurons * config.n_hidden_layers
+            yield Result(f"dL/dx, {name}", grads[0], 2 * terms, scale=size * config.n_output_dims)
+            yield Result(f"dL/dparams, {name}", grads[1], 2 * terms + n, scale=n * config.n_output_dims)
+            # a sum over the features of a row
+            scale = config.n_neurons * config.n_output_dims
+            yield Result(f"dL/dmodulation, {name}", grads[2], 2 * terms, scale=scale)
+
+    return run
+
+
 def kilo_cells(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         cells = torch.arange(60, dtype=torch.int32).view(3, 4, 5) - 7
@@ -472,6 +507,27 @@ def tiny_networks(dtype: torch.dtype):
     return run
 
 
+def kilo_images(to: Move) -> Iterator[Result]:
+    """Rays of several blocks through 3 x 4 x 5 cells, a quarter of them empty, of 20 networks; some meet nothing."""
+    n = 700
+    for shape, max_samples in (((16, 4, 2), 1024), ((32, 10, 4), 1024), ((48, 0, 3), 9)):
+        config = ops.KiloConfig(*shape)
+        networks = (uniform(3, 4, 5, seed=3) * 20).int() - 5
+        cells = ops.KiloCells(to(networks.clamp_min(-1)), (0.1, 0.15, 0.2), (6.25, 5.7, 6.0))
+        params = uniform(15, config.n_params, low=-0.4, high=0.4, seed=1)
+        origins = 0.5 + 1.2 * unit_vectors(n, seed=7)
+        directions = torch.nn.functional.normalize(uniform(n, 3, low=0.05, high=0.95, seed=8) - origins, dim=1)
+        bits = ops.occupancy_bits(uniform(1, 32**3, seed=9), 0.4)
+        march = ops.FusedMarch(step_scale=2.0, max_samples=max_samples, jitter=(5, 6))
+        image = ops.kilo_render(
+            to(params), cells, config, 60.0, *(to(t) for t in (*bits, origins, directions)), march, skip_weight=0.0
+        )
+        # both encodings err by 2^-17, 128 roundings, which relu(z) * 60 * step carries into each of some hundred
+        # opacities; together they stay below 1e-4 of the light (tests/ops/test_kilo_render.py)
+        for field, scale in (("rgb", 1.0), ("acc", 1.0), ("depth", 2.0)):
+            yield Result(f"{field} of {shape}", getattr(image, field), 1e-4 * 2**24, scale)
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
@@ -489,6 +545,7 @@ CASES = [
             "composite": composite,
             "adam": adam,
             "fused_mlp": perceptron,
+            "fused_mlp, modulated": modulated_perceptron,
             "hash_grid": grid,
         }.items()
         for dtype in (F32, F64)
@@ -497,6 +554,7 @@ CASES = [
     Case("pixel-float32", pixels(F32)),
     Case("march-even", march(0.0)),
     Case("march-cone", march(1 / 256)),
+    Case("kilo_render", kilo_images),
     Case("occupancy", occupancy),
     Case("carve", carve),
     Case("carve-large", carve_large),

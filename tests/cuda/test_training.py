@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import neurfield
+import neurfield.run
+from neurfield.convert.kilonerf import to_kilonerf
+from neurfield.convert.request import Request
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import composed_step as steps
@@ -17,9 +20,9 @@ from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.task import StepResult
 from tests.compare import EPS, relative_norm
-from tests.scenes import ball_scene, radiance_trainer
+from tests.scenes import ball_scene, radiance_trainer, write_synthetic
 from tests.training.test_composed_step import N_PIXELS, OPTIONS, REGULARISED, Recorder, batch, method
-from tests.training.test_trainer import disc, mean_psnr, small_config
+from tests.training.test_trainer import SMALL, disc, mean_psnr, small_config
 
 PRECISE = ("field.network_precision=fp32", "field.table_precision=fp32")
 
@@ -107,3 +110,33 @@ def test_a_run_learns_the_ball_and_renders_on_the_cpu_as_well(device: torch.devi
     path = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run")).save()
     on_cpu = neurfield.load(path)
     assert abs(evaluate(on_cpu.renderer, scene, "test")["psnr"] - psnr) < 0.05
+
+
+@pytest.mark.cuda
+def test_an_update_of_the_grid_does_not_wait(device: torch.device) -> None:
+    grid = OccupancyGrid(2, resolution=16).to(device)
+    grid.update(0, lambda x: x[:, 0])  # counts the open cells
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number in (16, 256, 512):
+            grid.update(number, lambda x: 100 * x[:, 0], max_draws=500)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.cuda
+def test_a_kilonerf_is_made_there_and_looks_the_same_on_the_cpu(device: torch.device, tmp_path) -> None:
+    scene = neurfield.load_scene(write_synthetic(ball_scene(), tmp_path / "data"))
+    teacher = neurfield.run.train(
+        scene, "ngp-fast", max_num_iterations=150, overrides=SMALL, output_dir=tmp_path, device="cuda"
+    )
+    quick = ("field.longest=3", "field.width=16", "field.position_frequencies=4", "distill.iterations=300")
+    rates = ("distill.learning_rate=0.005", "distill.n_samples=4096", "training.n_samples=4096")
+    made = to_kilonerf(
+        teacher, Request(tmp_path / "kilo", overrides=(*quick, *rates), max_num_iterations=60, device="cuda")
+    )
+    assert made is not None and made.field.params.is_cuda
+    there = made.evaluate()["psnr"]
+    assert there > 20
+    on_cpu = neurfield.load(tmp_path / "kilo")
+    assert abs(on_cpu.evaluate()["psnr"] - there) < 0.05

@@ -13,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import neurfield.ops
 from neurfield import _native
-from neurfield.config import Block
 from neurfield.errors import UserError
 from neurfield.fields.nerf import NerfConfig
 from neurfield.fields.radiance_field import FieldConfig
@@ -53,7 +52,7 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 # Operators that have no CUDA kernels yet, and what is of the CPU alone.
 ON_THE_CPU = (
     "build_mesh_tree", "fused_gradients", "fused_slots", "fused_table_", "fused_workspace_",
-    "hash_grid_backward_adam", "kilo_render", "mesh_", "measure_", "simd_", "has_", "pooled_",
+    "hash_grid_backward_adam", "kilo_visible", "mesh_", "measure_", "simd_", "has_", "pooled_",
     "idle_", "num_threads", "set_num_threads", "supported_isas", "_",
 )  # fmt: skip
 
@@ -89,10 +88,11 @@ def test_operators_are_registered_for_cuda() -> None:
         "fourier_features_backward", "frequency", "frequency_backward", "fused_density", "fused_mlp",
         "fused_mlp_backward", "fused_mlp_half", "fused_mlp_half_backward", "fused_render", "gates", "hash_grid",
         "hash_grid_adam_step", "hash_grid_backward_backward_input", "hash_grid_backward_input",
-        "hash_grid_backward_params", "kilo_locate", "kilo_mlp", "kilo_mlp_backward", "march", "mark_pixel_blocks",
-        "modulation", "modulation_backward", "occupancy_bits", "occupancy_coarse", "occupancy_draw", "occupancy_mean",
-        "occupancy_select", "occupancy_update", "over_background", "project", "ray_aabb", "sample_pixels",
-        "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp", "trunc_exp_backward",
+        "hash_grid_backward_params", "kilo_locate", "kilo_mlp", "kilo_mlp_backward", "kilo_render", "march",
+        "mark_pixel_blocks", "modulation", "modulation_backward", "occupancy_bits", "occupancy_coarse",
+        "occupancy_draw", "occupancy_mean", "occupancy_select", "occupancy_update", "over_background", "project",
+        "ray_aabb", "sample_pixels", "spherical_harmonics", "spherical_harmonics_backward", "trunc_exp",
+        "trunc_exp_backward",
     ]  # fmt: skip
     assert [name for name in names if not registered(name)] == []
 
@@ -144,15 +144,6 @@ def test_inputs_on_two_devices_are_an_error() -> None:
             neurfield.ops.fused_density(field, here)
 
 
-def test_what_only_the_cpu_has_is_refused_in_a_line() -> None:
-    with FakeTensorMode():
-        x = torch.empty(8, 3, device="cuda:0")
-        config = MLPConfig(3, 2, 16)
-        params = torch.empty(config.n_params, device="cuda:0")
-        with pytest.raises(ValueError, match=r"^fused_mlp: modulation exists on the CPU only, got tensors on cuda:0$"):
-            neurfield.ops.fused_mlp(x, params, config, torch.empty(8, 2, device="cuda:0"))
-
-
 def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     core = SimpleNamespace(
         max_shared_bytes=lambda: 500,
@@ -182,8 +173,8 @@ def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.Mon
 def test_every_stem_with_kernels_has_a_case() -> None:
     assert {case.name.split("-")[0] for case in CASES} >= {
         "aabb", "adam", "camera", "carve", "composite", "fourier_features", "frequency", "fused_mlp", "gates",
-        "hash_grid", "kilo_grid", "kilo_mlp", "march", "modulation", "occupancy", "pixel", "spherical_harmonics",
-        "trunc_exp",
+        "hash_grid", "kilo_grid", "kilo_mlp", "kilo_render", "march", "modulation", "occupancy", "pixel",
+        "spherical_harmonics", "trunc_exp",
     }  # fmt: skip
 
 
@@ -221,11 +212,7 @@ def test_what_has_no_kernels_is_refused_in_one_line(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UserError, match=r"^device cuda cannot be used: no driver; use --device cpu$"):
         device.resolve_device("cuda")
     box = (0, 0, 0, 1, 1, 1)
-    modulated = Block(FieldConfig().density_network, modulation={"resolution": [4, 4, 4]})
     assert FieldConfig().build(box).why_not_cuda() is None
-    assert FieldConfig(density_network=modulated).build(box).why_not_cuda() == "Modulation has no CUDA kernels"
-    fourier = Block(otype="GaussianFourier", n_frequencies=8)
-    assert FieldConfig(encoding=fourier).build(box).why_not_cuda() == "GaussianFourier has no CUDA kernels"
     assert NerfConfig(width=16).build(box).why_not_cuda() == "Nerf has no CUDA kernels"
     config = RunConfig(method=load_method("nerf", ("field.width=16",)), device="cuda")
     with pytest.raises(UserError, match=r"^device cuda cannot be used: Nerf has no CUDA kernels; use --device cpu$"):

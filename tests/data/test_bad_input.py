@@ -197,7 +197,8 @@ def test_mask_of_another_size(tmp_path: Path) -> None:
         ({"test_every": 1}, "test_every must be 0 or at least 2"),
         ({"max_megapixels": 0.0}, "max_megapixels must be positive"),
         ({"aabb_scale": 5}, "power of two"),
-        ({"format": "colmap"}, "unknown data format 'colmap'"),
+        ({"format": "polycam"}, "unknown data format 'polycam'"),
+        ({"format": "colmap"}, "no sparse model of COLMAP"),
     ],
 )
 def test_options_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from neurfield.data import FORMATS, load_scene, read_manifest
 from tests.data import small
+from tests.data.test_colmap import write_text
 
 
 def tiny_nerf(root: Path) -> None:
@@ -16,10 +17,16 @@ def tiny_nerf(root: Path) -> None:
     np.savez(root / "tiny_nerf_data.npz", images=images, poses=np.stack(small.circle(3)), focal=10.0)
 
 
+def colmap(root: Path) -> None:
+    small.write_images(root, 3)
+    write_text(root / "sparse/0", 3)
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "nerf_synthetic": small.synthetic,
     "transforms": small.transforms,
     "tiny_nerf": tiny_nerf,
+    "colmap": colmap,
 }
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neurfield.data.procedural import SCENES, shapes
+from neurfield.data.procedural import NAMES, SCENES, build, shapes, windmill
 from neurfield.data.procedural import make as procedural
 from neurfield.data.procedural.imaging import Picture
-from neurfield.data.procedural.lighting import Light, LightVolume
+from neurfield.data.procedural.lighting import MOVING_RESOLUTION, Light, LightVolume
 from neurfield.data.procedural.model import FAR, HIT, Group, Model, Part, Surface
 from neurfield.errors import UserError
 
@@ -38,9 +38,9 @@ def points(n: int, seed: int = 0, reach: float = 0.8) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-reach, reach, (3, n)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=SCENES)
+@pytest.fixture(scope="module", params=NAMES)
 def model(request: pytest.FixtureRequest) -> Model:
-    return Model(SCENES[request.param]())
+    return Model(build(request.param, 0.3))
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,41 @@ def test_pictures_converge_to_many_samples(model: Model, monkeypatch: pytest.Mon
     premultiplied = [image[..., :3] * image[..., 3:] / 255 for image in (quick, full)]
     error = np.sqrt(np.square(premultiplied[0] - premultiplied[1]).mean())
     assert 20 * np.log10(255 / error) > 34
+
+
+def test_a_scene_that_moves(tmp_path: Path) -> None:
+    """Frames have times, pictures are of them, the ground truth is that of each test view's time."""
+    folder = procedural.make("windmill", tmp_path / "mill", views=4, resolution=SIZE, mesh_resolution=16)
+    times = {
+        split: [frame["time"] for frame in json.loads((folder / f"transforms_{split}.json").read_text())["frames"]]
+        for split in ("train", "val", "test")
+    }
+    assert sorted(times["train"]) == pytest.approx([0, 1 / 3, 2 / 3, 1]) and times["train"] != sorted(times["train"])
+    assert times["val"] == times["test"] == [0.5]
+    model = Model(build("windmill", 0.5))
+    volume = LightVolume.bake(model, Light(), MOVING_RESOLUTION)
+    frame = next(frame for frame in procedural.frames_of(4, moves=True) if frame.split == "test")
+    focal = 0.5 * SIZE / np.tan(0.5 * procedural.CAMERA_ANGLE_X)
+    view = Picture(model, volume).render(np.float32(frame.c2w), focal, SIZE)
+    np.testing.assert_array_equal(view.rgba, np.asarray(Image.open(folder / "test/r_000.png")))
+    np.testing.assert_array_equal(view.depth, np.load(folder / "ground_truth/test/r_000_depth.npy"))
+    truth = json.loads((folder / "ground_truth/scene.json").read_text())
+    assert truth["mesh"]["time"] == 0
+    assert {path.name for path in folder.iterdir()} >= {"train", "test", "ground_truth"}
+    assert not list(folder.glob("light*"))
+
+
+def test_the_windmill_turns_half_a_turn_and_its_ball_hops() -> None:
+    middle = np.float32(windmill.HUB)[:, None]
+    tips = {"up": (0, 0, 0.5), "right": (0.5, 0, 0), "down": (0, 0, -0.5)}
+    for time, red in ((0.0, "up"), (0.5, "right"), (1.0, "down")):
+        sail = Model(windmill.sails(180 * time)).parts[0]
+        for name, tip in tips.items():
+            inside = float(sail.distance(middle + np.float32(tip)[:, None])[0]) < 0.01
+            assert inside == (name == red), (time, name)
+    heights = [windmill.ball_middle(t)[2] for t in (0, 1 / 6, 1 / 3, 1 / 2, 1)]
+    assert heights[1] == pytest.approx(heights[3]) and heights[0] == pytest.approx(heights[2])
+    assert heights[0] < heights[1]
 
 
 def test_wrong_use_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ CASES = {
     "Frequency-defaults": Case({}, 1, 24, lambda x, _: frequency(x, 12)),
     # sizes: 2 pi times the largest |b| |x| of so many normal numbers, 5 sigma sqrt(n_input_dims)
     "GaussianFourier": Case({"n_frequencies": 20, "sigma": 1.5, "seed": 3}, 3, 40, gaussian_fourier, 6.3 * 13),
+    "GaussianFourier-radius": Case({"normal": "Radius"}, 3, 512, gaussian_fourier, 6.3 * 87),
     "GaussianFourier-defaults": Case({}, 2, 512, gaussian_fourier, 6.3 * 71),
     "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x, _: spherical_harmonics(2 * x - 1, 8), 60, True),
     "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x, _: spherical_harmonics(2 * x - 1, 4), 20, True),
@@ -262,3 +263,19 @@ def test_errors_of_grids() -> None:
     for message, keys in wrong.items():
         with pytest.raises(UserError, match="encoding .*Grid: " + message):
             encodings.create(3, {"otype": "HashGrid", **keys})
+
+
+@pytest.mark.parametrize("n_dims", [1, 2, 3, 8])
+def test_magnitudes_are_half_normal_in_any_number_of_dimensions(n_dims: int) -> None:
+    """|N(0, 1)| has the mean (2 / pi)^0.5, and 0.0797 of it below 0.1; directions have no preference."""
+    encoding = encodings.create(
+        n_dims, {"otype": "GaussianFourier", "n_frequencies": 40000, "sigma": 2.0, "normal": "Radius"}
+    )
+    radius = encoding.frequencies.norm(dim=1) / 2.0
+    n = len(radius)
+    error = (1 - 2 / math.pi) ** 0.5 / n**0.5
+    assert float(radius.mean()) == pytest.approx((2 / math.pi) ** 0.5, abs=4 * error)
+    assert float((radius < 0.1).double().mean()) == pytest.approx(0.0797, abs=4 * (0.0797 / n) ** 0.5)
+    assert bool((radius.diff() >= 0).all())
+    means = (encoding.frequencies / encoding.frequencies.norm(dim=1, keepdim=True)).mean(0)
+    assert float(means.abs().max()) < 4 * (1 / n_dims / n) ** 0.5

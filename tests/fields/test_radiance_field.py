@@ -44,6 +44,24 @@ def test_forward_is_the_stated_composition():
     assert torch.equal(field.density(x)[0], sigma)
 
 
+def test_tables_are_read_in_a_float16_copy_unless_they_are_precise():
+    for precision in ("fp16", "fp32"):
+        field = RadianceField.from_config(dataclasses.replace(SMALL, table_precision=precision), UNIT)
+        table = field.encoding.params
+        with torch.no_grad():
+            table.copy_(uniform(len(table), low=-1, seed=4))
+        x = uniform(50, 3)
+        y = field.encoding(x)
+        read = table.detach().half().float() if precision == "fp16" else table.detach()
+        assert torch.equal(y, ops.hash_grid(x, read, field.encoding.config))
+        y.sum().backward()
+        assert table.grad.dtype == torch.float32 and table.grad.abs().sum() > 0
+        with torch.no_grad():
+            table.mul_(2.0)
+        assert torch.equal(field.encoding(x), 2 * y)
+        assert field.double().encoding(x.double()).dtype == torch.float64
+
+
 def test_gradients_reach_every_parameter_and_the_positions():
     field = RadianceField.from_config(SMALL, UNIT)
     x = uniform(64, 3).requires_grad_(True)

@@ -31,6 +31,10 @@ DEFINITIONS: dict[str, tuple[Callable, Callable]] = {
     "RelativeL2Luminance": (lambda p, t: (p - t) ** 2, lambda p, t: (luminance(p) ** 2 + 0.01).expand_as(p)),
     "MAPE": (lambda p, t: (p - t).abs(), lambda p, t: t.abs() + 0.01),
     "SMAPE": (lambda p, t: (p - t).abs(), lambda p, t: 0.5 * (p.abs() + t.abs()) + 0.01),
+    "BinaryCrossEntropy": (
+        lambda p, t: -t * torch.sigmoid(p).log() - (1 - t) * torch.sigmoid(-p).log(),
+        lambda p, t: torch.ones_like(p),
+    ),
 }
 
 
@@ -62,7 +66,16 @@ def test_huber_is_l2_near_zero_and_linear_far_away() -> None:
     torch.testing.assert_close(wide(d, torch.zeros_like(d))[:4], d[:4] ** 2, atol=1e-15, rtol=0)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def test_cross_entropy_of_logits_corrects_what_is_surely_wrong() -> None:
+    """At 40 the sigmoid of float32 is 1: the loss is 40 where it should be 0, and its slope still 1."""
+    p = torch.tensor([40.0, -40.0, 40.0, 0.0], requires_grad=True)
+    value = losses.create({"otype": "BinaryCrossEntropy"})(p, torch.tensor([0.0, 1.0, 1.0, 0.5]))
+    value.sum().backward()
+    torch.testing.assert_close(value.detach(), torch.tensor([40.0, 40.0, 0.0, math.log(2)]))
+    torch.testing.assert_close(p.grad, torch.tensor([1.0, -1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "BinaryCrossEntropy"])
 def test_equal_inputs_give_zero_loss_and_finite_gradient(name: str) -> None:
     x = torch.zeros(4, 3, requires_grad=True)
     value = losses.create({"otype": name})(x, torch.zeros(4, 3))

@@ -12,7 +12,6 @@ from torch.library import opcheck
 
 from neurfield import ops
 from neurfield._native import lib
-from neurfield.ops import fused_field
 from neurfield.ops.fused_field import (
     MAX_HIDDEN_LAYERS,
     MAX_WIDTH,
@@ -34,6 +33,7 @@ from neurfield.ops.fused_radiance import (
     fused_table_adam,
     fused_table_gradient,
 )
+from neurfield.ops.half_copy import _COPIES
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 from neurfield.reference.fused_mlp import ACTIVATIONS as reference_activations
 from tests.cases import generator, strided, uniform
@@ -607,9 +607,9 @@ def test_supported_fields() -> None:
 def test_half_copy_of_another_device_is_made_anew() -> None:
     """A module that moves keeps its parameters and their versions, so these cannot tell."""
     table = uniform(64, low=-1)
-    fused_field._half_copy(table)
-    fused_field._HALF_COPIES[table].values = torch.empty(64, dtype=torch.float16, device="meta")
-    assert torch.equal(fused_field._half_copy(table), table.half())
+    ops.half_copy(table)
+    _COPIES[table].values = torch.empty(64, dtype=torch.float16, device="meta")
+    assert torch.equal(ops.half_copy(table), table.half())
 
 
 def test_half_copy_follows_the_table() -> None:

@@ -56,7 +56,9 @@ def test_select_and_mean() -> None:
     grid = random_grid(3, 32) - (uniform(3, 32**3, seed=7) < 0.2).float()
     cells = ops.occupancy_select(grid, -0.5)
     assert torch.equal(cells.long(), torch.nonzero(grid.view(-1) > -0.5)[:, 0])
-    assert ops.occupancy_mean(grid) == pytest.approx(grid[0].clamp_min(0).double().mean().item(), rel=1e-12)
+    padded, n_selected = ops.occupancy_select_padded(grid, -0.5)
+    assert padded.shape == (grid.numel(),) and torch.equal(padded[: int(n_selected)], cells)
+    assert float(ops.occupancy_mean(grid)) == pytest.approx(grid[0].clamp_min(0).double().mean().item(), rel=1e-12)
 
 
 def test_draw_visits_every_cell_alike_and_uniformly() -> None:
@@ -82,6 +84,26 @@ def test_draw_of_fewer_samples_than_cells() -> None:
     parts = torch.bincount(drawn // 512, minlength=8)
     assert (parts - 125).abs().max() <= 1
     assert ops.occupancy_draw(cells[:0], 0, 16, seed=0, step=0)[0].shape == (0,)
+
+
+def test_draw_of_the_leading_cells_of_a_list() -> None:
+    cells = torch.arange(4096, dtype=torch.int32)
+    for n in (1, 1000):
+        expected = ops.occupancy_draw(cells[:n], 300, 16, seed=1, step=2)
+        actual = ops.occupancy_draw(cells, 300, 16, seed=1, step=2, n_cells=torch.tensor([n]))
+        assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+    drawn, positions = ops.occupancy_draw(cells, 5, 16, seed=1, step=2, n_cells=torch.tensor([0]))
+    assert (drawn == -1).all() and (positions == 0.5).all()
+    grid = uniform(1, 512)
+    before = grid.clone()
+    ops.occupancy_update(grid, drawn, torch.full((5,), 9.0), 1.0)
+    assert torch.equal(grid, before)
+
+
+def test_the_threshold_of_bits_may_be_a_tensor() -> None:
+    grid = uniform(2, 16**3)
+    expected = ops.occupancy_bits(grid, 0.3)
+    assert all(torch.equal(a, b) for a, b in zip(ops.occupancy_bits(grid, torch.tensor(0.3)), expected, strict=True))
 
 
 def test_positions_of_coarser_cascades() -> None:
@@ -113,16 +135,21 @@ def test_update_survives_what_is_not_finite() -> None:
 
 
 def test_opcheck() -> None:
-    opcheck(torch.ops.neurfield.occupancy_bits.default, (random_grid(2, 16), 0.5))
+    opcheck(torch.ops.neurfield.occupancy_bits.default, (random_grid(2, 16), torch.tensor(0.5)))
     args = (uniform(1, 512), torch.tensor([3, 3, 7]), uniform(3), 0.95)
     opcheck(torch.ops.neurfield.occupancy_update.default, args)
     opcheck(torch.ops.neurfield.occupancy_coarse.default, (ops.occupancy_bits(random_grid(2, 16), 0.5)[0],))
     opcheck(torch.ops.neurfield.occupancy_mean.default, (random_grid(2, 16),))
     opcheck(torch.ops.neurfield.occupancy_select.default, (random_grid(2, 16), 0.5))
-    opcheck(torch.ops.neurfield.occupancy_draw.default, (torch.arange(100, dtype=torch.int32), 30, 16, 1, 2, 0))
+    listed = torch.arange(100, dtype=torch.int32), torch.tensor([70])
+    opcheck(torch.ops.neurfield.occupancy_draw.default, (*listed, 30, 16, 1, 2, 0))
 
 
 def test_errors_say_expected_and_found() -> None:
+    with pytest.raises(TypeError, match=r"occupancy_bits: threshold must be float32 \[\], got float64 \[\]"):
+        ops.occupancy_bits(torch.zeros(1, 512), torch.tensor(0.5).double())
+    with pytest.raises(ValueError, match=r"occupancy_draw: n_cells must be int64 \[1\], got int64 \[2\]"):
+        ops.occupancy_draw(torch.zeros(9, dtype=torch.int32), 3, 8, 0, 0, n_cells=torch.tensor([1, 2]))
     with pytest.raises(ValueError, match=r"occupancy_bits: density_grid must be \[1 ... 8, res.*\[1, 100\]"):
         ops.occupancy_bits(torch.zeros(1, 100), 0.5)
     with pytest.raises(TypeError, match=r"occupancy_update: values must be float32 \[2\], got float64 \[2\]"):

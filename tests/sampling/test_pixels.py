@@ -9,7 +9,7 @@ from neurfield.sampling.pixels import PixelSampler
 def test_sampler_draws_the_colours_of_its_images() -> None:
     cameras = Cameras.pinhole(torch.eye(4).expand(2, 4, 4), 20.0, 16, 12)
     images = [torch.full((12, 16, 3), value, dtype=torch.uint8) for value in (51, 102)]
-    origins, directions, targets = PixelSampler(images, cameras).sample(100, step=0)
+    origins, directions, targets, _ = PixelSampler(images, cameras).sample(100, step=0)
     assert origins.shape == directions.shape == (100, 3)
     assert set(targets[:, 0].tolist()) == {torch.tensor(v / 255).item() for v in (51, 102)}
     assert (targets[:, 3] == 1).all()

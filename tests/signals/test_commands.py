@@ -12,6 +12,7 @@ from PIL import Image
 from neurfield import metrics, run
 from neurfield.cli.main import main
 from neurfield.data import signals
+from neurfield.errors import UserError
 from neurfield.training import checkpoint
 from neurfield.training.signal_method import load_signal_method, signal_presets
 from tests.meshes import icosphere
@@ -50,7 +51,7 @@ def test_an_image_is_learned_measured_and_drawn(tmp_path, capsys):
     folder = train(path, tmp_path / "out", 150)
     assert folder == tmp_path / "out/p/image/t"
     said = capsys.readouterr().out
-    assert "image: p.png: 48 x 64, RGB, uint8" in said and "bits per pixel" in said
+    assert "image: p.png: 64 x 48, RGB, uint8" in said and "bits per pixel" in said
     assert command("eval", folder) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["psnr"] > 30 and 0.9 < result["ssim"] <= 1 and result["bits_per_sample"] > 0
@@ -265,7 +266,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
 
 def test_data_info_says_what_a_file_is(tmp_path, capsys):
     assert command("data", "info", write_picture(tmp_path / "p.png")) == 0
-    assert capsys.readouterr().out == "image: p.png: 48 x 64, RGB, uint8 0 ... 255\n"
+    assert capsys.readouterr().out == "image: p.png: 64 x 48, RGB, uint8 0 ... 255\n"
 
 
 def test_a_folder_of_a_signal_is_a_run_in_python(tmp_path):
@@ -300,3 +301,8 @@ def test_other_presets_train_and_become_small(name, tmp_path):
     assert command("convert", folder, "--to", "int8", "--output", tmp_path / "s.safetensors") == 0
     assert abs(run.load(tmp_path / "s.safetensors").evaluate()["psnr"] - before) < 0.2
     assert command("render", tmp_path / "s.safetensors", "--output", tmp_path / "back.mp4") == 0
+
+
+def test_an_unknown_method_lists_those_of_its_kind():
+    with pytest.raises(UserError, match=r"unknown video method 'vid'.*\(valid: video-cam, video\)"):
+        load_signal_method("vid", "video")

@@ -225,10 +225,10 @@ def test_a_mesh_opens_no_other_file(tmp_path):
     ("name", "kind", "text"),
     [
         ("images/albert.exr", "image", "1024 x 1024, 1 channel, float32 0 ... 1"),
-        ("images/kodim04.png", "image", "768 x 512, RGB, uint8 0 ... 255"),
+        ("images/kodim04.png", "image", "512 x 768, RGB, uint8 0 ... 255"),
         ("meshes/armadillo.obj", "sdf", "49990 vertices, 99976 triangles, closed"),
         ("meshes/bunny.obj", "sdf", "2503 vertices, 4968 triangles, not closed"),
-        ("video/bikes.mp4", "video", "250 x 272 x 640, RGB, uint8 0 ... 255, 25 pictures a second"),
+        ("video/bikes.mp4", "video", "250 pictures of 640 x 272, RGB, uint8 0 ... 255, 25 pictures a second"),
         ("volume/inia19-t1-brain.nii.gz", "volume", "168 x 206 x 128, 1 channel, uint8"),
     ],
 )

@@ -172,6 +172,31 @@ def test_a_field_that_has_become_nan_is_noticed(make) -> None:
     assert math.isnan(result.loss) and adam.step_count == 0
 
 
+@pytest.mark.parametrize("make", [capacity_step, composed_step])
+def test_adam_writes_the_copy_that_the_next_step_reads(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table and its float16 copy change together, and nothing copies the whole table again."""
+    config = method()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        field = config.field.build((0, 0, 0, 1, 1, 1))
+    table = field.encoding.params
+    step = make(field, OccupancyGrid(1, resolution=16), Adam(field, config.optimizer), OPTIONS, config, 3)
+    step(batch(), 0.01, 1)
+    copy, before = ops.current_half_copy(table), table.detach().clone()
+    assert copy is not None and torch.equal(copy, table.half())
+    pointers, make_copy = set(), torch.Tensor.copy_
+    monkeypatch.setattr(
+        torch.Tensor, "copy_", lambda to, *a, **k: pointers.add(to.data_ptr()) or make_copy(to, *a, **k)
+    )
+    step(batch(), 0.01, 2)
+    assert not torch.equal(table, before) and torch.equal(copy, table.half()) and copy.data_ptr() not in pointers
+    with torch.no_grad():
+        table.mul_(0.5)  # another one has changed the table: what Adam would write is not all that is wrong
+    assert ops.current_half_copy(table) is None
+    step(batch(), 0.0, 3)
+    assert copy.data_ptr() in pointers and torch.equal(ops.current_half_copy(table), table.half())
+
+
 class OnDevice(TorchDispatchMode):
     """Fails where an operation reads or makes a tensor that does not lie on the device, even a scalar."""
 
@@ -187,11 +212,25 @@ class OnDevice(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("loss", ["Huber", "L2", "RelativeL2Luminance", "SMAPE"])
-def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss: str) -> None:
+KILONERF = ("field.box=[0, 0, 0, 1, 1, 1]", "field.cells=[2, 2, 2]", "field.n_networks=8", "loss.view_dependence=0.1")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "kernel"),
+    [
+        *(
+            ("ngp", (f"loss.color={{otype: {x}}}",), "hash_grid")
+            for x in ("Huber", "L2", "RelativeL2Luminance", "SMAPE")
+        ),
+        ("kilonerf", KILONERF, "kilo_mlp"),
+        ("ngp-cam", (), "modulation"),
+        ("ngp", ("field.encoding={otype: GaussianFourier, n_frequencies: 16}",), "fourier_features"),
+    ],
+)
+def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(method, options, kernel) -> None:
     """On torch's meta device, whose tensors have no values: to read one is an error."""
     meta = torch.device("meta")
-    config = load_method("ngp", (*REGULARISED, f"loss.color={{otype: {loss}}}"))
+    config = load_method(method, (*REGULARISED, *options))
     field = config.field.build((0, 0, 0, 1, 1, 1)).to(meta)
     learn = steps._learning(field, Adam(field, config.optimizer), OPTIONS, config)
     rays = RayBatch(*(torch.empty(64, 3, device=meta) for _ in range(4)))
@@ -203,7 +242,18 @@ def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(loss
         samples = visible_samples(marched, sigmas, 1024, 1e-4)
         numbers = learn(rays, samples, torch.full((), 0.01, dtype=torch.float64, device=meta))
     assert numbers.shape == (4,)
-    assert {"neurfield::march", "neurfield::hash_grid_backward_params", "neurfield::adam_step"} <= mode.names
+    assert {"neurfield::march", f"neurfield::{kernel}", "neurfield::adam_step"} <= mode.names
+
+
+def test_an_update_of_the_grid_reads_nothing_from_its_device() -> None:
+    """Once it is known how many cells are open."""
+    meta = torch.device("meta")
+    grid = OccupancyGrid(2, resolution=16).to(meta)
+    grid._counted = (grid.density_grid, grid.density_grid._version, 1000)
+    with OnDevice(meta) as mode:
+        for number in (16, 512):
+            grid.update(number, lambda x: x[:, 0], seed=1, max_draws=500)
+    assert {"neurfield::occupancy_select", "neurfield::occupancy_draw", "neurfield::occupancy_update"} <= mode.names
 
 
 def test_a_whole_training_with_it_learns_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 from neurfield.data.load import decode, read_manifest
 from neurfield.training.memory import n_bytes
 from neurfield.training.memory_plan import plan_training
+from neurfield.training.method import load_method
 from tests.scenes import ball_scene, radiance_trainer, write_synthetic
 from tests.training.test_trainer import small_config
 
@@ -25,3 +26,10 @@ def test_images_and_state_are_those_of_the_trainer(ema: float, tmp_path: Path) -
     assert plan["last good state"] == n_bytes(trainer.tensors().values())
     assert plan["images to measure"] >= 2 * 24 * 24 * 4
     assert "images to measure" not in plan_training(train, None, config.method)
+
+
+def test_every_kind_of_field_is_planned_without_being_made(tmp_path: Path) -> None:
+    manifest = read_manifest(write_synthetic(ball_scene(4, 2, 24), tmp_path / "ball"))
+    method = load_method("nerf", ("field.width=32", "field.n_layers=2"))
+    parameters = n_bytes(method.field.build((0, 0, 0, 1, 1, 1)).parameters())
+    assert plan_training(manifest.only(("train",)), None, method)["parameters"] == parameters

@@ -51,9 +51,9 @@ def test_signal_fields_alone(signal_runs):
 def test_what_cannot_be_shown_is_said(signal_runs):
     for field, kind, words in (
         (3, None, "expected a run, its folder or a field, got int"),
-        (signal_runs["sdf"].field, None, "give kind=, one of sdf, video, volume"),
+        (signal_runs["sdf"].field, None, "give kind=, one of sdf, occupancy, video, volume"),
         (signal_runs["image"].field, "sdf", "a field of 2 coordinates cannot be shown as sdf"),
-        (signal_runs["video"].field, "sdf", "a distance field gives one value, this one 3"),
+        (signal_runs["video"].field, "sdf", "a field of a shape gives one value, this one 3"),
         (SignalField(2, 7, GRID, MLP), None, "1 ... 4 channels, this field 7"),
     ):
         with pytest.raises(UserError, match=re.escape(words)):

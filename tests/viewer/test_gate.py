@@ -173,3 +173,11 @@ def test_a_port_in_use(run):
 def test_options_that_cannot_be(options, message):
     with pytest.raises(UserError, match=message):
         ServeOptions(**options)
+
+
+def test_the_link_for_other_machines(locked, run):
+    assert locked.far_url is None
+    with Viewer(shown_run(run), ServeOptions(host="0.0.0.0", port=0)) as viewer:
+        assert viewer.url.startswith("http://127.0.0.1:") and viewer.far_url
+        assert viewer.far_url.partition(f":{viewer.gate.port}/")[2] == viewer.url.partition(f":{viewer.gate.port}/")[2]
+        assert get(viewer.far_url)[0] == HTTPStatus.SEE_OTHER

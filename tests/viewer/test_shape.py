@@ -6,15 +6,18 @@ import pytest
 import torch
 import trimesh
 
+import neurfield
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.paths import look_at
 from neurfield.errors import UserError
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.viewer import shown_data, shown_run
 from neurfield.viewer import triangles as triangles_module
+from neurfield.viewer.bare import shown_field
 from neurfield.viewer.look import CropBox, Look
 from neurfield.viewer.show_shape import shown_shape
 from neurfield.viewer.triangles import Triangles
+from tests.viewer.conftest import SIGNAL_SETS
 
 
 def no_step(part: float) -> None:
@@ -96,12 +99,12 @@ def test_background_and_levels(shown):
 def test_files_honour_the_box(shown, tmp_path):
     half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))
     parts: list[float] = []
-    n_faces = shown.exports.mesh(half, tmp_path / "half.ply", 48, parts.append)
+    n_faces = shown.exports.mesh(Look(crop=half), tmp_path / "half.ply", 48, parts.append)
     mesh = trimesh.load(tmp_path / "half.ply")
     assert len(mesh.faces) == n_faces and mesh.is_watertight and parts
     assert mesh.volume == pytest.approx(2 / 3 * np.pi, rel=0.05)
     assert mesh.bounds[1][2] < 0.05 and mesh.bounds[0][2] == pytest.approx(-1, abs=0.05)
-    shown.exports.points(None, tmp_path / "all.ply", 3000, parts.append)
+    shown.exports.points(Look(), tmp_path / "all.ply", 3000, parts.append)
     points = trimesh.load(tmp_path / "all.ply")
     assert len(points.vertices) == 3000
     assert np.linalg.norm(points.vertices, axis=1) == pytest.approx(1.0, abs=0.05)
@@ -149,3 +152,17 @@ def test_a_mesh_is_read_once(signal_runs):
     triangles = Triangles(read)
     assert triangles.signal is triangles.signal and len(calls) == 1
     assert float(triangles.distance(torch.full((1, 3), 0.5))) == pytest.approx(0.45, abs=0.01)
+
+
+def test_an_occupancy_field_is_shown_by_its_surface(signal_files):
+    run = neurfield.train_signal(
+        signal_files["sdf"], "occupancy", max_num_iterations=300, overrides=(*SIGNAL_SETS, "field.max_resolution=64")
+    )
+    shown = shown_run(run)
+    got = painted(shown, with_depth=True)
+    assert float(got.depth[32, 32]) == pytest.approx(3.0, abs=0.03)
+    radius = 1.4 * 64 * np.tan(np.arcsin(1 / 4))
+    assert float((got.depth > 0).sum()) == pytest.approx(np.pi * radius**2, rel=0.05)
+    assert shown.exports is not None and "error" in shown.stage.modes
+    alone = painted(shown_field(run.field, "occupancy"), front(distance=3.0), with_depth=True)  # 0.45 around the middle
+    assert float((alone.depth > 0).sum()) > 100

@@ -19,6 +19,7 @@ N_SKY = 40  # directions on the sphere, for the ambient cube
 N_SUN = 12  # directions in a cone, for the soft shadow
 SUN_RADIUS = np.radians(4.5)
 RESOLUTION = 144  # vertices along the longest side of the volume
+MOVING_RESOLUTION = 72  # of a scene that moves, which is lit anew for every picture
 CHANNELS = 7  # sun; sky from +x -x +y -y +z -z
 
 
@@ -66,17 +67,20 @@ def cone_of(axis: Array, radius: float, n: int) -> Array:
 class LightVolume:
     """Visibility of sun and sky around the surfaces of a model; `values [n_vertices, CHANNELS]` come from `bake`."""
 
-    def __init__(self, model: Model, light: Light, values: Array | None = None) -> None:
+    def __init__(self, model: Model, light: Light, values: Array | None = None, resolution: int = RESOLUTION) -> None:
         self.light = light
-        self.cell = f32((model.high - model.low).max() / (RESOLUTION - 5))
+        self.cell = f32((model.high - model.low).max() / (resolution - 5))
         self.low = (model.low - 2 * self.cell)[:, None]
         self.shape = np.ceil((model.high - model.low) / self.cell).astype(np.int64) + 5
         self.values = np.zeros((int(self.shape.prod()), CHANNELS), np.float32) if values is None else values
 
     @staticmethod
-    def bake(model: Model, light: Light) -> "LightVolume":
-        """Takes a few seconds. Only vertices near a surface are filled; no others are ever read."""
-        volume = LightVolume(model, light)
+    def bake(model: Model, light: Light, resolution: int = RESOLUTION) -> "LightVolume":
+        """Takes a few seconds. Only vertices near a surface are filled; no others are ever read.
+
+        `resolution`: vertices along the longest side.
+        """
+        volume = LightVolume(model, light, resolution=resolution)
         axes = [volume.low[i, 0] + volume.cell * np.arange(n, dtype=np.float32) for i, n in enumerate(volume.shape)]
         with ThreadPoolExecutor(2) as pool:
             slabs = list(pool.map(lambda x: volume._near_surface(model, x, axes[1], axes[2]), axes[0]))

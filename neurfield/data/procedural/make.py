@@ -8,6 +8,9 @@
     DATA/ground_truth/test/r_000_normal.npy    float16, world frame, 0 = empty
     DATA/ground_truth/scene.json               what these are, in words
 
+Frames of scenes that move also have a `time`: every picture is of a moment of its own, neighbours in time are far apart
+around the scene, and pictures for tests and validation lie between those for training. The mesh is that of time 0.
+
 Pictures do not depend on the number of processes; the same version gives the same bytes.
 """
 
@@ -18,14 +21,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from neurfield.cameras.paths import look_at
-from neurfield.data.procedural import SCENES
+from neurfield.data.procedural import MOVING, NAMES, build
 from neurfield.data.procedural.lighting import Light, LightVolume
 from neurfield.data.procedural.model import Model
 from neurfield.data.procedural.truth import surface_mesh
@@ -42,11 +45,12 @@ GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture to be made: its split, its name without extension and its pose `[3, 4]`."""
+    """One picture to be made: its split, its name without extension, its pose `[3, 4]`, and its time if it has one."""
 
     split: str
     name: str
     c2w: list[list[float]]
+    time: float | None = None
 
 
 def make(
@@ -61,7 +65,7 @@ def make(
     """Renders the scene `name` into the folder `output`, which appears complete or not at all.
 
     Args:
-        name: key of SCENES.
+        name: one of procedural.NAMES.
         output: folder to be made.
         views: training views; a sixth as many for tests, a twelfth for validation, at least one of each.
         resolution: width and height of the pictures.
@@ -73,7 +77,7 @@ def make(
         UserError: unknown name, numbers out of range, a folder that exists.
         MachineError: the disk refuses, a process dies.
     """
-    builder = lookup(SCENES, name, "procedural scene")
+    lookup(dict.fromkeys(NAMES), name, "procedural scene")
     for option, value, low, high in (
         ("views", views, 1, 10_000), ("resolution", resolution, 8, 4096), ("mesh resolution", mesh_resolution, 16, 1024)
     ):  # fmt: skip
@@ -81,18 +85,30 @@ def make(
             raise UserError(f"{option} must be {low} ... {high}, got {value}")
     refuse_existing(output, overwrite, marker="transforms_train.json")
     with atomic_folder(output) as folder:
-        _fill(folder, name, Model(builder()), views, resolution, mesh_resolution, progress)
+        _fill(folder, name, Model(build(name)), views, resolution, mesh_resolution, progress)
     return output
 
 
-def frames_of(views: int) -> list[Frame]:
-    """Training and validation views spread over the upper hemisphere, test views on a wavy turn around the scene."""
+def frames_of(views: int, moves: bool = False) -> list[Frame]:
+    """Training and validation views spread over the upper hemisphere, test views on a wavy turn around the scene.
+
+    If the scene moves, the times of a split cover 0 ... 1 evenly; those of training views jump about.
+    """
     n_test, n_val = max(views // 6, 1), max(views // 12, 1)
-    return [
-        *_frames("train", _hemisphere(views, 0.0)),
-        *_frames("val", _hemisphere(n_val, 1.0)),
-        *_frames("test", _turn(n_test)),
+    splits = [
+        _frames("train", _hemisphere(views, 0.0)),
+        _frames("val", _hemisphere(n_val, 1.0)),
+        _frames("test", _turn(n_test)),
     ]
+    if moves:
+        # steps of the golden ratio, then their ranks: evenly spaced times in an order without neighbours
+        ranks = np.argsort(np.argsort(np.arange(views) * (GOLDEN_ANGLE / (2 * np.pi)) % 1))
+        times = [ranks / max(views - 1, 1), (np.arange(n_val) + 0.5) / n_val, (np.arange(n_test) + 0.5) / n_test]
+        splits = [
+            [replace(frame, time=float(time)) for frame, time in zip(split, own, strict=True)]
+            for split, own in zip(splits, times, strict=True)
+        ]
+    return [frame for split in splits for frame in split]
 
 
 def _hemisphere(n: int, turn: float) -> np.ndarray:
@@ -123,7 +139,8 @@ def _fill(
     mesh_resolution: int,
     progress: Callable[[float, str], None],
 ) -> None:
-    frames = frames_of(views)
+    moves = name in MOVING
+    frames = frames_of(views, moves)
     for split in ("train", "val", "test"):
         (folder / split).mkdir()
         chosen = [frame for frame in frames if frame.split == split]
@@ -131,6 +148,7 @@ def _fill(
             "camera_angle_x": CAMERA_ANGLE_X,
             "frames": [
                 {"file_path": f"./{split}/{frame.name}", "transform_matrix": [*frame.c2w, [0, 0, 0, 1]]}
+                | ({} if frame.time is None else {"time": frame.time})
                 for frame in chosen
             ],
         }
@@ -138,17 +156,18 @@ def _fill(
     truth = folder / "ground_truth"
     (truth / "test").mkdir(parents=True)
     progress(0.02, "light")
-    volume = LightVolume.bake(model, Light())
-    np.save(folder / "light.npy", volume.values)
+    if not moves:
+        np.save(folder / "light.npy", LightVolume.bake(model, Light()).values)
     _render_all(folder, name, frames, resolution, progress, lambda: _write_truth(truth, name, model, mesh_resolution))
-    (folder / "light.npy").unlink()
+    (folder / "light.npy").unlink(missing_ok=True)
 
 
 def _write_truth(truth: Path, name: str, model: Model, mesh_resolution: int) -> None:
     write_mesh(surface_mesh(model, mesh_resolution), truth / "mesh.ply")
     content = {
         "scene": name,
-        "mesh": {"file": "mesh.ply", "frame": "world", "cells_along_longest_side": mesh_resolution},
+        "mesh": {"file": "mesh.ply", "frame": "world", "cells_along_longest_side": mesh_resolution}
+        | ({"time": 0.0} if name in MOVING else {}),
         "depth": {
             "files": "test/*_depth.npy", "dtype": "float32", "unit": "world", "empty": 0,
             "kind": "z-depth: along the optical axis, at pixel centres",

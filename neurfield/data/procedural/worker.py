@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process of `make`: reads a job file and writes its pictures, and the ground truth of test views."""
+"""One process of `make`: reads a job file and writes its pictures, and the ground truth of test views.
+
+A scene that moves is built and lit anew for every picture.
+"""
 
 import json
 import sys
@@ -8,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from neurfield.data.procedural import SCENES
+from neurfield.data import procedural
 from neurfield.data.procedural.imaging import Picture
-from neurfield.data.procedural.lighting import Light, LightVolume
+from neurfield.data.procedural.lighting import MOVING_RESOLUTION, Light, LightVolume
 from neurfield.data.procedural.model import Model
 from neurfield.data.procedural.shapes import f32
 
@@ -18,15 +21,24 @@ from neurfield.data.procedural.shapes import f32
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(job["folder"])
-    model = Model(SCENES[job["scene"]]())
-    picture = Picture(model, LightVolume(model, Light(), np.load(folder / "light.npy")))
+    name, picture = job["scene"], None
     for frame in job["frames"]:
+        if picture is None or frame["time"] is not None:
+            picture = _picture(name, frame["time"], folder)
         view = picture.render(f32(frame["c2w"]), job["focal"], job["size"])
         if frame["split"] == "test":
             truth = folder / "ground_truth" / "test"
             np.save(truth / f"{frame['name']}_depth.npy", view.depth)
             np.save(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
         Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=4)
+
+
+def _picture(name: str, time: float | None, folder: Path) -> Picture:
+    """A scene at a time, or one that does not move with the light that was baked for all processes."""
+    model = Model(procedural.build(name, time or 0.0))
+    if time is None:
+        return Picture(model, LightVolume(model, Light(), np.load(folder / "light.npy")))
+    return Picture(model, LightVolume.bake(model, Light(), MOVING_RESOLUTION))
 
 
 if __name__ == "__main__":

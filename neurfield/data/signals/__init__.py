@@ -23,8 +23,10 @@ class Reader(Protocol):
     def read(self, path: Path, max_megapixels: float) -> Any: ...
 
 
-# In the order in which they are tried.
-READERS: Mapping[str, Reader] = MappingProxyType({"image": image, "sdf": mesh, "video": video, "volume": volume})
+# In the order in which they are tried. A file of several kinds is of the first, unless a method is for another of them.
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {"image": image, "sdf": mesh, "occupancy": mesh, "video": video, "volume": volume}
+)
 
 
 def kind_of(path: Path) -> str | None:

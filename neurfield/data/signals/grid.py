@@ -45,8 +45,11 @@ class GridInfo:
 
     @property
     def extent(self) -> str:
-        """Samples per axis, first axis first (of a picture its height)."""
-        return " x ".join(map(str, self.sizes))
+        """As one speaks of it: a picture's width before its height, the axes of a volume in order."""
+        if len(self.sizes) != 2 and self.fps is None:
+            return " x ".join(map(str, self.sizes))
+        *frames, height, width = self.sizes
+        return f"{frames[0]} pictures of {width} x {height}" if frames else f"{width} x {height}"
 
     def describe(self) -> str:
         """One line for the user."""

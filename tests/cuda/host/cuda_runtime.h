@@ -179,6 +179,8 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
     return ballot;
   });
 }
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline void __syncwarp() { host::wait(host::block.warps[host::thread_index.x / 32]); }
 inline uint32_t __reduce_max_sync(unsigned, uint32_t value) {

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos with a sparse model of COLMAP: `images/` and `sparse/0/{cameras,images}.{bin,txt}`.
+
+The model lies in `sparse/0`, `sparse`, `colmap/sparse/0` or the folder itself; of several, the one with the most views
+is taken. Views are in the order of their names; every N-th is for testing. A mask is `masks/NAME.png`, or `masks/` with
+the name of the photo, black = ignore. The world stays that of the model. Points and tracks are not read.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neurfield.cameras.paths import matrix_from_quaternion
+from neurfield.cameras.poses import Array, rigid_pose
+from neurfield.checks import shown
+from neurfield.data import lens, normalize, splits
+from neurfield.data.options import LoadOptions
+from neurfield.data.paths import data_name
+from neurfield.data.transforms import is_cut_out
+from neurfield.data.views import Frame, Manifest, inspect, poses, tan_half_fov
+from neurfield.errors import UserError
+
+# Where a model may lie below a data folder; `*` are the numbers of parts that could not be joined.
+PLACES = ("sparse/*", "sparse", "colmap/sparse/*", ".")
+# By COLMAP's number: name, and what its parameters are in the words of transforms.json ("f" is both focal lengths).
+MODELS = (
+    ("SIMPLE_PINHOLE", "f cx cy"),
+    ("PINHOLE", "fl_x fl_y cx cy"),
+    ("SIMPLE_RADIAL", "f cx cy k1"),
+    ("RADIAL", "f cx cy k1 k2"),
+    ("OPENCV", "fl_x fl_y cx cy k1 k2 p1 p2"),
+    ("OPENCV_FISHEYE", "fl_x fl_y cx cy k1 k2 k3 k4"),
+    ("FULL_OPENCV", "fl_x fl_y cx cy k1 k2 p1 p2 k3 ratio4 ratio5 ratio6"),
+    ("FOV", ""),
+    ("SIMPLE_RADIAL_FISHEYE", "f cx cy k1"),
+    ("RADIAL_FISHEYE", "f cx cy k1 k2"),
+    ("THIN_PRISM_FISHEYE", ""),
+)
+MAX_BYTES = 4 << 30  # of one file; a photo with ten thousand points takes 240 kB
+_TO_OPENGL = np.array([1.0, -1.0, -1.0])  # COLMAP's cameras have y down and look along +z
+
+
+@dataclass(frozen=True)
+class _Image:
+    name: str
+    camera: int
+    quaternion: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+def detect(path: Path) -> bool:
+    """A folder with a model where COLMAP and its followers put it."""
+    return path.is_dir() and bool(_models(path))
+
+
+def read(path: Path, options: LoadOptions) -> Manifest:
+    """Looks at the data set without decoding it.
+
+    Raises:
+        UserError: a broken model, a lens that is not supported, and see `views.inspect`.
+    """
+    found = {folder: _images(folder) for folder in _models(path)}
+    if not found:
+        raise UserError(f"{path}: no sparse model of COLMAP, expected cameras and images, .bin or .txt, in sparse/0")
+    model = max(found, key=lambda folder: len(found[folder]))
+    root = _root(path).resolve()
+    lenses = _cameras(model)
+    frames = [_frame(image, lenses, root, model) for image in sorted(found[model], key=lambda image: image.name)]
+    views, notes = inspect(frames, root, options, str(model))
+    if len(found) > 1:
+        sizes = ", ".join(f"{folder.name} with {len(images)}" for folder, images in found.items())
+        notes.append(f"{model}: taken as the largest of the models {sizes} views, which were not joined")
+    parts = splits.every_nth(len(views), options.test_every)
+    if options.test_every:
+        notes.append(f"every {options.test_every}th view, by name, is for testing")
+    train = [views[i] for i in parts["train"]]
+    chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
+    chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), {}, options, str(model))
+    return Manifest(data_name(root), "colmap", views, parts, chosen, notes + reasons).only(options.splits)
+
+
+def _models(path: Path) -> list[Path]:
+    """Folders with a model, all in the first of the places that has any."""
+    for place in PLACES:
+        folders = [path] if place == "." else sorted(path.glob(place))
+        found = [
+            folder for folder in folders if folder.is_dir() and _file(folder, "images") and _file(folder, "cameras")
+        ]
+        if found:
+            return found
+    return []
+
+
+def _file(model: Path, name: str) -> Path | None:
+    files = (model / f"{name}{suffix}" for suffix in (".bin", ".txt"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _root(path: Path) -> Path:
+    """The data folder: that with the photos, where `path` is the model's own folder."""
+    absolute = path.absolute()
+    around = (absolute, *absolute.parents[:3])  # of .../colmap/sparse/0
+    return next((folder for folder in around if (folder / "images").is_dir()), absolute)
+
+
+def _frame(image: _Image, lenses: dict[int, lens.Lens], root: Path, model: Path) -> Frame:
+    where = f"{model}: image {shown(image.name)}"
+    if image.camera not in lenses:
+        raise UserError(f"{where}: there is no camera {image.camera} (there are {', '.join(map(str, lenses))})")
+    try:
+        pose = _camera_to_world(image)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    folder = "images/" if (root / "images").is_dir() else ""
+    masks = (f"masks/{image.name}.png", f"masks/{image.name}")
+    mask = next((name for name in masks if (root / name).is_file()), None)
+    return Frame(folder + image.name, where, pose, lenses[image.camera], mask=mask)
+
+
+def _camera_to_world(image: _Image) -> Array:
+    """OpenGL axes, of a unit quaternion (w, x, y, z) and a translation from world to camera."""
+    length = np.linalg.norm(image.quaternion)
+    if not abs(length - 1) < 1e-3:
+        raise ValueError(f"its quaternion must have length 1, got {length:g}")
+    rotation = matrix_from_quaternion(torch.tensor([image.quaternion], dtype=torch.float64))[0].numpy()
+    position = -rotation.T @ np.array(image.translation)
+    return rigid_pose(np.concatenate([rotation.T * _TO_OPENGL, position[:, None]], axis=1))
+
+
+def _cameras(model: Path) -> dict[int, lens.Lens]:
+    """Lenses by the number of their camera."""
+    file = _file(model, "cameras")
+    assert file is not None
+    if file.suffix == ".bin":
+        return dict(_binary_cameras(_Bytes(file)))
+    cameras = {}
+    names = [name for name, _ in MODELS]
+    for where, words in _lines(file):
+        if not words:
+            continue
+        if len(words) < 5 or words[1] not in names:
+            raise UserError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got {shown(' '.join(words))}")
+        number, width, height, *values = _numbers(where, [words[0], *words[2:]])
+        cameras[int(number)] = _lens(file, int(number), names.index(words[1]), width, height, values)
+    return cameras
+
+
+def _binary_cameras(file: "_Bytes") -> Iterator[tuple[int, lens.Lens]]:
+    for _ in range(file.take("<Q")[0]):
+        number, model, width, height = file.take("<iiQQ")
+        if not 0 <= model < len(MODELS):
+            raise UserError(f"{file.path}: camera {number}: unknown model {model}")
+        values = list(file.take(f"<{len(MODELS[model][1].split())}d"))
+        yield number, _lens(file.path, number, model, width, height, values)
+
+
+def _lens(file: Path, number: int, model: int, width: float, height: float, values: list[float]) -> lens.Lens:
+    where = f"{file}: camera {number}"
+    name, spelled = MODELS[model]
+    keys = spelled.split()
+    if not keys:
+        usable = ", ".join(other for other, parameters in MODELS if parameters)
+        raise UserError(f"{where}: the model {name} is not supported ({usable} are); undistort the images with COLMAP")
+    if len(values) != len(keys):
+        raise UserError(f"{where}: {name} has {len(keys)} parameters, got {len(values)}")
+    given = dict(zip(keys, values, strict=True)) | {"w": width, "h": height}
+    if "f" in given:
+        given["fl_x"] = given["fl_y"] = given.pop("f")
+    if any(given.pop(key, 0.0) for key in ("ratio4", "ratio5", "ratio6")):
+        raise UserError(
+            f"{where}: k4, k5 and k6 of {name} are not supported unless 0; undistort the images with COLMAP"
+        )
+    return lens.parse(given | {"camera_model": "OPENCV" if name == "FULL_OPENCV" else name}, {}, where)
+
+
+def _images(model: Path) -> list[_Image]:
+    file = _file(model, "images")
+    assert file is not None
+    images = list(_binary_images(_Bytes(file)) if file.suffix == ".bin" else _text_images(file))
+    if not images:
+        raise UserError(f"{file}: no images, expected at least one view")
+    return images
+
+
+def _binary_images(file: "_Bytes") -> Iterator[_Image]:
+    for _ in range(file.take("<Q")[0]):
+        _, *pose, camera = file.take("<i7di")
+        name = file.text()
+        file.skip(24 * file.take("<Q")[0])  # x, y and the point of each observation
+        yield _Image(name, camera, tuple(pose[:4]), tuple(pose[4:]))
+
+
+def _text_images(file: Path) -> Iterator[_Image]:
+    """Two lines an image; the second, its observations, may be empty."""
+    is_first = True
+    for where, words in _lines(file):
+        if is_first and not words:
+            continue
+        if is_first:
+            if len(words) < 10:
+                raise UserError(
+                    f"{where}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, got {shown(' '.join(words))}"
+                )
+            _, *pose, camera = _numbers(where, words[:9])
+            yield _Image(" ".join(words[9:]), int(camera), tuple(pose[:4]), tuple(pose[4:]))
+        is_first = not is_first
+
+
+def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Place and words of each line that is no comment."""
+    try:
+        _check_size(file)
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.startswith("#"):
+                    yield f"{file}:{number}", line.split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot read the file ({error})") from None
+
+
+def _numbers(where: str, words: list[str]) -> list[float]:
+    try:
+        values = [float(word) for word in words]
+        if np.isfinite(values).all():
+            return values
+    except ValueError:
+        pass
+    raise UserError(f"{where}: expected finite numbers, got {shown(' '.join(words))}")
+
+
+def _check_size(file: Path) -> None:
+    size = file.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{file}: {size >> 20} MiB are too much for a sparse model ({MAX_BYTES >> 20} MiB allowed)")
+
+
+class _Bytes:
+    """A binary file of COLMAP, read from the front."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            _check_size(path)
+            self._data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
+        self._at = 0
+
+    def take(self, form: str) -> tuple:
+        """The next values; see struct."""
+        start = self._at
+        self.skip(struct.calcsize(form))
+        return struct.unpack_from(form, self._data, start)
+
+    def text(self) -> str:
+        """The next text, which ends with a zero byte."""
+        start, end = self._at, self._data.find(b"\0", self._at)
+        if end < 0:
+            self.skip(len(self._data))
+        self._at = end + 1
+        try:
+            return self._data[start:end].decode()
+        except UnicodeDecodeError:
+            raise UserError(f"{self.path}: byte {start}: the name of an image is no UTF-8 text") from None
+
+    def skip(self, n: int) -> None:
+        """Leaves out bytes."""
+        if n > len(self._data) - self._at:
+            raise UserError(f"{self.path}: the file ends too early, at byte {len(self._data)}; copy the model again")
+        self._at += n

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 
 # of the connection whose requests are handled, for whatever is called on its behalf
 TEXT: ContextVar[str] = ContextVar("neurfield_viewer_link", default="")
-_PATH = re.compile(r"/look/([\w.=&]{1,200})(/.*)?")
+_PATH = re.compile(r"/look/([\w.=&-]{1,200})(/.*)?")
 
 
 def taken_out(path: str) -> str:

@@ -152,7 +152,8 @@ class RadianceStage:
         views = self.cameras[list(self.train)]
         apart = (views.c2w[:, :, 3] - camera.c2w[:, :, 3]).norm(dim=1) * self.normalization.scale
         turned = 1 - (views.c2w[:, :, 2] * camera.c2w[:, :, 2]).sum(dim=1)
-        away = (views.times - camera.times).abs() if "times" in self.field.needs else 0.0
+        # a photo of another time shows something else, however near it was taken
+        away = 2 * (views.times - camera.times).abs() if "times" in self.field.needs else 0.0
         return self.train[int((apart + turned + away).argmin())]
 
     def is_slow(self, look: Look) -> bool:

@@ -56,7 +56,7 @@ class _TimePanel:
         self._page, self._scale, self._is_still = page, scale, is_still
         gui = page.client.gui
         start = scale.place(page.linked.get("time", 0.0))
-        self._place = gui.add_slider(scale.label, 0, scale.last, scale.step, start, disabled=is_still)
+        self._place = gui.add_slider(scale.label, type(scale.last)(0), scale.last, scale.step, start, disabled=is_still)
         self._button = gui.add_button("Play", disabled=is_still)
         self._speed = gui.add_dropdown("Speed", _SPEEDS, initial_value="1")
         self._playing = threading.Event()

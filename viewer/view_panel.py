@@ -131,7 +131,7 @@ def link_to(page: "Page") -> str:
     camera, shown = page.client.camera, page.viewer.shown
     look: dict[str, float] = {}
     if page.session is not None and shown.stage is not None:
-        if shown.stage.controls.is_dynamic:
+        if shown.stage.controls.is_dynamic or shown.stage.controls.n_frames > 1:
             look["time"] = page.session.look.time
         if page.session.look.appearance is not None:
             look["appearance"] = page.session.look.appearance

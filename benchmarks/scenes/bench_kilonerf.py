@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """KiloNeRF beside its teacher and the original NeRF: quality, time of a frame, memory.
 
-    python -m benchmarks.scenes.bench_kilonerf --teacher RUN --student RUN [--data DATA] [--size 800] [--name lego]
-        [--views 25] [--picture FILE]
+    python -m benchmarks.scenes.bench_kilonerf --teacher RUN --student RUN [--hash-field RUN] [--data DATA]
+        [--size 800] [--name lego] [--views 25] [--picture FILE]
 
 Frames of SIZE x SIZE pixels of the first test view, one ray a pixel for all; quality is that of as many rays a
-pixel as the teacher's method has, for both. The original NeRF is measured twice: as
+pixel, for all of them, as the method of any of them has. A hash field is measured besides where the teacher is none, or
+another one. The original NeRF is measured twice: as
 published, 64 coarse and 192 fine samples on every ray, and with skipping of empty space and early termination, through
 the student's own occupancy grid and with its march. Training one until its surfaces are as sharp as the student's takes
 days on a CPU, and one that is less sharp ends its rays later, which would flatter the student. So the densities and
 colours of the second are the student's, and the network of the original NeRF is evaluated for each of the same samples
 besides; what the student took is subtracted. The time of the first does not depend on what was learned.
 Both are measured on a regular subset of the pixels (`pixels` in the notes) and scaled to the frame.
-results/kilonerf_NAME.json holds the figures; FILE shows the photo, the teacher and the student side by side.
+results/kilonerf_NAME.json holds the figures; FILE shows the photo, the teacher, the student
+and the hash field side by side.
 """
 
 import argparse
@@ -89,13 +91,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("teacher", "student"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--hash-field", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--size", type=int, default=800)
     parser.add_argument("--name", default="scene")
     parser.add_argument("--views", type=int, default=25)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    runs = {name: load(getattr(options, name)) for name in ("teacher", "student")}
+    paths = {"teacher": options.teacher, "student": options.student, "hash field": options.hash_field}
+    runs = {name: load(path) for name, path in paths.items() if path}
     teacher, student = runs["teacher"], runs["student"]
     norm = student.views.normalization
     nerf = NerfConfig().build(norm.aabb)
@@ -104,12 +108,12 @@ def main() -> None:
     camera = resized(scene.cameras[scene.views("test")[0]], options.size)
     n_pixels = options.size * int(camera.sizes[0, 1])
 
-    rays_per_pixel = teacher.renderer.rays_per_pixel
+    rays_per_pixel = max(run.renderer.rays_per_pixel for run in runs.values())
     for run in runs.values():
         run.renderer.rays_per_pixel = 1
     frames: dict[str, tuple[list[float], str]] = {}
     with torch.no_grad():
-        for name, run in (("hash field (teacher)", teacher), ("kilonerf (student)", student)):
+        for name, run in runs.items():
             frames[name] = (seconds_of(lambda run=run: run.render(camera, ("rgb",)), 5), "whole frame")
         # the student's share goes the same way, composed of operators, so that it can be subtracted
         both = Renderer(AsWell(student.field, nerf), student.grid, norm, student.renderer.options)
@@ -129,16 +133,16 @@ def main() -> None:
             times = [scale * (t - own_share) for t in seconds_of(lambda fn=fn, rays=rays: fn(*rays), 3)]
             frames[name] = (times, f"{len(rays[0])} pixels, scaled by {scale:.0f}")
 
-    own = summarise(frames["kilonerf (student)"][0]).median
+    own = summarise(frames["student"][0]).median
     rows = []
     for name, (times, note) in frames.items():
         timing = summarise(times)
-        ratio = f"; {timing.median / own:.0f} x kilonerf" if name.startswith("nerf") else ""
+        ratio = f"; {timing.median / own:.0f} x the student's" if name.startswith("nerf") else ""
         rows.append(Row(f"frame, {name}", 1e3 * timing.median, "ms", timing.spread, note=note + ratio))
     quality = {}
-    for name in ("teacher", "student"):
-        runs[name].renderer.rays_per_pixel = rays_per_pixel
-        result = evaluate(runs[name].renderer, scene, "test")
+    for name, run in runs.items():
+        run.renderer.rays_per_pixel = rays_per_pixel
+        result = evaluate(run.renderer, scene, "test")
         quality[name] = {key: result[key] for key in ("psnr", "ssim")}
         rows += [Row(f"PSNR, {name}", result["psnr"], "dB"), Row(f"SSIM, {name}", result["ssim"], "")]
     fields = {**{name: run.field for name, run in runs.items()}, "nerf": nerf}
@@ -153,7 +157,7 @@ def main() -> None:
     if options.picture:
         view = scene.views("test")[0]
         truth = over_background(scene.images[view], teacher.renderer.background)
-        parts = [truth, *(run.render(scene.cameras[view], ("rgb",))["rgb"].clamp(0, 1) for run in (teacher, student))]
+        parts = [truth, *(run.render(scene.cameras[view], ("rgb",))["rgb"].clamp(0, 1) for run in runs.values())]
         Image.fromarray((255 * torch.cat(parts, dim=1).numpy()).round().astype(np.uint8)).save(options.picture)
 
 

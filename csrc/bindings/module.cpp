@@ -18,6 +18,7 @@ void bind_hash_grid(nb::module_& m);
 void bind_kilo_grid(nb::module_& m);
 void bind_kilo_mlp(nb::module_& m);
 void bind_kilo_render(nb::module_& m);
+void bind_kilo_visible(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_mesh_distance(nb::module_& m);
 void bind_modulation(nb::module_& m);
@@ -73,6 +74,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_kilo_grid(m);
   nf::bind_kilo_mlp(m);
   nf::bind_kilo_render(m);
+  nf::bind_kilo_visible(m);
   nf::bind_march(m);
   nf::bind_mesh_distance(m);
   nf::bind_modulation(m);

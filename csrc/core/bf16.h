@@ -30,9 +30,13 @@ typedef uint16_t vu16 __attribute__((vector_size(kLanes * 2)));
 
 // kLanes consecutive values
 NF_HD vu load_bits(const bf16* p) {
+#if defined(__AVX512F__)  // one instruction, which GCC does not find
+  return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#else
   vu16 v;
   std::memcpy(&v, p, sizeof v);
   return __builtin_convertvector(v, vu);
+#endif
 }
 NF_HD vf load(const bf16* p) { return from_bits((vi)(load_bits(p) << 16)); }
 NF_HD void store(bf16* p, vf x) {
@@ -47,6 +51,30 @@ NF_HD void store(bf16* p, vf x) {
   const vu16 v = __builtin_convertvector((vu)select(x == x, (vi)rounded, (vi)(b >> 16 | 0x40u)), vu16);
   std::memcpy(p, &v, sizeof v);
 #endif
+}
+// v where the kLanes values at p are not zero, and zero elsewhere.
+NF_HD vf where_not_zero(const bf16* p, vf v) {
+#if defined(__AVX512F__)
+  const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_maskz_mov_ps(_mm256_test_epi16_mask(values, _mm256_set1_epi16(0x7fff)), v);
+#else
+  return load(p) == vf{} ? vf{} : v;
+#endif
+}
+
+// Pairs of two rows of N values, column by column.
+template <int N, int... L>
+NF_HD void pair_columns(const bf16* low, const bf16* high, bf16_pair* pairs, std::integer_sequence<int, L...>) {
+  typedef uint16_t Values __attribute__((vector_size(2 * N)));
+  Values a, b;
+  std::memcpy(&a, low, sizeof a);
+  std::memcpy(&b, high, sizeof b);
+  const auto both = __builtin_shufflevector(a, b, (L / 2 + L % 2 * N)...);
+  std::memcpy(pairs, &both, sizeof both);
+}
+template <int N>
+NF_HD void pair_columns(const bf16* low, const bf16* high, bf16_pair* pairs) {
+  pair_columns<N>(low, high, pairs, std::make_integer_sequence<int, 2 * N>());
 }
 
 }  // namespace nf

@@ -12,36 +12,50 @@
 namespace nf {
 
 template <typename P, int F>
-NF_HD void gather_rows(const P* base, vu idx, vf (&rows)[F]) {
+NF_HD void gather_rows(const P* base, const uint32_t* idx, vf (&rows)[F]) {
   P buffer[kLanes * F];
   for (int l = 0; l < kLanes; ++l) std::memcpy(buffer + l * F, base + int64_t(idx[l]) * F, F * sizeof(P));
   for (int v = 0; v < F; ++v) rows[v] = load(buffer + v * kLanes);
 }
 
+#if defined(__AVX2__)
+// Rows of 4 or 8 bytes one by one: the gather instructions take two to three times as long (0.65 against 1.85 cycles a
+// row of 8 bytes on Zen 5, 0.8 against 1.25 of 4).
+namespace detail {
+NF_HD __m128i sixteen_bytes(const half* base, const uint32_t* idx) {
+  int32_t rows[4];
+  for (int l = 0; l < 4; ++l) std::memcpy(rows + l, base + 2 * int64_t(idx[l]), sizeof(int32_t));
+  return _mm_setr_epi32(rows[0], rows[1], rows[2], rows[3]);
+}
+NF_HD __m128 sixteen_bytes(const float* base, const uint32_t* idx) {
+  double rows[2];
+  for (int l = 0; l < 2; ++l) std::memcpy(rows + l, base + 2 * int64_t(idx[l]), sizeof(double));
+  return _mm_castpd_ps(_mm_setr_pd(rows[0], rows[1]));
+}
+NF_HD __m256 thirty_two_bytes(const float* base, const uint32_t* idx) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(sixteen_bytes(base, idx)), sixteen_bytes(base, idx + 2), 1);
+}
 #if defined(__AVX512F__)
+NF_HD vf widen(const half* base, const uint32_t* idx) {
+  const __m256i low = _mm256_castsi128_si256(sixteen_bytes(base, idx));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(low, sixteen_bytes(base, idx + 4), 1));
+}
+NF_HD vf widen(const float* base, const uint32_t* idx) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(thirty_two_bytes(base, idx)), thirty_two_bytes(base, idx + 4), 1);
+}
+#else
+NF_HD vf widen(const half* base, const uint32_t* idx) { return _mm256_cvtph_ps(sixteen_bytes(base, idx)); }
+NF_HD vf widen(const float* base, const uint32_t* idx) { return thirty_two_bytes(base, idx); }
+#endif
+}  // namespace detail
+
 template <>
-NF_HD void gather_rows<half, 2>(const half* base, vu idx, vf (&rows)[2]) {
-  const __m512i pairs = _mm512_i32gather_epi32((__m512i)idx, base, 4);
-  rows[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(pairs));
-  rows[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(pairs, 1));
+NF_HD void gather_rows<half, 2>(const half* base, const uint32_t* idx, vf (&rows)[2]) {
+  for (int v = 0; v < 2; ++v) rows[v] = detail::widen(base, idx + v * kLanes / 2);
 }
 template <>
-NF_HD void gather_rows<float, 2>(const float* base, vu idx, vf (&rows)[2]) {
-  rows[0] = _mm512_castpd_ps(_mm512_i32gather_pd(_mm512_castsi512_si256((__m512i)idx), base, 8));
-  rows[1] = _mm512_castpd_ps(_mm512_i32gather_pd(_mm512_extracti64x4_epi64((__m512i)idx, 1), base, 8));
-}
-#elif defined(__AVX2__)
-template <>
-NF_HD void gather_rows<half, 2>(const half* base, vu idx, vf (&rows)[2]) {
-  const __m256i pairs = _mm256_i32gather_epi32(reinterpret_cast<const int*>(base), (__m256i)idx, 4);
-  rows[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(pairs));
-  rows[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(pairs, 1));
-}
-template <>
-NF_HD void gather_rows<float, 2>(const float* base, vu idx, vf (&rows)[2]) {
-  const double* pairs = reinterpret_cast<const double*>(base);
-  rows[0] = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_castsi256_si128((__m256i)idx), 8));
-  rows[1] = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_extracti128_si256((__m256i)idx, 1), 8));
+NF_HD void gather_rows<float, 2>(const float* base, const uint32_t* idx, vf (&rows)[2]) {
+  for (int v = 0; v < 2; ++v) rows[v] = detail::widen(base, idx + v * kLanes / 2);
 }
 #endif
 

@@ -164,7 +164,14 @@ NF_HD vf sqrt(vf x) {
 // base[idx[i]]: 4-byte gathers
 NF_HD vf gather(const float* base, vi idx) {
 #if defined(__AVX512F__)
-  return _mm512_i32gather_ps((__m512i)idx, base, 4);
+  // one by one from memory: 0.8 cycles each on Zen 5, where the instruction takes 1.25 and holds up all others
+  int32_t at[kLanes];
+  store(at, idx);
+  asm("" : "+m"(at));  // or the compiler takes them out of the register, which takes longer
+  const auto four = [&](int l) { return _mm_setr_ps(base[at[l]], base[at[l + 1]], base[at[l + 2]], base[at[l + 3]]); };
+  const __m256 low = _mm256_insertf128_ps(_mm256_castps128_ps256(four(0)), four(4), 1);
+  const __m256 high = _mm256_insertf128_ps(_mm256_castps128_ps256(four(8)), four(12), 1);
+  return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
 #elif defined(__AVX2__)
   return _mm256_i32gather_ps(base, (__m256i)idx, 4);
 #else
@@ -204,6 +211,22 @@ NF_HD void store(half* p, vf v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 #else
   for (int i = 0; i < kLanes; ++i) p[i] = to_half(v[i]);
+#endif
+}
+
+// Stores the lanes where `mask` is -1 one after the other and returns their number; p has room for all lanes.
+NF_HD int store_where(uint32_t* p, vi mask, vu v) {
+#if defined(__AVX512F__)
+  const __mmask16 wanted = _mm512_movepi32_mask((__m512i)mask);
+  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(wanted, (__m512i)v));
+  return __builtin_popcount(wanted);
+#else
+  int n = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    p[n] = v[l];
+    n -= mask[l];
+  }
+  return n;
 #endif
 }
 

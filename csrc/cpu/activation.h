@@ -14,9 +14,12 @@ namespace nf::cpu {
 struct ReluEpilogue {
   template <typename V>
   NF_HD V operator()(V v, int64_t, int64_t) const {
-    return v < V{} ? V{} : v;
+    if constexpr (std::is_same_v<V, vf>)
+      return max(V{}, v);  // the second where they are equal or one is NaN: -0 and NaN stay
+    else
+      return v < V{} ? V{} : v;
   }
-  ReluEpilogue from(int64_t) const { return *this; }
+  NF_HD void after(int) const {}
 };
 
 // The gradient where the stored output h [n_rows, ldh] is positive, 0 elsewhere.
@@ -26,10 +29,14 @@ struct ReluGradientEpilogue {
   int64_t ldh;
   template <typename V>
   NF_HD V operator()(V v, int64_t row, int64_t column) const {
-    const V stored = detail::load_numbers(h + row * ldh + column);
-    return stored <= V{} ? V{} : v;
+    const T* stored = h + row * ldh + column;
+    if constexpr (std::is_same_v<T, bf16>) {
+      return where_not_zero(stored, v);  // outputs of ReLU are not negative
+    } else {
+      return detail::load_vector(stored) <= V{} ? V{} : v;
+    }
   }
-  ReluGradientEpilogue from(int64_t row) const { return {h + row * ldh, ldh}; }
+  NF_HD void after(int) const {}
 };
 
 namespace detail {

@@ -17,17 +17,18 @@ constexpr int64_t kMaxSlots = 64, kMinSlots = 8;
 constexpr int64_t kSlotValues = 1 << 23;  // of all slots together, where that leaves kMinSlots
 constexpr int64_t kNarrowOutputs = 4;     // up to here gemm_dot beats a padded layer
 
-// gemm_rows in chunks of rows (a multiple of every micro-tile), with prefetches in between.
-constexpr int64_t kChunkRows = 24;
-constexpr int64_t kChunks = kTileRows / kChunkRows;
+// Goes on with the prefetches of the next tile after every few rows.
+template <typename T, typename Inner>
+struct PrefetchingEpilogue {
+  Inner inner;
+  NextTile* next;
+  NF_HD Vector<T> operator()(Vector<T> v, int64_t row, int64_t column) const { return inner(v, row, column); }
+  NF_HD void after(int n_rows) const { next->step(n_rows); }
+};
 template <typename T, typename Epilogue>
 void gemm_rows_prefetching(NextTile* next, const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns,
                            const T* bias, T* c, int64_t rows, const Epilogue& epilogue) {
-  for (int64_t row = 0; row < rows; row += kChunkRows) {
-    gemm_rows(a + row * lda, lda, b, n_sum, n_columns, {bias}, c + row * n_columns, n_columns,
-              std::min(kChunkRows, rows - row), epilogue.from(row));
-    next->step();
-  }
+  gemm_rows(a, lda, b, n_sum, n_columns, {bias}, c, n_columns, rows, PrefetchingEpilogue<T, Epilogue>{epilogue, next});
 }
 
 // Keeps what is stored also in `saved` [rows, ld].
@@ -41,7 +42,7 @@ struct SavingEpilogue {
     stream(saved + row * ld + column, v);
     return v;
   }
-  SavingEpilogue from(int64_t row) const { return {inner.from(row), saved + row * ld, ld}; }
+  NF_HD void after(int n) const { inner.after(n); }
 };
 
 // One thread's buffers for a tile. They outlive the call, so that no page of them is faulted in twice.
@@ -321,7 +322,7 @@ void fused_mlp_forward(const MlpShape& shape, const T* x, const T* params, int64
   parallel_ranges(n_tiles_of(n), tiles_per_task, [&](int64_t begin, int64_t end) {
     const TileBuffers<T> tile(shape);
     for_tiles(begin, end, n, [&](int64_t i, int64_t rows) {
-      NextTile next(shape.n_hidden_layers * kChunks);
+      NextTile next(shape.n_hidden_layers * rows);
       const int64_t following = std::min(kTileRows, n - i - rows);
       next.add(x + (i + rows) * shape.n_input_dims, following, shape.n_input_dims);
       mlp.forward_tile(x + i * shape.n_input_dims, modulation ? modulation + i * shape.n_modulation : nullptr, rows,
@@ -341,7 +342,7 @@ void fused_mlp_backward(const MlpShape& shape, const T* x, const T* params, cons
     if (slot_gradient) std::fill_n(slot_gradient, n_params, T(0));
     const TileBuffers<T> tile(shape);
     for_tiles(slot * n_tiles / n_slots, (slot + 1) * n_tiles / n_slots, n, [&](int64_t i, int64_t rows) {
-      NextTile next((shape.n_hidden_layers + (dL_dx ? 1 : 0)) * kChunks);
+      NextTile next((shape.n_hidden_layers + (dL_dx ? 1 : 0)) * rows);
       const int64_t following = std::min(kTileRows, n - i - rows), j = i + rows;
       next.add(dL_dy + j * shape.n_output_dims, following, shape.n_output_dims);
       next.add(saved + j * shape.saved_per_sample(), following, shape.saved_per_sample());

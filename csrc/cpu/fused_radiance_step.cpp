@@ -6,7 +6,7 @@
 #include "core/parallel.h"
 #include "cpu/fused_radiance_train.h"
 #include "cpu/hash_grid.h"
-#include "cpu/hash_grid_tile.h"
+#include "cpu/hash_grid_scatter.h"
 
 namespace nf::cpu {
 namespace {

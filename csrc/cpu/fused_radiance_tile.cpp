@@ -35,9 +35,8 @@ template <typename P, typename A>
 void encode_rows(const PackedField& field, const P* table, const float* const* x, int64_t n, A* encoding) {
   const GridConfig& grid = field.field.grid;
   dispatch_features(grid, [&](auto F) {
-    for (int l = 0; l < grid.n_levels; ++l)
-      encode_level<P, 3, F.value>(field.levels[l], grid.interpolation, table + field.levels[l].offset * F, x, n,
-                                  encoding + l * F, field.encoding_width());
+    encode_levels<P, 3, F.value>(field.levels.data(), grid.n_levels, grid.interpolation, table, x, n, encoding, F,
+                                 field.encoding_width());
   });
 }
 

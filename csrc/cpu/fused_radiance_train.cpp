@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "cpu/level_rows.h"
 #include "math/composite.h"
 #include "math/trunc_exp.h"
 
@@ -281,17 +281,6 @@ void TrainTile<A>::backward_block(int64_t row, int64_t n, float* gradients) {
                [](const A*, int64_t) {});
 }
 
-namespace {
-
-// Rows of all levels to one array per level.
-template <int F>
-void split_levels(const float* rows, int64_t width, int64_t n, int n_levels, float* out, int64_t level_stride) {
-  for (int l = 0; l < n_levels; ++l, out += level_stride)
-    for (int64_t i = 0; i < n; ++i) std::memcpy(out + i * F, rows + i * width + l * F, F * sizeof(float));
-}
-
-}  // namespace
-
 template <typename A>
 void TrainTile<A>::store_block(const FusedSamples& samples, int64_t first_row, int64_t n, SlotSums& sums) {
   const int64_t width = field_.encoding_width();
@@ -299,8 +288,8 @@ void TrainTile<A>::store_block(const FusedSamples& samples, int64_t first_row, i
   for (int64_t i = 0; i < n * width; i += kLanes) not_finite += load(dL_dencoding_ + i) * 0.0f;
   sums.not_finite += reduce_add(not_finite);
   dispatch_features(field_.field.grid, [&](auto F) {
-    split_levels<F>(dL_dencoding_, width, n, field_.field.grid.n_levels, samples.dL_dencoding + first_row * F,
-                    samples.capacity * F);
+    samples_to_levels<F>(dL_dencoding_, width, field_.field.grid.n_levels, n, samples.dL_dencoding + first_row * F,
+                         samples.capacity * F);
   });
 }
 

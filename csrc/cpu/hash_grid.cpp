@@ -5,14 +5,18 @@
 
 #include "core/buffer_pool.h"
 #include "core/parallel.h"
+#include "cpu/hash_grid_scatter.h"
 #include "cpu/hash_grid_tile.h"
+#include "cpu/level_rows.h"
+#include "cpu/tile_memory.h"
 #include "ops/hash_grid_dispatch.h"
 
 namespace nf::cpu {
 namespace {
 
-constexpr int64_t kBatch = 1 << 17;  // samples that pass through all levels together: 16 MB of 32 features
-constexpr int64_t kChunk = 4096;     // samples of one task
+// Samples of one task, which pass through all levels together: their features stay in the second cache.
+constexpr int64_t kChunk = 2048;
+constexpr int64_t kLineFloats = 16;  // of a cache line
 
 // Scratch of the buffer pool: a step does not fault the same megabytes in again.
 class Scratch {
@@ -42,19 +46,6 @@ struct Axes {
   }
 };
 
-// [n_levels][n][F] to [n][n_levels][F], or back.
-template <int F, bool kToSamples>
-void reorder(const float* source, float* target, int n_levels, int64_t n) {
-  parallel_ranges(n, 256, [&](int64_t begin, int64_t end) {
-    for (int l = 0; l < n_levels; ++l)
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t by_level = (l * n + i) * F, by_sample = (i * n_levels + l) * F;
-        std::memcpy(target + (kToSamples ? by_sample : by_level), source + (kToSamples ? by_level : by_sample),
-                    F * sizeof(float));
-      }
-  });
-}
-
 // Zeroes the rows of the levels that max_level hides; values [n, n_levels, F].
 template <typename T>
 void hide(T* values, const GridConfig& config, MaxLevel max_level, int64_t n) {
@@ -66,35 +57,26 @@ void hide(T* values, const GridConfig& config, MaxLevel max_level, int64_t n) {
   });
 }
 
-// Reads one share of a table from end to end: it comes into cache at the speed of a stream, not of random misses.
-template <typename P>
-void warm(const P* table, int64_t n, int64_t share, int64_t n_shares) {
-  const char* bytes = reinterpret_cast<const char*>(table);
-  const int64_t size = n * static_cast<int64_t>(sizeof(P));
-  for (int64_t b = size * share / n_shares; b < size * (share + 1) / n_shares; b += 64)
-    static_cast<void>(*static_cast<const volatile char*>(bytes + b));
-}
-
-// Levels one after the other for all samples, each by all threads: one table at a time is in cache.
 template <typename P, int D, int F>
 void forward(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const P* params, float* y,
              int64_t n) {
-  const Axes<D> axes(x, n);
-  const Scratch by_level(config.n_levels * n * F);
-  const int64_t n_chunks = (n + kChunk - 1) / kChunk;
-  const int64_t n_shares = std::min<int64_t>(num_threads(), n_chunks);
-  parallel_tasks(config.n_levels * n_chunks, [&](int64_t task, int) {
-    const int64_t l = task / n_chunks, chunk = task % n_chunks, begin = chunk * kChunk;
-    const GridLevel& level = levels[l];
-    const P* table = params + level.offset * F;
-    const bool most_is_read = n << D > int64_t(level.n_entries) / 4;
-    if (chunk < n_shares && most_is_read) warm(table, int64_t(level.n_entries) * F, chunk, n_shares);
-    const float* chunk_x[D];
-    for (int d = 0; d < D; ++d) chunk_x[d] = axes.x[d] + begin;
-    encode_level<P, D, F>(level, config.interpolation, table, chunk_x, std::min(kChunk, n - begin),
-                          by_level.get() + (l * n + begin) * F, F);
+  // one line more than a power of two: levels would share cache sets
+  constexpr int64_t level_stride = kChunk * F + kLineFloats;
+  parallel_ranges(n, kChunk, [&](int64_t begin, int64_t end) {
+    thread_local ThreadMemory memory;
+    float* by_level = memory.at_least<float>(config.n_levels * level_stride + D * kChunk);
+    float* axes = by_level + config.n_levels * level_stride;
+    const float* axis[D];
+    for (int d = 0; d < D; ++d) {
+      axis[d] = axes + d * kChunk;
+      for (int64_t i = begin; i < end; ++i) axes[d * kChunk + i - begin] = x[i * D + d];
+    }
+    encode_levels<P, D, F>(levels.data(), config.n_levels, config.interpolation, params, axis, end - begin, by_level,
+                           level_stride, F);
+    const int64_t width = config.n_levels * F;
+    levels_to_samples<F>(by_level, level_stride, config.n_levels, end - begin, y + begin * width, width);
+    finish_streams();
   });
-  reorder<F, true>(by_level.get(), y, config.n_levels, n);
 }
 template <typename P, int D, int F>
 void forward(const GridConfig& config, const std::vector<GridLevel>& levels, const double* x, const P* params,
@@ -117,20 +99,28 @@ void for_levels(const GridConfig& config, const Use& use) {
 template <int D, int F>
 struct LevelGradients {
   Axes<D> axes;
+  int64_t n, stride;  // of whole lines
   Scratch by_level;
-  int64_t n;
 
   LevelGradients(const GridConfig& config, const float* x, const float* dL_dy, MaxLevel max_level, int64_t n)
-      : axes(x, n), by_level(config.n_levels * n * F), n(n) {
-    reorder<F, false>(dL_dy, by_level.get(), config.n_levels, n);
+      : axes(x, n),
+        n(n),
+        stride((n * F + kLineFloats - 1) / kLineFloats * kLineFloats),
+        by_level(config.n_levels * stride) {
+    const int64_t width = config.n_levels * F;
+    parallel_ranges(n, 256, [&](int64_t begin, int64_t end) {
+      samples_to_levels<F>(dL_dy + begin * width, width, config.n_levels, end - begin, by_level.get() + begin * F,
+                           stride);
+      finish_streams();
+    });
     if (!max_level.values) return;
     parallel_for(n, [&](int64_t i) {
       for (int l = 0; l < config.n_levels; ++l)
-        if (max_level.hides(l, config.n_levels, i)) std::fill_n(by_level.get() + (l * n + i) * F, F, 0.0f);
+        if (max_level.hides(l, config.n_levels, i)) std::fill_n(by_level.get() + l * stride + i * F, F, 0.0f);
     });
   }
   void scatter(const GridConfig& config, const GridLevel& level, int l, float* grad) const {
-    scatter_level<D, F>(level, config.interpolation, axes.x, n, by_level.get() + l * n * F, F, grad);
+    scatter_level<D, F>(level, config.interpolation, axes.x, n, by_level.get() + l * stride, F, grad);
   }
 };
 
@@ -162,11 +152,7 @@ void backward(const GridConfig& config, const std::vector<GridLevel>& levels, co
 template <typename T, typename P>
 void hash_grid_forward(const GridConfig& config, const T* x, const P* params, MaxLevel max_level, T* y, int64_t n) {
   const std::vector<GridLevel> levels = hash_grid_levels(config);
-  dispatch_grid(config, [&](auto D, auto F) {
-    const int64_t width = config.n_levels * F;
-    for (int64_t begin = 0; begin < n; begin += kBatch)
-      forward<P, D, F>(config, levels, x + begin * D, params, y + begin * width, std::min(kBatch, n - begin));
-  });
+  dispatch_grid(config, [&](auto D, auto F) { forward<P, D, F>(config, levels, x, params, y, n); });
   hide(y, config, max_level, n);
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/parallel.h"
 #include "cpu/march_ray.h"
+#include "cpu/packed_output.h"
 
 namespace nf::cpu {
 namespace {
@@ -30,24 +31,6 @@ int64_t march_one(const OccupancyView& grid, const StepLattice& lattice, int32_t
     count += found;
     if (found < kChunk) return count;
   }
-}
-
-// Turns the counts of packed_info into places.
-void assign_places(int64_t n_rays, const PackedOutput& out) {
-  int64_t end = 0, kept = 0, dropped = 0;
-  for (int64_t ray = 0; ray < n_rays; ++ray) {
-    int64_t* info = out.packed_info + 2 * ray;
-    end += info[1];
-    if (end > out.capacity) {
-      dropped += info[1] > 0;
-      info[1] = 0;
-    }
-    info[0] = kept;
-    kept += info[1];
-  }
-  out.counts[0] = kept;
-  out.counts[1] = dropped;
-  out.counts[2] = end;
 }
 
 }  // namespace

@@ -64,13 +64,13 @@ constexpr int kVectorRegisters = 16;
 #endif
 constexpr int kMaxTileVectors = kVectorRegisters / 8;
 
-// An epilogue is applied to each vector of outputs before it is stored; from(row) is the same for the rows after `row`.
+// An epilogue is applied to each vector of outputs before it is stored; after(n) is told once that n rows are.
 struct NoEpilogue {
   template <typename V>
   NF_HD V operator()(V v, int64_t, int64_t) const {
     return v;
   }
-  NoEpilogue from(int64_t) const { return *this; }
+  NF_HD void after(int) const {}
 };
 
 namespace detail {
@@ -84,11 +84,6 @@ NF_HD Vector<T> load_vector(const T* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-template <typename T>
-NF_HD Vector<T> load_numbers(const T* p) {
-  return load_vector(p);
-}
-NF_HD vf load_numbers(const bf16* p) { return load(p); }
 template <typename T>
 NF_HD void store_vector(T* p, Vector<T> v) {
   std::memcpy(p, &v, sizeof v);
@@ -186,6 +181,7 @@ NF_HD void micro_tile(Left a, const Product<B, C>& p, int64_t row, int64_t colum
   for (int r = 0; r < R; ++r, c += ldc)
 #pragma GCC unroll 32
     for (int v = 0; v < V; ++v) store_vector(c + v * w, epilogue(acc[r][v], row + r, column + v * w));
+  if (column == 0) epilogue.after(R);
 }
 
 // Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many.
@@ -330,16 +326,15 @@ inline void pack_pairs(const float* w, int64_t n_rows, int64_t n_columns, bf16_p
 }
 
 // The same for rows of activations, as gemm_outer wants them; an odd last row is paired with zeros. The number of pairs
-// is (n_rows + 1) / 2.
+// is (n_rows + 1) / 2; n_columns is a multiple of 4.
 inline void pair_rows(const bf16* a, int64_t lda, int64_t n_rows, int64_t n_columns, bf16_pair* pairs) {
+  const bf16 zeros[kColumnMultiple] = {};
   for (int64_t i = 0; i < n_rows; i += 2, a += 2 * lda, pairs += n_columns) {
     const bool odd = i + 1 == n_rows;
     int64_t k = 0;
-    for (; k + kLanes <= n_columns; k += kLanes) {
-      const vu high = odd ? vu{} : load_bits(a + lda + k) << 16;
-      detail::store_vector(&pairs[k].bits, load_bits(a + k) | high);
-    }
-    for (; k < n_columns; ++k) pairs[k] = pair_of(a[k], odd ? bf16{0} : a[lda + k]);
+    for (; k + kColumnMultiple <= n_columns; k += kColumnMultiple)
+      pair_columns<kColumnMultiple>(a + k, odd ? zeros : a + lda + k, pairs + k);
+    for (; k < n_columns; k += 4) pair_columns<4>(a + k, odd ? zeros : a + lda + k, pairs + k);
   }
 }
 

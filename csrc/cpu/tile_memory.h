@@ -27,10 +27,11 @@ class NextTile {
     const char* begin = reinterpret_cast<const char*>(data);
     ranges_[n_ranges_++] = {begin, begin + bytes};
     n_lines_ += (bytes + kLine - 1) / kLine;
+    lines_per_step_ = (n_lines_ + n_steps_ - 1) / n_steps_;
   }
 
-  void step() {
-    for (int64_t i = (n_lines_ + n_steps_ - 1) / n_steps_; i > 0 && current_ < n_ranges_; --i) {
+  void step(int n = 1) {
+    for (int64_t i = n * lines_per_step_; i > 0 && current_ < n_ranges_; --i) {
       Range& range = ranges_[current_];
       __builtin_prefetch(range.cursor, 0, 2);
       range.cursor += kLine;
@@ -48,7 +49,7 @@ class NextTile {
   };
   Range ranges_[kMaxRanges];
   int n_ranges_ = 0, current_ = 0;
-  int64_t n_lines_ = 0, n_steps_;
+  int64_t n_lines_ = 0, lines_per_step_ = 0, n_steps_;
 };
 
 // Stores past the caches, for what is read again only after much else; p is aligned to a vector.
@@ -63,6 +64,12 @@ NF_HD void stream(T* p, Vector<T> v) {
 #else
   detail::store_vector(p, v);
 #endif
+}
+
+// Whether p begins a cache line.
+template <typename T>
+bool is_line(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % 64 == 0;
 }
 
 // n is a multiple of the vector width.

@@ -104,7 +104,7 @@ class Plan:
 def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) -> Plan:
     """Divides the budget, in seconds or in steps, between teacher, distillation and fine-tuning.
 
-    The distillation takes what --set names for it; else up to half of what the teacher leaves.
+    The distillation takes what --set names for it; else up to a quarter of what the teacher leaves.
 
     Raises:
         UserError: both budgets are given, or the distillation leaves nothing to the fine-tuning.
@@ -122,7 +122,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         if distill.iterations:
             seconds = rest / 2  # how long those steps take is not known
         else:
-            part = distill.seconds if named else min(distill.seconds, rest / 2)
+            part = distill.seconds if named else min(distill.seconds, rest / 4)
             _check_rest("distill.seconds", part, rest)
             overrides, seconds = (*overrides, f"distill.seconds={part}"), rest - part
     elif steps is not None:
@@ -131,7 +131,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         if named and not distill.iterations:
             steps = left
         else:
-            share = distill.iterations if named else max(left // 2, 1)
+            share = distill.iterations if named else max(left // 4, 1)
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
     name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]

@@ -55,7 +55,7 @@ class OccupancyDistance(nn.Module):
     def __init__(self, field: nn.Module, resolution: int, version: Callable[[], int] = lambda: 0) -> None:
         super().__init__()
         self.field = field
-        self._resolution, self._version = max(resolution, COARSE), version
+        self._resolution, self._changes = max(resolution, COARSE), version
         self._made: tuple[int, _Surface | None] | None = None
 
     @torch.no_grad()
@@ -65,7 +65,7 @@ class OccupancyDistance(nn.Module):
         return torch.where(self.field(x)[:, 0] > 0, -distance, distance)[:, None]
 
     def _surface(self) -> "_Surface | None":
-        version = self._version()
+        version = self._changes()
         if self._made is None or self._made[0] != version:
             mesh = occupancy_mesh(self.field, self._resolution)
             self._made = (version, _Surface(mesh) if len(mesh.faces) else None)

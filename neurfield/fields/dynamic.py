@@ -43,8 +43,8 @@ class DynamicConfig:
     otype: Literal["dynamic"] = "dynamic"
     encoding: Block = field(default_factory=lambda: Block(_GRID, n_levels=12, log2_hashmap_size=18))
     max_resolution: Annotated[int, Range(2)] = 1024
-    motion_encoding: Block = field(default_factory=lambda: Block(_GRID, n_levels=6, log2_hashmap_size=17))
-    motion_resolution: Annotated[int, Range(2)] = 256
+    motion_encoding: Block = field(default_factory=lambda: Block(_GRID, n_levels=4, log2_hashmap_size=17))
+    motion_resolution: Annotated[int, Range(2)] = 96
     time_scale: Annotated[float, Range(1e-3, 1)] = 0.1
     direction_encoding: Block = field(default_factory=lambda: Block(otype="SphericalHarmonics", degree=4))
     density_network: Block = field(default_factory=lambda: Block(_MLP, output_activation="None"))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -19,10 +20,9 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
-from neurfield.fields.radiance_module import RadianceModule, RenderFn
+from neurfield.fields.radiance_module import RadianceModule, RenderFn, VisibleFn
 
-_VIEW_PARTS = ("w3", "b3", "w_rgb", "b_rgb")  # of a network: the layer that reads the direction, and what follows it
-
+_VIEW_PARTS = (("b3", "w3"), ("w_rgb",), ("b_rgb",))  # neighbours of the layer that reads the direction, what follows
 
 _FARTHEST, _NARROWEST = 1e6, 1e-6  # of a box, in unit space: float32 still tells its cells apart
 
@@ -90,7 +90,6 @@ class KiloNerf(RadianceModule):
 
     sparse_parameters: ClassVar[tuple[str, ...]] = ("params",)
     cells: Tensor
-    _is_view_dependent: Tensor
 
     def __init__(self, config: KiloNerfConfig):
         super().__init__()
@@ -99,12 +98,7 @@ class KiloNerf(RadianceModule):
         x, y, z = (n / (b - a) for n, a, b in zip(config.cells, low, high, strict=True))
         self._low, self._scale = (low[0], low[1], low[2]), (x, y, z)
         self.register_buffer("cells", torch.full(config.cells[::-1], -1, dtype=torch.int32))
-        marks = torch.zeros(1, self.network.n_params)
-        for name, part in self.network.parts(marks).items():
-            part.fill_(name in _VIEW_PARTS)
-        first = next(i for i, mark in enumerate(marks[0].tolist()) if mark)
-        self._view = slice(first, None)
-        self.register_buffer("_is_view_dependent", marks[:, first:], persistent=False)
+        self._view_parts = _view_parts(self.network)
         self.params = nn.Parameter(_initial(self.network).repeat(config.n_networks, 1))
 
     def grid(self) -> ops.KiloCells:
@@ -114,6 +108,10 @@ class KiloNerf(RadianceModule):
     def fused_render(self) -> RenderFn | None:
         """See RadianceModule."""
         return partial(ops.kilo_render, self.params.detach(), self.grid(), self.network, self.config.density_scale)
+
+    def fused_visible(self) -> VisibleFn | None:
+        """See RadianceModule."""
+        return partial(ops.kilo_visible, self.params.detach(), self.grid(), self.network, self.config.density_scale)
 
     def why_not_cuda(self) -> str | None:
         """See RadianceModule."""
@@ -138,15 +136,23 @@ class KiloNerf(RadianceModule):
     def penalise_view_dependence(self, weight: float) -> Tensor | None:
         """See RadianceModule: `weight` times the sum over the networks of the norm of what depends on the direction.
 
-        Of networks whose direction-dependent part has a gradient (Reiser et al. 2021, section 3.2). By hand: autograd
-        would make a gradient of the size of all parameters for the slice.
+        Of networks whose colour has a gradient (Reiser et al. 2021, section 3.2). By hand, on views: autograd would
+        make gradients of the size of all parameters.
         """
         assert self.params.grad is not None
-        grad, part = self.params.grad[:, self._view], self.params[:, self._view] * self._is_view_dependent
-        norm = torch.linalg.vector_norm(part, dim=1, keepdim=True)
-        met = (grad * self._is_view_dependent).any(dim=1, keepdim=True)
-        grad.addcmul_(part, (weight * met / norm).nan_to_num(0, 0))
+        parts = [(self.params[:, view], self.params.grad[:, view]) for view in self._view_parts]
+        met = parts[-1][1].any(dim=1)  # b_rgb, whose gradient is zero only where the others are
+        norm = torch.stack([torch.linalg.vector_norm(part, dim=1) for part, _ in parts]).norm(dim=0)
+        scale = (weight * met / norm).nan_to_num(0, 0)[:, None]
+        for part, grad in parts:
+            grad.addcmul_(part, scale)
         return weight * (norm * met).sum()
+
+
+def _view_parts(network: ops.KiloConfig) -> list[slice]:
+    """Where among the values of a network those lie that depend on the direction."""
+    starts = dict(zip(network.shapes, accumulate(map(math.prod, network.shapes.values()), initial=0), strict=False))
+    return [slice(starts[names[0]], starts[names[-1]] + math.prod(network.shapes[names[-1]])) for names in _VIEW_PARTS]
 
 
 def _initial(network: ops.KiloConfig) -> Tensor:

@@ -12,6 +12,8 @@ from neurfield.fields.conditions import Conditions
 
 # (bitfield, coarse, origins, directions, march) -> colour, depth and opacity of rays
 RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
+# the same -> the samples of rays that have weight
+VisibleFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.PackedSamples]
 
 
 class RadianceModule(nn.Module, ABC):
@@ -48,6 +50,10 @@ class RadianceModule(nn.Module, ABC):
 
     def fused_render(self) -> RenderFn | None:
         """Rendering of rays in native code, or None; gives what march, evaluation and compositing give."""
+        return None
+
+    def fused_visible(self) -> VisibleFn | None:
+        """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives."""
         return None
 
     def why_not_cuda(self) -> str | None:

@@ -33,6 +33,7 @@ from neurfield.ops.hash_grid import GridConfig, hash_grid
 from neurfield.ops.kilo_grid import KiloCells, kilo_locate
 from neurfield.ops.kilo_mlp import KiloConfig, kilo_mlp
 from neurfield.ops.kilo_render import kilo_render
+from neurfield.ops.kilo_visible import kilo_visible
 from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient
@@ -88,6 +89,7 @@ __all__ = [
     "kilo_locate",
     "kilo_mlp",
     "kilo_render",
+    "kilo_visible",
     "march",
     "mark_half_copy_current",
     "mesh_distance",

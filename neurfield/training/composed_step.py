@@ -69,13 +69,16 @@ def composed_step(
 
     Samples behind surfaces, which teach nothing, are found by a quick density and left out.
     """
-    learn, density = _learning(field, optimizer, options, method), density_along(field)
+    learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
     eps = options.stop_transmittance * _MARGIN
+    quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = march_visible(
-            grid, batch.origins, batch.directions, options, density(batch.conditions), eps, jitter=(seed, number)
-        )
+        rays, jitter = (batch.origins, batch.directions), (seed, number)
+        if fused is None:
+            samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
+        else:
+            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
         return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
 
     return step

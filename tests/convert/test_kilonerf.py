@@ -229,9 +229,9 @@ def words(data, tmp_path, *settings: str) -> list[str]:
 def test_train_divides_its_steps_between_teacher_and_student(data, tmp_path, capsys):
     assert main(words(data, tmp_path)) == 0
     lines = capsys.readouterr().out
-    assert "test: PSNR" in lines and "distil: 18 steps in" in lines and "fine-tune: 18 steps in" in lines
+    assert "test: PSNR" in lines and "distil: 9 steps in" in lines and "fine-tune: 27 steps in" in lines
     student, teacher = load(tmp_path / "data" / "kilonerf" / "t"), load(tmp_path / "data" / "ngp-fast" / "t")
-    assert student.config.method.field.otype == "kilonerf" and student.step == 18
+    assert student.config.method.field.otype == "kilonerf" and student.step == 27
     assert teacher.config.method.field.otype == "grid" and teacher.step == 24
 
 
@@ -251,10 +251,10 @@ def shares(seconds=None, steps=None, *settings: str):
 
 def test_budget_is_divided_and_what_the_user_sets_is_kept(monkeypatch):
     monkeypatch.setattr(_distilled, "locate", lambda *_: ("x", "x", None))
-    assert shares(seconds=100.0)[0] == (40.0, 30.0, 30.0)
-    assert shares(seconds=1000.0)[0] == (400.0, 240.0, 360.0)
+    assert shares(seconds=100.0)[0] == (40.0, 15.0, 45.0)
+    assert shares(seconds=1000.0)[0] == (400.0, 100.0, 500.0)
     assert shares(1000.0, None, "distill.seconds=500")[0] == (400.0, 500.0, 100.0)
-    assert shares(steps=1000)[1] == (400, 300, 300)
+    assert shares(steps=1000)[1] == (400, 150, 450)
     assert shares(None, 1000, "distill.iterations=50")[1] == (400, 50, 550)
     assert shares(None, 1000, "distill.seconds=7") == ((None, 7.0, None), (400, 0, 600))
     with pytest.raises(UserError, match="give --max-seconds or --max-num-iterations, not both"):
@@ -275,7 +275,7 @@ def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypat
     assert first[0] == second[0] == "neurfield"
     assert main(first[1:]) == 0 and main(second[1:]) == 0
     assert load(tmp_path / "data" / "ngp-fast" / "t").step == 24
-    assert load(tmp_path / "data" / "kilonerf" / "t").step == 18
+    assert load(tmp_path / "data" / "kilonerf" / "t").step == 27
 
 
 def test_resume_without_a_student_names_the_stages(data, tmp_path, capsys):

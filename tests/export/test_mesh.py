@@ -81,7 +81,7 @@ def fake_run(inside: Callable[[Tensor], Tensor], aabb_scale: int = 1) -> SimpleN
     views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []})
     renderer = SimpleNamespace(options=MarchOptions.for_box(aabb_scale))
     run = SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
-    run.on_cpu = lambda: run
+    run.on_cpu, run.at = lambda: run, lambda time, appearance: run
     return run
 
 
@@ -131,9 +131,9 @@ def test_surface_at_the_border_of_the_cube_is_closed() -> None:
 
 def test_occupied_cells_are_those_of_the_grid_and_their_neighbours() -> None:
     grid = OccupancyGrid(1, 8)
-    grid.density_grid.zero_()
-    grid.density_grid[0, 0b101_001_011] = 1.0  # x = 0b111, y = 0b001, z = 0b100 in Morton order
-    grid._set_bits(0.5)
+    bits = torch.zeros_like(grid.bitfield)
+    bits[0, 0b101_001] = 1 << 0b011  # x = 0b111, y = 0b001, z = 0b100 in Morton order
+    grid.load_bits(bits)
     (cells,) = occupied_cells(grid)
     x, y, z = 0b111, 0b001, 0b100
     assert cells[x, y, z] and cells.sum() == 2 * 3 * 3 and cells[6:8, 0:3, 3:6].all()

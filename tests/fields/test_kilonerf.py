@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neurfield.errors import UserError
-from neurfield.fields.kilonerf import KiloNerfConfig
+from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.composed_step import RayBatch, composed_step
@@ -86,6 +86,14 @@ def test_networks_that_no_ray_meets_keep_every_bit() -> None:
     assert torch.equal(trained[1:], start[1:])
     assert not torch.equal(trained[0], start[0])
     assert not torch.equal(trained[0], free[0])  # the penalty does act on what rays meet
+
+
+def test_samples_found_in_native_code_teach_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = "optimizer.epsilon=1"  # Adam without its division, which would make roundings of small gradients large
+    start, fused = field().params.detach(), fine_tuned(linear)
+    monkeypatch.setattr(KiloNerf, "fused_visible", lambda self: None)
+    change, wanted = fused - start, fine_tuned(linear) - start
+    assert wanted[0].any() and (change - wanted).abs().max() < 1e-3 * wanted.abs().max()
 
 
 def test_configurations_that_make_no_sense_are_refused_in_one_line() -> None:

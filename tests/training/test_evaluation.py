@@ -32,7 +32,7 @@ def renderer(*errors: float) -> Any:
     """Renders view after view in grey, with the next of `errors` in its upper half."""
     remaining = iter(errors)
 
-    def render(camera: Cameras) -> dict[str, Tensor]:
+    def render(camera: Cameras, outputs: object = None, appearance: int | None = None) -> dict[str, Tensor]:
         picture = torch.full((SIZE, SIZE, 3), GREY)
         picture[: SIZE // 2] += next(remaining)
         return {"rgb": picture}
@@ -92,6 +92,8 @@ def test_every_metric_is_measured_or_its_absence_explained(scene, monkeypatch):
 
 def test_a_view_that_is_too_small_is_one_line():
     small = ball_scene(n_train=1, n_test=1, size=10)
-    picture = SimpleNamespace(render=lambda camera: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3))
+    picture = SimpleNamespace(
+        render=lambda camera, outputs, appearance: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3)
+    )
     with pytest.raises(UserError, match="at least 11 x 11 pixels"):
         evaluate(picture, small, "test")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The samples of rays through a KiloNeRF that a training step learns from, in native code (csrc/cpu/kilo_visible.h)."""
+
+import torch
+from torch import Tensor
+
+from neurfield._native import lib
+from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops.fused_field import FusedMarch
+from neurfield.ops.kilo_grid import KiloCells
+from neurfield.ops.kilo_mlp import KiloConfig
+from neurfield.ops.march import PackedSamples
+from neurfield.ops.occupancy import check_occupancy
+
+_GUESSED_SAMPLES_PER_RAY = 8
+
+
+@torch.no_grad()
+def kilo_visible(
+    params: Tensor,
+    grid: KiloCells,
+    config: KiloConfig,
+    density_scale: float,
+    bitfield: Tensor,
+    coarse: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    march: FusedMarch,
+) -> PackedSamples:
+    """Marches rays through a KiloNeRF up to where they become opaque; `sigma = density_scale * relu(z)`.
+
+    Args:
+        params: float32 `[n_networks, config.n_params]`, see ops.kilo_mlp.
+        bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
+        origins, directions: float32 `[n_rays, 3]` in unit space, unit directions, in any order.
+
+    Returns:
+        The samples of ops.march, without those whose density is 0, which have neither weight nor gradient, and without
+        those behind the one that takes the transmittance below `march.stop_transmittance`. A density that is NaN is
+        kept, and ends its ray. The same for any number of threads.
+
+    Raises:
+        TypeError, ValueError: wrong dtype or shape, or a cell that is met names a network that does not exist.
+    """
+    floats = (torch.float32,)
+    check_tensor("kilo_visible", "params", params, ("n_networks", config.n_params), floats)
+    check_tensor("kilo_visible", "origins", origins, ("n_rays", 3), floats)
+    check_tensor("kilo_visible", "directions", directions, (origins.shape[0], 3), floats, origins.device)
+    check_occupancy("kilo_visible", bitfield, coarse)
+    shape = [config.width, config.position_frequencies, config.direction_frequencies]
+
+    def attempt(capacity: int) -> PackedSamples:
+        return PackedSamples(
+            *_visible(
+                params, grid.cells, origins, directions, bitfield, coarse, shape, grid.box, density_scale, march.values,
+                list(march.jitter or ()), capacity,
+            )
+        )  # fmt: skip
+
+    found = attempt(_GUESSED_SAMPLES_PER_RAY * origins.shape[0])
+    if found.n_dropped:
+        found = attempt(int(found.counts[2]))
+    n = int(found.counts[0])
+    return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
+
+
+@torch.library.custom_op("neurfield::kilo_visible", mutates_args=(), device_types="cpu")
+def _visible(
+    params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
+    shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], capacity: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
+    native_threads()
+    outputs = _allocate(origins, capacity)
+    arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
+    lib.kilo_visible(
+        shape, params.contiguous(), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
+        *outputs,
+    )  # fmt: skip
+    return outputs
+
+
+@_visible.register_fake
+def _(params, cells, origins, directions, bitfield, coarse, shape, box, density_scale, march, jitter, capacity):
+    return _allocate(origins, capacity)
+
+
+def _allocate(origins: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    integers = origins.new_empty(0, dtype=torch.int64)
+    return (
+        integers.new_empty(origins.shape[0], 2),
+        integers.new_empty(capacity),
+        origins.new_empty(capacity),
+        origins.new_empty(capacity),
+        integers.new_empty(3),
+    )

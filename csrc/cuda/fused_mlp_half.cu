@@ -38,6 +38,10 @@ struct ForwardArguments {
   int64_t n_tiles;
 };
 
+// The widest networks, whose compilation is the longest, have the registers for calls.
+template <int T>
+constexpr bool kApart = T > 4;
+
 template <int T, typename X, bool kStaged>
 __global__ void __launch_bounds__(kThreads, resident(T)) mlp_forward_kernel(const ForwardArguments<X> args) {
   Words* staged = dynamic_shared<Words>();
@@ -51,11 +55,13 @@ __global__ void __launch_bounds__(kThreads, resident(T)) mlp_forward_kernel(cons
   const int warp = threadIdx.x / kLanesOfWarp;
   for (int64_t tile = blockIdx.x; tile < args.n_tiles; tile += gridDim.x) {
     const int64_t first = (tile * kWarps + warp) * kRowBlocks;
-    mlp_forward<W, T>(
+    mlp_forward<W, T, kApart<T>>(
         net, args.saved, first,
         [&](int m, int k) { return W::each([&](int lane) { return args.input(first + m, k, lane); }); },
         [&](int m, int k, const Sums& sums) {
-          W::each([&](int lane) { args.output(first + m, k, lane, activated(args.output_activation, sums)); });
+          W::each([&](int lane) {
+            args.output(first + m, k, lane, activated_if<kApart<T>>(args.output_activation, sums));
+          });
         });
   }
 }

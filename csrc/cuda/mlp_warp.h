@@ -145,7 +145,7 @@ NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int6
     return [&net, &saved, first_row_block, keeps_input, l](int m, int n, const BlockSums<W>& sums) {
       return W::each([&](int lane) {
         const Sums& z = W::at(sums, lane);
-        const Words h = packed_finite(kApart ? activated_apart(net.activation, z) : activated(net.activation, z));
+        const Words h = packed_finite(activated_if<kApart>(net.activation, z));
         if (saved.blocks)
           saved.blocks[saved.index(l, first_row_block + m, n) * kLanesOfWarp + lane] =
               keeps_input ? packed_finite(z) : h;

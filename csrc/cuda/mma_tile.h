@@ -108,6 +108,13 @@ NF_DEVICE Sums activated_apart(Activation kind, Sums sums) {
   for (float& z : sums.v) z = activation_forward<Activation::kReLU>(z);
   return sums;
 }
+template <bool kApart>
+NF_DEVICE Sums activated_if(Activation kind, Sums sums) {
+  if constexpr (kApart)
+    return activated_apart(kind, sums);
+  else
+    return activated(kind, sums);
+}
 
 // sums * a'(stored)
 NF_DEVICE Sums times_derivative(Activation kind, Sums sums, const Words& stored) {

@@ -60,6 +60,7 @@ class _TimePanel:
         self._button = gui.add_button("Play", disabled=is_still)
         self._speed = gui.add_dropdown("Speed", _SPEEDS, initial_value="1")
         self._playing = threading.Event()
+        self._time = scale.time(start)  # that this panel has shown or followed
         self._moved_by_player = start  # place of the slider that was not a hand's doing
         self._place.on_update(page.guarded(self._set))
         self._button.on_click(page.guarded(self.toggle))
@@ -77,26 +78,25 @@ class _TimePanel:
 
     def _set(self) -> None:
         """The slider was moved: by a hand, which ends the playing, or by the player or `_follow`."""
-        assert self._page.session is not None
         place = float(self._place.value)
-        if self._playing.is_set():
-            is_hand = place != self._moved_by_player
-        else:
-            is_hand = abs(place - self._scale.place(self._page.session.look.time)) > self._scale.step / 2
-        if is_hand:
+        ours = self._moved_by_player if self._playing.is_set() else self._scale.place(self._time)
+        if abs(place - ours) > self._scale.step / 2:
             self._playing.clear()
             self._show(place)
 
     def _show(self, place: float) -> None:
         assert self._page.session is not None
-        self._page.session.change(time=self._scale.time(place))
+        time = self._scale.time(place)
+        self._page.session.change(time=time)
+        self._time = time  # afterwards: should `_follow` come between, it does the same
 
     def _follow(self) -> None:
-        """Puts the slider where the page is, which a camera path may have moved."""
+        """Puts the slider where a camera path has moved the page."""
         assert self._page.session is not None
-        place = self._scale.place(self._page.session.look.time)
-        if not self._playing.is_set() and abs(place - self._place.value) > self._scale.step / 2:
-            self._place.value = place
+        time = self._page.session.look.time
+        if not self._playing.is_set() and time != self._time:
+            self._time = time
+            self._place.value = self._scale.place(time)
 
     def _play(self) -> None:
         self._button.label = "Pause"

@@ -98,7 +98,7 @@ def machine() -> dict[str, str | int]:
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         # the results of earlier benchmarks change nothing that is measured
-        if _git("status", "--porcelain", "--untracked-files=no", ":/", f":!{RESULTS}"):
+        if _git("status", "--porcelain", "--untracked-files=no", ":/", f":(exclude){RESULTS}"):
             commit += "-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = "unknown"

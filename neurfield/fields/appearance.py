@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neurfield.encodings import SphericalHarmonics
 from neurfield.fields.conditions import Conditions
@@ -23,8 +24,10 @@ _HARMONIC = 1 / (2 * math.sqrt(math.pi))  # of degree 0, whatever the direction
 
 def look_of(appearance: Tensor, conditions: Conditions) -> Tensor:
     """Vectors `[n, n_channels]` of training views, or the mean of all, `[1, n_channels]`, where none is meant."""
-    views = conditions.views
-    return appearance.mean(0, keepdim=True) if views is None else appearance[views]
+    if conditions.views is None:
+        return appearance.mean(0, keepdim=True)
+    # not an index, whose gradient is added up by threads in any order
+    return functional.embedding(conditions.views, appearance)
 
 
 @torch.no_grad()

@@ -161,6 +161,7 @@ class Run:
         appearance: int | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""
+        self.check_conditions(None, appearance)
         return self.renderer.render(camera, outputs, progress, appearance=appearance)
 
     def export_views(self, path: str | Path, cameras: Cameras, **options: Any) -> Path:

@@ -71,7 +71,7 @@ class Viewer:
         host = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
         self.url = self.link()
-        self.far_url = None if host in LOOPBACK else self.url
+        self.far_url = None if options.host in LOOPBACK else self.url
         if options.host in ("0.0.0.0", "::", ""):
             self.far_url = self.url.replace(host, _own_address(), 1)
         self._prepare()

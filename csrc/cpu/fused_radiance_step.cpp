@@ -7,6 +7,7 @@
 #include "cpu/fused_radiance_train.h"
 #include "cpu/hash_grid.h"
 #include "cpu/hash_grid_scatter.h"
+#include "cpu/tile_memory.h"
 
 namespace nf::cpu {
 namespace {
@@ -89,6 +90,7 @@ FusedReport fused_gradients(const FusedField& field, const FusedMarch& march, co
       const SlotRange range = slot_range(slot, rays.n / targets.n_rays, targets.n_rays);
       samples.slot_counts[slot] = tile.run(rays, range.begin, range.end, targets, loss, samples_per_ray, samples,
                                            slot * rows_per_slot, rows_per_slot, outputs, gradients, slots[slot]);
+      finish_streams();  // gradients of the encoding, which other threads read next
     });
   });
   float not_finite = add_slots(slot_gradients, gradient_size);

@@ -44,6 +44,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     if options.resume:
         folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
         resumed_from, (config, stored) = newest_readable(folder, _say, _read)
+        kind = config.kind  # several kinds are read from files of one sort
         check_seed(options.seed, config)
         config = dataclasses.replace(
             config.with_budget(options.max_seconds, options.max_num_iterations), data=str(path)

@@ -22,6 +22,7 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
+from neurfield.training import checkpoint
 from neurfield.training.density import make_density
 from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
@@ -49,12 +50,20 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
     if request.resume and request.overwrite:
         raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
+    if teacher.path is not None and request.output.resolve() in teacher.path.resolve().parents:
+        raise UserError(f"{request.output}: that is the run which is converted; choose another --output")
     old = [] if request.resume else [part for part in (folder, aside) if part.checkpoints()]
     if old and not request.overwrite:
         raise UserError(
             f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
             "choose another --output"
         )
+    for part in old:
+        found = checkpoint.load_header(part.checkpoints()[-1])["config"]["method"]["field"].get("otype")
+        if found != KiloNerfConfig.otype:
+            raise UserError(
+                f"{part.path}: holds a {found} field, which no conversion has made; choose another --output"
+            )
     if teacher.is_dynamic:
         raise UserError(
             f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field cannot; "

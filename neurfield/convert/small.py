@@ -76,6 +76,8 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     path = request.output
     if path.suffix != checkpoint.SUFFIX:
         raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
+    if run.path is not None and path.resolve() == run.path.resolve():
+        raise UserError(f"{path}: that is the file which is converted; choose another --output")
     refuse_existing(path, request.overwrite)
     given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
     if given:

@@ -7,8 +7,9 @@ the name of the photo, black = ignore. The world stays that of the model. Points
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ MODELS = (
     ("THIN_PRISM_FISHEYE", ""),
 )
 MAX_BYTES = 4 << 30  # of one file; a photo with ten thousand points takes 240 kB
+LensFn = Callable[[], lens.Lens]
 _TO_OPENGL = np.array([1.0, -1.0, -1.0])  # COLMAP's cameras have y down and look along +z
 
 
@@ -107,7 +109,7 @@ def _root(path: Path) -> Path:
     return next((folder for folder in around if (folder / "images").is_dir()), absolute)
 
 
-def _frame(image: _Image, lenses: dict[int, lens.Lens], root: Path, model: Path) -> Frame:
+def _frame(image: _Image, lenses: dict[int, LensFn], root: Path, model: Path) -> Frame:
     where = f"{model}: image {shown(image.name)}"
     if image.camera not in lenses:
         raise UserError(f"{where}: there is no camera {image.camera} (there are {', '.join(map(str, lenses))})")
@@ -118,7 +120,7 @@ def _frame(image: _Image, lenses: dict[int, lens.Lens], root: Path, model: Path)
     folder = "images/" if (root / "images").is_dir() else ""
     masks = (f"masks/{image.name}.png", f"masks/{image.name}")
     mask = next((name for name in masks if (root / name).is_file()), None)
-    return Frame(folder + image.name, where, pose, lenses[image.camera], mask=mask)
+    return Frame(folder + image.name, where, pose, lenses[image.camera](), mask=mask)
 
 
 def _camera_to_world(image: _Image) -> Array:
@@ -131,13 +133,13 @@ def _camera_to_world(image: _Image) -> Array:
     return rigid_pose(np.concatenate([rotation.T * _TO_OPENGL, position[:, None]], axis=1))
 
 
-def _cameras(model: Path) -> dict[int, lens.Lens]:
-    """Lenses by the number of their camera."""
+def _cameras(model: Path) -> dict[int, LensFn]:
+    """By the number of a camera what makes its lens; one that no photo has may be of any kind."""
     file = _file(model, "cameras")
     assert file is not None
     if file.suffix == ".bin":
         return dict(_binary_cameras(_Bytes(file)))
-    cameras = {}
+    cameras: dict[int, LensFn] = {}
     names = [name for name, _ in MODELS]
     for where, words in _lines(file):
         if not words:
@@ -145,17 +147,17 @@ def _cameras(model: Path) -> dict[int, lens.Lens]:
         if len(words) < 5 or words[1] not in names:
             raise UserError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got {shown(' '.join(words))}")
         number, width, height, *values = _numbers(where, [words[0], *words[2:]])
-        cameras[int(number)] = _lens(file, int(number), names.index(words[1]), width, height, values)
+        cameras[int(number)] = partial(_lens, file, int(number), names.index(words[1]), width, height, values)
     return cameras
 
 
-def _binary_cameras(file: "_Bytes") -> Iterator[tuple[int, lens.Lens]]:
+def _binary_cameras(file: "_Bytes") -> Iterator[tuple[int, LensFn]]:
     for _ in range(file.take("<Q")[0]):
         number, model, width, height = file.take("<iiQQ")
         if not 0 <= model < len(MODELS):
             raise UserError(f"{file.path}: camera {number}: unknown model {model}")
         values = list(file.take(f"<{len(MODELS[model][1].split())}d"))
-        yield number, _lens(file.path, number, model, width, height, values)
+        yield number, partial(_lens, file.path, number, model, width, height, values)
 
 
 def _lens(file: Path, number: int, model: int, width: float, height: float, values: list[float]) -> lens.Lens:

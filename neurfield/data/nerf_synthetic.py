@@ -30,6 +30,13 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     views: list[View] = []
     parts: dict[str, list[int]] = {}
     notes: list[str] = []
+    timed: dict[bool, str] = {}
+    for split in {"train": None, **dict.fromkeys(options.splits)}:  # others are not touched
+        file = root / f"transforms_{split}.json"
+        if file.is_file() and (entries := json_files.read(file)["frames"]):
+            timed[isinstance(entries[0], dict) and "time" in entries[0]] = file.name
+    if len(timed) > 1:
+        raise UserError(f"{root}: the frames of {timed[True]} have a time, those of {timed[False]} none; give all one")
     for split in options.splits:
         file = root / f"transforms_{split}.json"
         found: list[View] = []

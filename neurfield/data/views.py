@@ -164,7 +164,11 @@ def _image_path(frame: Frame, root: Path, options: LoadOptions) -> Path | None:
     if path is None or options.downscale_factor == 1 or frame.lens.size is None:
         return path
     smaller = path.parent.with_name(f"{path.parent.name}_{options.downscale_factor}") / path.name
-    return smaller if is_file(smaller, frame.where) else path
+    if is_file(smaller, frame.where):
+        return smaller
+    top, *inner = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
+    smaller = root / f"{top}_{options.downscale_factor}" / Path(*inner)
+    return smaller if inner and is_file(smaller, frame.where) else path
 
 
 def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: LoadOptions) -> View:

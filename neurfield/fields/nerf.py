@@ -71,6 +71,7 @@ class Nerf(RadianceModule):
     def __init__(self, config: NerfConfig, aabb: Sequence[float]):
         super().__init__()
         self.config = config
+        self.step_bytes = 12 * config.width * (config.n_layers + 3)  # activations, their gradients, and copies
         low, high = torch.tensor(aabb[:3]), torch.tensor(aabb[3:])
         self.register_buffer("middle", (low + high) / 2, persistent=False)
         self.inverse_size = config.scale / (aabb[3] - aabb[0])

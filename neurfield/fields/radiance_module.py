@@ -26,6 +26,8 @@ class RadianceModule(nn.Module, ABC):
 
     # first words of the parameters whose values wait, without decay of their moments, where their gradient is zero
     sparse_parameters: ClassVar[tuple[str, ...]] = ()
+    # of a training step, for each sample: features and activations of two small networks, forward and backward
+    step_bytes: int = 2048
     needs: tuple[str, ...] = ()  # attributes of Conditions that the field depends on
 
     @abstractmethod
@@ -80,10 +82,10 @@ class Conditioned(RadianceModule):
         self.field, self.conditions = field, conditions
 
     def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.field.density(x, self.conditions)  # type: ignore[call-arg]
+        return self.field.density(x, self.conditions.to(x.device))  # type: ignore[call-arg]
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        return self.field(x, directions, self.conditions)
+        return self.field(x, directions, self.conditions.to(x.device))
 
     def why_not_cuda(self) -> str | None:
         return self.field.why_not_cuda()

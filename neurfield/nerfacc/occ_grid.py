@@ -238,27 +238,27 @@ class OccGridEstimator(nn.Module):
 
     @torch.no_grad()
     def mark_invisible_cells(
-        self, K: Tensor, poses: Tensor, img_wh: tuple[int, int], near_plane: float, chunk: int = 32**3
+        self, K: Tensor, c2w: Tensor, width: int, height: int, near_plane: float = 0.0, chunk: int = 32**3
     ) -> None:
         """Closes for good the cells that no camera sees, or that are nearer than `near_plane` in some picture.
 
         Args:
             K: `[3, 3]` intrinsics, or one for each camera; a camera looks along its z.
-            poses: `[n_cameras, 3, 4]` camera to world.
-            img_wh: width and height of the pictures.
+            c2w: `[n_cameras, 3, 4]` camera to world.
+            width, height: of the pictures.
             chunk: cells at a time.
         """
         n = int(self.resolution[0])
-        rotation = poses[:, :3, :3].transpose(1, 2)
+        rotation = c2w[:, :3, :3].transpose(1, 2)
         for level in range(self.levels):
             low, high = self.aabbs[level, :3], self.aabbs[level, 3:]
             for begin in range(0, self.cells_per_lvl, chunk):
                 index = torch.arange(begin, min(begin + chunk, self.cells_per_lvl), device=self.device)
                 cell = torch.stack([index // (n * n), index // n % n, index % n], dim=1)
                 x = low + cell / (n - 1) * (high - low)
-                uvd = K @ (rotation @ (x.T - poses[:, :3, 3:]))
+                uvd = K @ (rotation @ (x.T - c2w[:, :3, 3:]))
                 uv = uvd[:, :2] / uvd[:, 2:]
-                width_height = uv.new_tensor(img_wh)[:, None]
+                width_height = uv.new_tensor([width, height])[:, None]
                 in_picture = (uvd[:, 2] >= 0) & ((uv >= 0) & (uv < width_height)).all(dim=1)
                 is_near = uvd[:, 2] < near_plane
                 is_seen = (in_picture & ~is_near).any(dim=0) & ~(in_picture & is_near).any(dim=0)

@@ -11,8 +11,6 @@ from neurfield.training.memory import n_bytes
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
 
-STEP_BYTES = 2048  # per sample on the composed path: features and two networks' activations, forward and backward
-
 
 def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) -> dict[str, int]:
     """Bytes by purpose; those of a step and of reading are estimates from above, and not all are needed at once.
@@ -38,6 +36,6 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
         "parameters": parameters,
         "optimiser and occupancy": rest,
         "last good state": parameters + rest,
-        "step": method.training.n_samples * STEP_BYTES,
+        "step": method.training.n_samples * field.step_bytes,
     }
     return plan if test is None else plan | {"images to measure": plan_memory(test).peak}

@@ -81,8 +81,11 @@ class RadianceTask:
                 f"the views are of {n_times} times, which method {method.name} learns as if nothing moved"
             )
         self.grid.close_unseen(cameras)
-        # what one view sees to be empty, another one may see full at another time
+        # what one view sees to be empty, another one may see full at another time; and a field with a coarse companion
+        # is looked at outside of the hull, too
         has_hull = method.sampler.hull and scene.has_alpha and not cameras.times_differ
+        has_companion = self.field.companion() is not None
+        has_hull = has_hull and not has_companion
         if has_hull:
             self.grid.carve(cameras, images, masks)
         self.pixels = PixelSampler(images, cameras, masks)
@@ -97,7 +100,8 @@ class RadianceTask:
         background = BACKGROUNDS[method.background]
         self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
         self._adapts = self.device.type == "cpu"
-        first = method.training.n_samples / _FIRST_SAMPLES_PER_RAY if self._adapts else method.training.max_rays
+        per_ray = 2 * sampler.n_coarse + sampler.n_fine if has_companion else _FIRST_SAMPLES_PER_RAY
+        first = method.training.n_samples / per_ray if self._adapts else method.training.max_rays
         self.n_rays = self._rounded_rays(first)
 
     def start(self, optimizer: Adam) -> StepFn:

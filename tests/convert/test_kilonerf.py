@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -145,6 +146,19 @@ def test_interrupted_and_continued_equals_straight_through(teacher, tmp_path):
         to_kilonerf(teacher, request(tmp_path / "b"))
     continued = to_kilonerf(teacher, request(tmp_path / "b", "distill.iterations=30", resume=True))
     assert torch.equal(straight.field.params, continued.field.params)
+
+
+def test_overwrite_spares_what_no_conversion_has_made(teacher, tmp_path):
+    assert teacher.path is not None
+    with pytest.raises(UserError, match="that is the run which is converted"):
+        to_kilonerf(teacher, request(teacher.path.parents[1], overwrite=True))
+    other = tmp_path / "other"
+    shutil.copytree(teacher.path.parents[1], other)
+    with pytest.raises(UserError, match="holds a grid field, which no conversion has made"):
+        to_kilonerf(teacher, request(other, overwrite=True))
+    assert teacher.path.exists() and (other / "checkpoints").exists()
+    with pytest.raises(UserError, match="that is the file which is converted"):
+        CONVERTERS["half"].convert(teacher, Request(teacher.path, overwrite=True))
 
 
 def test_overwrite_replaces_a_conversion(teacher, tmp_path):

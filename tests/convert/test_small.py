@@ -118,7 +118,7 @@ def test_wrong_use_is_refused_in_one_line(picture, tmp_path, capsys):
         assert main(["convert", str(folder), *words]) == 2
         assert message in capsys.readouterr().err
     whole = load(folder)
-    bare = SimpleNamespace(field=torch.nn.Linear(2, 3), info=whole.info, step=0, config=whole.config)
+    bare = SimpleNamespace(field=torch.nn.Linear(2, 3), info=whole.info, step=0, config=whole.config, path=None)
     with pytest.raises(UserError, match="and Linear has none; use --to half"):
         to_int8(bare, Request(path))
 

@@ -158,6 +158,24 @@ def test_a_broken_model_is_one_clear_line(tmp_path, change, message):
     assert "\n" not in str(error.value) and "sparse" in str(error.value)
 
 
+def test_a_lens_that_no_photo_has_may_be_of_any_kind(tmp_path):
+    write_images(tmp_path, 2)
+    write_text(tmp_path / "sparse/0", 2, f"{LENS}\n9 FOV 8 6 1 1 1 1 1")
+    assert len(read_manifest(tmp_path).views) == 2
+
+
+def test_smaller_photos_in_folders_within_images(tmp_path):
+    write_images(tmp_path, 2, folder="images/left")
+    write_images(tmp_path, 2, folder="images_2/left")
+    for i in range(2):
+        Image.fromarray(pixels(i + 9, WIDTH // 2, HEIGHT // 2)).save(tmp_path / f"images_2/left/{i:03d}.png")
+    model = write_text(tmp_path / "sparse/0", 2)
+    text = (model / "images.txt").read_text().replace("000.png", "left/000.png").replace("001.png", "left/001.png")
+    (model / "images.txt").write_text(text)
+    small = load_scene(tmp_path, downscale_factor=2)
+    np.testing.assert_array_equal(small.images[1].numpy(), pixels(10, WIDTH // 2, HEIGHT // 2))
+
+
 def test_every_cut_of_a_binary_model_is_noticed(tmp_path):
     write_images(tmp_path, 2)
     model = write_binary(tmp_path / "sparse/0", 2)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders with `transforms_{train,val,test}.json`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from neurfield.data import load_scene
+from neurfield.data import load_scene, read_manifest
 from neurfield.errors import UserError
 from tests.data.small import HEIGHT, WIDTH, circle, frames, look_at, pixels, synthetic, write_images, write_json
 
@@ -80,3 +81,14 @@ def test_missing_splits(tmp_path: Path) -> None:
     assert load_scene(tmp_path).splits == {"train": [0, 1], "val": [], "test": []}
     with pytest.raises(UserError, match=r"no views in test; there is no transforms_test\.json"):
         load_scene(tmp_path, splits=("test",))
+
+
+def test_splits_with_and_without_times_are_refused(tmp_path: Path) -> None:
+    synthetic(tmp_path)
+    file = tmp_path / "transforms_test.json"
+    content = json.loads(file.read_text())
+    for i, frame in enumerate(content["frames"]):
+        frame["time"] = i / len(content["frames"])
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"frames of transforms_test.json have a time, those of transforms_.*none"):
+        read_manifest(tmp_path)

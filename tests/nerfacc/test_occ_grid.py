@@ -175,10 +175,10 @@ def test_cells_that_no_camera_sees_are_closed() -> None:
     pose = torch.eye(3, 4)[None].clone()
     pose[0, :, 3] = torch.tensor([0.5, 0.5, -1.0])  # looks along z
     K = torch.tensor([[8.0, 0, 5], [0, 8.0, 5], [0, 0, 1]])
-    made.mark_invisible_cells(K, pose, (10, 5), 0.5)  # the lower half of a picture
+    made.mark_invisible_cells(K, pose, 10, 5, 0.5)  # the lower half of a picture
     made.update_every_n_steps(0, lambda x: torch.ones(len(x), 1))
     assert made.binaries[0, :, :4].all() and not made.binaries[0, :, 4:].any()
-    made.mark_invisible_cells(K, pose, (10, 10), 1.5)
+    made.mark_invisible_cells(K, pose, 10, 10, near_plane=1.5)
     assert (made.occs < 0).any()
 
 

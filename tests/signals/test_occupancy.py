@@ -133,3 +133,13 @@ def test_the_spectrum_of_a_solid_is_that_of_its_inside(ball):
     sampled = KINDS["occupancy"].sampled(signals.read(ball, "occupancy"))
     assert set(sampled.unique().tolist()) == {0.0, 1.0}
     assert float(sampled.mean()) == pytest.approx(4 / 3 * np.pi * 0.45**3, rel=0.03)  # facets lie within
+
+
+def test_a_run_is_continued_as_what_it_is(tmp_path, capsys):
+    path = write_obj(tmp_path / "ball.obj", *icosphere(2))
+    words = ["train", str(path), "--output-dir", str(tmp_path / "out"), "--timestamp", "t", "--eval-split", "none"]
+    small = ["field.encoding.log2_hashmap_size=10", "training.n_samples=512"]
+    assert main([*words, "--method", "occupancy", "--max-num-iterations", "2", "--set", *small]) == 0
+    capsys.readouterr()
+    assert main([*words, "--resume", "--max-num-iterations", "4"]) == 0
+    assert capsys.readouterr().out.startswith("occupancy: ball.obj")

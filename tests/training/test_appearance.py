@@ -91,6 +91,11 @@ def test_one_look_is_an_ordinary_field(runs: dict[str, neurfield.Run]) -> None:
     assert torch.equal(apart.render(camera)["rgb"], run.render(camera, appearance=3)["rgb"])
 
 
+def test_a_look_that_is_not_there_is_one_line(runs: dict[str, neurfield.Run]) -> None:
+    with pytest.raises(UserError, match="appearance 99: expected the number of a training view"):
+        runs["looks"].render(runs["looks"].cameras[0], appearance=99)
+
+
 def test_looks_are_kept_and_continued_exactly(tmp_path: Path) -> None:
     scene = tinted_scene()
     # a rate that does not know the budget, so that the shorter run is the beginning of the longer

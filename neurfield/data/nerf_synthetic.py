@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders in the layout of NeRF-synthetic: `transforms_{train,val,test}.json`, paths without suffix, RGBA."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,18 +32,14 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     views: list[View] = []
     parts: dict[str, list[int]] = {}
     notes: list[str] = []
-    timed: dict[bool, str] = {}
-    for split in {"train": None, **dict.fromkeys(options.splits)}:  # others are not touched
-        file = root / f"transforms_{split}.json"
-        if file.is_file() and (entries := json_files.read(file)["frames"]):
-            timed[isinstance(entries[0], dict) and "time" in entries[0]] = file.name
-    if len(timed) > 1:
-        raise UserError(f"{root}: the frames of {timed[True]} have a time, those of {timed[False]} none; give all one")
+    files = {split: root / f"transforms_{split}.json" for split in ("train", *options.splits)}  # others are not touched
+    contents = {split: json_files.read(file) for split, file in files.items() if file.is_file()}
+    _check_times(root, contents)
     for split in options.splits:
-        file = root / f"transforms_{split}.json"
         found: list[View] = []
-        if file.is_file():
-            found, found_notes = inspect(json_files.frames(json_files.read(file), file), root, options, file.name)
+        if split in contents:
+            file = files[split]
+            found, found_notes = inspect(json_files.frames(contents[split], file), root, options, file.name)
             notes += found_notes
         parts[split] = list(range(len(views), len(views) + len(found)))
         views += found
@@ -49,8 +47,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         raise UserError(
             f"{root}: no views in {' or '.join(options.splits)}; there is no transforms_{options.splits[0]}.json"
         )
-    file = root / "transforms_train.json"
-    content = json_files.read(file)
+    file = files["train"]
+    content = contents["train"] if "train" in contents else json_files.read(file)
     frames = json_files.frames(content, file)  # so that the map is the same whichever splits are read
     if not frames:
         raise UserError(f"{file}: no frames, expected at least one view")
@@ -59,3 +57,14 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     chosen, reasons = normalize.synthetic(train, tangents, is_cut_out(views[0]))
     chosen, reasons = normalize.apply_given(chosen, reasons, train, content, options, str(file))
     return Manifest(data_name(path), "nerf_synthetic", views, parts, chosen, notes + reasons)
+
+
+def _check_times(root: Path, contents: Mapping[str, Any]) -> None:
+    """Refuses splits of which only some have times; within a file that is refused where its frames are read."""
+    timed: dict[bool, str] = {}
+    for split, content in contents.items():
+        if content["frames"]:
+            first = content["frames"][0]
+            timed[isinstance(first, dict) and "time" in first] = f"transforms_{split}.json"
+    if len(timed) > 1:
+        raise UserError(f"{root}: the frames of {timed[True]} have a time, those of {timed[False]} none; give all one")

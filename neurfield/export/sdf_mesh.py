@@ -14,13 +14,12 @@ from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import density_mesh, evaluate
 from neurfield.export.mesh_options import check_mesh_export
-from neurfield.export.occupancy_distance import OccupancyDistance, occupancy_mesh
+from neurfield.export.occupancy_distance import COARSE, OccupancyDistance, occupancy_mesh
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
 from neurfield.rendering.sphere_trace import Distance
 
-COARSE = 64  # cells per side that decide where the surface may be
 _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
 
 

@@ -83,9 +83,9 @@ class RadianceTask:
         self.grid.close_unseen(cameras)
         # what one view sees to be empty, another one may see full at another time; and a field with a coarse companion
         # is looked at outside of the hull, too
-        has_hull = method.sampler.hull and scene.has_alpha and not cameras.times_differ
         has_companion = self.field.companion() is not None
-        has_hull = has_hull and not has_companion
+        is_seen_alike = not (cameras.times_differ or has_companion)
+        has_hull = method.sampler.hull and scene.has_alpha and is_seen_alike
         if has_hull:
             self.grid.carve(cameras, images, masks)
         self.pixels = PixelSampler(images, cameras, masks)

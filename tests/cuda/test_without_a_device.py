@@ -66,6 +66,19 @@ def test_it_has_the_functions_of_the_cpu(module: ModuleType) -> None:
     assert {name for name in dir(_native.lib) if not name.startswith(ON_THE_CPU)} <= set(dir(module))
 
 
+def test_a_torch_that_synchronises_streams_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cuda", lambda: SimpleNamespace(devices=lambda: (0, "no driver"), toolkit="13.0"))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    no_device = "the kernels, built with CUDA 13.0, find no device: no driver"
+    assert why_not_cuda() == no_device
+    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, stream=None, max_version=None: None)  # an old one
+    assert why_not_cuda() == no_device
+    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, *, stream=None, dl_device=None: None)
+    expected = f"torch {torch.__version__} makes streams wait where it hands tensors to kernels; newer ones do not"
+    assert why_not_cuda() == expected
+
+
 def test_importing_loads_no_cuda_module() -> None:
     code = (
         "import sys, neurfield.ops, neurfield.training.trainer; "

@@ -6,8 +6,6 @@ content by L1 frequency in cycles per side, without the mean. Frequencies of mix
 released code with its usual crop of n bins to at most half the side.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,8 +55,8 @@ def spectrum(signal: Tensor, n_bins: int) -> Tensor:
         index = index + torch.arange(n_bins + 1).view(*(-1 if a == axis else 1 for a in range(n_dims)))
     sums = torch.zeros(n_dims * n_bins + 1, dtype=torch.float64).index_add_(0, index.flatten(), corner.flatten())
     kept = sums[1 : n_bins + 1]
-    # what is left of a constant by rounding is no spectrum; comparisons with NaN are false
-    return kept / kept.sum() if 1e-9 * sums[0] < kept.sum() < math.inf else torch.zeros_like(kept)
+    # what is left of a constant by rounding is no spectrum; of NaN and infinity neither is greater
+    return kept / kept.sum() if kept.sum() > 1e-9 * sums[0] else torch.zeros_like(kept)
 
 
 def wasserstein(p: Tensor, q: Tensor) -> float:

@@ -42,6 +42,14 @@ def test_spectrum_matches_its_definition() -> None:
     torch.testing.assert_close(fresh.spectrum(5 * signal - 2, 10), sums / sums.sum(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_has_no_spectrum(value: float) -> None:
+    for place in ((0, 0), (3, 5)):
+        signal = uniform(1, 16, 16)
+        signal[0][place] = value
+        assert not fresh.spectrum(signal, 8).any()
+
+
 def test_distance_counts_bins() -> None:
     lines = torch.eye(8, dtype=torch.float64)
     assert fresh.wasserstein(lines[2], lines[2]) == 0

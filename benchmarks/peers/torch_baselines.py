@@ -3,7 +3,7 @@
 
 SIREN (Sitzmann et al. 2020), Gaussian activations (Ramasinghe and Lucey 2022), WIRE (Saragadam et al. 2023, with
 complex numbers), FINER (Liu et al. 2024), and ReLU on octaves of sines and cosines (Mildenhall et al. 2020). Initial
-values come from torch's global generator.
+values are the caller's to set.
 """
 
 import itertools
@@ -28,15 +28,15 @@ class Activated(nn.Module):
 
 
 class Octaves(nn.Module):
-    """`[x, sin 2^k pi x, cos 2^k pi x]` for k below `n`."""
+    """`[x, y, ...]`, then per coordinate `sin 2^k pi x, cos 2^k pi x` for k below `n`."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n = n
 
     def forward(self, x: Tensor) -> Tensor:
-        turned = [2.0**k * math.pi * x for k in range(self.n)]
-        return torch.cat([x, *map(torch.sin, turned), *map(torch.cos, turned)], dim=1)
+        turned = math.pi * x[:, :, None] * 2.0 ** torch.arange(self.n)
+        return torch.cat([x, torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)], dim=1)
 
 
 class RealPart(nn.Module):
@@ -45,29 +45,19 @@ class RealPart(nn.Module):
 
 
 def stack(activation: Activation, n_in: int = 2, width: int = 256, n_hidden: int = 4, n_out: int = 3) -> nn.Sequential:
-    """Linear layers with torch's initial values, and an activation after all but the last."""
+    """Linear layers, and an activation after all but the last."""
     sizes = [n_in, *[width] * n_hidden]
     hidden = [Activated(nn.Linear(a, b), activation) for a, b in itertools.pairwise(sizes)]
     return nn.Sequential(*hidden, nn.Linear(width, n_out))
 
 
-@torch.no_grad()
-def sines(activation: Activation, omega: float) -> nn.Sequential:
-    """With SIREN's initial weights: U(+-1 / d), then U(+-sqrt(6 / inputs) / omega)."""
-    net = stack(activation)
-    for i, layer in enumerate(m for m in net.modules() if isinstance(m, nn.Linear)):
-        bound = 1 / layer.in_features if i == 0 else math.sqrt(6 / layer.in_features) / omega
-        layer.weight.uniform_(-bound, bound)
-    return net
-
-
 def siren(omega: float = 30.0) -> nn.Module:
-    return sines(lambda z: torch.sin(omega * z), omega)
+    return stack(lambda z: torch.sin(omega * z))
 
 
 def finer(omega: float = 30.0) -> nn.Module:
     """The factor |z| + 1 has no gradient, as in the released code."""
-    return sines(lambda z: torch.sin(omega * (z.abs() + 1).detach() * z), omega)
+    return stack(lambda z: torch.sin(omega * (z.abs() + 1).detach() * z))
 
 
 def gauss(scale: float = 30.0) -> nn.Module:
@@ -78,20 +68,12 @@ def relu_octaves(n: int = 5) -> nn.Module:
     return nn.Sequential(Octaves(n), *stack(torch.relu, 2 + 4 * n))
 
 
-@torch.no_grad()
 def wire(omega: float = 20.0, scale: float = 10.0, width: int = 212, n_hidden: int = 2) -> nn.Module:
-    """exp(i omega u - |s u|^2): a real first layer, `n_hidden` complex ones, the real part of a complex last one.
-
-    Real and imaginary parts are uniform in +-1 / sqrt(inputs), torch's bound for real layers.
-    """
+    """exp(i omega u - |s u|^2): a real first layer, `n_hidden` complex ones, the real part of a complex last one."""
 
     def wavelet(u: Tensor) -> Tensor:
         return torch.exp(1j * omega * u - (scale * u).abs() ** 2)
 
-    layers: list[nn.Module] = [Activated(nn.Linear(2, width), wavelet)]
-    for n_out in [*[width] * n_hidden, 3]:
-        layer = nn.Linear(width, n_out, dtype=torch.complex64)
-        for parameter in layer.parameters():
-            torch.view_as_real(parameter).uniform_(-(width**-0.5), width**-0.5)
-        layers.append(layer if n_out == 3 else Activated(layer, wavelet))
-    return nn.Sequential(*layers, RealPart())
+    hidden = [Activated(nn.Linear(width, width, dtype=torch.complex64), wavelet) for _ in range(n_hidden)]
+    first, last = Activated(nn.Linear(2, width), wavelet), nn.Linear(width, 3, dtype=torch.complex64)
+    return nn.Sequential(first, *hidden, last, RealPart())

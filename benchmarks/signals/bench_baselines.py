@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baselines for images under their published protocol: with our kernels, and written in plain torch from their papers.
 
-    python -m benchmarks.signals.bench_baselines [--side 128] [--steps 200] [--seeds 2] [--seconds S]
-    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000 --seeds 1       # as published
+    python -m benchmarks.signals.bench_baselines [--side 128] [--steps 100] [--seeds 1] [--seconds S]
+    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000                 # as published
     python -m benchmarks.signals.bench_baselines --time                                  # seconds of a step
 
 SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER: all pixels in every step, values in -1 ... 1 at
 coordinates in -1 ... 1 with the corner pixels at the corners, mean squared error, Adam (0.9, 0.999, 1e-8), a learning
 rate that falls tenfold, exponentially, over the training. Both start from the same values, so that they differ by
-rounding alone; how far two trainings of one baseline are apart anyway is seen by their seeds. PSNR is over the pixels
-that were trained on. Trainings are kept in the result's file and not repeated under the same protocol: with --seconds
-they are measured in pieces.
+rounding alone, which grows in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds.
+PSNR is over the pixels that were trained on. Trainings are kept in the result's file and not repeated under the same
+protocol: with --seconds they are measured in pieces.
 """
 
 import argparse
@@ -167,8 +167,8 @@ def rows(psnr: dict[str, float], seeds: range) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="no training is begun later")
     parser.add_argument("--baselines", nargs="+", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--time", action="store_true", help="measure the seconds of a step, and train nothing")

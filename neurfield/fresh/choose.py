@@ -101,7 +101,7 @@ def choose(
         max_seconds: after three initialisations, none is begun later than this.
 
     Raises:
-        UserError: sizes out of range, a constant or non-finite signal.
+        UserError: sizes out of range, a constant or non-finite signal, or model.
     """
     n_dims = signal.dim() - 1
     if n_dims not in MAX_SIDE or min(signal.shape) < 1 or min(signal.shape[1:]) < 4:
@@ -129,6 +129,11 @@ def choose(
             break
         for place, i in enumerate(due):
             trials[i].append(_spectrum_of(candidates.build(values[i], seed + repeat), sides[i], n_dims, n_bins))
+            if not trials[i][-1].sum() > 0:  # every distance to it would be the same
+                raise UserError(
+                    f"fresh: an untrained model with {candidates.key} = {values[i]:g} is constant, or not finite, "
+                    "where it is compared"
+                )
             progress((repeat + place / len(due)) / repeats)
     means, errors = _distances(trials, target)
     nearest = int(means.argmin())

@@ -199,6 +199,10 @@ def test_errors_are_one_line() -> None:
     }.items():
         with pytest.raises(UserError, match="fresh: " + message):
             fresh.choose(signal, candidates)
+    for value in (1.0, math.nan):
+        nothing = Candidates("one", (2.5,), lambda *_, value=value: lambda x: torch.full((len(x), 1), value), None)
+        with pytest.raises(UserError, match=r"fresh: an untrained model with one = 2.5 is constant, or not finite,"):
+            fresh.choose(wave(32, 1, 1), nothing)
     with pytest.raises(UserError, match="fresh: repeats must be at least 3, got 1"):
         fresh.choose(wave(32, 1, 1), candidates, repeats=1)
     with pytest.raises(UserError, match="fresh: no default with encoding Identity and activation ReLU; give key and"):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neurfield import ops
 from neurfield.data.signals.mesh import MeshSignal
@@ -28,13 +28,17 @@ def evaluate_sdf(
     the mesh (units of the file), `n_params` and the `protocol`; without a surface Chamfer and, of an occupancy field,
     mean_error are None."""
     info, is_solid = signal.info, isinstance(field, OccupancyDistance)
+
+    def value(x: Tensor) -> Tensor:  # of an occupancy the logit says as much and makes no mesh
+        return -field.field(x)[:, 0] if isinstance(field, OccupancyDistance) else field(x)[:, 0]
+
     generator = torch.Generator().manual_seed(_SEED)
     low, high = signal.vertices.amin(0), signal.vertices.amax(0)
     x = low + (high - low) * torch.rand(IOU_POINTS, 3, generator=generator)
-    overlap = iou(evaluate(lambda x: field(x)[:, 0], x) < 0, signal.inside(x))
+    overlap = iou(evaluate(value, x) < 0, signal.inside(x))
     progress(0.4)
     on_target = SurfaceSampler(signal.vertices, signal.faces).sample(CHAMFER_POINTS, generator)
-    errors = None if is_solid else evaluate(lambda x: field(x)[:, 0], on_target).abs()
+    errors = None if is_solid else evaluate(value, on_target).abs()
     mesh = sdf_mesh(field, CHAMFER_RESOLUTION, lambda f: progress(0.4 + 0.5 * f))
     distance = None
     if len(mesh.faces):

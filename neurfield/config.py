@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -51,24 +52,61 @@ class Block(dict[str, Any]):
     where = "configuration"
 
 
-def load(cls: type[C], path: str | Path) -> C:
+def load(cls: type[C], path: str | Path, bases: Mapping[str, Path] = MappingProxyType({})) -> C:
     """Reads a YAML file into the frozen dataclass `cls`; keys that are absent keep their defaults.
 
+    Args:
+        bases: files by name. A file with the key `base` takes from the one of that name what it does not say itself;
+            a block with an `otype` says all of itself, one without changes single keys.
+
     Raises:
-        UserError: the file cannot be read, is no YAML, or does not fit `cls`.
+        UserError: the file cannot be read, is no YAML, does not fit `cls`, or has a base that is none of `bases`.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the configuration ({_reason(error)})") from None
-    return loads(cls, text, str(path))
+    return _Reader(str(path)).dataclass(cls, _with_base(path, bases), "")
 
 
 def loads(cls: type[C], text: str, name: str) -> C:
     """Reads YAML text like `load`; `name` stands for the file in messages."""
+    return _Reader(name).dataclass(cls, _parse(text, name), "")
+
+
+def _with_base(path: str | Path, bases: Mapping[str, Path]) -> yaml.Node:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the configuration ({_reason(error)})") from None
+    node, reader = _parse(text, str(path)), _Reader(str(path))
+    named = [value for key, _, value in reader.items(node, "") if key == "base"] if bases else []
+    if not named:
+        return node
+    name = reader.scalar(str, named[0], "base")
+    if name not in bases:
+        raise UserError(
+            f"{reader.where(named[0])}: unknown base {name!r}{nearest(name, bases)} (valid: {', '.join(bases)})"
+        )
+    own = [pair for pair in node.value if pair[1] is not named[0]]
+    others = {other: file for other, file in bases.items() if other != name}  # a circle comes to an end
+    return _merged(_with_base(bases[name], others), yaml.MappingNode(node.tag, own, node.start_mark))
+
+
+def _merged(base: yaml.Node, own: yaml.Node) -> yaml.Node:
+    if not (isinstance(base, yaml.MappingNode) and isinstance(own, yaml.MappingNode)):
+        return own
+    said = {str(key.value) for key, _ in own.value}
+    if "otype" in said:
+        return own
+    known = {str(key.value): value for key, value in base.value}
+    changed = [(key, _merged(known.get(str(key.value), value), value)) for key, value in own.value]
+    kept = [pair for pair in base.value if str(pair[0].value) not in said]
+    return yaml.MappingNode(own.tag, kept + changed, own.start_mark)
+
+
+def _parse(text: str, name: str) -> yaml.Node:
     try:
         alias = next((token for token in yaml.scan(text) if isinstance(token, yaml.AliasToken)), None)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        loader.name = name  # of its marks
+        node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{name}:{line}: not valid YAML ({error.problem or error.context})") from None
@@ -78,9 +116,7 @@ def loads(cls: type[C], text: str, name: str) -> C:
         raise UserError(
             f"{name}:{alias.start_mark.line + 1}: aliases (*{alias.value}) are not supported, repeat the value"
         )
-    if node is None:
-        node = yaml.MappingNode("tag:yaml.org,2002:map", [])
-    return _Reader(name).dataclass(cls, node, "")
+    return node or yaml.MappingNode("tag:yaml.org,2002:map", [])
 
 
 def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
@@ -194,7 +230,9 @@ class _Reader:
     with_lines: bool = True
 
     def where(self, node: yaml.Node) -> str:
-        return f"{self.name}:{node.start_mark.line + 1}" if self.with_lines and node.start_mark else self.name
+        if not self.with_lines or not node.start_mark:
+            return self.name
+        return f"{node.start_mark.name}:{node.start_mark.line + 1}"  # a base's keys are in its file
 
     def fail(self, node: yaml.Node, key: str, expected: str) -> typing.NoReturn:
         got = repr(node.value) if isinstance(node, yaml.ScalarNode) else _KINDS[type(node)]

@@ -16,7 +16,7 @@ from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError
 from neurfield.fields import check_stored
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
@@ -35,6 +35,7 @@ from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
+from neurfield.training.stored import fitting, load_field, part
 from neurfield.training.trainer import StepReport, Trainer
 
 
@@ -197,7 +198,7 @@ def load_scene_run(run: str | Path, what: str) -> Run:
 
 def _load_scene_run(path: Path) -> Run:
     tensors, header = checkpoint.load(path)
-    try:
+    with fitting(path):
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
         check_stored(config.method.field, tensors)
@@ -206,25 +207,15 @@ def _load_scene_run(path: Path) -> Run:
         if packed.is_packed(tensors):
             packed.unpack(tensors, field, grid, told=views.tensors().keys())
         else:
-            # an average, where one was kept, is used for everything but training
-            field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
-            occupancy = _part(tensors, "occupancy.")
+            load_field(field, tensors)
+            occupancy = part(tensors, "occupancy.")
             if occupancy.keys() == {"bitfield"}:  # of a small file, which is not trained further
                 grid.load_bits(occupancy["bitfield"])
             else:
                 grid.load_state_dict(occupancy)
         check_finite(path, field)
         step = int(header["counters"]["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
     return Run(config, views, field, grid, step, path)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def train(

@@ -12,7 +12,7 @@ from torch import Tensor
 from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.data import signals
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
 from neurfield.rendering.sphere_trace import Distance
@@ -22,6 +22,7 @@ from neurfield.training.device import resolve_device
 from neurfield.training.guard import check_finite
 from neurfield.training.run_folder import find_checkpoint
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
+from neurfield.training.stored import fitting, load_field
 from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
@@ -193,21 +194,15 @@ def load_signal_run(path: Path) -> SignalRun:
         UserError: truncated, or parts that do not fit each other.
     """
     tensors, header = checkpoint.load(path)
-    try:
+    with fitting(path):
         config, info = unpack(path, header)
         field = KINDS[config.kind].field(config.method.field, info, config.seed)
         if packed.is_packed(tensors):
             packed.unpack(tensors, field)
         else:
-            # an average, where one was kept, is used for everything but training
-            field.load_state_dict(_part(tensors, "field.") | _part(tensors, "ema."))
+            load_field(field, tensors)
         check_finite(path, field)
         step = int(header["counters"]["step"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
     return SignalRun(config, info, field, step, path, header.get("stored_as"))
 
 
@@ -232,7 +227,3 @@ def from_trainer(trainer: Trainer, config: SignalRunConfig, info: Any, path: Pat
         field.load_state_dict(trainer.task.field.state_dict() | trainer.ema.tensors())
     assert isinstance(field, SignalField)
     return SignalRun(config, info, field, trainer.step, path)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

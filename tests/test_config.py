@@ -56,6 +56,34 @@ def test_blocks_within_blocks_are_read_by_their_registry():
     assert config.from_dict(Outer, values, "block").block == block
 
 
+def test_a_file_says_what_it_changes_of_its_base(tmp_path):
+    files = {name: tmp_path / f"{name}.yaml" for name in ("first", "second", "own")}
+    files["first"].write_text("name: a\ncount: 7\ninner: {rate: 1}\nblock: {otype: B, k: 1, deep: {otype: C, m: 2}}\n")
+    files["second"].write_text("base: first\nname: b\ninner: {kind: random}\nblock: {k: 3}\n")
+
+    def own(text: str) -> Outer:
+        files["own"].write_text(text)
+        return config.load(Outer, files["own"], files)
+
+    got = own("on: false\nbase: second\nblock:\n  deep: {m: 4}\n")
+    assert (got.name, got.count, got.on, got.inner) == ("b", 7, False, Inner(1.0, "random"))
+    assert got.block == {"otype": "B", "k": 3, "deep": {"otype": "C", "m": 4}}
+    assert got.block.where == f"{files['own']}:4: block"
+    assert own("base: second").block.where == f"{files['second']}:4: block"
+    assert own("base: second\nblock: {otype: B, l: 1}").block == {"otype": "B", "l": 1}
+    for text, message in (
+        ("count: 3\nbase: frist", r"own.yaml:2: unknown base 'frist', did you mean 'first'\?"),
+        ("base: [first]", r"own.yaml:1: base: expected text, got a list"),
+        ("base: first\nbase: first", r"own.yaml:2: duplicate key 'base'"),
+        ("base: first\ninner: {rate: 1}\ninner: {rate: 0}", r"own.yaml:3: duplicate key 'inner'"),
+        ("base: first\ninner: 3", r"own.yaml:2: inner: expected a mapping"),
+        ("base: first\ninner: {[1]: 2}", r"own.yaml:2: inner: expected plain text keys"),
+        ("base: own", r"own.yaml:1: unknown base 'own' \(valid: first, second\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            own(text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Levels of detail: a field without the finer levels of its grid, as a copy whose tables are zero there.
+"""Levels of detail: a field without the finer levels of its grid, as a copy whose tables are zero there. Of a moving
+field's grid of motion as large a part of the levels stays, rounded up.
 
 Features of a level that is left out are zero, which is what `max_level` of the grid operators means; a copy does the
 same for every way there is to evaluate the field, the fused ones among them.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
@@ -27,8 +29,8 @@ class Detail(Generic[F]):
 
     def __init__(self, field: F, version: Callable[[], int] = lambda: 0) -> None:
         self._field, self._version = field, version
-        encoding = getattr(field, "encoding", None)
-        self.n_levels = encoding.config.n_levels if isinstance(encoding, Grid) else 0
+        grids = _grids(field)
+        self.n_levels = grids[0].config.n_levels if grids else 0
         self._kept: tuple[tuple[int, int], F] | None = None
 
     def field(self, level: int | None) -> F:
@@ -41,10 +43,20 @@ class Detail(Generic[F]):
         return self._kept[1]
 
 
+def _grids(field: object) -> list[Grid]:
+    """The grid whose levels are counted, then those that are cut in proportion; none where that is no grid."""
+    parts = [getattr(field, name, None) for name in ("encoding", "motion_encoding")]
+    return [part for part in parts if isinstance(part, Grid)] if isinstance(parts[0], Grid) else []
+
+
 @torch.no_grad()
 def _without_levels(field: Any, n_kept: int) -> nn.Module:
     coarse = copy.deepcopy(field)
-    config, level = coarse.encoding.config, coarse.encoding.config.levels()[n_kept]
-    coarse.encoding.params[level.offset * config.n_features_per_level :] = 0
+    grids = _grids(coarse)
+    for grid in grids:
+        config = grid.config
+        first = math.ceil(config.n_levels * n_kept / grids[0].config.n_levels)
+        if first < config.n_levels:
+            grid.params[config.levels()[first].offset * config.n_features_per_level :] = 0
     coarse.load_state_dict(coarse.state_dict())  # lets it refresh what it derives from its parameters
     return coarse

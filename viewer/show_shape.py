@@ -6,17 +6,20 @@ from pathlib import Path
 
 from neurfield.data.scene import Normalization
 from neurfield.data.signals.mesh import MeshInfo, MeshSignal
+from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.rendering.sphere_trace import Distance
+from neurfield.signal_kinds import SURFACE_CELLS
 from neurfield.signal_run import SignalRun
-from neurfield.viewer.look import Look, Triple, triple
+from neurfield.viewer.look import CropBox, Look, Triple, triple
 from neurfield.viewer.shape import ShapeStage, cropped
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
 from neurfield.viewer.triangles import Triangles
 
 _BACK: Triple = (0.5, 0.35, 1.0)
 _UP: Triple = (0.0, 1.0, 0.0)
+_STEEPNESS = 64.0  # logits per unit of distance from a cut through an occupancy field
 SHOWN_CELLS = 128  # a side of the surface that is made of an occupancy field, anew when it has changed
 
 
@@ -39,14 +42,26 @@ def shown_shape(
     frame = _frame(info)
 
     def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
-        return export_sdf_mesh(cropped(field, look.crop, frame), info, path, resolution, progress=progress).n_faces
+        part = _in_box(field, look.crop, frame, resolution)
+        return export_sdf_mesh(part, info, path, resolution, progress=progress).n_faces
 
     def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
-        export_sdf_points(cropped(field, look.crop, frame), info, path, n_points, progress=progress)
+        part = _in_box(field, look.crop, frame, SURFACE_CELLS)
+        export_sdf_points(part, info, path, n_points, progress=progress)
 
     stage = ShapeStage(field, frame, triangles, version)
     home = Home.around(frame, _BACK, _UP)
     return Shown(info.name, home, frame, stage, Exports(mesh, points), triangles=triangles)
+
+
+def _in_box(field: Distance, crop: CropBox | None, frame: Normalization, n_cells: int) -> Distance:
+    """The part of a shape that goes into a file. The surface of an occupancy field is found anew, with `n_cells` along
+    its longest side: the one on the stage is coarser."""
+    if not isinstance(field, OccupancyDistance):
+        return cropped(field, crop, frame)
+    logits = field.field
+    solid = cropped(lambda x: -logits(x) / _STEEPNESS, crop, frame)
+    return OccupancyDistance(lambda x: -_STEEPNESS * solid(x), n_cells)
 
 
 def _frame(info: MeshInfo) -> Normalization:

@@ -11,8 +11,8 @@ template <typename T>
 static void bind(nb::module_& m) {
   m.def(
       "kilo_locate",
-      [](Array<const T, 2> x, Array<const int32_t, 3> cells, const std::array<double, 6>& box,
-         Array<int32_t, 1> network, Array<T, 2> local) {
+      [](Array<const T, 2> x, Array<const int32_t, 3> cells, const KiloBox& box, Array<int32_t, 1> network,
+         Array<T, 2> local) {
         backend::kilo_locate(kilo_grid<T>(cells, box), x.data(), static_cast<int64_t>(x.shape(0)), network.data(),
                              local.data());
       },

@@ -8,9 +8,10 @@
 
 namespace nf {
 
-// low x y z, scale x y z
+using KiloBox = std::array<double, 6>;  // low x y z, scale x y z
+
 template <typename T>
-inline KiloGrid<T> kilo_grid(const Array<const int32_t, 3>& cells, const std::array<double, 6>& box) {
+inline KiloGrid<T> kilo_grid(const Array<const int32_t, 3>& cells, const KiloBox& box) {
   KiloGrid<T> grid{cells.data(), {}, {}, {}};
   for (int axis = 0; axis < 3; ++axis) {
     grid.size[axis] = static_cast<int32_t>(cells.shape(2 - axis));

@@ -2,23 +2,19 @@
 #include "ops/kilo_render.h"
 
 #include "bindings/fused_field.h"
-#include "bindings/kilo_grid.h"
+#include "bindings/kilo_field.h"
 
 namespace nf {
 
 void bind_kilo_render(nb::module_& m) {
   m.def(
       "kilo_render",
-      [](const std::array<int32_t, 3>& shape, Array<const float, 2> params, Array<const int32_t, 3> cells,
-         const std::array<double, 6>& box, float density_scale, Rays origins, Rays directions, Bits bitfield,
-         Bits coarse, const March& march, const Jitter& jitter, float skip_weight, Array<float, 2> rgb,
-         Array<float, 1> depth, Array<float, 1> median_depth, Array<float, 1> acc, Array<float, 2> merged) {
-        const backend::KiloField field{{shape[0], shape[1], shape[2]},
-                                       params.data(),
-                                       static_cast<int64_t>(params.shape(0)),
-                                       kilo_grid<float>(cells, box),
-                                       density_scale};
-        backend::kilo_render(field, march_of(bitfield, coarse, march, jitter),
+      [](const KiloSizes& shape, Array<const float, 2> params, Array<const int32_t, 3> cells, const KiloBox& box,
+         float density_scale, Rays origins, Rays directions, Bits bitfield, Bits coarse, const March& march,
+         const Jitter& jitter, float skip_weight, Array<float, 2> rgb, Array<float, 1> depth,
+         Array<float, 1> median_depth, Array<float, 1> acc, Array<float, 2> merged) {
+        backend::kilo_render(kilo_field(shape, params, cells, box, density_scale),
+                             march_of(bitfield, coarse, march, jitter),
                              {origins.data(), directions.data(), static_cast<int64_t>(origins.shape(0))}, skip_weight,
                              {rgb.data(), depth.data(), median_depth.data(), acc.data()}, merged.data());
       },

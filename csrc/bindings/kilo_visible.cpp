@@ -2,23 +2,19 @@
 #include "cpu/kilo_visible.h"
 
 #include "bindings/fused_field.h"
-#include "bindings/kilo_grid.h"
+#include "bindings/kilo_field.h"
 
 namespace nf {
 
 void bind_kilo_visible(nb::module_& m) {
   m.def(
       "kilo_visible",
-      [](const std::array<int32_t, 3>& shape, Array<const float, 2> params, Array<const int32_t, 3> cells,
-         const std::array<double, 6>& box, float density_scale, Rays origins, Rays directions, Bits bitfield,
-         Bits coarse, const March& march, const Jitter& jitter, Array<int64_t, 2> packed_info,
-         Array<int64_t, 1> ray_indices, Array<float, 1> t_starts, Array<float, 1> t_ends, Array<int64_t, 1> counts) {
-        const cpu::KiloField field{{shape[0], shape[1], shape[2]},
-                                   params.data(),
-                                   static_cast<int64_t>(params.shape(0)),
-                                   kilo_grid<float>(cells, box),
-                                   density_scale};
-        cpu::kilo_visible(field, march_of(bitfield, coarse, march, jitter),
+      [](const KiloSizes& shape, Array<const float, 2> params, Array<const int32_t, 3> cells, const KiloBox& box,
+         float density_scale, Rays origins, Rays directions, Bits bitfield, Bits coarse, const March& march,
+         const Jitter& jitter, Array<int64_t, 2> packed_info, Array<int64_t, 1> ray_indices, Array<float, 1> t_starts,
+         Array<float, 1> t_ends, Array<int64_t, 1> counts) {
+        cpu::kilo_visible(kilo_field(shape, params, cells, box, density_scale),
+                          march_of(bitfield, coarse, march, jitter),
                           {origins.data(), directions.data(), static_cast<int64_t>(origins.shape(0))},
                           {static_cast<int64_t>(t_starts.shape(0)), packed_info.data(), ray_indices.data(),
                            t_starts.data(), t_ends.data(), counts.data()});

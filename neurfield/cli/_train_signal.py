@@ -25,6 +25,7 @@ from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.session import Session
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
+from neurfield.training.stored import fitting
 from neurfield.training.trainer import StepReport, Trainer
 
 if TYPE_CHECKING:
@@ -141,10 +142,8 @@ def _check(options: "TrainOptions", kind: str) -> None:
 
 def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:
     header = checkpoint.load_header(path)
-    try:
+    with fitting(path):
         return path, unpack(path, header)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({error!r})") from None
 
 
 def _text(report: StepReport) -> str:

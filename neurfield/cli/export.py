@@ -56,10 +56,8 @@ def run(options: ExportOptions) -> int:
         )  # fmt: skip
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
-    closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
     print(
-        f"{found.n_vertices} vertices, {found.n_faces} triangles, {found.n_components} pieces, {closed}; "
-        f"level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
+        f"{found.describe()}; level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
     )
     if done.is_cut:
         box = trained.grid.aabb_scale
@@ -82,11 +80,7 @@ def _export_shape(options: ExportOptions) -> int:
             trained.distance(), trained.info, options.output, options.resolution, options.frame,
             options.min_component, options.overwrite, progress.update,
         )  # fmt: skip
-    closed = f"closed, volume {found.volume:.4g}" if found.watertight else "not closed"
-    print(
-        f"{found.n_vertices} vertices, {found.n_faces} triangles, {found.n_components} pieces, {closed}; "
-        f"{options.frame} frame; written to {options.output}"
-    )
+    print(f"{found.describe()}; {options.frame} frame; written to {options.output}")
     return 0
 
 

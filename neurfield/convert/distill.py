@@ -6,8 +6,6 @@ training rays reach, seen as those rays see them, and random ones of their own c
 reaches.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,7 +20,7 @@ from neurfield.training.density import make_density
 from neurfield.training.guard import non_finite
 from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
-from neurfield.training.task import StepFn, StepResult
+from neurfield.training.task import NoState, StepFn, StepResult
 
 _NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space
 _NEARBY_REACH = 1 / 32
@@ -34,7 +32,7 @@ _REACHED = 0.02  # a ray reaches places up to the one that leaves less of its li
 _TRIAL_RAYS = 4096  # that tell how many places a ray reaches
 
 
-class DistillTask:
+class DistillTask(NoState):
     """A KiloNerf that is to learn a teacher.
 
     Args:
@@ -145,12 +143,3 @@ class DistillTask:
 
     def tensors(self) -> dict[str, Tensor]:
         return {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
-
-    def counters(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, counters: dict[str, Any]) -> None:
-        pass
-
-    def refresh(self) -> None:
-        pass

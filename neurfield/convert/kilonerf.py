@@ -6,15 +6,17 @@
 3. Fine-tuning on the images, with the penalty on what depends on the direction.
 
 Both trainings keep checkpoints, so an interrupted conversion can be continued; those of the distillation lie beside the
-new run, in OUTPUT.distill, until it is done.
+new run, in OUTPUT.distill, until it is done. An earlier conversion that is to be replaced lies in OUTPUT.before.
 """
 
 import dataclasses
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 from neurfield.convert.cells import CellPlan, plan_cells
 from neurfield.convert.distill import DistillTask
+from neurfield.convert.earlier import Earlier
 from neurfield.convert.occupied import grid_of, occupied_voxels
 from neurfield.convert.request import Request
 from neurfield.data.load import load_scene
@@ -48,11 +50,12 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
     device = resolve_device(request.device, teacher.field.why_not_cuda() or "")
     folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
+    earlier = Earlier((folder, aside))
     if request.resume and request.overwrite:
         raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
     if teacher.path is not None and request.output.resolve() in teacher.path.resolve().parents:
         raise UserError(f"{request.output}: that is the run which is converted; choose another --output")
-    old = [] if request.resume else [part for part in (folder, aside) if part.checkpoints()]
+    old = [] if request.resume else [part for part in (folder, aside, *earlier.kept) if part.checkpoints()]
     if old and not request.overwrite:
         raise UserError(
             f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
@@ -79,8 +82,6 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     plan = plan_cells(method.field, voxels)
     grid = grid_of(voxels, largest, teacher.grid)
     request.report(plan.describe())
-    for part in old:  # not before everything that can be refused has been
-        shutil.rmtree(part.path)
     config = RunConfig(
         data=scene.source,
         load=teacher.config.load,
@@ -97,15 +98,24 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     assert isinstance(field, KiloNerf)
     field.cells.copy_(plan.cells)
     made = Run(config, teacher.views, field, task.grid, 0)
-    if not folder.checkpoints():
-        stage = _distill_config(config, distill)
-        student = DistillTask(field, teacher.field, plan, task.grid, task.pixels, task.march, distill, request.seed)
-        if not _train(Trainer(student, stage, report=request.report), made, aside, request, "distil"):
-            return None
-    trainer = Trainer(task, config, report=request.report)
-    if not _train(trainer, made, folder, request, "fine-tune"):
+
+    def train() -> Trainer | None:
+        if not folder.checkpoints():
+            stage = _distill_config(config, distill)
+            student = DistillTask(field, teacher.field, plan, task.grid, task.pixels, task.march, distill, request.seed)
+            if not _train(Trainer(student, stage, report=request.report), made, aside, request, "distil"):
+                return None
+        trainer = Trainer(task, config, report=request.report)  # its clock runs from here
+        return trainer if _train(trainer, made, folder, request, "fine-tune") else None
+
+    with earlier.moved() if request.overwrite else nullcontext():  # not before everything that can be refused has been
+        trainer = train()
+    if trainer is None:
+        for kept in earlier.kept:
+            request.report(f"{kept.path}: has the earlier conversion until the new one is whole")
         return None
     shutil.rmtree(aside.path, ignore_errors=True)
+    earlier.remove()
     request.report(_unused(trainer, plan))
     return from_task(task, trainer, teacher.views, find_checkpoint(folder.path), scene)
 

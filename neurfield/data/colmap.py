@@ -8,9 +8,13 @@ the name of the photo, black = ignore. The world stays that of the model. Points
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from os import SEEK_CUR
 from pathlib import Path
+from typing import BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +31,8 @@ from neurfield.errors import UserError
 
 # Where a model may lie below a data folder; `*` are the numbers of parts that could not be joined.
 PLACES = ("sparse/*", "sparse", "colmap/sparse/*", ".")
-# By COLMAP's number: name, and what its parameters are in the words of transforms.json ("f" is both focal lengths).
+# By COLMAP's number: name, and what its parameters are in the words of transforms.json: "f" is both focal lengths,
+# "-" one of a model that is not supported.
 MODELS = (
     ("SIMPLE_PINHOLE", "f cx cy"),
     ("PINHOLE", "fl_x fl_y cx cy"),
@@ -36,13 +41,16 @@ MODELS = (
     ("OPENCV", "fl_x fl_y cx cy k1 k2 p1 p2"),
     ("OPENCV_FISHEYE", "fl_x fl_y cx cy k1 k2 k3 k4"),
     ("FULL_OPENCV", "fl_x fl_y cx cy k1 k2 p1 p2 k3 ratio4 ratio5 ratio6"),
-    ("FOV", ""),
+    ("FOV", "- - - - -"),
     ("SIMPLE_RADIAL_FISHEYE", "f cx cy k1"),
     ("RADIAL_FISHEYE", "f cx cy k1 k2"),
-    ("THIN_PRISM_FISHEYE", ""),
+    ("THIN_PRISM_FISHEYE", "- - - - - - - - - - - -"),
 )
-MAX_BYTES = 4 << 30  # of one file; a photo with ten thousand points takes 240 kB
+# Of files from anywhere; a photo with ten thousand observations, which are passed over, takes 240 kB of one.
+MAX_ENTRIES = 1 << 18  # cameras, or images
+MAX_TEXT = 1 << 16  # of a line that is read, or of a name
 LensFn = Callable[[], lens.Lens]
+E = TypeVar("E")
 _TO_OPENGL = np.array([1.0, -1.0, -1.0])  # COLMAP's cameras have y down and look along +z
 
 
@@ -137,9 +145,11 @@ def _cameras(model: Path) -> dict[int, LensFn]:
     """By the number of a camera what makes its lens; one that no photo has may be of any kind."""
     file = _file(model, "cameras")
     assert file is not None
-    if file.suffix == ".bin":
-        return dict(_binary_cameras(_Bytes(file)))
-    cameras: dict[int, LensFn] = {}
+    with _opened(file) if file.suffix == ".bin" else nullcontext() as data:
+        return dict(_limited(file, _text_cameras(file) if data is None else _binary_cameras(data)))
+
+
+def _text_cameras(file: Path) -> Iterator[tuple[int, LensFn]]:
     names = [name for name, _ in MODELS]
     for where, words in _lines(file):
         if not words:
@@ -147,8 +157,7 @@ def _cameras(model: Path) -> dict[int, LensFn]:
         if len(words) < 5 or words[1] not in names:
             raise UserError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got {shown(' '.join(words))}")
         number, width, height, *values = _numbers(where, [words[0], *words[2:]])
-        cameras[int(number)] = partial(_lens, file, int(number), names.index(words[1]), width, height, values)
-    return cameras
+        yield int(number), partial(_lens, file, int(number), names.index(words[1]), width, height, values)
 
 
 def _binary_cameras(file: "_Bytes") -> Iterator[tuple[int, LensFn]]:
@@ -164,8 +173,8 @@ def _lens(file: Path, number: int, model: int, width: float, height: float, valu
     where = f"{file}: camera {number}"
     name, spelled = MODELS[model]
     keys = spelled.split()
-    if not keys:
-        usable = ", ".join(other for other, parameters in MODELS if parameters)
+    if "-" in keys:
+        usable = ", ".join(other for other, parameters in MODELS if "-" not in parameters)
         raise UserError(f"{where}: the model {name} is not supported ({usable} are); undistort the images with COLMAP")
     if len(values) != len(keys):
         raise UserError(f"{where}: {name} has {len(keys)} parameters, got {len(values)}")
@@ -182,7 +191,8 @@ def _lens(file: Path, number: int, model: int, width: float, height: float, valu
 def _images(model: Path) -> list[_Image]:
     file = _file(model, "images")
     assert file is not None
-    images = list(_binary_images(_Bytes(file)) if file.suffix == ".bin" else _text_images(file))
+    with _opened(file) if file.suffix == ".bin" else nullcontext() as data:
+        images = _limited(file, _text_images(file) if data is None else _binary_images(data))
     if not images:
         raise UserError(f"{file}: no images, expected at least one view")
     return images
@@ -213,13 +223,16 @@ def _text_images(file: Path) -> Iterator[_Image]:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Place and words of each line that is no comment."""
+    """Place and words of each line that is no comment; what is beyond MAX_TEXT of a line is passed over."""
     try:
-        _check_size(file)
         with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+            number = 0
+            while line := lines.readline(MAX_TEXT):
+                number += 1
                 if not line.startswith("#"):
                     yield f"{file}:{number}", line.split()
+                while line and not line.endswith("\n"):
+                    line = lines.readline(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot read the file ({error})") from None
 
@@ -234,43 +247,56 @@ def _numbers(where: str, words: list[str]) -> list[float]:
     raise UserError(f"{where}: expected finite numbers, got {shown(' '.join(words))}")
 
 
-def _check_size(file: Path) -> None:
-    size = file.stat().st_size
-    if size > MAX_BYTES:
-        raise UserError(f"{file}: {size >> 20} MiB are too much for a sparse model ({MAX_BYTES >> 20} MiB allowed)")
+def _limited(file: Path, entries: Iterator[E]) -> list[E]:
+    found = list(islice(entries, MAX_ENTRIES + 1))
+    if len(found) > MAX_ENTRIES:
+        raise UserError(f"{file}: more than {MAX_ENTRIES} entries are too many for a data set")
+    return found
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator["_Bytes"]:
+    try:
+        with path.open("rb") as file:
+            yield _Bytes(path, file, path.stat().st_size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
+
+
+@dataclass(frozen=True)
 class _Bytes:
-    """A binary file of COLMAP, read from the front."""
+    """A binary file of COLMAP, read from the front; what is skipped is not read."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            _check_size(path)
-            self._data = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
-        self._at = 0
+    path: Path
+    file: BinaryIO
+    size: int
 
     def take(self, form: str) -> tuple:
         """The next values; see struct."""
-        start = self._at
-        self.skip(struct.calcsize(form))
-        return struct.unpack_from(form, self._data, start)
+        data = self.file.read(struct.calcsize(form))
+        if len(data) < struct.calcsize(form):
+            self._fail()
+        return struct.unpack(form, data)
 
     def text(self) -> str:
         """The next text, which ends with a zero byte."""
-        start, end = self._at, self._data.find(b"\0", self._at)
+        start, data = self.file.tell(), self.file.read(MAX_TEXT)
+        end = data.find(b"\0")
+        if end < 0 and len(data) == MAX_TEXT:
+            raise UserError(f"{self.path}: byte {start}: the name of an image has no end")
         if end < 0:
-            self.skip(len(self._data))
-        self._at = end + 1
+            self._fail()
+        self.file.seek(start + end + 1)
         try:
-            return self._data[start:end].decode()
+            return data[:end].decode()
         except UnicodeDecodeError:
             raise UserError(f"{self.path}: byte {start}: the name of an image is no UTF-8 text") from None
 
     def skip(self, n: int) -> None:
         """Leaves out bytes."""
-        if n > len(self._data) - self._at:
-            raise UserError(f"{self.path}: the file ends too early, at byte {len(self._data)}; copy the model again")
-        self._at += n
+        if n > self.size - self.file.tell():
+            self._fail()
+        self.file.seek(n, SEEK_CUR)
+
+    def _fail(self) -> NoReturn:
+        raise UserError(f"{self.path}: the file ends too early, at byte {self.size}; copy the model again")

@@ -21,7 +21,7 @@ _FAR = 2.0  # longer than any way through the unit cube
 
 
 def occupancy_mesh(
-    field: nn.Module, resolution: int, progress: Callable[[float], None] = lambda fraction: None
+    field: Callable[[Tensor], Tensor], resolution: int, progress: Callable[[float], None] = lambda fraction: None
 ) -> Mesh:
     """The surface of occupancy 1/2 (logit 0) in the unit cube, `resolution` cells along the longest side of what is
     inside. Parts thinner than 1/128 of the cube that touch nothing thicker may be missed.
@@ -52,7 +52,9 @@ class OccupancyDistance(nn.Module):
         version: grows when the field changes; the mesh is made again then.
     """
 
-    def __init__(self, field: nn.Module, resolution: int, version: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, field: Callable[[Tensor], Tensor], resolution: int, version: Callable[[], int] = lambda: 0
+    ) -> None:
         super().__init__()
         self.field = field
         self._resolution, self._changes = max(resolution, COARSE), version

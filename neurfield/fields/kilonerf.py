@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule, RenderFn, VisibleFn
 
 _VIEW_PARTS = (("b3", "w3"), ("w_rgb",), ("b_rgb",))  # neighbours of the layer that reads the direction, what follows
@@ -122,7 +123,7 @@ class KiloNerf(RadianceModule):
         network, local = ops.kilo_locate(x, self.grid())
         return ops.kilo_mlp(local, directions, network, self.params, self.network)
 
-    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """sigma `[n]` per unit of unit space at positions `[n, 3]`, and what it comes from `[n, 1]`."""
         raw = self.raw(x, None)
         return self.config.density_scale * torch.relu(raw[:, 0]), raw

@@ -23,6 +23,7 @@ from torch.nn import functional
 from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.networks import MLP, NetworkConfig
 
@@ -88,7 +89,7 @@ class Nerf(RadianceModule):
         """See RadianceModule."""
         return self.coarse
 
-    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """sigma `[n]` and the features that feed the colour `[n, width]` at positions `[n, 3]` in unit space."""
         return self._chunked(self._density, x)
 

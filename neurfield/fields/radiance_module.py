@@ -31,8 +31,11 @@ class RadianceModule(nn.Module, ABC):
     needs: tuple[str, ...] = ()  # attributes of Conditions that the field depends on
 
     @abstractmethod
-    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has."""
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
+        """sigma `[n]` per unit of unit space at positions `[n, 3]`, and whatever features the field has.
+
+        A field that needs no conditions does not read them.
+        """
 
     def companion(self) -> "RadianceModule | None":
         """The coarse field that learns where samples of rays are worth most, or None; part of this module."""
@@ -81,8 +84,8 @@ class Conditioned(RadianceModule):
         super().__init__()
         self.field, self.conditions = field, conditions
 
-    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.field.density(x, self.conditions.to(x.device))  # type: ignore[call-arg]
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
+        return self.field.density(x, self.conditions.to(x.device))
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         return self.field(x, directions, self.conditions.to(x.device))

@@ -38,6 +38,11 @@ class MeshReport:
     low: tuple[float, float, float]
     high: tuple[float, float, float]
 
+    def describe(self) -> str:
+        pieces = "1 piece" if self.n_components == 1 else f"{self.n_components} pieces"
+        closed = f"closed, volume {self.volume:.4g}" if self.watertight else "not closed"
+        return f"{self.n_vertices} vertices, {self.n_faces} triangles, {pieces}, {closed}"
+
 
 def report(mesh: Mesh) -> MeshReport:
     """Counts, closedness (every edge: two triangles, in opposite directions), volume and bounds of a mesh."""

@@ -176,8 +176,9 @@ def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:
     Raises:
         UserError: unknown name, or a file or override that does not fit.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else lookup(presets(), name, "method")
-    return config.override(config.load(MethodConfig, path), overrides)
+    known = presets()
+    path = Path(name) if name.endswith((".yaml", ".yml")) else lookup(known, name, "method")
+    return config.override(config.load(MethodConfig, path, known), overrides)
 
 
 class TrainedMethod(Protocol):

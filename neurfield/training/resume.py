@@ -19,6 +19,7 @@ from neurfield.training.device import resolve_device
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
 from neurfield.training.session import ViewSet, unpack_views
+from neurfield.training.stored import fitting
 
 ROUNDING = 1e-5  # poses are read through float64 decompositions, whose last bits are the library's
 _ELSE = "leave it out to continue as before, or train a new run"
@@ -104,9 +105,7 @@ def newest_readable(folder: RunFolder, report: Callable[[str], None], read: Call
 
 def _read(path: Path) -> Resumed:
     tensors, header = checkpoint.load(path)
-    try:
+    with fitting(path):
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         check_stored(config.method.field, tensors)
         return Resumed(path, config, unpack_views(tensors, header))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({error!r})") from None

@@ -15,6 +15,7 @@ from neurfield.training.checkpoint import SUFFIX
 
 CONFIG_FILE = "config.yaml"
 ASIDE = ".distill"  # ends the folder of a distillation: a stage of the run beside it, and no run to be continued alone
+BEFORE = ".before"  # ends the folder of a run that another is about to replace
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp:
         UserError: there is none.
     """
     pattern = "/".join(glob.escape(part) if part else "*" for part in (experiment, method, timestamp))
-    runs = [RunFolder(path) for path in output_dir.glob(f"{pattern}/") if not path.name.endswith(ASIDE)]
+    runs = [RunFolder(path) for path in output_dir.glob(f"{pattern}/") if not path.name.endswith((ASIDE, BEFORE))]
     started = [run for run in runs if run.checkpoints()]
     if not started:
         raise UserError(f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume")

@@ -59,15 +59,15 @@ def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) ->
     Raises:
         UserError: unknown name, a file or override that does not fit, or a method for another kind of signal.
     """
+    presets = signal_presets()
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-    else:
-        presets = signal_presets()
-        if name not in presets:  # only then is it worth to look into all of them
-            kinds = {n: config.load(SignalMethod, file).kind for n, file in presets.items()}
-            presets = {n: presets[n] for n in kinds if READERS[kinds[n]] is READERS[kind]}
-        path = lookup(presets, name, f"{kind} method")
-    method = config.override(config.load(SignalMethod, path), overrides)
+    elif name in presets:
+        path = presets[name]
+    else:  # only then is it worth to look into all of them
+        kinds = {n: config.load(SignalMethod, file, presets).kind for n, file in presets.items()}
+        path = lookup({n: presets[n] for n in kinds if READERS[kinds[n]] is READERS[kind]}, name, f"{kind} method")
+    method = config.override(config.load(SignalMethod, path, presets), overrides)
     if READERS[method.kind] is not READERS[kind]:
         raise UserError(f"the method {name!r} is for {method.kind}, the data is {kind}; leave --method out")
     return method

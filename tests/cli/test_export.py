@@ -15,7 +15,7 @@ def test_export_says_what_it_wrote(
     path = tmp_path / "mesh.glb"
     assert main(["export", "mesh", "RUN", "--output", str(path), "--resolution", "24"]) == 0
     out = capsys.readouterr().out
-    assert "1 pieces, closed, volume" in out and "world frame" in out and str(path) in out
+    assert "1 piece, closed, volume" in out and "world frame" in out and str(path) in out
     assert path.stat().st_size > 1000
 
 

@@ -22,7 +22,7 @@ from neurfield.convert.distill import DistillTask
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.occupied import Voxels, grid_of, occupied_voxels
 from neurfield.convert.request import Request
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.rendering.volume import march_rays, sample_positions
 from neurfield.run import load
@@ -169,6 +169,53 @@ def test_overwrite_replaces_a_conversion(teacher, tmp_path):
     assert first.path.exists()
     second = to_kilonerf(teacher, again)
     assert second.config.method.distill.iterations == 3 and not torch.equal(first.field.params, second.field.params)
+
+
+def failing(*_):
+    raise MachineError("no more")
+
+
+def test_overwrite_puts_back_what_it_cannot_replace(teacher, tmp_path, monkeypatch):
+    """A failure before the first checkpoint leaves the folder as it was; one after it keeps both."""
+    folder = tmp_path / "a"
+    first = to_kilonerf(teacher, request(folder, "distill.iterations=2"))
+    (folder / "mine.txt").write_text("a note")
+    again = request(folder, "distill.iterations=3", overwrite=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("neurfield.training.trainer.Trainer.train", failing)
+        with pytest.raises(MachineError, match="no more"):
+            to_kilonerf(teacher, again)
+    assert torch.equal(load(folder).field.params, first.field.params) and (folder / "mine.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with monkeypatch.context() as patch:
+        patch.setattr("neurfield.convert.kilonerf.RadianceTask.start", failing)
+        with pytest.raises(MachineError, match="no more"):
+            to_kilonerf(teacher, again)  # in the fine-tuning
+    assert {path.name for path in tmp_path.iterdir()} == {"a.before", "a.distill"}
+    assert torch.equal(load(tmp_path / "a.before").field.params, first.field.params)
+    with pytest.raises(UserError, match="a conversion exists there"):
+        to_kilonerf(teacher, request(folder))
+    to_kilonerf(teacher, dataclasses.replace(again, overwrite=False, resume=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_overwrite_keeps_the_earlier_conversion_until_the_new_one_is_whole(teacher, tmp_path):
+    folder, lines = tmp_path / "x" / "kilonerf" / "t", []
+    first = to_kilonerf(teacher, request(folder, "distill.iterations=2"))
+
+    def stop(stage: str, part: float, text: str) -> None:
+        if stage == "distil" and part > 0.5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    again = request(folder, "distill.iterations=30", overwrite=True, progress=stop, report=lines.append)
+    assert to_kilonerf(teacher, again) is None
+    assert lines[-1] == f"{folder}.before: has the earlier conversion until the new one is whole"
+    with pytest.raises(UserError, match="no run with a checkpoint to resume"):
+        newest_run(tmp_path, "x", "kilonerf")
+    assert to_kilonerf(teacher, again) is None  # what is kept is still the whole one
+    assert torch.equal(load(Path(f"{folder}.before")).field.params, first.field.params)
+    whole = to_kilonerf(teacher, dataclasses.replace(again, progress=Request.progress))
+    assert whole is not None and [path.name for path in folder.parent.iterdir()] == ["t"]
 
 
 def test_occupancy_is_the_teachers(teacher):

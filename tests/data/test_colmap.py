@@ -2,6 +2,7 @@
 """Sparse models of COLMAP, as text and in binary: cameras, lenses, masks, several models, broken files."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from neurfield.cameras.cameras import CAMERA_MODELS
-from neurfield.data import load_scene, read_manifest
+from neurfield.data import colmap, load_scene, read_manifest
 from neurfield.data.colmap import MODELS
+from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from tests.data.small import FOCAL, HEIGHT, WIDTH, circle, pixels, write_images
 
@@ -38,10 +40,13 @@ def write_text(folder: Path, n: int = 9, lens: str = LENS) -> Path:
 
 def write_binary(folder: Path, n: int = 9, lens: str = LENS) -> Path:
     folder.mkdir(parents=True)
-    number, model, width, height, *values = lens.split()
-    index = [name for name, _ in MODELS].index(model)
-    head = struct.pack("<QiiQQ", 1, int(number), index, int(width), int(height))
-    (folder / "cameras.bin").write_bytes(head + struct.pack(f"<{len(values)}d", *map(float, values)))
+    data = b""
+    for camera in lens.splitlines():
+        number, model, width, height, *values = camera.split()
+        index = [name for name, _ in MODELS].index(model)
+        data += struct.pack("<iiQQ", int(number), index, int(width), int(height))
+        data += struct.pack(f"<{len(values)}d", *map(float, values))
+    (folder / "cameras.bin").write_bytes(struct.pack("<Q", len(lens.splitlines())) + data)
     data = struct.pack("<Q", n)
     for line in rows(n)[::2]:
         first, *pose, camera, name = line.split()
@@ -158,10 +163,51 @@ def test_a_broken_model_is_one_clear_line(tmp_path, change, message):
     assert "\n" not in str(error.value) and "sparse" in str(error.value)
 
 
-def test_a_lens_that_no_photo_has_may_be_of_any_kind(tmp_path):
+@pytest.mark.parametrize("write", [write_text, write_binary])
+@pytest.mark.parametrize("other", ["FOV 8 6 1 1 1 1 1", "THIN_PRISM_FISHEYE 8 6 1 1 1 1 1 1 1 1 1 1 1 1"])
+def test_a_lens_that_no_photo_has_may_be_of_any_kind(tmp_path, write, other):
     write_images(tmp_path, 2)
-    write_text(tmp_path / "sparse/0", 2, f"{LENS}\n9 FOV 8 6 1 1 1 1 1")
-    assert len(read_manifest(tmp_path).views) == 2
+    write(tmp_path / "sparse/0", 2, f"9 {other}\n{LENS}")
+    assert read_manifest(tmp_path).views[1].intrinsics.fl_x == FOCAL
+
+
+def observed(folder: Path, write, n: int) -> Path:
+    """A model of one photo with `n` observations, 24 bytes each."""
+    model = write(folder, 1)
+    if write is write_binary:
+        data = (model / "images.bin").read_bytes()
+        (model / "images.bin").write_bytes(data[:-56] + struct.pack("<Q", n) + b"\0" * (24 * n))
+    else:
+        (model / "images.txt").write_text(rows(1)[0] + "\n" + "  1.000000 -2.000000 -1 " * n)
+    return model
+
+
+@pytest.mark.parametrize("write", [write_text, write_binary])
+def test_observations_are_not_read(tmp_path, write):
+    write_images(tmp_path, 1)
+    observed(tmp_path / "sparse/0", write, 200_000)  # 4.8 MB
+    options = LoadOptions(test_every=0)
+    read_manifest(tmp_path, options)
+    tracemalloc.start()
+    try:
+        assert len(read_manifest(tmp_path, options).views) == 1
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_entries_and_names_without_end(tmp_path, monkeypatch):
+    write_images(tmp_path, 3)
+    model = write_binary(tmp_path / "sparse/0", 3)
+    data = (model / "images.bin").read_bytes()
+    monkeypatch.setattr(colmap, "MAX_TEXT", 4)
+    with pytest.raises(UserError, match=r"images\.bin: byte 72: the name of an image has no end"):
+        read_manifest(tmp_path)
+    monkeypatch.setattr(colmap, "MAX_TEXT", 8)  # "002.png" and its end
+    assert (model / "images.bin").write_bytes(data) and len(read_manifest(tmp_path).views) == 3
+    monkeypatch.setattr(colmap, "MAX_ENTRIES", 2)
+    with pytest.raises(UserError, match=r"images\.bin: more than 2 entries"):
+        read_manifest(tmp_path)
 
 
 def test_smaller_photos_in_folders_within_images(tmp_path):

@@ -143,3 +143,19 @@ def test_a_run_is_continued_as_what_it_is(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--resume", "--max-num-iterations", "4"]) == 0
     assert capsys.readouterr().out.startswith("occupancy: ball.obj")
+
+
+def test_the_error_of_a_missing_part_is_its_distance(ball):
+    """A field without the ball's upper half: its surface is as far as the disc in the middle, or the lower half."""
+    signal = signals.read(ball, "occupancy")
+
+    def lower_half(x: Tensor) -> Tensor:
+        from_middle = x - 0.5
+        return 40 * torch.minimum(0.45 - from_middle.norm(dim=1), -from_middle[:, 2])[:, None]
+
+    got = KINDS["occupancy"].evaluate(lower_half, signal, lambda part: None)
+    # height r |cos| of the points of the upper half, uniform in 0 ... 0.45; 0 of the others: facets of the mesh and the
+    # cells of the surface are below 1e-3
+    assert got["mean_error"] * signal.info.scale == pytest.approx(0.45 / 4, abs=1.5e-3)
+    nothing = KINDS["occupancy"].evaluate(Ball(0.0), signal, lambda part: None)
+    assert nothing["mean_error"] is None and nothing["chamfer"] is None

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which preset is taken when none is named."""
+"""Which preset is taken when none is named, and presets that change others."""
 
-from neurfield.training.method import default_preset, presets
+import dataclasses
+from pathlib import Path
+
+from neurfield.training.method import default_preset, load_method, presets
 
 
 def test_the_default_follows_device_and_budget() -> None:
@@ -13,3 +16,14 @@ def test_the_default_follows_device_and_budget() -> None:
     ):
         assert default_preset(device, seconds) == expected
         assert expected in presets()
+
+
+def test_a_preset_or_a_file_differs_from_its_base_in_what_it_says(tmp_path: Path) -> None:
+    still, moving = load_method("ngp-dynamic"), load_method("ngp-dynamic-cam")
+    blocks = ("density_network", "color_network")
+    plain = {name: {k: v for k, v in getattr(moving.field, name).items() if k != "modulation"} for name in blocks}
+    assert dataclasses.replace(moving.field, **plain) == still.field
+    assert dataclasses.replace(moving.optimizer, modulation_rate=still.optimizer.modulation_rate) == still.optimizer
+    assert (moving.sampler, moving.loss, moving.training) == (still.sampler, still.loss, still.training)
+    (tmp_path / "mine.yaml").write_text("name: mine\nbase: ngp-dynamic\n")
+    assert load_method(str(tmp_path / "mine.yaml")) == dataclasses.replace(still, name="mine")

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from neurfield import ops
+from neurfield.training.method import load_method
 from neurfield.viewer import shown_run
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import Look
+from tests.training.test_dynamic import SMALL_DYNAMIC
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "volume", "sdf"])
@@ -55,3 +57,22 @@ def test_radiance_fields_have_levels_too(run):
     assert torch.equal(images[0], images[1])
     errors = [float((image - images[0]).abs().mean()) for image in images[2:]]
     assert 0 < errors[0] < errors[1]
+
+
+def test_the_motion_loses_as_large_a_part_of_its_levels():
+    field = load_method("ngp-dynamic", (*SMALL_DYNAMIC, "field.encoding.n_levels=6")).field.build(
+        (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+    )
+    rest, motion = field.encoding, field.motion_encoding
+    with torch.no_grad():
+        for grid in (rest, motion):
+            grid.params.uniform_(-1, 1)
+    x = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
+    detail = Detail(field)
+    assert detail.n_levels == rest.config.n_levels == 6 and motion.config.n_levels == 3
+    for level, n_motion in ((0, 0), (1, 1), (3, 2), (4, 2), (5, 3)):
+        coarse = detail.field(level)
+        for grid, cut, n in ((rest, coarse.encoding, level), (motion, coarse.motion_encoding, n_motion)):
+            there = x[:, : grid.config.n_input_dims]
+            expected = ops.hash_grid(there, grid.params, grid.config, n / grid.config.n_levels)
+            assert torch.equal(cut(there), expected), (level, n)

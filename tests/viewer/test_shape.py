@@ -9,15 +9,19 @@ import trimesh
 import neurfield
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.paths import look_at
+from neurfield.data.signals.mesh import MARGIN, MeshInfo
 from neurfield.errors import UserError
+from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.viewer import shown_data, shown_run
 from neurfield.viewer import triangles as triangles_module
 from neurfield.viewer.bare import shown_field
 from neurfield.viewer.look import CropBox, Look
-from neurfield.viewer.show_shape import shown_shape
+from neurfield.viewer.show_shape import SHOWN_CELLS, shown_shape
 from neurfield.viewer.triangles import Triangles
 from tests.viewer.conftest import SIGNAL_SETS
+
+HALF = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))  # z below 0
 
 
 def no_step(part: float) -> None:
@@ -80,8 +84,7 @@ def test_ways_of_drawing(shown):
 
 
 def test_a_box_cuts_the_ball_and_paints_the_cut(shown):
-    half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))  # z below 0
-    got = painted(shown, crop=half, with_depth=True)
+    got = painted(shown, crop=HALF, with_depth=True)
     assert float(got.depth[32, 32]) == pytest.approx(4.0, abs=0.02)
     r, g, b = got.image[32, 32].tolist()
     assert r > g > b
@@ -97,9 +100,8 @@ def test_background_and_levels(shown):
 
 
 def test_files_honour_the_box(shown, tmp_path):
-    half = CropBox((0.0, 0.0, -1.0), (4.0, 4.0, 2.0))
     parts: list[float] = []
-    n_faces = shown.exports.mesh(Look(crop=half), tmp_path / "half.ply", 48, parts.append)
+    n_faces = shown.exports.mesh(Look(crop=HALF), tmp_path / "half.ply", 48, parts.append)
     mesh = trimesh.load(tmp_path / "half.ply")
     assert len(mesh.faces) == n_faces and mesh.is_watertight and parts
     assert mesh.volume == pytest.approx(2 / 3 * np.pi, rel=0.05)
@@ -166,3 +168,23 @@ def test_an_occupancy_field_is_shown_by_its_surface(signal_files):
     assert shown.exports is not None and "error" in shown.stage.modes
     alone = painted(shown_field(run.field, "occupancy"), front(distance=3.0), with_depth=True)  # 0.45 around the middle
     assert float((alone.depth > 0).sum()) > 100
+
+
+def test_files_of_a_cut_occupancy_field_have_the_cells_that_are_asked_for(tmp_path):
+    radius = 0.3
+    info = MeshInfo("ball", "", 0, 0, True, (0.5 - MARGIN / 2,) * 3, (0.5 + MARGIN / 2,) * 3)  # its frame is the cube
+    shown = shown_shape(
+        OccupancyDistance(lambda x: 40 * (radius - (x - 0.5).norm(dim=1, keepdim=True)), SHOWN_CELLS), info
+    )
+    look, parts = Look(crop=CropBox((0.5, 0.5, 0.25), (1.0, 1.0, 0.5))), list[float]()
+    shown.exports.mesh(look, tmp_path / "half.ply", 320, parts.append)
+    shown.exports.points(look, tmp_path / "points.ply", 4000, parts.append)
+    mesh, points = trimesh.load(tmp_path / "half.ply"), trimesh.load(tmp_path / "points.ply")
+    assert mesh.is_watertight and mesh.volume == pytest.approx(2 / 3 * np.pi * radius**3, rel=0.01)
+    # A chord c lies within c^2 / (8 r) of the ball; a cell is at most (44 / 64) / n_cells wide, its diagonal 3^0.5 of
+    # that. Vertices are on chords between corners of cells, points anywhere on triangles; float32 rounds by 1e-7.
+    for vertices, n_cells in ((mesh.vertices, 320), (points.vertices, 256)):
+        assert vertices[:, 2].max() < 0.5 + 1e-6
+        is_round = vertices[:, 2] < 0.5 - 1 / n_cells
+        off = np.linalg.norm(vertices[is_round] - 0.5, axis=1) - radius
+        assert is_round.sum() > 1000 and np.abs(off).max() < 3 * (44 / 64 / n_cells) ** 2 / (8 * radius) + 2e-7

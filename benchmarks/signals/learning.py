@@ -57,6 +57,8 @@ def learn_until(
         return trainer.task.field
     state.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(state, trainer.tensors(), {"counters": trainer.counters()})
+    if trainer.interrupted:
+        raise SystemExit(f"interrupted; the same command continues from {state}")
     return None
 
 

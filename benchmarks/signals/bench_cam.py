@@ -8,9 +8,10 @@
 32 x 32 nodes per layer, 2000 full batches, Adam 1e-3 (grids 1e-2), a tenth of that after 1000 and 1500 of them. --side
 512 is that. A smaller side is a crop of the same picture (not a smaller picture): width, features, sigma and grids
 shrink with it, so that pixels per parameter, the frequencies and the pixels per node of a grid stay those of the whole.
-Four fields learn it, all with the initial values of the published code (torch's): FFN, the published baseline; the same
-with features 5 times as large, as published for CAM; CAM without that; and CAM. `half` trains on every second pixel of
-every second row and measures all pixels ("generalisation"), `all` trains on what it measures ("regression").
+Five fields learn it, with the initial values of the published code (torch's): FFN, the published baseline; the same
+with features 5 times as large, as published for CAM; CAM without that; CAM with tiny-cuda-nn's initial values; and CAM.
+`half` trains on every second pixel of every second row and measures all pixels ("generalisation"), `all` trains on what
+it measures ("regression"). --batches parts every pass, for the same arithmetic in more steps.
 
 `preset`: a photo and text, averaged to the side, learned by `image-cam` with and without `modulation`; and what each
 loses in 8 bits.
@@ -59,13 +60,16 @@ class Protocol:
 
 PUBLISHED = Protocol(
     "published", 128, 2000, ("kodim04", "albert", "fox", "door", "house", "text"), tuple(PLACES),
-    {"FFN": (UNMODULATED, UNSCALED), "FFN x 5": (UNMODULATED,), "CAM x 1": (UNSCALED,), "CAM": ()},
+    {
+        "FFN": (UNMODULATED, UNSCALED), "FFN x 5": (UNMODULATED,), "CAM x 1": (UNSCALED,),
+        "CAM Xavier": ("field.network.init=Xavier",), "CAM": (),
+    },
 )  # fmt: skip
 PRESET = Protocol("preset", 256, 500, ("kodim04", "text"), ("whole",), {"without": (UNMODULATED,), "with": ()})
 PROTOCOLS = {protocol.name: protocol for protocol in (PUBLISHED, PRESET)}
 
 
-def published_settings(side: int) -> tuple[str, ...]:
+def published_settings(side: int, batches: int = 1) -> tuple[str, ...]:
     """The published protocol for a crop, as changes of the preset `image-cam`."""
     shrunk = WHOLE // side
     return (
@@ -73,7 +77,7 @@ def published_settings(side: int) -> tuple[str, ...]:
         "field.encoding.scale=5", f"field.network.n_neurons={256 // shrunk}", "field.network.init=FanIn",
         f"field.network.modulation.resolution=[{32 // shrunk}, {32 // shrunk}]", "field.network.weight_bits=null",
         "optimizer.learning_rate=0.001", "optimizer.modulation_rate=10", "optimizer.decay_start=0.5",
-        "optimizer.final_fraction=0.01", "optimizer.decay_stages=2", f"training.n_samples={side * side}",
+        "optimizer.final_fraction=0.01", "optimizer.decay_stages=2", f"training.n_samples={side * side // batches}",
     )  # fmt: skip
 
 
@@ -88,12 +92,16 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.protocol = PROTOCOLS[options.protocol]
         self.side, self.steps = options.side or self.protocol.side, options.steps or self.protocol.steps
-        self.end, self.n_missing = time.monotonic() + options.seconds, 0
+        self.end, self.n_missing, parts = time.monotonic() + options.seconds, 0, options.batches
         if self.protocol is PUBLISHED:
-            self.settings, self.file = published_settings(self.side), f"signals_cam_published_{self.side}"
+            self.settings, self.file = published_settings(self.side, parts), f"signals_cam_published_{self.side}"
+            budget = f"{self.steps} full batches"
+            if parts > 1:
+                self.file, budget = f"{self.file}_in_{parts}", f"{self.steps} passes in {parts} batches each"
+                self.steps *= parts
             self.text = (
-                f"crops of {self.side} x {self.side} pixels of pictures of {WHOLE} x {WHOLE}, {self.steps} full "
-                f"batches, preset image-cam with {' '.join(self.settings)}; PSNR of all pixels, clamped"
+                f"crops of {self.side} x {self.side} pixels of pictures of {WHOLE} x {WHOLE}, {budget}, "
+                f"preset image-cam with {' '.join(self.settings)}; PSNR of all pixels, clamped"
             )
         else:
             self.settings, self.file = (
@@ -144,7 +152,9 @@ class Bench:
 
     def print_gains(self) -> None:
         """What modulation adds to each baseline, picture by picture and in the mean of the photos."""
-        *baselines, best = (name for name in self.protocol.variants if name != "CAM x 1")
+        variants = self.protocol.variants
+        best = next(name for name, changes in variants.items() if not changes)
+        baselines = [name for name, changes in variants.items() if UNMODULATED in changes]
         for base, part in itertools.product(baselines, ("all", "half")):
             gains = {}
             for key, row in self.results.items():
@@ -162,6 +172,7 @@ def main() -> None:
     parser.add_argument("--protocol", default="published", choices=list(PROTOCOLS))
     parser.add_argument("--side", type=int, help="published: 64, 128, 256 or 512")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--batches", type=int, default=1, help="of a pass; published: 1")
     parser.add_argument("--pictures", nargs="+", help="of benchmarks/signals/pictures.py")
     parser.add_argument("--places", nargs="+", choices=list(PLACES), help="of crops")
     parser.add_argument("--variants", nargs="+", choices=[*PUBLISHED.variants, *PRESET.variants])
@@ -169,6 +180,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/cam"))
     options = parser.parse_args()
+    if options.batches > 1 and (options.parts != ["all"] or options.protocol != "published"):
+        parser.error("--batches parts passes over all pixels under the published protocol")
     bench = Bench(options)
     places = options.places or (bench.protocol.places if bench.side < WHOLE else bench.protocol.places[:1])
     for training in itertools.product(

@@ -109,8 +109,8 @@ class Bench:
                 "signals_cam",
             )
             self.text = (
-                f"{self.side} x {self.side} pixels, {self.steps} steps, preset image-cam with {' '.join(self.settings)}, "
-                "with and without `modulation`; 8 bits: rounded after this training without `weight_bits`"
+                f"{self.side} x {self.side} pixels, {self.steps} steps, preset image-cam with "
+                f"{' '.join(self.settings)}, with and without `modulation`; 8 bits: rounded after that"
             )
         path = RESULTS / f"{self.file}.json"
         before = json.loads(path.read_text()) if path.exists() else {}

@@ -1,34 +1,57 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in parts of at most ten minutes: builds, tests, measures. Not yet run on a GPU.
+# Everything that needs a GPU, in parts: builds, tests, measures. Not yet run on a GPU.
 #
-#   benchmarks/gpu_check.sh build tests kernels curve curve300 commands kilonerf
+#   benchmarks/gpu_check.sh build tests kernels curve                        # the first run
+#   benchmarks/gpu_check.sh build peers kernels curve300 commands kilonerf
 #
-# needs python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors, nanobind, pytest; cmake, g++, nvcc; for the last
-# four matplotlib, for the last two also tyro and rich, and the NeRF-synthetic lego at 800 x 800 in LEGO (default:
-# NEURFIELD_DATA/lego_800). curve: its quality after 5, 15 and 60 seconds of training, curve300: after 300; commands: the
-# same through train, eval and render, 15 and 60 seconds from the start of the process; kilonerf: three minutes of train
-# with a teacher and its student, and eval.
+#   build     with cmake, ninja or make, g++ and nvcc, for python3 with torch (CUDA), numpy, pyyaml, pillow, safetensors
+#             and nanobind
+#   tests     with pytest
+#   kernels   operators, networks and grids, whole steps; against nerfacc and tiny-cuda-nn where they are installed
+#   curve     quality after 5, 15 and 60 seconds of training; curve300: after 300. With matplotlib, on the NeRF-synthetic
+#             lego at 800 x 800 in LEGO (default: NEURFIELD_DATA/lego_800)
+#   commands  the same through train, eval and render, with tyro and rich, 15 and 60 seconds from the start of the process
+#   kilonerf  three minutes of train with a teacher and its student, and eval
+#   peers     builds tiny-cuda-nn and nerfacc from checkouts with their submodules, PEERS/tiny-cuda-nn and PEERS/nerfacc,
+#             into build/peers, where the parts after it find them
 #
-# Nothing is installed: the modules are built into the source tree, and this tree is what runs. PYTHON chooses the
-# interpreter, NEURFIELD_CUDA_ARCHS the architectures (default: this machine's). JSON comes out in benchmarks/results
-# (cuda*.json, curve_*.json, scene_*.json); every part says how long it took, and the script fails with the first part
-# that does.
-set -euo pipefail
+# Nothing is installed: the modules are built into the source tree, and this tree is what runs. No network is used.
+# A part that fails or passes its limit is named at the end, and the next one is run; without modules nothing is.
+#
+#   PYTHON                the interpreter
+#   NEURFIELD_CUDA_ARCHS  what is compiled for (default: this machine's GPUs)
+#   NEURFIELD_COMMIT      names the commit in the results where the tree has no .git
+#   LIMIT                 seconds for all parts together; each has its own limit besides
+#   SAVE                  a folder that receives gpu_check.tar.gz after each part: logs, and the JSON and pictures so far.
+#                         They lie in build/gpu-logs, benchmarks/results and outputs/benchmarks
+set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
+export PYTHONPATH=$PWD/build/peers:$PWD PYTHONUNBUFFERED=1
+lego=${LEGO:-${NEURFIELD_DATA:-../shared/data}/lego_800}
+logs=build/gpu-logs
 
-limited() { timeout 600 "$@"; }
+# Seconds that a part may take: what was guessed, twice; nothing has been measured.
+declare -A limits=(
+  [build]=300 [tests]=240 [kernels]=200 [curve]=240 [peers]=600 [curve300]=420 [commands]=300 [kilonerf]=300
+)
+
+limited() {
+  local left=$((deadline - SECONDS))
+  timeout --kill-after=5 "$((left > 0 ? left : 1))" "$@"  # 0 would be no limit
+}
+
+archs() { echo "${NEURFIELD_CUDA_ARCHS:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u | paste -sd';')}"; }
 
 build() {
-  local archs=${NEURFIELD_CUDA_ARCHS:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | tr -d . | sort -u | paste -sd';')}
   local nvcc isa=baseline  # of the CPU modules the one that this machine takes
   case " $(grep -m 1 ^flags /proc/cpuinfo) " in
     *" avx512vl "*) isa=avx512 ;;
     *" avx2 "*) isa=avx2 ;;
   esac
   nvcc=$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")
-  cmake -S csrc -B build/gpu -DNF_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DNF_CUDA_ARCHS=$archs" \
+  if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
+  cmake -S csrc -B build/gpu -DNF_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DNF_CUDA_ARCHS=$(archs)" \
     "-DNF_OUTPUT_DIR=$PWD/neurfield/_native" "-DPython_EXECUTABLE=$(command -v "$python")"
   limited cmake --build build/gpu --parallel "$(nproc)" --target _cuda _baseline "_$isa"
   "$python" -c '
@@ -40,24 +63,28 @@ if (reason := why_not_cuda()):
 print("device:", torch.cuda.get_device_name())'
 }
 
-tests() { limited "$python" -m pytest tests/cuda tests/tcnn tests/nerfacc -m cuda -rs; }
+tests() { limited "$python" -m pytest tests/cuda tests/tcnn tests/nerfacc -m cuda -rs --durations=5; }
 
 kernels() { limited "$python" -m benchmarks.run cuda cuda_networks cuda_step; }
 
-lego=${LEGO:-${NEURFIELD_DATA:-../shared/data}/lego_800}
-
 curve() { limited "$python" -m benchmarks.scenes.bench_curve "$lego" --device cuda --name lego_800_cuda --budgets 5 15 60; }
+
+peers() {
+  local first
+  first=$(archs)
+  TCNN_CUDA_ARCHITECTURES=${first%%;*} limited "$python" -m pip install --no-index --no-deps --no-build-isolation --upgrade \
+    --target build/peers "${PEERS:?names the folder of the checkouts}/tiny-cuda-nn/bindings/torch" "$PEERS/nerfacc"
+}
 
 curve300() { limited "$python" -m benchmarks.scenes.bench_curve "$lego" --device cuda --name lego_800_cuda_300 --budgets 300; }
 
 commands() {
-  # where nothing is installed, the command line finds its viewer here
-  "$python" -c "import neurfield.viewer" 2>/dev/null || ln -s ../viewer neurfield/viewer
+  viewer
   limited "$python" -m benchmarks.scenes.bench_scene "$lego" --device cuda --name lego_800_cuda --budgets 15 60
 }
 
 kilonerf() { # a teacher, its student and pictures of it, all there
-  "$python" -c "import neurfield.viewer" 2>/dev/null || ln -s ../viewer neurfield/viewer
+  viewer
   local folder
   folder=$(mktemp -d)
   limited "$python" -m neurfield.cli.main train "$lego" --method kilonerf --device cuda --max-seconds 180 --output-dir "$folder" \
@@ -66,15 +93,38 @@ kilonerf() { # a teacher, its student and pictures of it, all there
   rm -r "$folder"
 }
 
-[ $# -gt 0 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
-while [ $# -gt 0 ]; do
-  part=$1
-  shift
-  case $part in
-    build | tests | kernels | curve | curve300 | commands | kilonerf) ;;
-    *) echo "gpu_check.sh: expected build, tests, kernels, curve, curve300, commands or kilonerf, got $part" >&2; exit 2 ;;
-  esac
-  start=$SECONDS
-  "$part"
-  echo "== $part: $((SECONDS - start)) s"
+# Where nothing is installed, the command line finds its viewer here.
+viewer() { [ -e neurfield/viewer ] || ln -s ../viewer neurfield/viewer; }
+
+save() {
+  [ -n "${SAVE:-}" ] || return 0
+  # not the checkpoints, which are large
+  find "$logs" benchmarks/results outputs/benchmarks -type f -newer "$logs/start" \
+    \( -name '*.log' -o -name '*.json' -o -name psnr.png -o -path '*/after_*' \) 2>/dev/null \
+    | tar -czf "$SAVE/gpu_check.tmp" -T - && mv "$SAVE/gpu_check.tmp" "$SAVE/gpu_check.tar.gz"
+}
+
+[ $# -gt 0 ] || { sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; exit 2; }
+for part in "$@"; do
+  [ -n "${limits[$part]:-}" ] || { echo "gpu_check.sh: expected ${!limits[*]}, got $part" >&2; exit 2; }
 done
+mkdir -p "$logs"
+touch "$logs/start"
+failed=()
+for part in "$@"; do
+  start=$SECONDS
+  deadline=$((start + limits[$part]))
+  [ -z "${LIMIT:-}" ] || [ "$LIMIT" -gt "$deadline" ] || deadline=$LIMIT
+  if [ "$deadline" -le "$start" ]; then
+    echo "== $part: no time left"
+    failed+=("$part")
+    continue
+  fi
+  (set -e; "$part") 2>&1 | tee "$logs/$part.log"
+  status=${PIPESTATUS[0]}
+  echo "== $part: $((SECONDS - start)) s, exit code $status"
+  save
+  [ "$status" -eq 0 ] || failed+=("$part")
+  [ "$status" -eq 0 ] || [ "$part" != build ] || break
+done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

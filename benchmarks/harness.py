@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from neurfield import _native
+from neurfield.training.device import cuda_build
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -86,6 +87,18 @@ def _git(*words: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def _cuda() -> dict[str, str]:
+    """Driver and toolkits, where a GPU is used."""
+    if not torch.cuda.is_available():
+        return {}
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        driver = "unknown"
+    return {"driver": driver, "kernels": cuda_build(), "torch_cuda": str(torch.version.cuda)}
+
+
 def machine() -> dict[str, str | int]:
     """What a figure needs beside it to mean something."""
     cpu = platform.processor() or platform.machine()
@@ -101,7 +114,7 @@ def machine() -> dict[str, str | int]:
         if _git("status", "--porcelain", "--untracked-files=no", ":/", f":(exclude){RESULTS}"):
             commit += "-dirty"
     except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
+        commit = os.environ.get("NEURFIELD_COMMIT", "unknown")  # a copy of the tree without .git
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "cpu": cpu,
@@ -109,6 +122,7 @@ def machine() -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "isa": _native.isa,
         "gpu": device,
+        **_cuda(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "commit": commit,

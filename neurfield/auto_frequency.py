@@ -65,21 +65,32 @@ def for_signal(
     Raises:
         UserError: the method has no such parameter, the user has set it, or the signal has no spectrum.
     """
-    start, kind, field = time.perf_counter(), KINDS[method.kind], method.field
+    start, field = time.perf_counter(), method.field
     key = _key(method.name, field.encoding, field.network, overrides)
+    candidates, sampled = signal_candidates(method, signal, key)
+    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress, max_seconds=_share(budget))
+    encoding, network = candidates.blocks(choice.value)
+    field = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
+    return dataclasses.replace(method, field=field), _timed(choice, start)
+
+
+def signal_candidates(
+    method: SignalMethod, signal: Any, key: str | None = None, values: Sequence[float] | None = None
+) -> tuple[fresh.Candidates, Tensor]:
+    """The fields that differ in a key (see fresh.sweep for defaults), and the data `[n_channels, ...]` as they see it.
+
+    Raises:
+        UserError: as fresh.sweep.
+    """
+    kind, field = KINDS[method.kind], method.field
     sampled = kind.sampled(signal)
 
     def build(encoding: Any, network: Any, seed: int) -> fresh.Model:
         changed = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
         return kind.field(changed, signal.info, seed)
 
-    candidates = fresh.sweep(
-        field.encoding, field.network, sampled.dim() - 1, sampled.shape[0], key=key, values=None, build=build
-    )
-    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress, max_seconds=_share(budget))
-    encoding, network = candidates.blocks(choice.value)
-    field = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
-    return dataclasses.replace(method, field=field), _timed(choice, start)
+    blocks = field.encoding, field.network
+    return fresh.sweep(*blocks, sampled.dim() - 1, sampled.shape[0], key=key, values=values, build=build), sampled
 
 
 def for_scene(
@@ -142,6 +153,8 @@ def describe(choice: fresh.Choice) -> str:
     """One line for the user."""
     values = choice.values
     left_out = f"; {len(choice.left_out)} finer than the data left out" if choice.left_out else ""
+    if choice.flat:
+        left_out += f"; {len(choice.flat)} constant or not finite before training left out"
     if choice.key == "encoding.max_resolution":  # measured: docs/methods/fresh.md
         left_out += "; meant for small tables, large ones hold more with the finer grid of the preset"
     return (
@@ -223,12 +236,15 @@ class _Slice:
 
 
 def _slice(camera: Cameras) -> _Slice:
-    """Of a camera (a batch of one) in unit space; lens distortion is left out."""
+    """Of a camera (a batch of one) in unit space; lens distortion is left out. As deep as the middle of the box, and
+    half the box at least where the camera stands in it: there the middle may be nowhere in front of it."""
     rotation, eye = camera.c2w[0, :, :3], camera.c2w[0, :, 3]
     forward = -rotation[:, 2]
     to_middle = torch.full((3,), 0.5) - eye
     depth = float(to_middle @ forward)
     depth = depth if depth > 0 else float(to_middle.norm())  # a camera that looks outwards
+    if float(to_middle.abs().max()) < 0.5:
+        depth = max(depth, 0.5)
     fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
     width, height = camera.sizes[0].tolist()
     right, up = rotation[:, 0] * depth, rotation[:, 1] * depth

@@ -200,6 +200,27 @@ def test_slices_are_what_a_view_sees():
     assert float((piece.positions(torch.full((1, 2), 0.5)) - 0.5).norm()) < 0.2
 
 
+def test_a_camera_in_the_middle_sees_a_slice():
+    """The middle is nowhere in front of it: the slice lies half the unit cube away and is as wide as the view there."""
+    camera = ball_scene(size=40).unit_cameras("train")[5]
+    camera.c2w[:, :, 3] = 0.5
+    piece = auto_frequency._slice(camera)
+    middle = piece.positions(torch.full((1, 2), 0.5))
+    assert float((middle - 0.5).norm()) == pytest.approx(0.5, rel=1e-5)
+    assert piece.extent == pytest.approx(0.5 * 40 / float(camera.intrinsics[0, 0]), rel=1e-5)
+
+
+def test_models_that_give_a_constant_are_refused(tmp_path):
+    """Features that start at zero leave nothing to compare."""
+    signal = signals.read(write_picture(tmp_path / "p.png", 64, 64))
+    method = load_signal_method("image", "image", ("field.encoding.init_range=0",))
+    with pytest.raises(UserError, match=r"no untrained model has a spectrum, whatever encoding\.max_resolution is"):
+        auto_frequency.for_signal(method, signal)
+    found = auto_frequency.for_signal(load_signal_method("image", "image"), signal)[1]
+    noted = dataclasses.replace(found, flat=(2048.0,))
+    assert "; 1 constant or not finite before training left out" in auto_frequency.describe(noted)
+
+
 def test_python_chooses_too(tmp_path):
     lines = []
     path = write_picture(tmp_path / "p.png")

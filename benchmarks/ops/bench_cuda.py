@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators of a training step on a CUDA device, one by one, against what its memory copies; nerfacc beside them.
 
-2^20 samples on rays of 1 ... 64 samples; a grid of one cascade with 128^3 cells, one in ten occupied; 2^24 parameters.
+2^20 samples on rays of 1 ... 64 samples; a grid of one cascade with 128^3 cells, one in ten occupied; 2^24 parameters;
+2^20 points near a ball of triangles, in million points per second.
 Each row is the median of many calls between two events of the stream, allocations included. Not yet run on a GPU.
 """
 
-import importlib.util
 import statistics
 from collections.abc import Callable
 
 import torch
 
 from benchmarks.harness import Row, report
+from benchmarks.peers.cuda_peer import found
 from neurfield import ops
 from neurfield.training.device import why_not_cuda
 from tests.cases import generator, packed_samples, uniform, unit_vectors
+from tests.meshes import icosphere
 
 N_SAMPLES = 2**20
 N_RAYS = 2**16
@@ -60,9 +62,7 @@ def composite_rows(device: torch.device, bandwidth: float) -> list[Row]:
         rows = [row("composite, forward", lambda: ops.composite(**samples), 32 * n, bandwidth)]
     both = row("composite, forward + backward", lambda: torch.autograd.grad(forward(), leaves), 88 * n, bandwidth)
     rows.append(both)
-    if importlib.util.find_spec("nerfacc"):
-        import nerfacc
-
+    if nerfacc := found("nerfacc"):
         rays = torch.repeat_interleave(
             torch.arange(len(counts), device=device), samples["packed_info"][:, 1], output_size=n
         )
@@ -107,6 +107,20 @@ def other_rows(device: torch.device, bandwidth: float) -> list[Row]:
     ]
 
 
+def mesh_rows(device: torch.device) -> list[Row]:
+    vertices, faces = icosphere(7)
+    tree = ops.mesh_tree(vertices.to(device), faces.to(device))
+    points = (unit_vectors(N_SAMPLES) * uniform(N_SAMPLES, 1, low=0.99, high=1.01, seed=1)).to(device)
+    rows = []
+    for name, fn in (
+        ("distance", lambda: ops.mesh_distance(tree, points)),
+        ("inside, 3 rays", lambda: ops.mesh_inside(tree, points, True)),
+    ):
+        median, spread = milliseconds(fn)
+        rows.append(Row(f"mesh, {name}", N_SAMPLES / median / 1e3, "Mp/s", spread, note=f"{len(faces)} triangles"))
+    return rows
+
+
 def main() -> None:
     reason = why_not_cuda()
     if reason:
@@ -117,6 +131,7 @@ def main() -> None:
     copy = row("copy of 1 GiB", lambda: source.clone(), 8 * source.numel(), None)
     bandwidth = copy.value
     rows = [copy, *composite_rows(device, bandwidth), *march_rows(device, bandwidth), *other_rows(device, bandwidth)]
+    rows += mesh_rows(device)
     report("cuda", f"operators on {torch.cuda.get_device_name()}", rows)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from benchmarks.harness import Row, report
 from benchmarks.ops.bench_cuda import milliseconds
 from benchmarks.peers import tcnn_parts
+from benchmarks.peers.cuda_peer import found
 from neurfield import ops
 from neurfield.ops import GridConfig, MLPConfig
 from neurfield.training.device import why_not_cuda
@@ -44,7 +45,8 @@ def grid_rows(device: torch.device, n: int) -> list[Row]:
     params = uniform(GRID.n_params, low=-1e-4, high=1e-4).to(device).requires_grad_()
     half = params.detach().half()
     grad = uniform(n, GRID.n_output_dims, low=-1, seed=1).to(device)
-    peer = tcnn_parts.encoding(GRID).to(device) if tcnn_parts.INSTALLED else None
+    tcnn = found("tinycudann")
+    peer = tcnn_parts.encoding(tcnn, GRID).to(device) if tcnn else None
     own = pair("grid", n, lambda: ops.hash_grid(x, params, GRID, half_copy=half), [params], grad)
     return own if peer is None else own + pair("tiny-cuda-nn grid", n, lambda: peer(x), [peer.params], grad.half())
 
@@ -53,7 +55,8 @@ def network_rows(device: torch.device, n: int, name: str, config: MLPConfig) -> 
     x = uniform(n, config.n_input_dims, low=-1).half().to(device).requires_grad_()
     params = uniform(config.n_params, low=-0.2, high=0.2, seed=1).to(device).requires_grad_()
     grad = uniform(n, config.n_output_dims, low=-1, seed=2).half().to(device)
-    peer = tcnn_parts.network(config).to(device) if tcnn_parts.INSTALLED else None
+    tcnn = found("tinycudann")
+    peer = tcnn_parts.network(tcnn, config).to(device) if tcnn else None
     name = f"network {name}"
     own = pair(name, n, lambda: ops.fused_mlp(x, params, config, half_products=True), [x, params], grad)
     return own if peer is None else own + pair(f"tiny-cuda-nn {name}", n, lambda: peer(x), [x, peer.params], grad)

@@ -3,48 +3,80 @@
 
 The scene is the tests' coloured ball, 24 views of 400 x 400. Steps are timed many at a time, the device is waited for
 at the end: everything that a run does counts, from drawing pixels to the updates of the occupancy grid. A frame counts
-until its picture is on the host. Not yet run on a GPU.
+until its picture is on the host. Where nerfacc and tiny-cuda-nn are installed, the same field is trained with them
+(benchmarks/peers/nerfacc_step.py), in this run; the ratio is that of samples per second, since steps have different
+numbers of samples. Not yet run on a GPU.
 """
 
 import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from benchmarks.harness import Row, measure, report
+from benchmarks.peers.cuda_peer import found
+from benchmarks.peers.nerfacc_step import PeerTrainer
 from neurfield.training.device import why_not_cuda
 from neurfield.training.method import MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
-from neurfield.training.trainer import StepReport, Trainer
+from neurfield.training.trainer import Trainer
 from tests.scenes import ball_scene
 
 WARM_UP = 288  # past the frequent updates of the grid, and past the capture of the graph
 
 
-def timed_steps(trainer: Trainer, n: int) -> tuple[float, list[StepReport]]:
+class Counted(Protocol):
+    """What a step says of itself."""
+
+    @property
+    def n_rays(self) -> int: ...
+
+    @property
+    def n_samples(self) -> int: ...
+
+
+Said = TypeVar("Said", bound=Counted)
+
+
+def timed_steps(step: Callable[[], Said], device: str, n: int) -> tuple[float, list[Said]]:
     """Seconds of a step, and what the steps said."""
-    wait = torch.cuda.synchronize if trainer.config.device == "cuda" else lambda: None
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     start = time.perf_counter()
-    reports = [trainer.train_step() for _ in range(n)]
+    said = [step() for _ in range(n)]
     wait()
-    return (time.perf_counter() - start) / n, reports
+    return (time.perf_counter() - start) / n, said
+
+
+def step_rows(name: str, step: Callable[[], Counted], device: str, warm_up: int, n_steps: int) -> list[Row]:
+    timed_steps(step, device, warm_up)
+    seconds, said = timed_steps(step, device, n_steps)
+    n_samples, n_rays = (sum(getattr(one, count) for one in said) / n_steps for count in ("n_samples", "n_rays"))
+    return [
+        Row(f"{name}training step", 1e3 * seconds, "ms", note=f"{n_samples:.0f} samples of {n_rays:.0f} rays"),
+        Row(f"{name}training", n_samples / seconds / 1e6, "Ms/s"),
+    ]
 
 
 def rows(device: str, method: MethodConfig, size: int = 400, warm_up: int = WARM_UP, n_steps: int = 256) -> list[Row]:
     scene = ball_scene(size=size)
     config = RunConfig(method=method, device=device, max_num_iterations=10**6)
     task = RadianceTask(scene, config)
-    trainer = Trainer(task, config)
-    timed_steps(trainer, warm_up)
-    seconds, reports = timed_steps(trainer, n_steps)
-    n_samples, n_rays = (sum(getattr(r, name) for r in reports) / n_steps for name in ("n_samples", "n_rays"))
+    steps = step_rows("", Trainer(task, config).train_step, device, warm_up, n_steps)
     camera = scene.cameras[scene.splits["test"][0]].resized(800 / size)
     frame = measure(lambda: task.renderer.render(camera, ("rgb",)))
-    return [
-        Row("training step", 1e3 * seconds, "ms", note=f"{n_samples:.0f} samples of {n_rays:.0f} rays"),
-        Row("training", n_samples / seconds / 1e6, "Ms/s"),
-        Row("frame of 800 x 800", 1 / frame.median, "1/s", frame.spread),
-    ]
+    return [*steps, Row("frame of 800 x 800", 1 / frame.median, "1/s", frame.spread)]
+
+
+def peer_rows(
+    nerfacc: Any, tcnn: Any, own: Row, device: str, n_samples: int, size: int = 400, warm_up: int = WARM_UP,
+    n_steps: int = 256,
+) -> list[Row]:  # fmt: skip
+    """The peers' step, and how many times its samples per second are `own`."""
+    trainer = PeerTrainer(nerfacc, tcnn, ball_scene(size=size), n_samples, torch.device(device))
+    peer = step_rows("nerfacc + tiny-cuda-nn, ", trainer.train_step, device, warm_up, n_steps)
+    return [*peer, Row("training against nerfacc + tiny-cuda-nn", own.value / peer[1].value, "times")]
 
 
 def main() -> None:
@@ -52,7 +84,12 @@ def main() -> None:
     if reason:
         print(f"cuda_step: not measured: {reason}")
         return
-    report("cuda_step", f"steps and frames of ngp on {torch.cuda.get_device_name()}", rows("cuda", load_method("ngp")))
+    method = load_method("ngp")
+    measured = rows("cuda", method)
+    nerfacc, tcnn = found("nerfacc"), found("tinycudann")
+    if nerfacc and tcnn:
+        measured += peer_rows(nerfacc, tcnn, measured[1], "cuda", method.training.n_samples)
+    report("cuda_step", f"steps and frames of ngp on {torch.cuda.get_device_name()}", measured)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distances to a mesh and inside tests: a ball of 82 k triangles, points anywhere and near its surface."""
+"""Distances to a mesh and inside tests: a ball of 131 k triangles, points anywhere and near its surface."""
 
 import torch
 

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tiny-cuda-nn's grid encoding and fully fused networks, where `tinycudann` is installed. Not yet run on a GPU."""
+"""tiny-cuda-nn's grid encoding and fully fused networks. Not yet run on a GPU."""
 
-import importlib.util
+from types import ModuleType
 
 from torch import nn
 
 from neurfield.ops import GridConfig, MLPConfig
 
-INSTALLED = importlib.util.find_spec("tinycudann") is not None
 
-
-def encoding(config: GridConfig) -> nn.Module:
+def encoding(tinycudann: ModuleType, config: GridConfig) -> nn.Module:
     """float32 positions to float16 features, as it runs by default."""
-    import tinycudann
-
     return tinycudann.Encoding(
         config.n_input_dims,
         {
@@ -29,9 +25,7 @@ def encoding(config: GridConfig) -> nn.Module:
     )
 
 
-def network(config: MLPConfig) -> nn.Module:
-    import tinycudann
-
+def network(tinycudann: ModuleType, config: MLPConfig) -> nn.Module:
     return tinycudann.Network(
         config.n_input_dims,
         config.n_output_dims,

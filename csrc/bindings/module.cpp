@@ -21,6 +21,7 @@ void bind_kilo_render(nb::module_& m);
 void bind_kilo_visible(nb::module_& m);
 void bind_march(nb::module_& m);
 void bind_mesh_distance(nb::module_& m);
+void bind_mesh_tree(nb::module_& m);
 void bind_modulation(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
@@ -77,6 +78,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_kilo_visible(m);
   nf::bind_march(m);
   nf::bind_mesh_distance(m);
+  nf::bind_mesh_tree(m);
   nf::bind_modulation(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);

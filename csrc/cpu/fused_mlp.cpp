@@ -17,14 +17,6 @@ constexpr int64_t kMaxSlots = 64, kMinSlots = 8;
 constexpr int64_t kSlotValues = 1 << 23;  // of all slots together, where that leaves kMinSlots
 constexpr int64_t kNarrowOutputs = 4;     // up to here gemm_dot beats a padded layer
 
-// Goes on with the prefetches of the next tile after every few rows.
-template <typename T, typename Inner>
-struct PrefetchingEpilogue {
-  Inner inner;
-  NextTile* next;
-  NF_HD Vector<T> operator()(Vector<T> v, int64_t row, int64_t column) const { return inner(v, row, column); }
-  NF_HD void after(int n_rows) const { next->step(n_rows); }
-};
 template <typename T, typename Epilogue>
 void gemm_rows_prefetching(NextTile* next, const T* a, int64_t lda, const T* b, int64_t n_sum, int64_t n_columns,
                            const T* bias, T* c, int64_t rows, const Epilogue& epilogue) {

@@ -2,6 +2,7 @@
 #include "ops/kilo_mlp.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "core/parallel.h"
@@ -13,30 +14,43 @@ namespace {
 
 constexpr int64_t kKiloChunk = 4096;  // samples of one network that one task takes
 
-int32_t* order_memory(int64_t n) {
+// Samples network by network, and the chunks of these. A tile may look at kKiloRows beyond the last one.
+struct Sorted {
+  int32_t* order;
+  std::vector<KiloChunk> chunks;
+};
+template <typename T>
+Sorted sort_samples(const KiloInputs<T>& in, int64_t chunk) {
   thread_local ThreadMemory memory;  // of the calling thread: the pool's threads only read it
-  return memory.at_least<int32_t>(std::max<int64_t>(n, 1));
+  int32_t* order = memory.at_least<int32_t>(in.n + kKiloRows);
+  std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, chunk, order);
+  std::fill_n(order + (chunks.empty() ? 0 : chunks.back().end), kKiloRows, 0);
+  return {order, std::move(chunks)};
 }
 
-// Positions or directions [n, 3] of samples order[0 .. rows) by axis; the rest of the last vector gets zeros.
+// Positions or directions [n, 3] of samples order[0 .. rows) by axis; the rest of the last vector gets zeros. What the
+// next tile will gather, order[kKiloRows ..), is fetched meanwhile.
 template <typename T>
 void gather_rows(const T* values, const int32_t* order, int64_t rows, T* by_axis) {
-  for (int axis = 0; axis < 3; ++axis) {
-    T* out = by_axis + axis * kKiloRows;
-    for (int64_t i = 0; i < rows; ++i) out[i] = values[3 * int64_t(order[i]) + axis];
-    for (int64_t i = rows; i % kLanes; ++i) out[i] = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* row = values + 3 * int64_t(order[i]);
+    __builtin_prefetch(values + 3 * int64_t(order[i + kKiloRows]));
+    for (int axis = 0; axis < 3; ++axis) by_axis[axis * kKiloRows + i] = row[axis];
   }
+  for (int axis = 0; axis < 3; ++axis)
+    for (int64_t i = rows; i % kLanes; ++i) by_axis[axis * kKiloRows + i] = 0;
 }
 
 template <typename T>
-void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t* order, int64_t rows, const KiloTile<T>& tile) {
+void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t* order, int64_t rows, const KiloTile<T>& tile,
+                  NextTile& next) {
   gather_rows(in.positions, order, rows, tile.x);
   kilo_encode_tile(tile.x, rows, in.shape.position_frequencies, tile.e_x);
-  kilo_density_tile(in.shape, net, rows, tile);
+  kilo_density_tile(in.shape, net, rows, tile, next);
   if (!in.directions) return;
   gather_rows(in.directions, order, rows, tile.d);
   kilo_encode_tile(tile.d, rows, in.shape.direction_frequencies, tile.e_d);
-  kilo_color_tile(in.shape, net, rows, tile);
+  kilo_color_tile(in.shape, net, rows, tile, next);
 }
 
 // Samples without a network, whose row is zero.
@@ -53,14 +67,14 @@ const T* network_of(const KiloInputs<T>& in, const KiloChunk& chunk) {
 }
 
 // Calls body(index of a chunk, prefetch for its tiles) for all chunks, in tasks of some consecutive ones: while one
-// network is used, the next one is fetched.
+// network is used, the next one of the task is fetched.
 template <typename T, typename Body>
 void for_chunks(const KiloInputs<T>& in, const std::vector<KiloChunk>& chunks, const Body& body) {
-  constexpr int64_t chunks_per_task = 4;
-  parallel_ranges(static_cast<int64_t>(chunks.size()), chunks_per_task, [&](int64_t begin, int64_t end) {
+  const int64_t n_chunks = chunks.size(), per_task = std::clamp<int64_t>(n_chunks / (8 * num_threads()), 1, 16);
+  parallel_ranges(n_chunks, per_task, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
-      NextTile next((chunks[c].end - chunks[c].begin + kKiloRows - 1) / kKiloRows);
-      if (c + 1 < end) next.add(network_of(in, chunks[c + 1]), 1, in.shape.n_params());
+      const T* next_net = c + 1 < end ? network_of(in, chunks[c + 1]) : nullptr;
+      NextTile next = kilo_next(in.shape, chunks[c].end - chunks[c].begin, in.directions != nullptr, next_net);
       body(c, next);
     }
   });
@@ -68,8 +82,8 @@ void for_chunks(const KiloInputs<T>& in, const std::vector<KiloChunk>& chunks, c
 
 // Calls body(first of order, rows) for the tiles of a chunk.
 template <typename Body>
-void for_tiles(const KiloChunk& chunk, NextTile& next, const Body& body) {
-  for (int64_t i = chunk.begin; i < chunk.end; i += kKiloRows, next.step()) body(i, std::min(kKiloRows, chunk.end - i));
+void for_tiles(const KiloChunk& chunk, const Body& body) {
+  for (int64_t i = chunk.begin; i < chunk.end; i += kKiloRows) body(i, std::min(kKiloRows, chunk.end - i));
 }
 
 }  // namespace
@@ -81,16 +95,18 @@ template <typename T>
 void kilo_mlp_forward(const KiloInputs<T>& in, T* y, int64_t*) {
   constexpr int64_t chunk_rows = 16 * kKiloRows;
   const int64_t n_out = in.directions ? 4 : 1;
-  int32_t* order = order_memory(in.n);
-  const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, chunk_rows, order);
+  const Sorted sorted = sort_samples(in, chunk_rows);
+  const int32_t* order = sorted.order;
+  const std::vector<KiloChunk>& chunks = sorted.chunks;
   clear_unowned(in.network, in.n, n_out, y);
   for_chunks(in, chunks, [&](int64_t c, NextTile& next) {
     const KiloTile<T> tile(in.shape, false);
     const T* net = network_of(in, chunks[c]);
     if (in.directions) kilo_merge(in.shape, net, tile.own_m, tile.own_m_bias);
-    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
-      forward_tile(in, net, order + first, rows, tile);
+    for_tiles(chunks[c], [&](int64_t first, int64_t rows) {
+      forward_tile(in, net, order + first, rows, tile, next);
       for (int64_t i = 0; i < rows; ++i) {
+        __builtin_prefetch(y + order[first + i + kKiloRows] * n_out, 1);
         T* out = y + order[first + i] * n_out;
         out[0] = tile.sigma[i];
         if (n_out == 4)
@@ -103,8 +119,9 @@ void kilo_mlp_forward(const KiloInputs<T>& in, T* y, int64_t*) {
 template <typename T>
 void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T* dL_dx, T* dL_dd, int64_t*, T* slots) {
   const int64_t n_params = in.shape.n_params(), n_out = in.directions ? 4 : 1;
-  int32_t* order = order_memory(in.n);
-  const std::vector<KiloChunk> chunks = kilo_sort(in.network, in.n, in.n_networks, kKiloChunk, order);
+  const Sorted sorted = sort_samples(in, kKiloChunk);
+  const int32_t* order = sorted.order;
+  const std::vector<KiloChunk>& chunks = sorted.chunks;
   if (dL_dx) clear_unowned(in.network, in.n, 3, dL_dx);
   if (dL_dd) clear_unowned(in.network, in.n, 3, dL_dd);
   // The first chunk of a network adds to its gradient, every further one to a slot.
@@ -127,8 +144,8 @@ void kilo_mlp_backward(const KiloInputs<T>& in, const T* dL_dy, T* dL_dparams, T
     if (grads[c] && chunks[c].number > 0) std::fill_n(grads[c], n_params, T(0));
     if (has_color) kilo_merge(in.shape, net, tile.own_m, tile.own_m_bias);
     kilo_begin_backward(in.shape, net, has_color, needs_inputs, tile);
-    for_tiles(chunks[c], next, [&](int64_t first, int64_t rows) {
-      forward_tile(in, net, order + first, rows, tile);
+    for_tiles(chunks[c], [&](int64_t first, int64_t rows) {
+      forward_tile(in, net, order + first, rows, tile, next);
       for (int64_t i = 0; i < rows; ++i) std::copy_n(dL_dy + order[first + i] * n_out, n_out, tile.dz + 4 * i);
       const auto writer = [&](T* out) {
         return [=](int64_t i, int axis, T value) {

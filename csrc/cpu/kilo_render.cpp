@@ -152,20 +152,20 @@ class RenderTask {
     int32_t begin = 0;
     for (int i = 0; i < n_touched_; ++i) {
       const int32_t id = c_.touched[i], end = c_.bucket[id];
-      NextTile next((end - begin + kKiloRows - 1) / kKiloRows);
-      if (i + 1 < n_touched_) next.add(network(c_.touched[i + 1]), 1, field_.shape.n_params());
+      const float* next_net = i + 1 < n_touched_ ? network(c_.touched[i + 1]) : nullptr;
+      NextTile next = kilo_next(field_.shape, end - begin, true, next_net);
       const int64_t w = field_.shape.width;
       tile_.m = merged_ + id * (w * w + w);
       tile_.m_bias = tile_.m + w * w;
-      for (; begin < end; begin += kKiloRows, next.step())
-        evaluate_tile(network(id), c_.order + begin, std::min<int64_t>(kKiloRows, end - begin));
+      for (; begin < end; begin += kKiloRows)
+        evaluate_tile(network(id), c_.order + begin, std::min<int64_t>(kKiloRows, end - begin), next);
       begin = end;
       c_.bucket[id] = 0;
     }
   }
 
   // Density of some rows of one network, and the colour of those that can be seen.
-  void evaluate_tile(const float* net, const int32_t* rows, int64_t n) {
+  void evaluate_tile(const float* net, const int32_t* rows, int64_t n, NextTile& next) {
     const KiloShape& s = field_.shape;
     for (int axis = 0; axis < 3; ++axis) {
       float* out = tile_.x + axis * kKiloRows;
@@ -173,7 +173,7 @@ class RenderTask {
       for (int64_t i = n; i % kLanes; ++i) out[i] = 0;
     }
     kilo_encode_tile(tile_.x, n, s.position_frequencies, tile_.e_x);
-    kilo_density_tile(s, net, n, tile_);
+    kilo_density_tile(s, net, n, tile_, next);
     float depth[kKiloRows];
     for (int64_t i = 0; i < n; ++i) depth[i] = -field_.density_scale * std::max(tile_.sigma[i], 0.0f) * c_.dt[rows[i]];
     for (int64_t i = 0; i < n; i += kLanes) store(depth + i, 1.0f - exponential(load(depth + i)));
@@ -196,7 +196,7 @@ class RenderTask {
     for (int axis = 0; axis < 3; ++axis)
       for (int64_t i = n_seen; i % kLanes; ++i) tile_.d[axis * kKiloRows + i] = 0;
     kilo_encode_tile(tile_.d, n_seen, s.direction_frequencies, tile_.e_d);
-    kilo_color_tile(s, net, n_seen, tile_);
+    kilo_color_tile(s, net, n_seen, tile_, next);
     for (int32_t i = 0; i < n_seen; ++i)
       for (int k = 0; k < 3; ++k) c_.color[3 * seen[i] + k] = tile_.rgb[3 * i + k];
   }

@@ -111,12 +111,21 @@ void add_rows(const T* rows, int64_t n_rows, int64_t width, T* sum) {
 
 }  // namespace detail
 
+// The prefetches of what follows `rows` samples: the next network, spread over all products of a tile.
+template <typename T>
+NextTile kilo_next(const KiloShape& s, int64_t rows, bool has_color, const T* next_net) {
+  NextTile next((has_color ? 4 : 2) * rows);
+  if (next_net) next.add(next_net, 1, s.n_params());
+  return next;
+}
+
 // Density of a tile whose e_x is filled: h0, h1, sigma.
 template <typename T>
-void kilo_density_tile(const KiloShape& s, const T* net, int64_t rows, const KiloTile<T>& t) {
+void kilo_density_tile(const KiloShape& s, const T* net, int64_t rows, const KiloTile<T>& t, NextTile& next) {
   const int64_t w = s.width;
-  detail::kilo_rows_by_entry(t.e_x, net + s.w0(), s.n_position(), w, net + s.b0(), t.h0, rows, ReluEpilogue{});
-  gemm_rows(t.h0, w, net + s.w1(), w, w, {net + s.b1()}, t.h1, w, rows, ReluEpilogue{});
+  const PrefetchingEpilogue<T, ReluEpilogue> relu{{}, &next};
+  detail::kilo_rows_by_entry(t.e_x, net + s.w0(), s.n_position(), w, net + s.b0(), t.h0, rows, relu);
+  gemm_rows(t.h0, w, net + s.w1(), w, w, {net + s.b1()}, t.h1, w, rows, relu);
   gemm_dot(t.h1, w, net + s.w_sigma(), w, w, 1, net + s.b_sigma(), t.sigma, 1, rows);
 }
 
@@ -130,10 +139,12 @@ void kilo_merge(const KiloShape& s, const T* net, T* m, T* m_bias) {
 
 // Colour of a tile whose h1, e_d and merged matrix are filled: h2, rgb.
 template <typename T>
-void kilo_color_tile(const KiloShape& s, const T* net, int64_t rows, const KiloTile<T>& t) {
+void kilo_color_tile(const KiloShape& s, const T* net, int64_t rows, const KiloTile<T>& t, NextTile& next) {
   const int64_t w = s.width;
-  detail::kilo_rows_by_entry(t.e_d, net + s.w3_direction(), s.n_direction(), w, t.m_bias, t.h2, rows, NoEpilogue{});
-  gemm_rows(t.h1, w, t.m, w, w, {t.h2, w}, t.h2, w, rows, ReluEpilogue{});  // each element starts from itself
+  const PrefetchingEpilogue<T, ReluEpilogue> relu{{}, &next};
+  const PrefetchingEpilogue<T, NoEpilogue> as_it_is{{}, &next};
+  detail::kilo_rows_by_entry(t.e_d, net + s.w3_direction(), s.n_direction(), w, t.m_bias, t.h2, rows, as_it_is);
+  gemm_rows(t.h1, w, t.m, w, w, {t.h2, w}, t.h2, w, rows, relu);  // each element starts from itself
   gemm_dot(t.h2, w, net + s.w_rgb(), w, w, 3, net + s.b_rgb(), t.rgb, 3, rows);
   apply_activation(Activation::kSigmoid, t.rgb, t.rgb, 3 * rows);
 }

@@ -84,7 +84,11 @@ class VisibleBlock {
     const KiloShape& s = field_.shape;
     const KiloTile<float> tile(s, false);
     float depth[kKiloRows];
-    for (const KiloChunk& chunk : kilo_sort(network_.data(), n_rows_, field_.n_networks, kKiloRows, order_.data())) {
+    const auto network = [&](const KiloChunk& chunk) { return field_.params + chunk.network * int64_t(s.n_params()); };
+    const std::vector<KiloChunk> chunks =
+        kilo_sort(network_.data(), n_rows_, field_.n_networks, kKiloRows, order_.data());
+    for (size_t c = 0; c < chunks.size(); ++c) {
+      const KiloChunk& chunk = chunks[c];
       const int32_t* rows = &order_[chunk.begin];
       const int64_t n = chunk.end - chunk.begin;
       for (int axis = 0; axis < 3; ++axis) {
@@ -93,7 +97,9 @@ class VisibleBlock {
         for (int64_t i = n; i % kLanes; ++i) out[i] = 0;
       }
       kilo_encode_tile(tile.x, n, s.position_frequencies, tile.e_x);
-      kilo_density_tile(s, field_.params + chunk.network * int64_t(s.n_params()), n, tile);
+      const bool changes = c + 1 < chunks.size() && chunks[c + 1].number == 0;
+      NextTile next = kilo_next(s, n, false, changes ? network(chunks[c + 1]) : nullptr);
+      kilo_density_tile(s, network(chunk), n, tile, next);
       for (int64_t i = 0; i < n; ++i)
         depth[i] = -field_.density_scale * std::max(tile.sigma[i], 0.0f) * (t_ends_[rows[i]] - t_starts_[rows[i]]);
       for (int64_t i = 0; i < n; i += kLanes) store(depth + i, 1.0f - exponential(load(depth + i)));

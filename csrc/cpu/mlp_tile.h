@@ -184,13 +184,14 @@ NF_HD void micro_tile(Left a, const Product<B, C>& p, int64_t row, int64_t colum
   if (column == 0) epilogue.after(R);
 }
 
-// Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many.
+// Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of a third or half as many. Eight
+// chains of madd fill the pipeline: 12 x 2 vectors are followed by 4 x 2.
 template <int R, int V, typename B, typename C, typename Left, typename Epilogue>
 void column_panel(Left a, const Product<B, C>& p, int64_t row, int64_t n_rows, int64_t column,
                   const Epilogue& epilogue) {
   for (; row + R <= n_rows; row += R) micro_tile<R, V>(a, p, row, column, epilogue);
   if constexpr (R > 1) {
-    if (row < n_rows) column_panel<R / 2, V>(a, p, row, n_rows, column, epilogue);
+    if (row < n_rows) column_panel<R % 3 == 0 ? R / 3 : R / 2, V>(a, p, row, n_rows, column, epilogue);
   }
 }
 
@@ -262,19 +263,21 @@ NF_HD void dot_tile(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_
   for (int g = 0; g < n_vectors; g += lanes) store_vector(out + g, sum_lanes<1, lanes>(acc + g));
 }
 
+// Rows that are left over are taken with the ones before them, which come out the same again, where there are R rows.
 template <int R, int O, typename T>
 void dot_rows(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, const Sum<T>* init, Sum<T>* c,
-              int64_t ldc, int64_t row, int64_t n_rows) {
-  for (; row + R <= n_rows; row += R) {
+              int64_t ldc, int64_t n_rows) {
+  if constexpr (R > 1) {
+    if (n_rows < R) return dot_rows<1, O>(a, lda, w, ldw, n_sum, init, c, ldc, n_rows);
+  }
+  for (int64_t done = 0; done < n_rows; done += R) {
+    const int64_t row = min(done, n_rows - R);
     Sum<T> out[R * O + kWidth<T>];
     dot_tile<R, O>(a + row * lda, lda, w, ldw, n_sum, out);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
       for (int o = 0; o < O; ++o) c[(row + r) * ldc + o] = init ? out[r * O + o] + init[o] : out[r * O + o];
-  }
-  if constexpr (R > 1) {
-    if (row < n_rows) dot_rows<1, O>(a, lda, w, ldw, n_sum, init, c, ldc, row, n_rows);
   }
 }
 
@@ -339,16 +342,16 @@ inline void pair_rows(const bf16* a, int64_t lda, int64_t n_rows, int64_t n_colu
 }
 
 // C[i, o] = init[o] + sum_k A[i, k] W[o, k], o < n_out <= 4. W [n_out, n_sum] with row stride ldw (output-major, as in
-// the layout of the parameters); n_sum is a multiple of 16. `init` [n_out] may be null. T: float, double, or pairs,
-// which n_sum and the strides then count.
+// the layout of the parameters); n_sum is a multiple of 16. `init` [n_out] may be null. C may not overlap A. T: float,
+// double, or pairs, which n_sum and the strides then count.
 template <typename T>
 void gemm_dot(const T* a, int64_t lda, const T* w, int64_t ldw, int64_t n_sum, int n_out, const Sum<T>* init, Sum<T>* c,
               int64_t ldc, int64_t n_rows) {
   constexpr int lanes = kWidth<T>;
-  if (n_out == 1) detail::dot_rows<min(lanes, 8), 1>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
-  if (n_out == 2) detail::dot_rows<lanes / 2, 2>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
-  if (n_out == 3) detail::dot_rows<max(lanes / 3, 1), 3>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
-  if (n_out == 4) detail::dot_rows<max(lanes / 4, 1), 4>(a, lda, w, ldw, n_sum, init, c, ldc, 0, n_rows);
+  if (n_out == 1) detail::dot_rows<min(lanes, 8), 1>(a, lda, w, ldw, n_sum, init, c, ldc, n_rows);
+  if (n_out == 2) detail::dot_rows<lanes / 2, 2>(a, lda, w, ldw, n_sum, init, c, ldc, n_rows);
+  if (n_out == 3) detail::dot_rows<max(lanes / 3, 1), 3>(a, lda, w, ldw, n_sum, init, c, ldc, n_rows);
+  if (n_out == 4) detail::dot_rows<max(lanes / 4, 1), 4>(a, lda, w, ldw, n_sum, init, c, ldc, n_rows);
 }
 // The same in bf16, with n_sum a multiple of 2 kLanes.
 inline void gemm_dot(const bf16* a, int64_t lda, const bf16* w, int64_t ldw, int64_t n_sum, int n_out,

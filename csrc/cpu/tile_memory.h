@@ -52,6 +52,15 @@ class NextTile {
   int64_t n_lines_ = 0, lines_per_step_ = 0, n_steps_;
 };
 
+// Goes on with the prefetches of the next tile after every few rows.
+template <typename T, typename Inner>
+struct PrefetchingEpilogue {
+  Inner inner;
+  NextTile* next;
+  NF_HD Vector<T> operator()(Vector<T> v, int64_t row, int64_t column) const { return inner(v, row, column); }
+  NF_HD void after(int n_rows) const { next->step(n_rows); }
+};
+
 // Stores past the caches, for what is read again only after much else; p is aligned to a vector.
 template <typename T>
 NF_HD void stream(T* p, Vector<T> v) {

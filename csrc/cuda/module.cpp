@@ -26,6 +26,7 @@ void bind_kilo_grid(nb::module_& m);
 void bind_kilo_mlp(nb::module_& m);
 void bind_kilo_render(nb::module_& m);
 void bind_march(nb::module_& m);
+void bind_mesh_distance(nb::module_& m);
 void bind_modulation(nb::module_& m);
 void bind_occupancy(nb::module_& m);
 void bind_pixel(nb::module_& m);
@@ -61,6 +62,7 @@ NB_MODULE(_cuda, m) {
   nf::bind_kilo_mlp(m);
   nf::bind_kilo_render(m);
   nf::bind_march(m);
+  nf::bind_mesh_distance(m);
   nf::bind_modulation(m);
   nf::bind_occupancy(m);
   nf::bind_pixel(m);

@@ -92,8 +92,10 @@ NF_HD float box_distance_sq(const float* p, const float* box) {
 }
 
 // A ray from p, prepared once: the axis along which it runs most comes last, the others are sheared away.
+// Arrays are not indexed by `axes`: a GPU would keep them in memory, not in registers.
 struct CrossingRay {
   float origin[3], inverse[3], shear[3];
+  float start[3];  // the origin, in the order of axes
   int axes[3];
 
   NF_HD CrossingRay(const float* p, const float* direction) {
@@ -115,6 +117,7 @@ struct CrossingRay {
       origin[k] = p[k];
       // not infinite: 0 * inf would be NaN where the origin lies in the plane of a box's side
       inverse[k] = direction[k] == 0 ? 1e30f : 1 / direction[k];
+      start[k] = p[axes[k]];
     }
   }
 };
@@ -124,14 +127,14 @@ NF_HD int crossing(const CrossingRay& ray, const float* t) {
   float x[3], y[3], z[3];
   for (int corner = 0; corner < 3; ++corner) {
     const float* v = t + 3 * corner;
-    z[corner] = v[ray.axes[2]] - ray.origin[ray.axes[2]];
-    x[corner] = v[ray.axes[0]] - ray.origin[ray.axes[0]] - ray.shear[0] * z[corner];
-    y[corner] = v[ray.axes[1]] - ray.origin[ray.axes[1]] - ray.shear[1] * z[corner];
+    z[corner] = v[ray.axes[2]] - ray.start[2];
+    x[corner] = v[ray.axes[0]] - ray.start[0] - ray.shear[0] * z[corner];
+    y[corner] = v[ray.axes[1]] - ray.start[1] - ray.shear[1] * z[corner];
   }
   const float u = x[2] * y[1] - y[2] * x[1], v = x[0] * y[2] - y[0] * x[2], w = x[1] * y[0] - y[1] * x[0];
   if ((u < 0 || v < 0 || w < 0) && (u > 0 || v > 0 || w > 0)) return 0;
   const float det = u + v + w;
-  if (det == 0) return 0;
+  if (!(det > 0 || det < 0)) return 0;  // edge on, or NaN
   const float distance = (u * z[0] + v * z[1] + w * z[2]) * ray.shear[2];
   if (det > 0 ? distance <= 0 : distance >= 0) return 0;
   return det > 0 ? 1 : -1;

@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ class Choice:
         distances, errors: per candidate the mean distance in bins, and its standard error.
         repeats: how many initialisations each has had.
         left_out: values whose frequencies the signal's samples cannot show.
+        flat: values whose untrained models have no spectrum, being constant or not finite; not in `values` either.
         target: spectrum of the signal `[n_bins]`. spectra: mean spectra of the candidates `[n_candidates, n_bins]`.
         seconds: what the choice took.
     """
@@ -44,6 +45,7 @@ class Choice:
     errors: tuple[float, ...]
     repeats: tuple[int, ...]
     left_out: tuple[float, ...]
+    flat: tuple[float, ...]
     target: Tensor
     spectra: Tensor
     seconds: float
@@ -61,6 +63,7 @@ class Choice:
             "value": self.value,
             "seconds": self.seconds,
             "left_out": list(self.left_out),
+            "flat": list(self.flat),
             "candidates": [dict(zip(names, row, strict=True)) for row in columns],
             "target": self.target.tolist(),
             "spectra": self.spectra.tolist(),
@@ -81,7 +84,8 @@ def choose(
 
     Every candidate is evaluated with `repeats` initialisations, except that those which are clearly farther than the
     best one (beyond twice both standard errors) stop after three, and all when one is left. Of the candidates within
-    one standard error of the nearest the lowest frequency is taken.
+    one standard error of the nearest the lowest frequency is taken. Candidates with an initialisation that is constant
+    or not finite are left out.
 
     A candidate is sampled so finely that nothing of it folds back into the compared bins: a frequency f is seen at
     |side - f| when there are fewer than 2 f points a side, so `side` exceeds the highest frequency of the candidate by
@@ -101,7 +105,7 @@ def choose(
         max_seconds: after three initialisations, none is begun later than this.
 
     Raises:
-        UserError: sizes out of range, a constant or non-finite signal.
+        UserError: sizes out of range; a constant or non-finite signal, or no candidate that is neither.
     """
     n_dims = signal.dim() - 1
     if n_dims not in MAX_SIDE or min(signal.shape) < 1 or min(signal.shape[1:]) < 4:
@@ -123,26 +127,40 @@ def choose(
     values = tuple(value for value, _ in tried)
     sides = [model_side(highest, n_bins) if side is None else side for _, highest in tried]
     trials: list[list[Tensor]] = [[] for _ in values]
-    for repeat in range(repeats):
-        due = list(range(len(values))) if repeat < FIRST_REPEATS else _contenders(trials, target)
-        if repeat >= FIRST_REPEATS and (len(due) == 1 or time.perf_counter() - start >= max_seconds):
-            break
+
+    def evaluate(due: Sequence[int], first: int, n: int) -> None:
         for place, i in enumerate(due):
-            trials[i].append(_spectrum_of(candidates.build(values[i], seed + repeat), sides[i], n_dims, n_bins))
-            progress((repeat + place / len(due)) / repeats)
+            models = (candidates.build(values[i], seed + k) for k in range(first, first + n))
+            trials[i] += _spectra_of(models, sides[i], n_dims, n_bins)
+            progress((first + n * place / len(due)) / repeats)
+
+    evaluate(range(len(values)), 0, FIRST_REPEATS)
+    for repeat in range(FIRST_REPEATS, repeats):
+        due = _contenders(*_distances(trials, target))
+        if len(due) <= 1 or time.perf_counter() - start >= max_seconds:
+            break
+        evaluate(due, repeat, 1)
     means, errors = _distances(trials, target)
+    ranked = means.isfinite().nonzero().flatten().tolist()
+    if not ranked:
+        raise UserError(
+            f"fresh: no untrained model has a spectrum, whatever {candidates.key} is ({values[0]:g} ... "
+            f"{values[-1]:g}): all are constant or not finite; give other initial values"
+        )
+    means, errors = means[ranked], errors[ranked]
     nearest = int(means.argmin())
     index = int((means <= means[nearest] + errors[nearest] + TIE).nonzero()[0])
     return Choice(
         candidates.key,
-        values,
+        tuple(values[i] for i in ranked),
         index,
         tuple(means.tolist()),
         tuple(errors.tolist()),
-        tuple(len(spectra) for spectra in trials),
+        tuple(len(trials[i]) for i in ranked),
         tuple(v for v in candidates.values if v not in values),
+        tuple(v for i, v in enumerate(values) if i not in ranked),
         target,
-        torch.stack([torch.stack(spectra).mean(0) for spectra in trials]),
+        torch.stack([torch.stack(trials[i]).mean(0) for i in ranked]),
         time.perf_counter() - start,
     )
 
@@ -162,26 +180,24 @@ def _fitting(candidates: Candidates, signal_side: int, n_bins: int) -> list[tupl
 
 
 @torch.no_grad()
-def _spectrum_of(model: Model, side: int, n_dims: int, n_bins: int) -> Tensor:
-    """Of a model on the centres of `side^n_dims` cells. Models see x first, which is the last dimension of an array."""
-    values = []
-    for index in torch.arange(side**n_dims).split(CHUNK):
-        columns = []
-        for _ in range(n_dims):
-            columns.append((index % side + 0.5) / side)
-            index = index // side
-        values.append(model(torch.stack(columns, dim=1)))
-    return spectrum(torch.cat(values).t().reshape(-1, *[side] * n_dims), n_bins)
+def _spectra_of(models: Iterable[Model], side: int, n_dims: int, n_bins: int) -> list[Tensor]:
+    """Of models on the centres of `side^n_dims` cells. Models see x first, which is the last dimension of an array."""
+    axes = torch.meshgrid(*[(torch.arange(side) + 0.5) / side] * n_dims, indexing="ij")
+    chunks = torch.stack(axes[::-1], dim=-1).view(-1, n_dims).split(CHUNK)
+    shape = (-1, *[side] * n_dims)
+    return [spectrum(torch.cat([model(at) for at in chunks]).t().reshape(shape), n_bins) for model in models]
 
 
 def _distances(trials: list[list[Tensor]], target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean distance and its standard error per candidate."""
+    """Mean distance and its standard error per candidate; infinite where an initialisation has no spectrum, since the
+    distance of zeros says nothing."""
     distances = [torch.tensor([wasserstein(s, target) for s in spectra], dtype=torch.float64) for spectra in trials]
     means = torch.stack([d.mean() for d in distances])
-    return means, torch.stack([d.std() / len(d) ** 0.5 for d in distances])
+    flat = torch.tensor([any(not s.any() for s in spectra) for spectra in trials])
+    return means.masked_fill(flat, math.inf), torch.stack([d.std() / len(d) ** 0.5 for d in distances])
 
 
-def _contenders(trials: list[list[Tensor]], target: Tensor) -> list[int]:
-    means, errors = _distances(trials, target)
+def _contenders(means: Tensor, errors: Tensor) -> list[int]:
     nearest = means.argmin()
-    return ((means - 2 * errors) <= means[nearest] + 2 * errors[nearest]).nonzero().flatten().tolist()
+    near = (means - 2 * errors) <= means[nearest] + 2 * errors[nearest]
+    return (near & means.isfinite()).nonzero().flatten().tolist()

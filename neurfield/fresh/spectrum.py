@@ -35,7 +35,7 @@ def resize(signal: Tensor, side: int) -> Tensor:
 def spectrum(signal: Tensor, n_bins: int) -> Tensor:
     """Normalised spectrum `[n_bins]`, float64, of a signal `[n_channels, side, ...]` on a grid of equal sides.
 
-    A constant signal gives zeros.
+    A signal that is constant or not finite gives zeros.
 
     Raises:
         UserError: unequal sides, or fewer than 2 n_bins points per side.
@@ -45,14 +45,17 @@ def spectrum(signal: Tensor, n_bins: int) -> Tensor:
     if len(sides) != 1 or side < 2 * n_bins or n_bins < 1:
         raise UserError(f"fresh: expected equal sides of at least 2 * {n_bins} points, got {list(signal.shape)}")
     n_dims = signal.dim() - 1
-    amplitudes = torch.fft.rfftn(signal.double(), dim=tuple(range(1, n_dims + 1))).abs().sum(0)
-    corner = amplitudes[(slice(0, n_bins + 1),) * n_dims]
+    # axis by axis, each cut to the compared frequencies before the next: the later transforms are of few lines
+    part = torch.fft.rfft(signal.double(), dim=n_dims).narrow(n_dims, 0, n_bins + 1)
+    for axis in range(1, n_dims):
+        part = torch.fft.fft(part, dim=axis).narrow(axis, 0, n_bins + 1)
+    corner = part.abs().sum(0)
     index = torch.zeros((), dtype=torch.int64)
     for axis in range(n_dims):
         index = index + torch.arange(n_bins + 1).view(*(-1 if a == axis else 1 for a in range(n_dims)))
     sums = torch.zeros(n_dims * n_bins + 1, dtype=torch.float64).index_add_(0, index.flatten(), corner.flatten())
     kept = sums[1 : n_bins + 1]
-    # what is left of a constant by rounding is no spectrum
+    # what is left of a constant by rounding is no spectrum; of NaN and infinity neither is greater
     return kept / kept.sum() if kept.sum() > 1e-9 * sums[0] else torch.zeros_like(kept)
 
 

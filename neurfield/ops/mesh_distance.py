@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact distances to a triangle mesh, and which points are inside (csrc/math/mesh_distance.h).
+"""Exact distances to a triangle mesh, and which points are inside (csrc/math/mesh_distance.h, mesh_tree.h).
 
 Own code because no library fits: open3d's ray-casting scene comes with 900 MB and system libraries, embree has no
 closest points, and fcpw answers containment of many points wrongly and casts a tenth of the rays.
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native
 
 _SINGLE = (torch.float32,)
-MAX_TRIANGLES = 1 << 29  # node numbers are 32 bits
+MAX_TRIANGLES = 1 << 29  # node numbers are 32 bits, and walks remember 27 nodes (csrc/math/mesh_tree.h)
 
 
 class MeshTree(NamedTuple):
@@ -32,7 +32,7 @@ class MeshTree(NamedTuple):
 
 
 def mesh_tree(vertices: Tensor, faces: Tensor) -> MeshTree:
-    """Builds the hierarchy; not differentiable.
+    """Builds the hierarchy, always on the CPU; it lies where the vertices do. Not differentiable.
 
     Args:
         vertices: float32 `[n_vertices, 3]`, finite.
@@ -52,7 +52,7 @@ def mesh_tree(vertices: Tensor, faces: Tensor) -> MeshTree:
 
 
 def mesh_distance(tree: MeshTree, points: Tensor) -> Tensor:
-    """Distance `[n]` of points float32 `[n, 3]` to the nearest triangle; not differentiable.
+    """Distance `[n]` of points float32 `[n, 3]` to the nearest triangle, infinite for NaN; not differentiable.
 
     Raises:
         TypeError, ValueError: wrong dtype or shape.
@@ -62,7 +62,7 @@ def mesh_distance(tree: MeshTree, points: Tensor) -> Tensor:
 
 
 def mesh_inside(tree: MeshTree, points: Tensor, is_closed: bool) -> Tensor:
-    """Whether points float32 `[n, 3]` are inside, bool `[n]`; not differentiable.
+    """Whether points float32 `[n, 3]` are inside, bool `[n]`, never for NaN; not differentiable.
 
     Args:
         is_closed: every edge has two triangles, in opposite directions, so that 3 rays will do; else 32 are cast.
@@ -78,13 +78,14 @@ def mesh_inside(tree: MeshTree, points: Tensor, is_closed: bool) -> Tensor:
     return _inside(*tree, points, is_closed).bool()
 
 
-@torch.library.custom_op("neurfield::mesh_tree", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::mesh_tree", mutates_args=(), device_types=DEVICES)
 def _tree(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = faces.shape[0]
-    triangles = vertices[faces.flatten()].reshape(n, 9).contiguous()
-    boxes, links = vertices.new_empty(2 * n, 6), faces.new_empty(2 * n, 2, dtype=torch.int32)
+    triangles = vertices[faces.flatten()].reshape(n, 9).cpu()
+    boxes, links = torch.empty(2 * n, 6), torch.empty(2 * n, 2, dtype=torch.int32)
     n_nodes = lib.build_mesh_tree(triangles, boxes, links)
-    return boxes[:n_nodes].clone(), links[:n_nodes].clone(), triangles
+    boxes, links = (part[:n_nodes].to(vertices.device, copy=True) for part in (boxes, links))
+    return boxes, links, triangles.to(vertices.device)
 
 
 @_tree.register_fake
@@ -93,9 +94,9 @@ def _(vertices, faces):
     return vertices.new_empty(n_nodes, 6), faces.new_empty(n_nodes, 2, dtype=torch.int32), vertices.new_empty(n, 9)
 
 
-@torch.library.custom_op("neurfield::mesh_distance", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::mesh_distance", mutates_args=(), device_types=DEVICES)
 def _distance(boxes: Tensor, links: Tensor, triangles: Tensor, points: Tensor) -> Tensor:
-    native_threads()
+    lib = native(points)
     distance = points.new_empty(points.shape[0])
     lib.mesh_distance(boxes, links, triangles, points.contiguous(), distance)
     return distance
@@ -106,9 +107,9 @@ def _(boxes, links, triangles, points):
     return points.new_empty(points.shape[0])
 
 
-@torch.library.custom_op("neurfield::mesh_inside", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("neurfield::mesh_inside", mutates_args=(), device_types=DEVICES)
 def _inside(boxes: Tensor, links: Tensor, triangles: Tensor, points: Tensor, is_closed: bool) -> Tensor:
-    native_threads()
+    lib = native(points)
     inside = points.new_empty(points.shape[0], dtype=torch.uint8)
     lib.mesh_inside(boxes, links, triangles, is_closed, points.contiguous(), inside)
     return inside

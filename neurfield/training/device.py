@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which device a run uses, and why CUDA is not it."""
 
+import inspect
 from types import ModuleType
 from typing import Literal
 
@@ -19,6 +20,8 @@ def why_not_cuda() -> str | None:
         return f"the installed torch {torch.__version__} is a build without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device or driver"
+    if _exports_wait():
+        return f"torch {torch.__version__} makes streams wait where it hands tensors to kernels; newer ones do not"
     n_devices, reason = module.devices()
     if n_devices == 0:
         return f"the kernels, built with CUDA {module.toolkit}, find no device: {reason}"
@@ -26,6 +29,15 @@ def why_not_cuda() -> str | None:
     if 10 * major + minor < min(architectures(module)):
         return f"the kernels are built for {_targets(module)}, the device has compute capability {major}.{minor}"
     return None
+
+
+def _exports_wait() -> bool:
+    """Whether an export of a tensor makes the default stream wait for the current one, which no CUDA graph can hold.
+
+    That came to torch with `dl_device` and went with another default, -1 (pytorch pull requests 150217 and 163242).
+    """
+    parameters = inspect.signature(torch.Tensor.__dlpack__).parameters
+    return "dl_device" in parameters and parameters["stream"].default is None
 
 
 def architectures(module: ModuleType) -> list[int]:

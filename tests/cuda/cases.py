@@ -18,6 +18,7 @@ from torch import Tensor
 from neurfield import _native, ops
 from neurfield.cameras.cameras import Cameras
 from tests.cases import packed_samples, uniform, unit_vectors
+from tests.meshes import icosphere
 
 Move = Callable[[Tensor], Tensor]
 F32, F64 = torch.float32, torch.float64
@@ -301,6 +302,27 @@ def occupancy(to: Move) -> Iterator[Result]:
         yield Result(f"updated {name}", updated)
 
 
+def mesh(to: Move) -> Iterator[Result]:
+    """A ball, one that is open, triangles without area or with little, and a single one."""
+    x = uniform(500, 3, low=-1.5, high=1.5)
+    x[3] = math.nan
+    vertices, faces = icosphere(2)
+    soup = uniform(900, 3, low=-1, seed=1), torch.arange(900).view(300, 3) // torch.tensor([1, 2, 1])
+    meshes = {
+        "ball": (vertices, faces, True),
+        "half a ball": (vertices, faces[: len(faces) // 2], False),
+        "soup": (*soup, False),
+        "triangle": (vertices, faces[:1], False),
+    }
+    for name, (vertices, faces, is_closed) in meshes.items():
+        tree = ops.mesh_tree(to(vertices), to(faces))
+        for field, value in tree._asdict().items():
+            yield Result(f"{field} of the {name}", value)
+        points = to(torch.cat([x, vertices]))  # corners lie in sides of boxes
+        yield Result(f"distance to the {name}", ops.mesh_distance(tree, points))
+        yield Result(f"inside of the {name}", ops.mesh_inside(tree, points, is_closed))
+
+
 def carve_large(to: Move) -> Iterator[Result]:
     """Sides of which 512 pairs of pixels and a single pixel are left: all that is opaque lies in the single ones."""
     cameras = cameras_of(to, F32, 2, model=0)
@@ -555,6 +577,7 @@ CASES = [
     Case("march-even", march(0.0)),
     Case("march-cone", march(1 / 256)),
     Case("kilo_render", kilo_images),
+    Case("mesh_distance", mesh),
     Case("occupancy", occupancy),
     Case("carve", carve),
     Case("carve-large", carve_large),

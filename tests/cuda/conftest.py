@@ -15,8 +15,8 @@ from neurfield.training.device import why_not_cuda
 
 STEMS = (
     "aabb", "adam", "camera", "carve", "composite", "fourier_features", "frequency", "fused_mlp", "fused_radiance",
-    "gates", "hash_grid", "kilo_grid", "kilo_mlp", "kilo_render", "march", "modulation", "occupancy", "pixel",
-    "spherical_harmonics", "trunc_exp",
+    "gates", "hash_grid", "kilo_grid", "kilo_mlp", "kilo_render", "march", "mesh_distance", "modulation", "occupancy",
+    "pixel", "spherical_harmonics", "trunc_exp",
 )  # fmt: skip
 
 

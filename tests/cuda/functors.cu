@@ -18,7 +18,7 @@
 #include "math/kilo_grid.h"
 #include "math/kilo_mlp.h"
 #include "math/march.h"
-#include "math/mesh_distance.h"
+#include "math/mesh_tree.h"
 #include "math/modulation.h"
 #include "math/occupancy.h"
 #include "math/pixel.h"
@@ -51,24 +51,6 @@ struct Adam {
   T rate;
   T *params, *grad, *exp_avg, *exp_avg_sq;  // [n]
   NF_HD void operator()(int64_t i) const { params[i] = update(params[i], grad[i], rate, exp_avg + i, exp_avg_sq + i); }
-};
-
-// Distance of points to one leaf of a mesh, and the crossings of rays with it.
-struct MeshLeaf {
-  const float *points, *directions, *box, *triangles;  // [n, 3], [n, 3], [6], [n_triangles, 9]
-  int64_t n_triangles;
-  float* distance_sq;  // [n]
-  int* winding;        // [n]
-  NF_HD void operator()(int64_t i) const {
-    const CrossingRay ray(points + 3 * i, directions + 3 * i);
-    distance_sq[i] = INFINITY;
-    winding[i] = 0;
-    for (int64_t k = 0; k < n_triangles; ++k) {
-      if (box_distance_sq(points + 3 * i, box) < distance_sq[i])
-        distance_sq[i] = min(distance_sq[i], triangle_distance_sq(points + 3 * i, triangles + 9 * k));
-      if (meets_box(ray, box)) winding[i] += crossing(ray, triangles + 9 * k);
-    }
-  }
 };
 
 template <typename T>
@@ -210,7 +192,8 @@ NF_KERNEL(Grid<float, 3, 2, half>)
 NF_KERNEL(Grid<float, 4, 1, float>)
 NF_KERNEL(Grid<double, 2, 8, double>)
 NF_KERNEL(March)
-NF_KERNEL(MeshLeaf)
+NF_KERNEL(MeshDistance)
+NF_KERNEL(MeshInside)
 NF_KERNEL(OccupancyDraw)
 NF_KERNEL(KiloEncode<float>)
 NF_KERNEL(KiloEncode<double>)

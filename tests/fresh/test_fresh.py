@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield import encodings, fresh, networks
 from neurfield.errors import UserError
 from neurfield.fresh.candidates import OF_ACTIVATIONS, OF_ENCODINGS, Candidates, Parameter
-from neurfield.fresh.choose import _spectrum_of, model_side
+from neurfield.fresh.choose import _spectra_of, model_side
 from tests.cases import uniform
 
 NETWORK = {"otype": "MLP", "n_neurons": 64, "n_hidden_layers": 2}
@@ -40,6 +40,14 @@ def test_spectrum_matches_its_definition() -> None:
     sums = torch.tensor([sum(full[i, k - i] for i in range(k + 1)) for k in range(1, 11)])
     torch.testing.assert_close(fresh.spectrum(signal, 10), sums / sums.sum(), atol=1e-12, rtol=0)
     torch.testing.assert_close(fresh.spectrum(5 * signal - 2, 10), sums / sums.sum(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_has_no_spectrum(value: float) -> None:
+    for place in ((0, 0), (3, 5)):
+        signal = uniform(1, 16, 16)
+        signal[0][place] = value
+        assert not fresh.spectrum(signal, 8).any()
 
 
 def test_distance_counts_bins() -> None:
@@ -84,6 +92,54 @@ def test_choice_finds_the_model_that_made_the_signal() -> None:
     assert report["value"] == choice.value and len(report["candidates"]) == 20 and len(report["spectra"][0]) == 32
     picture = fresh.draw(choice)
     assert picture.size == (1120, 400) and len(picture.getcolors()) > 4
+
+
+def by_definition(model: fresh.Model, side: int, n_dims: int, n_bins: int) -> Tensor:
+    """Spectrum of a model by the whole transform, points counted one by one."""
+    index = torch.arange(side**n_dims)
+    at = torch.stack([(index // side**k % side + 0.5) / side for k in range(n_dims)], dim=1)
+    with torch.no_grad():
+        values = model(at).t().reshape(-1, *[side] * n_dims)
+    full = torch.fft.fftn(values.double(), dim=tuple(range(1, n_dims + 1))).abs().sum(0)
+    bins = sum(index // side**k % side for k in range(n_dims))
+    sums = torch.stack([full.flatten()[bins == k].sum() for k in range(1, n_bins + 1)])
+    return sums / sums.sum()
+
+
+@pytest.mark.parametrize("n_dims", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["GaussianFourier", "Grid", "sine", "wire"])
+def test_one_pass_gives_what_one_by_one_gives(kind: str, n_dims: int) -> None:
+    """Same distances and choice, though initialisations share their points, and transforms are cut between axes. The
+    tolerance: both sum in float64, from values whose chunks are the same."""
+    parameter, encoding, network = blocks_of(kind)
+    candidates = fresh.sweep(encoding, network, n_dims, 2, parameter.key, parameter.values[:3])
+    candidates = dataclasses.replace(candidates, highest=None)
+    signal, side = wave(24, *[5] + [0] * (n_dims - 1)) + wave(24, *[2] * n_dims), 26
+    choice = fresh.choose(signal, candidates, 12, 4, side)
+    distances = []
+    for value, n in zip(choice.values, choice.repeats, strict=True):
+        spectra = [by_definition(candidates.build(value, seed), side, n_dims, 12) for seed in range(n)]
+        distances.append(sum(fresh.wasserstein(s, choice.target) for s in spectra) / n)
+    assert choice.distances == pytest.approx(distances, rel=1e-9)
+    nearest = min(range(3), key=lambda i: distances[i])
+    tied = [i for i in range(3) if distances[i] <= distances[nearest] + choice.errors[nearest] + 1e-6]
+    assert choice.index == tied[0]
+
+
+def test_models_without_a_spectrum_are_left_out() -> None:
+    """A constant is nearer to a high frequency than models of low ones; as NaN it must not be chosen either."""
+    signal = wave(32, 0, 15)
+    outputs = {1.0: wave(32, 0, 1), 2.0: torch.ones(1, 32, 32), 3.0: wave(32, 0, 1) / 0, 4.0: wave(32, 0, 6)}
+
+    def candidates(*values: float) -> Candidates:
+        return Candidates("k", values, lambda value, seed: lambda x: outputs[value].view(-1, 1).float(), None)
+
+    choice = fresh.choose(signal, candidates(1.0, 2.0, 3.0, 4.0), side=32)
+    assert choice.value == 4.0 and choice.values == (1.0, 4.0) and choice.flat == (2.0, 3.0)
+    assert choice.report()["flat"] == [2.0, 3.0] and len(choice.spectra) == len(choice.repeats) == 2
+    message = r"fresh: no untrained model has a spectrum, whatever k is \(2 ... 3\): all are constant or not finite"
+    with pytest.raises(UserError, match=message):
+        fresh.choose(signal, candidates(2.0, 3.0), side=32)
 
 
 def blocks_of(kind: str) -> tuple[Parameter, dict, dict]:
@@ -131,7 +187,7 @@ def test_models_are_sampled_finely_enough(kind: str) -> None:
     for value in fitting[-2:]:
         side = model_side(candidates.highest(value), 64)
         model = candidates.build(value, 1)
-        spectra[value] = [_spectrum_of(model, s, 2, 64) for s in (side, 2 * side)]
+        spectra[value] = [_spectra_of([model], s, 2, 64)[0] for s in (side, 2 * side)]
     (_, below), (seen, finest) = spectra.values()
     assert fresh.wasserstein(seen, finest) < fresh.wasserstein(below, finest) / 2
 

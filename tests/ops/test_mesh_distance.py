@@ -106,6 +106,12 @@ def test_an_open_mesh_is_closed_by_a_film():
     assert (inside == (winding.abs() > 0.5)).float().mean() > 0.97
 
 
+def test_nan_is_far_from_everything():
+    tree = ops.mesh_tree(*icosphere(1))
+    assert ops.mesh_distance(tree, torch.full((2, 3), torch.nan)).isinf().all()
+    assert not ops.mesh_inside(tree, torch.full((2, 3), torch.nan), True).any()
+
+
 def test_threads_do_not_matter():
     tree, x = ops.mesh_tree(*icosphere(3)), points(3000)
     before = ops.mesh_distance(tree, x)

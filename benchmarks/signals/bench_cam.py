@@ -1,55 +1,195 @@
 # SPDX-License-Identifier: Apache-2.0
 """Coordinate-aware modulation: the same network with and without it, at the same number of steps.
 
-    python -m benchmarks.signals.bench_cam [--side 256] [--steps 600] [--name signals_cam] [--set key=value ...]
+    python -m benchmarks.signals.bench_cam [--protocol published] [--side 128] [--parts all half] [--seconds S] ...
+    python -m benchmarks.signals.bench_cam --protocol preset [--side 256] [--steps 500]
 
-A photo and rendered text, learned by the preset `image-cam` and by the same without `modulation`; and what each loses
-in 8 bits. The published protocol has 512 x 512 pixels and 2000 passes over them.
+`published` (Lee et al. 2024): pictures of 512 x 512 pixels, 256 Fourier features of sigma 10, 3 x 256 ReLU, sigmoid,
+32 x 32 nodes per layer, 2000 full batches, Adam 1e-3 (grids 1e-2), a tenth of that after 1000 and 1500 of them. --side
+512 is that. A smaller side is a crop of the same picture (not a smaller picture): width, features, sigma and grids
+shrink with it, so that pixels per parameter, the frequencies and the pixels per node of a grid stay those of the whole.
+Five fields learn it, with the initial values of the published code (torch's): FFN, the published baseline; the same
+with features 5 times as large, as published for CAM; CAM without that; CAM with tiny-cuda-nn's initial values; and CAM.
+`half` trains on every second pixel of every second row and measures all pixels ("generalisation"), `all` trains on what
+it measures ("regression"). --batches parts every pass, for the same arithmetic in more steps.
+
+`preset`: a photo and text, averaged to the side, learned by `image-cam` with and without `modulation`; and what each
+loses in 8 bits.
+
+Trainings are kept in the result's file and not repeated under the same protocol; with --seconds call it until it says
+that nothing is missing: a training that was cut off continues where it was.
 """
 
 import argparse
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.signals.learning import drawn, learn, psnr, save, side_by_side
-from benchmarks.signals.pictures import PICTURES, picture
-from neurfield import quantization
+import torch
 
-VARIANTS = {"without": ("field.network.modulation=null",), "with": ()}
-SAMPLES = 16384
+from benchmarks.harness import RESULTS
+from benchmarks.signals.learning import drawn, learn_until, psnr, save
+from benchmarks.signals.pictures import cropped, picture
+from neurfield import quantization
+from neurfield.data.signals.grid import GridSignal
+
+WHOLE, SAMPLES = 512, 16384
+PLACES = {"middle": (0.5, 0.5), "upper left": (0.2, 0.2)}
+UNMODULATED, UNSCALED = "field.network.modulation=null", "field.encoding.scale=1"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is learned how.
+
+    Attributes:
+        side, steps: where the user names none.
+        variants: by name, as changes of the settings.
+    """
+
+    name: str
+    side: int
+    steps: int
+    pictures: tuple[str, ...]
+    places: tuple[str, ...]
+    variants: Mapping[str, tuple[str, ...]]
+
+
+PUBLISHED = Protocol(
+    "published", 128, 2000, ("kodim04", "albert", "fox", "door", "house", "text"), tuple(PLACES),
+    {
+        "FFN": (UNMODULATED, UNSCALED), "FFN x 5": (UNMODULATED,), "CAM x 1": (UNSCALED,),
+        "CAM Xavier": ("field.network.init=Xavier",), "CAM": (),
+    },
+)  # fmt: skip
+PRESET = Protocol("preset", 256, 500, ("kodim04", "text"), ("whole",), {"without": (UNMODULATED,), "with": ()})
+PROTOCOLS = {protocol.name: protocol for protocol in (PUBLISHED, PRESET)}
+
+
+def published_settings(side: int, batches: int = 1) -> tuple[str, ...]:
+    """The published protocol for a crop, as changes of the preset `image-cam`."""
+    shrunk = WHOLE // side
+    return (
+        f"field.encoding.n_frequencies={256 // shrunk}", f"field.encoding.sigma={10 / shrunk}",
+        "field.encoding.scale=5", f"field.network.n_neurons={256 // shrunk}", "field.network.init=FanIn",
+        f"field.network.modulation.resolution=[{32 // shrunk}, {32 // shrunk}]", "field.network.weight_bits=null",
+        "optimizer.learning_rate=0.001", "optimizer.modulation_rate=10", "optimizer.decay_start=0.5",
+        "optimizer.final_fraction=0.01", "optimizer.decay_stages=2", f"training.n_samples={side * side // batches}",
+    )  # fmt: skip
+
+
+def every_second(side: int) -> torch.Tensor:
+    """Flat indices of every second pixel of every second row."""
+    return torch.arange(side * side).view(side, side)[::2, ::2].flatten()
+
+
+class Bench:
+    """Trainings under one protocol, by name, and the file that keeps their figures between calls."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.protocol = PROTOCOLS[options.protocol]
+        self.side, self.steps = options.side or self.protocol.side, options.steps or self.protocol.steps
+        self.end, self.n_missing, parts = time.monotonic() + options.seconds, 0, options.batches
+        if self.protocol is PUBLISHED:
+            self.settings, self.file = published_settings(self.side, parts), f"signals_cam_published_{self.side}"
+            budget = f"{self.steps} full batches"
+            if parts > 1:
+                self.file, budget = f"{self.file}_in_{parts}", f"{self.steps} passes in {parts} batches each"
+                self.steps *= parts
+            self.text = (
+                f"crops of {self.side} x {self.side} pixels of pictures of {WHOLE} x {WHOLE}, {budget}, "
+                f"preset image-cam with {' '.join(self.settings)}; PSNR of all pixels, clamped"
+            )
+        else:
+            self.settings, self.file = (
+                (f"training.n_samples={SAMPLES}", "field.network.weight_bits=null"),
+                "signals_cam",
+            )
+            self.text = (
+                f"{self.side} x {self.side} pixels, {self.steps} steps, preset image-cam with "
+                f"{' '.join(self.settings)}, with and without `modulation`; 8 bits: rounded after that"
+            )
+        path = RESULTS / f"{self.file}.json"
+        before = json.loads(path.read_text()) if path.exists() else {}
+        self.results: dict[str, dict] = before["results"] if before.get("protocol") == self.text else {}
+        self.folder = options.output / f"{self.protocol.name}_{self.side}_{self.steps}"
+
+    def signal(self, name: str, place: str) -> GridSignal:
+        if place == "whole":
+            return picture(name, self.side)
+        return cropped(name, self.side, WHOLE, *PLACES[place])
+
+    def train(self, name: str, place: str, part: str, variant: str) -> None:
+        """One training, unless its figures are known; what time leaves undone is counted."""
+        key = f"{name}, {place}, {part}, {variant}"
+        if key in self.results:
+            return
+        self.n_missing += 1
+        if time.monotonic() >= self.end:
+            return
+        signal, file = self.signal(name, place), self.folder / key.replace(", ", "_").replace(" ", "_")
+        known = every_second(self.side) if part == "half" else None
+        overrides = (*self.settings, *self.protocol.variants[variant])
+        state = file.with_suffix(".safetensors")
+        field = learn_until(self.end, state, signal, "image-cam", self.steps, overrides, known)
+        if field is None:
+            return
+        self.n_missing -= 1
+        row = {"picture": name, "place": place, "trained_on": part, "variant": variant, "n_params": field.n_params}
+        row["psnr"] = psnr(field, signal)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        drawn(field, signal).save(file.with_suffix(".png"))
+        if self.protocol is PRESET:
+            packed = quantization.pack(field)
+            quantization.unpack(field, packed)
+            row |= {"psnr_8_bits": psnr(field, signal), "bytes_8_bits": quantization.n_bytes(packed)}
+        self.results[key] = row
+        print(f"{key}: {row['psnr']:.2f} dB, {row['n_params']} parameters", flush=True)
+        save(self.file, "coordinate-aware modulation", self.text, self.results)
+
+    def print_gains(self) -> None:
+        """What modulation adds to each baseline, picture by picture and in the mean of the photos."""
+        variants = self.protocol.variants
+        best = next(name for name, changes in variants.items() if not changes)
+        baselines = [name for name, changes in variants.items() if UNMODULATED in changes]
+        for base, part in itertools.product(baselines, ("all", "half")):
+            gains = {}
+            for key, row in self.results.items():
+                plain = self.results.get(f"{row['picture']}, {row['place']}, {part}, {base}")
+                if (row["variant"], row["trained_on"]) == (best, part) and plain:
+                    gains[key] = row["psnr"] - plain["psnr"]
+                    print(f"{key} over {base}: {gains[key]:+.2f} dB")
+            photos = [gain for key, gain in gains.items() if not key.startswith("text")]
+            if photos:
+                print(f"mean of {len(photos)} photos, {part}, over {base}: {sum(photos) / len(photos):+.2f} dB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--name", default="signals_cam", help="of the result")
-    parser.add_argument("--set", nargs="+", default=[], help="of the preset, for both")
+    parser.add_argument("--protocol", default="published", choices=list(PROTOCOLS))
+    parser.add_argument("--side", type=int, help="published: 64, 128, 256 or 512")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batches", type=int, default=1, help="of a pass; published: 1")
+    parser.add_argument("--pictures", nargs="+", help="of benchmarks/signals/pictures.py")
+    parser.add_argument("--places", nargs="+", choices=list(PLACES), help="of crops")
+    parser.add_argument("--variants", nargs="+", choices=[*PUBLISHED.variants, *PRESET.variants])
+    parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "half"])
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/cam"))
     options = parser.parse_args()
-    results = []
-    for name in ("kodim04", "text"):
-        signal, pictures = picture(name, options.side), [PICTURES[name](options.side)]
-        for variant, overrides in VARIANTS.items():
-            overrides = (
-                *options.set, *overrides, f"training.n_samples={SAMPLES}", "field.network.weight_bits=null",
-            )  # fmt: skip
-            field, seconds = learn(signal, "image-cam", options.steps, overrides)
-            row = {
-                "picture": name, "modulation": variant, "n_params": field.n_params, "psnr": psnr(field, signal),
-                "seconds": round(seconds, 1),
-            }  # fmt: skip
-            pictures.append(drawn(field, signal))
-            packed = quantization.pack(field)
-            quantization.unpack(field, packed)
-            row |= {"psnr_8_bits": psnr(field, signal), "bytes_8_bits": quantization.n_bytes(packed)}
-            results.append(row)
-            print(row, flush=True)
-        side_by_side(options.output / f"{name}.png", pictures)
-    protocol = (
-        f"{options.side} x {options.side} pixels, {options.steps} steps of {SAMPLES} samples, preset image-cam with "
-        f"and without `modulation` {' '.join(options.set)}; 8 bits: rounded after training without `weight_bits`"
-    )
-    save(options.name, "coordinate-aware modulation", protocol, results)
+    if options.batches > 1 and (options.parts != ["all"] or options.protocol != "published"):
+        parser.error("--batches parts passes over all pixels under the published protocol")
+    bench = Bench(options)
+    places = options.places or (bench.protocol.places if bench.side < WHOLE else bench.protocol.places[:1])
+    for training in itertools.product(
+        options.pictures or bench.protocol.pictures, places, options.parts, options.variants or bench.protocol.variants
+    ):
+        bench.train(*training)
+    bench.print_gains()
+    print(f"{bench.n_missing} trainings are missing" if bench.n_missing else "nothing is missing")
 
 
 if __name__ == "__main__":

@@ -1,42 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every preset for images on one photo, at the same number of steps.
 
-python -m benchmarks.signals.bench_presets [--side 256] [--steps 300]
+    python -m benchmarks.signals.bench_presets [--side 256] [--steps 150] [--presets image-cam ...]
+
+With --presets the others keep the figures that they have under the same protocol.
 """
 
 import argparse
+import json
 from pathlib import Path
 
+from benchmarks.harness import RESULTS
 from benchmarks.signals.learning import drawn, learn, psnr, save, side_by_side
 from benchmarks.signals.pictures import PICTURES, picture
 from neurfield.training.signal_method import signal_presets
 
-SAMPLES = 8192
+SAMPLES, NAME = 8192, "signals_presets"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=150)
+    images = [name for name in signal_presets() if name.startswith("image")]
+    parser.add_argument("--presets", nargs="+", default=images, choices=images)
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/presets"))
     options = parser.parse_args()
-    signal, results = picture("kodim04", options.side), []
-    pictures = [PICTURES["kodim04"](options.side)]
-    for name in signal_presets():
-        if name.startswith("image"):
-            field, seconds = learn(signal, name, options.steps, (f"training.n_samples={SAMPLES}",))
-            row = {
-                "preset": name,
-                "psnr": psnr(field, signal),
-                "n_params": field.n_params,
-                "seconds": round(seconds, 1),
-            }
-            results.append(row)
-            pictures.append(drawn(field, signal))
-            print(row, flush=True)
-    side_by_side(options.output / "presets.png", pictures)
     protocol = f"kodim04, {options.side} x {options.side} pixels, {options.steps} steps of {SAMPLES} samples"
-    save("signals_presets", "presets for images on one photo", protocol, results)
+    path = RESULTS / f"{NAME}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    rows = {row["preset"]: row for row in before["results"]} if before.get("protocol") == protocol else {}
+    signal, pictures = picture("kodim04", options.side), [PICTURES["kodim04"](options.side)]
+    for name in options.presets:
+        field, seconds = learn(signal, name, options.steps, (f"training.n_samples={SAMPLES}",))
+        row = {"preset": name, "psnr": psnr(field, signal), "n_params": field.n_params, "seconds": round(seconds, 1)}
+        rows[name] = row
+        pictures.append(drawn(field, signal))
+        print(row, flush=True)
+    side_by_side(options.output / "presets.png", pictures)
+    save(NAME, "presets for images on one photo", protocol, [rows[name] for name in images if name in rows])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from benchmarks.harness import RESULTS, machine
 from neurfield import config as configuration
 from neurfield.data.signals.grid import GridSignal
 from neurfield.fields.signal_field import SignalField, grid_positions
+from neurfield.training import checkpoint
 from neurfield.training.grid_evaluation import evaluate_grid
 from neurfield.training.grid_task import GridTask
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
@@ -30,13 +31,44 @@ def learn(
     known: Tensor | None = None,
 ) -> tuple[SignalField, float]:
     """The field after so many steps, and the seconds that they took (of a machine that others may use, too)."""
+    trainer = _trainer(signal, method, steps, overrides, known)
+    start = time.monotonic()
+    trainer.train()
+    return trainer.task.field, time.monotonic() - start
+
+
+def learn_until(
+    end: float,
+    state: Path,
+    signal: GridSignal,
+    method: str | SignalMethod,
+    steps: int,
+    overrides: Sequence[str] = (),
+    known: Tensor | None = None,
+) -> SignalField | None:
+    """The same, begun or continued; None where time.monotonic() reaches `end` before: `state` keeps what there is."""
+    trainer = _trainer(signal, method, steps, overrides, known)
+    if state.exists():
+        tensors, header = checkpoint.load(state)
+        trainer.load(tensors, header["counters"])
+    trainer.train(lambda report: trainer.end() if time.monotonic() >= end else None)
+    if trainer.progress == 1:
+        state.unlink(missing_ok=True)
+        return trainer.task.field
+    state.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(state, trainer.tensors(), {"counters": trainer.counters()})
+    if trainer.interrupted:
+        raise SystemExit(f"interrupted; the same command continues from {state}")
+    return None
+
+
+def _trainer(
+    signal: GridSignal, method: str | SignalMethod, steps: int, overrides: Sequence[str], known: Tensor | None
+) -> Trainer:
     if isinstance(method, str):
         method = load_signal_method(method, "image")
     config = SignalRunConfig(method=configuration.override(method, overrides), max_num_iterations=steps)
-    task = GridTask(signal, config, known)
-    start = time.monotonic()
-    Trainer(task, config).train()
-    return task.field, time.monotonic() - start
+    return Trainer(GridTask(signal, config, known), config)
 
 
 def psnr(field: SignalField, signal: GridSignal) -> float:

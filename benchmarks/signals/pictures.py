@@ -86,5 +86,14 @@ PICTURES: dict[str, Callable[[int], Image.Image]] = {
 
 def picture(name: str, side: int) -> GridSignal:
     """One of PICTURES as a signal of 8-bit RGB values."""
-    values = np.asarray(PICTURES[name](side))
-    return grid_signal(values, name, name=name, suffix=".png", low=0.0, high=255.0)
+    return _signal(name, PICTURES[name](side))
+
+
+def cropped(name: str, side: int, whole: int, x: float, y: float) -> GridSignal:
+    """A square of the picture that is `whole` pixels wide; x and y in 0 ... 1 move it from one edge to the other."""
+    left, top = (round(part * (whole - side)) for part in (x, y))
+    return _signal(name, PICTURES[name](whole).crop((left, top, left + side, top + side)))
+
+
+def _signal(name: str, image: Image.Image) -> GridSignal:
+    return grid_signal(np.asarray(image), name, name=name, suffix=".png", low=0.0, high=255.0)

@@ -5,8 +5,8 @@
                     of 30 in the weights, U(+-30 / fan_in) first, others U(+-sqrt(6 / fan_in))
     SIREN, FINER    first matrix U(+-1 / d), others U(+-sqrt(6 / fan_in) / omega) (Sitzmann et al. 2020, 3.2), biases
                     U(+-1 / sqrt(fan_in)); FINER's first ones U(+-first_bias) if given (Liu et al. 2024, 3.3)
-    Gaussian, Gabor matrices and biases U(+-1 / sqrt(fan_in)), torch's default
-Coordinate networks (all but the first line) start with zeros where columns pad the input.
+    Gaussian, Gabor matrices and biases U(+-1 / sqrt(fan_in)), torch's default; so do others that ask for `FanIn`
+Coordinate networks (all from the third line on) start with zeros where columns pad the input.
 """
 
 import torch
@@ -28,7 +28,7 @@ def draw(config: MLPConfig, params: Tensor, generator: torch.Generator) -> None:
 def draw_coordinate(
     config: MLPConfig, params: Tensor, generator: torch.Generator, first_bias: float | None = None
 ) -> None:
-    """Fills `params` [config.n_params], which are zero, for a coordinate network."""
+    """Fills `params` [config.n_params], which are zero, for a coordinate network or one that asks for `FanIn`."""
     for layer, (weights, bias) in enumerate(config.matrices(params)):
         n_in = config.n_input_dims if layer == 0 else weights.shape[1]
         bound = default = n_in**-0.5

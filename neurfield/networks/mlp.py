@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ class NetworkConfig:
         scale: s of Gaussian (default 30) and Gabor (default 10).
         first_bias: FINER only: first biases are uniform in +-first_bias, which chooses the band of frequencies.
         modulation: grids that scale and shift the hidden features; forward takes their coordinates then.
+        init: how matrices start: "Xavier", as in tiny-cuda-nn, with biases of zero, or "FanIn", matrices and biases
+            uniform in +-1/sqrt(fan_in), torch's default, which fits photos better (docs/methods/cam.md). Default:
+            Xavier; coordinate networks start as their papers say and take no other.
         weight_bits: train with matrices and modulation grids rounded to so many bits, gradients as if they were not.
     """
 
@@ -51,6 +54,7 @@ class NetworkConfig:
     scale: Annotated[float | None, Range(1e-3, 1e5)] = None
     first_bias: Annotated[float | None, Range(0, 1e5)] = None
     modulation: ModulationConfig | None = None
+    init: Literal["Xavier", "FanIn"] | None = None
     weight_bits: Annotated[int | None, Range(2, 8)] = None
 
 
@@ -73,6 +77,8 @@ def _arguments(activation: str, keys: NetworkConfig) -> dict[str, float]:
         raise UserError(f"network: first_bias belongs to FINER with biases, got {activation} with bias={keys.bias}")
     if not taken or (activation == "Sine" and keys.omega is None and keys.first_omega is None):
         return {}
+    if keys.init is not None:
+        raise UserError(f"network: init {keys.init} does not fit {activation}, which starts as published; leave it out")
     omega = OMEGA.get(activation, 1.0) if keys.omega is None else keys.omega
     scale = SCALE.get(activation, 1.0) if keys.scale is None else keys.scale
     return {"first_omega": omega if keys.first_omega is None else keys.first_omega, "omega": omega, "scale": scale}
@@ -117,6 +123,7 @@ class MLP(nn.Module):
             self.modulation = Modulation(keys.modulation, keys.n_hidden_layers, seed, keys.weight_bits)
         self.weight_bits = keys.weight_bits
         self.is_coordinate_network, self.first_bias = bool(arguments), keys.first_bias
+        self._starts_by_fan_in = self.is_coordinate_network or keys.init == "FanIn"
         try:
             self.config = MLPConfig(
                 n_input_dims,
@@ -150,7 +157,7 @@ class MLP(nn.Module):
         """Draws the initial values again, from `seed`."""
         generator = torch.Generator().manual_seed(self.seed)
         values = torch.zeros(self.config.n_params)
-        if self.is_coordinate_network:
+        if self._starts_by_fan_in:
             initial_values.draw_coordinate(self.config, values, generator, self.first_bias)
         else:
             initial_values.draw(self.config, values, generator)

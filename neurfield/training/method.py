@@ -71,6 +71,7 @@ class LossConfig:
 class OptimizerConfig:
     """Adam. The rate stays constant until `decay_start` of the budget, then falls exponentially to `final_fraction`.
 
+    With `decay_stages` it falls in so many equal drops instead, the first of them at `decay_start`.
     Modulation grids learn `modulation_rate` times as fast as everything else (Lee et al. 2024).
     """
 
@@ -82,6 +83,7 @@ class OptimizerConfig:
     l2_reg: NonNegative = 1e-6
     decay_start: Fraction = 0.3
     final_fraction: Annotated[float, Range(1e-6, 1)] = 0.03
+    decay_stages: Annotated[int, Range(0, 1000)] = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a run lasts, and what follows from how much of that has passed."""
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -38,8 +39,14 @@ class Budget:
         return min(max(parts), 1.0)
 
 
-def learning_rate_factor(progress: float, decay_start: float, final_fraction: float) -> float:
-    """1 until `decay_start` of the budget, then an exponential fall that reaches `final_fraction` at its end."""
+def learning_rate_factor(progress: float, decay_start: float, final_fraction: float, stages: int = 0) -> float:
+    """1 until `decay_start` of the budget, then an exponential fall that reaches `final_fraction` at its end.
+
+    With `stages` the fall is a stair of so many equal drops in equal times, the first of them at `decay_start`.
+    """
+    if stages and decay_start <= progress < 1:
+        fallen = math.floor((progress - decay_start) / (1 - decay_start) * stages + 1) / stages
+        return final_fraction**fallen
     if progress <= decay_start:
         return 1.0
     return final_fraction ** ((progress - decay_start) / (1 - decay_start))

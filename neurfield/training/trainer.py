@@ -101,7 +101,9 @@ class Trainer:
         """One step, whatever the budget says."""
         optimizer, training = self.config.method.optimizer, self.config.method.training
         step, progress = self.step, self.progress
-        rate = optimizer.learning_rate * learning_rate_factor(progress, optimizer.decay_start, optimizer.final_fraction)
+        rate = optimizer.learning_rate * learning_rate_factor(
+            progress, optimizer.decay_start, optimizer.final_fraction, optimizer.decay_stages
+        )
         result = self._take_step(step, rate, progress)
         finite = self._guard.check(step, result.loss)
         if self.ema and finite and step % training.ema_interval == 0:

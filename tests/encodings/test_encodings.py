@@ -41,7 +41,7 @@ def grid(x: Tensor, encoding: Any) -> Tensor:
 
 
 def gaussian_fourier(x: Tensor, encoding: Any) -> Tensor:
-    return fourier_features(x, encoding.frequencies.double())
+    return encoding.config.scale * fourier_features(x, encoding.frequencies.double())
 
 
 def triangle_wave(x: Tensor, n_frequencies: int) -> Tensor:
@@ -82,6 +82,7 @@ CASES = {
     # sizes: 2 pi times the largest |b| |x| of so many normal numbers, 5 sigma sqrt(n_input_dims)
     "GaussianFourier": Case({"n_frequencies": 20, "sigma": 1.5, "seed": 3}, 3, 40, gaussian_fourier, 6.3 * 13),
     "GaussianFourier-radius": Case({"normal": "Radius"}, 3, 512, gaussian_fourier, 6.3 * 87),
+    "GaussianFourier-scaled": Case({"n_frequencies": 20, "scale": 5}, 3, 40, gaussian_fourier, 5 * 6.3 * 87),
     "GaussianFourier-defaults": Case({}, 2, 512, gaussian_fourier, 6.3 * 71),
     "SphericalHarmonics": Case({"degree": 8}, 3, 64, lambda x, _: spherical_harmonics(2 * x - 1, 8), 60, True),
     "SphericalHarmonics-defaults": Case({}, 3, 16, lambda x, _: spherical_harmonics(2 * x - 1, 4), 20, True),
@@ -246,6 +247,12 @@ def test_gaussian_frequencies_have_their_spread_and_order() -> None:
     again, other = (GaussianFourier(2, GaussianFourierConfig(4096, 5.0, seed)) for seed in (1337, 1))
     assert torch.equal(again.frequencies, b) and not torch.equal(other.frequencies, b)
     assert list(encoding.state_dict()) == ["frequencies"] and not list(encoding.parameters())
+
+
+def test_scaled_features_take_gates() -> None:
+    plain, scaled = (GaussianFourier(2, GaussianFourierConfig(8, scale=s)) for s in (1, 4))
+    x, gates = uniform(5, 2), uniform(5, 3, seed=1)
+    assert torch.equal(scaled(x, gates), 4 * plain(x, gates))  # a power of two: the same roundings
 
 
 def test_errors_of_grids() -> None:

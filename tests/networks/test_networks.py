@@ -83,6 +83,17 @@ def test_initial_values_of_coordinate_networks() -> None:
             assert fills(weights, bounds[1]) and fills(bias, hidden)
 
 
+def test_initial_values_by_fan_in_are_those_of_torch() -> None:
+    net = MLP(20, 3, NetworkConfig(n_neurons=64, n_hidden_layers=2, bias=True, init="FanIn"))
+    for (weights, bias), n_in in zip(matrices(net), (20, 64, 64), strict=True):
+        assert fills(weights[:, :n_in], n_in**-0.5) and fills(bias, n_in**-0.5)
+        assert not weights[:, n_in:].any()
+    without = MLP(20, 3, NetworkConfig(n_neurons=64, init="FanIn"))
+    assert not without.config.bias and not without.is_coordinate_network
+    explicit, default = (MLP(20, 3, NetworkConfig(n_neurons=64, init=init)) for init in ("Xavier", None))
+    assert torch.equal(explicit.params, default.params)
+
+
 def test_arguments_of_coordinate_networks() -> None:
     def arguments(**keys: object) -> tuple[float, ...]:
         return networks.create(2, 1, {"otype": "MLP", "n_neurons": 16, **keys}).config.arguments
@@ -109,6 +120,10 @@ def test_arguments_of_coordinate_networks() -> None:
             "bias": False,
         },
         "omega: expected 0.001 ... 100000, got '0'": {"activation": "Sine", "omega": 0},
+        "network: init FanIn does not fit FINER, which starts as published; leave it out": {
+            "activation": "FINER",
+            "init": "FanIn",
+        },
     }.items():
         with pytest.raises(UserError, match=message):
             arguments(**keys)

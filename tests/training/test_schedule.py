@@ -21,6 +21,14 @@ def test_the_rate_is_constant_then_falls_exponentially_to_its_end():
     assert learning_rate_factor(1.0, 1.0, 0.03) == 1.0
 
 
+def test_the_rate_falls_in_stages():
+    """As published for images with modulation: a tenth after 1000 and again after 1500 of 2000 steps."""
+    factors = [learning_rate_factor(step / 2000, 0.5, 0.01, 2) for step in (0, 999, 1000, 1499, 1500, 1999, 2000)]
+    assert all(map(math.isclose, factors, [1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]))
+    assert learning_rate_factor(0.9, 1.0, 0.01, 3) == 1.0
+    assert math.isclose(learning_rate_factor(0.0, 0.0, 0.01, 1), 0.01)
+
+
 def test_the_clock_counts_earlier_sessions_and_leaves_pauses_out():
     clock = Clock(start=time.monotonic() - 2, earlier=10)
     assert 12 <= clock.seconds() < 13

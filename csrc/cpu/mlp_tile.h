@@ -184,14 +184,15 @@ NF_HD void micro_tile(Left a, const Product<B, C>& p, int64_t row, int64_t colum
   if (column == 0) epilogue.after(R);
 }
 
-// Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of a third or half as many. Eight
-// chains of madd fill the pipeline: 12 x 2 vectors are followed by 4 x 2.
+// Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many, or of a third
+// where that still makes the eight chains of madd that fill a pipeline.
 template <int R, int V, typename B, typename C, typename Left, typename Epilogue>
 void column_panel(Left a, const Product<B, C>& p, int64_t row, int64_t n_rows, int64_t column,
                   const Epilogue& epilogue) {
   for (; row + R <= n_rows; row += R) micro_tile<R, V>(a, p, row, column, epilogue);
   if constexpr (R > 1) {
-    if (row < n_rows) column_panel<R % 3 == 0 ? R / 3 : R / 2, V>(a, p, row, n_rows, column, epilogue);
+    constexpr int rest = R % 3 == 0 && R / 3 * V >= 8 ? R / 3 : R / 2;
+    if (row < n_rows) column_panel<rest, V>(a, p, row, n_rows, column, epilogue);
   }
 }
 

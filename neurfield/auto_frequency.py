@@ -35,6 +35,7 @@ from neurfield.training.trainer import Trainer
 
 N_VIEWS = 2
 VIEW_SIDE = 512  # points a side of a training image at most
+NEAR = 1e-2  # depth in the unit cube below which a slice is hardly more than a point
 VIEW_BINS = 64  # half of what is compared of images (Kania et al. 2025)
 FREQUENCIES = range(2, 13)  # octaves of a NeRF
 SHARE = 0.1  # of a budget in seconds, after which no initialisation is begun that may be left out
@@ -236,15 +237,14 @@ class _Slice:
 
 
 def _slice(camera: Cameras) -> _Slice:
-    """Of a camera (a batch of one) in unit space; lens distortion is left out. As deep as the middle of the box, and
-    half the box at least where the camera stands in it: there the middle may be nowhere in front of it."""
+    """Of a camera (a batch of one) in unit space; lens distortion is left out. As deep as the middle of the box; as its
+    distance where it is not in front of the camera, and half the box away where the camera stands in it."""
     rotation, eye = camera.c2w[0, :, :3], camera.c2w[0, :, 3]
     forward = -rotation[:, 2]
     to_middle = torch.full((3,), 0.5) - eye
     depth = float(to_middle @ forward)
-    depth = depth if depth > 0 else float(to_middle.norm())  # a camera that looks outwards
-    if float(to_middle.abs().max()) < 0.5:
-        depth = max(depth, 0.5)
+    depth = depth if depth > NEAR else float(to_middle.norm())  # a camera that looks outwards
+    depth = depth if depth > NEAR else 0.5  # one in the middle
     fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
     width, height = camera.sizes[0].tolist()
     right, up = rotation[:, 0] * depth, rotation[:, 1] * depth

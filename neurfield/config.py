@@ -57,7 +57,8 @@ def load(cls: type[C], path: str | Path, bases: Mapping[str, Path] = MappingProx
 
     Args:
         bases: files by name. A file with the key `base` takes from the one of that name what it does not say itself;
-            a block with an `otype` says all of itself, one without changes single keys.
+            a block with an `otype` says all of itself, one without changes single keys. Only its `name`, which `cls`
+            must have, is the file's without suffix where the file says none.
 
     Raises:
         UserError: the file cannot be read, is no YAML, does not fit `cls`, or has a base that is none of `bases`.
@@ -85,6 +86,9 @@ def _with_base(path: str | Path, bases: Mapping[str, Path]) -> yaml.Node:
             f"{reader.where(named[0])}: unknown base {name!r}{nearest(name, bases)} (valid: {', '.join(bases)})"
         )
     own = [pair for pair in node.value if pair[1] is not named[0]]
+    if not any(key.value == "name" for key, _ in own):  # a changed method is not the one that it changes
+        mark, text_tag = node.start_mark, "tag:yaml.org,2002:str"
+        own.append((yaml.ScalarNode(text_tag, "name", mark), yaml.ScalarNode(text_tag, Path(path).stem, mark)))
     others = {other: file for other, file in bases.items() if other != name}  # a circle comes to an end
     return _merged(_with_base(bases[name], others), yaml.MappingNode(node.tag, own, node.start_mark))
 

@@ -210,6 +210,16 @@ def test_a_camera_in_the_middle_sees_a_slice():
     assert piece.extent == pytest.approx(0.5 * 40 / float(camera.intrinsics[0, 0]), rel=1e-5)
 
 
+@pytest.mark.parametrize(("ahead", "aside"), [(0.2, 0), (-0.2, 0), (0.2, 0.1), (0, 0.2)])
+def test_a_camera_in_the_cube_keeps_its_slice(ahead, aside):
+    """The middle so far ahead of it and beside it; where it is not ahead, its distance counts."""
+    camera = ball_scene(size=40).unit_cameras("train")[5]
+    c2w = camera.c2w[0]
+    c2w[:, 3] = 0.5 + ahead * c2w[:, 2] + aside * c2w[:, 0]
+    piece = auto_frequency._slice(camera)
+    assert piece.extent == pytest.approx(0.2 * 40 / float(camera.intrinsics[0, 0]), rel=1e-4)
+
+
 def test_models_that_give_a_constant_are_refused(tmp_path):
     """Features that start at zero leave nothing to compare."""
     signal = signals.read(write_picture(tmp_path / "p.png", 64, 64))

@@ -66,7 +66,8 @@ def test_a_file_says_what_it_changes_of_its_base(tmp_path):
         return config.load(Outer, files["own"], files)
 
     got = own("on: false\nbase: second\nblock:\n  deep: {m: 4}\n")
-    assert (got.name, got.count, got.on, got.inner) == ("b", 7, False, Inner(1.0, "random"))
+    assert (got.name, got.count, got.on, got.inner) == ("own", 7, False, Inner(1.0, "random"))
+    assert own("base: second\nname: mine").name == "mine"
     assert got.block == {"otype": "B", "k": 3, "deep": {"otype": "C", "m": 4}}
     assert got.block.where == f"{files['own']}:4: block"
     assert own("base: second").block.where == f"{files['second']}:4: block"

@@ -14,7 +14,6 @@ protocol: with --seconds they are measured in pieces.
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
@@ -27,12 +26,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.harness import RESULTS
 from benchmarks.peers import torch_baselines as plain
-from benchmarks.signals.learning import save, side_by_side
+from benchmarks.signals.learning import Kept, save, side_by_side
 from benchmarks.signals.pictures import PICTURES
 from neurfield import encodings, networks
-from neurfield.networks import initial_values
 
 NAME = "signals_baselines"
 PICTURE = "kodim04"
@@ -66,7 +63,7 @@ _WIRE = {"otype": "WIRE", "n_neurons": 300, "n_hidden_layers": 3, "omega": 20, "
 BASELINES = {
     "SIREN": Baseline(_mlp("Sine", omega=30), 5e-4, 198_915, plain.siren),
     "Gauss": Baseline(_mlp("Gaussian", scale=30), 5e-3, 198_915, plain.gauss),
-    "ReLU + PE": Baseline(_mlp("ReLU"), 1e-3, 204_035, plain.relu_octaves, _OCTAVES),
+    "ReLU + PE": Baseline(_mlp("ReLU", init="FanIn"), 1e-3, 204_035, plain.relu_octaves, _OCTAVES),
     "WIRE": Baseline(_WIRE, 5e-3, 91_587, plain.wire),
     "FINER": Baseline(_mlp("FINER", omega=30), 5e-4, 198_915, plain.finer),
 }
@@ -75,12 +72,9 @@ BASELINES = {
 def ours(baseline: Baseline, seed: int) -> nn.Module:
     """Coordinates `[n, 2]` in -1 ... 1 to colours `[n, 3]`, by our encodings and networks."""
     encoding = encodings.create(2, baseline.encoding)
-    net = networks.create(encoding.n_output_dims, 3, baseline.network, seed, input_padding=0.0)
-    if baseline.network.get("activation") == "ReLU":  # torch's initial values in place of tiny-cuda-nn's
-        values = torch.zeros_like(net.params)
-        initial_values.draw_coordinate(net.config, values, torch.Generator().manual_seed(seed))
-        net.params.data.copy_(values)
-    return nn.Sequential(encoding, net)
+    return nn.Sequential(
+        encoding, networks.create(encoding.n_output_dims, 3, baseline.network, seed, input_padding=0.0)
+    )
 
 
 @torch.no_grad()
@@ -178,9 +172,8 @@ def main() -> None:
         time_steps()
         return
     protocol = f"{PICTURE}, {options.side} x {options.side} pixels, all of them in each of {options.steps} steps"
-    path = RESULTS / f"{NAME}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    psnr = before["results"]["psnr"] if before.get("protocol") == protocol else {}
+    kept = Kept(NAME, "baselines for images, ours and in plain torch", protocol)
+    psnr = kept.results.get("psnr", {})
     end, n_missing = time.monotonic() + options.seconds, 0
     for seed in range(1, options.seeds + 1):
         for name in options.baselines:
@@ -190,11 +183,12 @@ def main() -> None:
                     net = build(baseline, seed)
                     train(net, baseline.learning_rate, options.side, options.steps)
                     psnr[key], image = drawn(net, options.side)
+                    kept.measured(key)
                     side_by_side(options.output / f"{key}.png", [PICTURES[PICTURE](options.side), image])
                     print(f"{key}: {psnr[key]:.2f} dB", flush=True)
                 n_missing += key not in psnr
     results = {"rows": rows(psnr, range(1, options.seeds + 1)), "psnr": psnr}
-    save(NAME, "baselines for images, ours and in plain torch", protocol, results)
+    kept.save(results)
     for row in results["rows"]:
         print(f"{row['baseline']}: {row['ours']:.2f} dB, in torch {row['torch']:.2f} dB, {row['difference']:+.2f}")
     print(f"{n_missing} trainings are missing")

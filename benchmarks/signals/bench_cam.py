@@ -22,7 +22,6 @@ that nothing is missing: a training that was cut off continues where it was.
 
 import argparse
 import itertools
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,9 +29,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.harness import RESULTS
-from benchmarks.signals.learning import drawn, learn_until, psnr, save
-from benchmarks.signals.pictures import cropped, picture
+from benchmarks.signals.learning import Kept, drawn, learn_until, psnr
+from benchmarks.signals.pictures import PICTURES, cropped, picture
 from neurfield import quantization
 from neurfield.data.signals.grid import GridSignal
 
@@ -104,17 +102,14 @@ class Bench:
                 f"preset image-cam with {' '.join(self.settings)}; PSNR of all pixels, clamped"
             )
         else:
-            self.settings, self.file = (
-                (f"training.n_samples={SAMPLES}", "field.network.weight_bits=null"),
-                "signals_cam",
-            )
+            self.settings = (f"training.n_samples={SAMPLES}", "field.network.weight_bits=null")
+            self.file = "signals_cam_preset"
             self.text = (
                 f"{self.side} x {self.side} pixels, {self.steps} steps, preset image-cam with "
                 f"{' '.join(self.settings)}, with and without `modulation`; 8 bits: rounded after that"
             )
-        path = RESULTS / f"{self.file}.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        self.results: dict[str, dict] = before["results"] if before.get("protocol") == self.text else {}
+        self.kept = Kept(self.file, "coordinate-aware modulation", self.text)
+        self.results: dict[str, dict] = self.kept.results
         self.folder = options.output / f"{self.protocol.name}_{self.side}_{self.steps}"
 
     def signal(self, name: str, place: str) -> GridSignal:
@@ -148,7 +143,8 @@ class Bench:
             row |= {"psnr_8_bits": psnr(field, signal), "bytes_8_bits": quantization.n_bytes(packed)}
         self.results[key] = row
         print(f"{key}: {row['psnr']:.2f} dB, {row['n_params']} parameters", flush=True)
-        save(self.file, "coordinate-aware modulation", self.text, self.results)
+        self.kept.measured(key)
+        self.kept.save(self.results)
 
     def print_gains(self) -> None:
         """What modulation adds to each baseline, picture by picture and in the mean of the photos."""
@@ -167,21 +163,36 @@ class Bench:
                 print(f"mean of {len(photos)} photos, {part}, over {base}: {sum(photos) / len(photos):+.2f} dB")
 
 
+def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuses what the protocol does not have."""
+    protocol = PROTOCOLS[options.protocol]
+    if options.batches > 1 and options.parts != ["all"]:
+        parser.error("--batches parts passes over all pixels, not --parts half")
+    if protocol is not PUBLISHED and (options.batches > 1 or options.parts != ["all"]):
+        parser.error("--batches and --parts half belong to the published protocol")
+    if protocol is PUBLISHED and options.side not in (None, 64, 128, 256, WHOLE):
+        parser.error(f"--side: expected 64, 128, 256 or 512, got {options.side}")
+    for key in ("variants", "places"):
+        valid = list(getattr(protocol, key))
+        for value in getattr(options, key) or ():
+            if value not in valid:
+                parser.error(f"--{key}: the protocol {protocol.name} has {', '.join(valid)}, got {value}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--protocol", default="published", choices=list(PROTOCOLS))
     parser.add_argument("--side", type=int, help="published: 64, 128, 256 or 512")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batches", type=int, default=1, help="of a pass; published: 1")
-    parser.add_argument("--pictures", nargs="+", help="of benchmarks/signals/pictures.py")
-    parser.add_argument("--places", nargs="+", choices=list(PLACES), help="of crops")
-    parser.add_argument("--variants", nargs="+", choices=[*PUBLISHED.variants, *PRESET.variants])
+    parser.add_argument("--pictures", nargs="+", choices=list(PICTURES), help="default: those of the protocol")
+    parser.add_argument("--places", nargs="+", help="of crops; published: middle, 'upper left'")
+    parser.add_argument("--variants", nargs="+", help="of the protocol")
     parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "half"])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/cam"))
     options = parser.parse_args()
-    if options.batches > 1 and (options.parts != ["all"] or options.protocol != "published"):
-        parser.error("--batches parts passes over all pixels under the published protocol")
+    check(parser, options)
     bench = Bench(options)
     places = options.places or (bench.protocol.places if bench.side < WHOLE else bench.protocol.places[:1])
     for training in itertools.product(

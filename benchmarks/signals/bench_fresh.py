@@ -12,14 +12,12 @@ in pieces, by calling it until it says that nothing is missing.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import torch
 
-from benchmarks.harness import RESULTS
-from benchmarks.signals.learning import learn, psnr_at, save, some_of
+from benchmarks.signals.learning import Kept, learn, psnr_at, some_of
 from benchmarks.signals.pictures import PICTURES, picture
 from neurfield import auto_frequency, fresh
 from neurfield.data.signals.grid import GridSignal
@@ -40,10 +38,8 @@ class Measured:
     """Choices and trainings by name, kept between calls under one protocol."""
 
     def __init__(self, protocol: str, seconds: float) -> None:
-        path = RESULTS / f"{NAME}.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        kept = before["results"] if before.get("protocol") == protocol else {}
-        self.protocol, self.choices, self.psnr = protocol, kept.get("choices", {}), kept.get("psnr", {})
+        self.kept = Kept(NAME, "choice of frequencies before training against the sweep", protocol)
+        self.choices, self.psnr = self.kept.results.get("choices", {}), self.kept.results.get("psnr", {})
         self.end, self.n_missing = time.monotonic() + seconds, 0
 
     def choice(self, model: str, signal: GridSignal, folder: Path) -> tuple[str, float]:
@@ -54,6 +50,7 @@ class Measured:
             found = auto_frequency.for_signal(method, signal)[1]
             fresh.draw(found).save(folder / f"{name.replace(', ', '_').replace(' ', '_')}.png")
             self.choices[name] = {"key": found.key, "value": found.value, "seconds": round(found.seconds, 2)}
+            self.kept.measured(name)
         return self.choices[name]["key"], self.choices[name]["value"]
 
     def train(self, model: str, signal: GridSignal, steps: int, key: str, value: float | None) -> float | None:
@@ -66,13 +63,13 @@ class Measured:
             changed = () if value is None else (f"field.{key}={value}",)
             field, _ = learn(signal, load_signal_method(model, "image", NETWORK), steps, changed, known)
             self.psnr[name] = psnr_at(field, signal, held_out.nonzero()[:, 0])
+            self.kept.measured(name)
             print(f"{name}: {self.psnr[name]:.2f} dB", flush=True)
         self.n_missing += name not in self.psnr
         return self.psnr.get(name)
 
     def save(self, rows: list[dict]) -> None:
-        results = {"rows": rows, "choices": self.choices, "psnr": self.psnr}
-        save(NAME, "choice of frequencies before training against the sweep", self.protocol, results)
+        self.kept.save({"rows": rows, "choices": self.choices, "psnr": self.psnr})
 
 
 def main() -> None:

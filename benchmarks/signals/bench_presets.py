@@ -7,11 +7,9 @@ With --presets the others keep the figures that they have under the same protoco
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from benchmarks.harness import RESULTS
-from benchmarks.signals.learning import drawn, learn, psnr, save, side_by_side
+from benchmarks.signals.learning import Kept, drawn, learn, psnr, side_by_side
 from benchmarks.signals.pictures import PICTURES, picture
 from neurfield.training.signal_method import signal_presets
 
@@ -27,18 +25,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/presets"))
     options = parser.parse_args()
     protocol = f"kodim04, {options.side} x {options.side} pixels, {options.steps} steps of {SAMPLES} samples"
-    path = RESULTS / f"{NAME}.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
-    rows = {row["preset"]: row for row in before["results"]} if before.get("protocol") == protocol else {}
+    kept = Kept(NAME, "presets for images on one photo", protocol)
+    rows = {row["preset"]: row for row in kept.results}
     signal, pictures = picture("kodim04", options.side), [PICTURES["kodim04"](options.side)]
     for name in options.presets:
         field, seconds = learn(signal, name, options.steps, (f"training.n_samples={SAMPLES}",))
         row = {"preset": name, "psnr": psnr(field, signal), "n_params": field.n_params, "seconds": round(seconds, 1)}
         rows[name] = row
+        kept.measured(name)
         pictures.append(drawn(field, signal))
         print(row, flush=True)
     side_by_side(options.output / "presets.png", pictures)
-    save(NAME, "presets for images on one photo", protocol, [rows[name] for name in images if name in rows])
+    kept.save([rows[name] for name in images if name in rows])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,17 +47,23 @@ def learn_until(
     overrides: Sequence[str] = (),
     known: Tensor | None = None,
 ) -> SignalField | None:
-    """The same, begun or continued; None where time.monotonic() reaches `end` before: `state` keeps what there is."""
+    """The same, begun or continued; None where time.monotonic() reaches `end` before: `state` keeps what there is.
+
+    A state of other settings is refused.
+    """
     trainer = _trainer(signal, method, steps, overrides, known)
+    settings = configuration.dumps(trainer.config)
     if state.exists():
         tensors, header = checkpoint.load(state)
+        if header["settings"] != settings:
+            raise SystemExit(f"{state} is of a training with other settings; remove it, or name another --output")
         trainer.load(tensors, header["counters"])
     trainer.train(lambda report: trainer.end() if time.monotonic() >= end else None)
     if trainer.progress == 1:
         state.unlink(missing_ok=True)
         return trainer.task.field
     state.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(state, trainer.tensors(), {"counters": trainer.counters()})
+    checkpoint.save(state, trainer.tensors(), {"counters": trainer.counters(), "settings": settings})
     if trainer.interrupted:
         raise SystemExit(f"interrupted; the same command continues from {state}")
     return None
@@ -107,8 +114,40 @@ def side_by_side(path: Path, images: Sequence[Image.Image]) -> None:
     whole.save(path)
 
 
-def save(name: str, title: str, protocol: str, results: object) -> None:
-    """Writes results/NAME.json."""
+def save(name: str, title: str, protocol: str, results: object, calls: Sequence[dict[str, Any]] = ()) -> None:
+    """Writes results/NAME.json; see Kept for `calls`."""
     content = {"title": title, "machine": machine(), "protocol": protocol, "results": results}
+    if calls:
+        content["calls"] = calls
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(f"written: {name}.json")
+
+
+class Kept:
+    """A result's file to which several calls add under one protocol: whose rows are whose stands in its `calls`.
+
+    Attributes:
+        results: what the file has of this protocol, `{}` if nothing.
+    """
+
+    def __init__(self, name: str, title: str, protocol: str) -> None:
+        path = RESULTS / f"{name}.json"
+        before = json.loads(path.read_text()) if path.exists() else {}
+        if before.get("protocol") != protocol:
+            before = {}
+        self.name, self.title, self.protocol = name, title, protocol
+        self.results: Any = before.get("results", {})
+        self._calls: list[dict[str, Any]] = before.get("calls", [])
+        now = machine()
+        self._now: dict[str, Any] = {key: now[key] for key in ("commit", "command", "date")} | {"rows": []}
+
+    def measured(self, row: str) -> None:
+        """Notes a row as of this call, and of no other."""
+        for call in self._calls:
+            call["rows"] = [other for other in call["rows"] if other != row]
+        self._now["rows"].append(row)
+
+    def save(self, results: object) -> None:
+        """Writes the file."""
+        calls = [call for call in (*self._calls, self._now) if call["rows"]]
+        save(self.name, self.title, self.protocol, results, calls)

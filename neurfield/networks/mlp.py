@@ -40,7 +40,7 @@ class NetworkConfig:
         modulation: grids that scale and shift the hidden features; forward takes their coordinates then.
         init: how matrices start: "Xavier", as in tiny-cuda-nn, with biases of zero, or "FanIn", matrices and biases
             uniform in +-1/sqrt(fan_in), torch's default, which fits photos better (docs/methods/cam.md). Default:
-            Xavier; coordinate networks start as their papers say and take no other.
+            Xavier; coordinate networks start as their papers say, `Sine` alone as in tiny-cuda-nn, and take no other.
         weight_bits: train with matrices and modulation grids rounded to so many bits, gradients as if they were not.
     """
 
@@ -75,10 +75,12 @@ def _arguments(activation: str, keys: NetworkConfig) -> dict[str, float]:
             raise UserError(f"network: {key} belongs to the activations {', '.join(users)}, got {activation}")
     if keys.first_bias is not None and (activation != "FINER" or keys.bias is False):
         raise UserError(f"network: first_bias belongs to FINER with biases, got {activation} with bias={keys.bias}")
-    if not taken or (activation == "Sine" and keys.omega is None and keys.first_omega is None):
+    if not taken:
         return {}
     if keys.init is not None:
         raise UserError(f"network: init {keys.init} does not fit {activation}, which starts as published; leave it out")
+    if activation == "Sine" and keys.omega is None and keys.first_omega is None:
+        return {}
     omega = OMEGA.get(activation, 1.0) if keys.omega is None else keys.omega
     scale = SCALE.get(activation, 1.0) if keys.scale is None else keys.scale
     return {"first_omega": omega if keys.first_omega is None else keys.first_omega, "omega": omega, "scale": scale}

@@ -124,6 +124,8 @@ def test_arguments_of_coordinate_networks() -> None:
             "activation": "FINER",
             "init": "FanIn",
         },
+        "network: init FanIn does not fit Sine, which starts as published": {"activation": "Sine", "init": "FanIn"},
+        "network: init Xavier does not fit Sine, which starts as published": {"activation": "Sine", "init": "Xavier"},
     }.items():
         with pytest.raises(UserError, match=message):
             arguments(**keys)

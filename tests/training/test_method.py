@@ -25,5 +25,5 @@ def test_a_preset_or_a_file_differs_from_its_base_in_what_it_says(tmp_path: Path
     assert dataclasses.replace(moving.field, **plain) == still.field
     assert dataclasses.replace(moving.optimizer, modulation_rate=still.optimizer.modulation_rate) == still.optimizer
     assert (moving.sampler, moving.loss, moving.training) == (still.sampler, still.loss, still.training)
-    (tmp_path / "mine.yaml").write_text("name: mine\nbase: ngp-dynamic\n")
+    (tmp_path / "mine.yaml").write_text("base: ngp-dynamic\n")
     assert load_method(str(tmp_path / "mine.yaml")) == dataclasses.replace(still, name="mine")

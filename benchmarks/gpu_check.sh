@@ -51,10 +51,10 @@ build() {
   esac
   nvcc=$(command -v nvcc || echo "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc")
   if command -v ninja >/dev/null; then export CMAKE_GENERATOR=Ninja; fi
-  cmake -S csrc -B build/gpu -DNF_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DNF_CUDA_ARCHS=$(archs)" \
+  limited cmake -S csrc -B build/gpu -DNF_CUDA=ON "-DCMAKE_CUDA_COMPILER=$nvcc" "-DNF_CUDA_ARCHS=$(archs)" \
     "-DNF_OUTPUT_DIR=$PWD/neurfield/_native" "-DPython_EXECUTABLE=$(command -v "$python")"
   limited cmake --build build/gpu --parallel "$(nproc)" --target _cuda _baseline "_$isa"
-  "$python" -c '
+  limited "$python" -c '
 import torch
 from neurfield.training.device import cuda_build, why_not_cuda
 print("torch", torch.__version__, "for CUDA", torch.version.cuda, "- kernels:", cuda_build())
@@ -100,7 +100,7 @@ save() {
   [ -n "${SAVE:-}" ] || return 0
   # not the checkpoints, which are large
   find "$logs" benchmarks/results outputs/benchmarks -type f -newer "$logs/start" \
-    \( -name '*.log' -o -name '*.json' -o -name psnr.png -o -path '*/after_*' \) 2>/dev/null \
+    \( -name '*.log' -o -name '*.json' -o -name psnr.png -o -path '*/after_*' \) \
     | tar -czf "$SAVE/gpu_check.tmp" -T - && mv "$SAVE/gpu_check.tmp" "$SAVE/gpu_check.tar.gz"
 }
 
@@ -108,7 +108,7 @@ save() {
 for part in "$@"; do
   [ -n "${limits[$part]:-}" ] || { echo "gpu_check.sh: expected ${!limits[*]}, got $part" >&2; exit 2; }
 done
-mkdir -p "$logs"
+mkdir -p "$logs" benchmarks/results outputs/benchmarks ${SAVE:+"$SAVE"}  # a folder that lacks is an error of save's
 touch "$logs/start"
 failed=()
 for part in "$@"; do

@@ -21,10 +21,14 @@ def load(name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(name)
-    except (ImportError, OSError) as error:  # tinycudann finds no device, say, or was built for another one
+    except Exception as error:  # whatever a peer raises: no device, built for another one or another torch
         if isinstance(error, ModuleNotFoundError) and error.name == name:
             raise Unavailable(f"{name} is not installed (pip install {SOURCES[name]})") from error
-        raise Unavailable(f"{name} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise Unavailable(f"{name} cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @functools.cache

@@ -28,27 +28,14 @@ Sorted sort_samples(const KiloInputs<T>& in, int64_t chunk) {
   return {order, std::move(chunks)};
 }
 
-// Positions or directions [n, 3] of samples order[0 .. rows) by axis; the rest of the last vector gets zeros. What the
-// next tile will gather, order[kKiloRows ..), is fetched meanwhile.
-template <typename T>
-void gather_rows(const T* values, const int32_t* order, int64_t rows, T* by_axis) {
-  for (int64_t i = 0; i < rows; ++i) {
-    const T* row = values + 3 * int64_t(order[i]);
-    __builtin_prefetch(values + 3 * int64_t(order[i + kKiloRows]));
-    for (int axis = 0; axis < 3; ++axis) by_axis[axis * kKiloRows + i] = row[axis];
-  }
-  for (int axis = 0; axis < 3; ++axis)
-    for (int64_t i = rows; i % kLanes; ++i) by_axis[axis * kKiloRows + i] = 0;
-}
-
 template <typename T>
 void forward_tile(const KiloInputs<T>& in, const T* net, const int32_t* order, int64_t rows, const KiloTile<T>& tile,
                   NextTile& next) {
-  gather_rows(in.positions, order, rows, tile.x);
+  kilo_gather<true>(in.positions, order, rows, tile.x);
   kilo_encode_tile(tile.x, rows, in.shape.position_frequencies, tile.e_x);
   kilo_density_tile(in.shape, net, rows, tile, next);
   if (!in.directions) return;
-  gather_rows(in.directions, order, rows, tile.d);
+  kilo_gather<true>(in.directions, order, rows, tile.d);
   kilo_encode_tile(tile.d, rows, in.shape.direction_frequencies, tile.e_d);
   kilo_color_tile(in.shape, net, rows, tile, next);
 }

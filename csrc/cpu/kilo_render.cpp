@@ -167,11 +167,7 @@ class RenderTask {
   // Density of some rows of one network, and the colour of those that can be seen.
   void evaluate_tile(const float* net, const int32_t* rows, int64_t n, NextTile& next) {
     const KiloShape& s = field_.shape;
-    for (int axis = 0; axis < 3; ++axis) {
-      float* out = tile_.x + axis * kKiloRows;
-      for (int64_t i = 0; i < n; ++i) out[i] = c_.local[3 * rows[i] + axis];
-      for (int64_t i = n; i % kLanes; ++i) out[i] = 0;
-    }
+    kilo_gather<false>(c_.local, rows, n, tile_.x);
     kilo_encode_tile(tile_.x, n, s.position_frequencies, tile_.e_x);
     kilo_density_tile(s, net, n, tile_, next);
     float depth[kKiloRows];
@@ -193,8 +189,7 @@ class RenderTask {
       seen[n_seen++] = row;
     }
     if (n_seen == 0) return;
-    for (int axis = 0; axis < 3; ++axis)
-      for (int64_t i = n_seen; i % kLanes; ++i) tile_.d[axis * kKiloRows + i] = 0;
+    kilo_fill_lanes(n_seen, tile_.d);
     kilo_encode_tile(tile_.d, n_seen, s.direction_frequencies, tile_.e_d);
     kilo_color_tile(s, net, n_seen, tile_, next);
     for (int32_t i = 0; i < n_seen; ++i)

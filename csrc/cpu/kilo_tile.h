@@ -16,6 +16,13 @@ namespace nf::cpu {
 
 constexpr int64_t kKiloRows = 48;  // a multiple of every micro-tile; activations and a network nearly fit an L1 cache
 
+// Zeros after `rows` samples of by_axis [3][kKiloRows], up to a whole vector.
+template <typename T>
+void kilo_fill_lanes(int64_t rows, T* by_axis) {
+  for (int axis = 0; axis < 3; ++axis)
+    for (int64_t i = rows; i % kLanes; ++i) by_axis[axis * kKiloRows + i] = 0;
+}
+
 // Entries of the encoding of v [3][kKiloRows] -> out [3 + 6 n_frequencies][kKiloRows]; what follows sample `rows` up to
 // a whole vector is read and written.
 template <typename T>
@@ -31,6 +38,18 @@ void kilo_encode_tile(const T* v, int64_t rows, int n_frequencies, T* out) {
   } else {
     for (int64_t i = 0; i < rows; ++i) encode(i, [](const T* p) { return *p; });
   }
+}
+
+// Vectors [n, 3] of `rows` samples by axis, [3][kKiloRows]; the rest of the last lanes gets zeros. With kAhead the
+// order may be read kKiloRows further, and what the next tile will gather is fetched meanwhile.
+template <bool kAhead, typename T>
+void kilo_gather(const T* values, const int32_t* order, int64_t rows, T* by_axis) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* row = values + 3 * int64_t(order[i]);
+    if constexpr (kAhead) __builtin_prefetch(values + 3 * int64_t(order[i + kKiloRows]));
+    for (int axis = 0; axis < 3; ++axis) by_axis[axis * kKiloRows + i] = row[axis];
+  }
+  kilo_fill_lanes(rows, by_axis);
 }
 
 // Buffers of a thread for a tile, and for what is the same for all tiles of a chunk.

@@ -91,11 +91,7 @@ class VisibleBlock {
       const KiloChunk& chunk = chunks[c];
       const int32_t* rows = &order_[chunk.begin];
       const int64_t n = chunk.end - chunk.begin;
-      for (int axis = 0; axis < 3; ++axis) {
-        float* out = tile.x + axis * kKiloRows;
-        for (int64_t i = 0; i < n; ++i) out[i] = local_[3 * rows[i] + axis];
-        for (int64_t i = n; i % kLanes; ++i) out[i] = 0;
-      }
+      kilo_gather<false>(local_.data(), rows, n, tile.x);
       kilo_encode_tile(tile.x, n, s.position_frequencies, tile.e_x);
       const bool changes = c + 1 < chunks.size() && chunks[c + 1].number == 0;
       NextTile next = kilo_next(s, n, false, changes ? network(chunks[c + 1]) : nullptr);

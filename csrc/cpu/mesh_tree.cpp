@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 #include "math/mesh_tree.h"
@@ -59,6 +60,7 @@ struct Builder {
 }  // namespace
 
 int64_t build_mesh_tree(float* triangles, int64_t n_triangles, float* boxes, int32_t* links) {
+  if (n_triangles > kMaxTriangles) throw std::invalid_argument("build_mesh_tree: too many triangles");
   Builder builder{triangles, boxes, links, {}, {}};
   builder.centers.resize(n_triangles);
   builder.order.resize(n_triangles);

@@ -15,9 +15,10 @@
 namespace nf {
 
 constexpr int kTrianglesPerLeaf = 4;
-// Halving splits of up to 2^29 triangles (MAX_TRIANGLES of neurfield/ops/mesh_distance.py) are 27 levels deep, and no
-// walk remembers two nodes of a level.
+// Every level of halving splits doubles what fits, and no walk remembers two nodes of a level.
 constexpr int kMeshStack = 27;
+constexpr int64_t kMaxTriangles = int64_t(kTrianglesPerLeaf) << kMeshStack;
+static_assert(kMaxTriangles >= int64_t(1) << 29, "MAX_TRIANGLES of neurfield/ops/mesh_distance.py");
 
 struct MeshTree {
   const float* boxes;      // [n_nodes, 6]: min x, y, z, max x, y, z

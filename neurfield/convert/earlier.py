@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An earlier conversion, kept as NAME.before beside the one that is to replace it until that one is whole."""
+"""An earlier conversion, kept as NAME.before beside the one that is to replace it until that one is whole.
 
+Only what a conversion has made is moved, and only what a conversion has moved is removed: a file in it says so.
+"""
+
+import contextlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from neurfield.errors import UserError
+from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.files import cannot_write
+from neurfield.training import checkpoint
 from neurfield.training.run_folder import BEFORE, RunFolder
+
+MOVED = "moved-by-convert.txt"  # in a folder that is kept
 
 
 @dataclass(frozen=True)
@@ -15,50 +24,136 @@ class Earlier:
     """What an earlier conversion has left.
 
     Attributes:
-        folders: where it was made, and where the new one is to be.
+        made: where its run is, and where the new one is to be.
+        aside: the same of its distillation, which is removed when the run is whole.
     """
 
-    folders: tuple[RunFolder, ...]
+    made: RunFolder
+    aside: RunFolder
+
+    @property
+    def folders(self) -> tuple[RunFolder, RunFolder]:
+        return self.made, self.aside
 
     @property
     def kept(self) -> list[RunFolder]:
         """What is kept of it beside what replaces it."""
-        return [kept for folder in self.folders if (kept := _kept(folder)).path.exists()]
+        return [_place(folder) for folder in self.folders if _is_kept(folder)]
 
-    @contextmanager
+    def check(self, overwrite: bool, resume: bool) -> None:
+        """Whether a new conversion may start, go on or replace what is there.
+
+        Raises:
+            UserError: it may not, or something is there that no conversion has made or moved.
+        """
+        try:
+            found = [folder for folder in self.folders if not folder.is_free]
+            for folder in found:
+                _check_made(folder)
+            for folder in (kept := self.kept):
+                if folder.checkpoints():
+                    _check_made(folder)
+        except OSError as error:
+            raise cannot_write(self.made.path, error) from None
+        if (found or kept) and not (overwrite or resume):
+            raise UserError(
+                f"{self.made.path}: a conversion exists there; continue it with --resume, replace it with --overwrite, "
+                "or choose another --output"
+            )
+        for folder in found if overwrite else []:
+            place = _place(folder).path
+            if folder.path.is_symlink():
+                raise UserError(f"{folder.path} is a link; give the folder it leads to as --output")
+            if (place.exists() or place.is_symlink()) and not _is_kept(folder):
+                raise UserError(
+                    f"{place}: the earlier conversion would be kept there, and no conversion has moved what is there; "
+                    "move it away or choose another --output"
+                )
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file lies in what this conversion writes, moves or removes."""
+        parents = path.resolve().parents
+        return any(folder.path.resolve() in parents for folder in (*self.folders, *self.kept))
+
+    @contextlib.contextmanager
     def moved(self) -> Iterator[None]:
         """Its folders are free in the block, and as before where that fails before its first checkpoint.
 
         Raises:
-            UserError, MachineError: a folder cannot be renamed.
+            UserError: see check, which is asked again.
+            UserError, MachineError: a folder cannot be renamed; then none is.
         """
+        self.check(overwrite=True, resume=False)
         try:
-            if self.kept:  # beside it is only what never came to its end
-                self._clear()
-            else:
+            if self.kept and not self._is_whole:  # what is kept is the newest that is whole
                 for folder in self.folders:
-                    if folder.path.exists():
-                        folder.path.rename(_kept(folder).path)
+                    if not folder.is_free:
+                        shutil.rmtree(folder.path)
+            else:
+                self.remove()
+                self._move()
         except OSError as error:
-            raise cannot_write(self.folders[0].path, error) from None
+            raise cannot_write(self.made.path, error) from None
         try:
             yield
         except BaseException:
             if not any(folder.checkpoints() for folder in self.folders):
-                self._clear()
                 for folder in self.folders:
-                    if _kept(folder).path.exists():
-                        _kept(folder).path.rename(folder.path)
+                    if _is_kept(folder):
+                        with contextlib.suppress(OSError):  # the first failure is the one to tell
+                            _put_back(folder)
             raise
 
     def remove(self) -> None:
+        """Removes what is kept."""
         for kept in self.kept:
             shutil.rmtree(kept.path, ignore_errors=True)
 
-    def _clear(self) -> None:
-        for folder in self.folders:
-            shutil.rmtree(folder.path, ignore_errors=True)
+    @property
+    def _is_whole(self) -> bool:
+        return bool(self.made.checkpoints()) and not self.aside.path.exists()
+
+    def _move(self) -> None:
+        with contextlib.ExitStack() as undo:
+            for folder in self.folders:
+                if not folder.is_free:
+                    place = _place(folder).path
+                    folder.path.rename(place)
+                    undo.callback(_put_back, folder)
+                    (place / MOVED).write_bytes(_told(folder))
+            undo.pop_all()
 
 
-def _kept(folder: RunFolder) -> RunFolder:
+def _check_made(folder: RunFolder) -> None:
+    checkpoints = folder.checkpoints()
+    if not checkpoints:
+        raise UserError(
+            f"{folder.path}: is there, and without a checkpoint of a conversion; move it away or choose another "
+            "--output"
+        )
+    found = checkpoint.load_header(checkpoints[-1])["config"]["method"]["field"].get("otype")
+    if found != KiloNerfConfig.otype:
+        raise UserError(f"{folder.path}: holds a {found} field, which no conversion has made; choose another --output")
+
+
+def _place(folder: RunFolder) -> RunFolder:
+    """Where it is kept."""
     return RunFolder(folder.path.with_name(folder.path.name + BEFORE))
+
+
+def _is_kept(folder: RunFolder) -> bool:
+    note = _place(folder).path / MOVED
+    return note.is_file() and note.read_bytes() == _told(folder)
+
+
+def _told(folder: RunFolder) -> bytes:
+    """With the name, so that a copy under another one is no longer taken for what was moved."""
+    return (
+        f"neurfield convert has moved {folder.path.name} here and removes it when what replaces it is whole.\n".encode()
+    )
+
+
+def _put_back(folder: RunFolder) -> None:
+    place = _place(folder).path
+    (place / MOVED).unlink(missing_ok=True)
+    place.rename(folder.path)

@@ -24,7 +24,6 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
-from neurfield.training import checkpoint
 from neurfield.training.density import make_density
 from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
@@ -50,23 +49,12 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
     device = resolve_device(request.device, teacher.field.why_not_cuda() or "")
     folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
-    earlier = Earlier((folder, aside))
+    earlier = Earlier(folder, aside)
     if request.resume and request.overwrite:
         raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
-    if teacher.path is not None and request.output.resolve() in teacher.path.resolve().parents:
+    if teacher.path is not None and earlier.holds(teacher.path):
         raise UserError(f"{request.output}: that is the run which is converted; choose another --output")
-    old = [] if request.resume else [part for part in (folder, aside, *earlier.kept) if part.checkpoints()]
-    if old and not request.overwrite:
-        raise UserError(
-            f"{request.output}: a conversion exists there; continue it with --resume, replace it with --overwrite, or "
-            "choose another --output"
-        )
-    for part in old:
-        found = checkpoint.load_header(part.checkpoints()[-1])["config"]["method"]["field"].get("otype")
-        if found != KiloNerfConfig.otype:
-            raise UserError(
-                f"{part.path}: holds a {found} field, which no conversion has made; choose another --output"
-            )
+    earlier.check(request.overwrite, request.resume)
     if teacher.is_dynamic:
         raise UserError(
             f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field cannot; "
@@ -114,7 +102,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         for kept in earlier.kept:
             request.report(f"{kept.path}: has the earlier conversion until the new one is whole")
         return None
-    shutil.rmtree(aside.path, ignore_errors=True)
+    shutil.rmtree(aside.path, ignore_errors=True)  # first: without it the new one counts as whole
     earlier.remove()
     request.report(_unused(trainer, plan))
     return from_task(task, trainer, teacher.views, find_checkpoint(folder.path), scene)

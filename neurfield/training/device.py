@@ -20,8 +20,6 @@ def why_not_cuda() -> str | None:
         return f"the installed torch {torch.__version__} is a build without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device or driver"
-    if _exports_wait():
-        return f"torch {torch.__version__} makes streams wait where it hands tensors to kernels; newer ones do not"
     n_devices, reason = module.devices()
     if n_devices == 0:
         return f"the kernels, built with CUDA {module.toolkit}, find no device: {reason}"
@@ -31,13 +29,16 @@ def why_not_cuda() -> str | None:
     return None
 
 
-def _exports_wait() -> bool:
-    """Whether an export of a tensor makes the default stream wait for the current one, which no CUDA graph can hold.
+def why_not_graph() -> str | None:
+    """The reason why calls of the kernels cannot be captured in a CUDA graph, which trainings need, or None.
 
-    That came to torch with `dl_device` and went with another default, -1 (pytorch pull requests 150217 and 163242).
+    Where a tensor is handed to a kernel, torch 2.9 makes the default stream wait for the current one, and no graph can
+    hold that. It came with `dl_device` and went with another default, -1 (pytorch pull requests 150217 and 163242).
     """
     parameters = inspect.signature(torch.Tensor.__dlpack__).parameters
-    return "dl_device" in parameters and parameters["stream"].default is None
+    if "dl_device" in parameters and parameters["stream"].default is None:
+        return f"torch {torch.__version__} cannot capture a training step; expected 2.10 or newer, or 2.8 or older"
+    return None
 
 
 def architectures(module: ModuleType) -> list[int]:

@@ -24,6 +24,7 @@ from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training.composed_step import RayBatch
 from neurfield.training.density import density_over_time
+from neurfield.training.device import why_not_graph
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.steps import make_step
@@ -66,7 +67,7 @@ class RadianceTask:
                 f"{scene.name}: the {method.field.otype} field of method {method.name} needs views of different times, "
                 "and these have none; use a method for still scenes"
             )
-        if self.device.type == "cuda" and (reason := self.field.why_not_cuda()):
+        if self.device.type == "cuda" and (reason := self.field.why_not_cuda() or why_not_graph()):
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)

@@ -35,6 +35,11 @@ class RunFolder:
         """Checkpoint files, oldest first. Temporary files of a killed process are none."""
         return sorted(self.path.glob(f"checkpoints/step-*{SUFFIX}"))
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is there, or an empty folder."""
+        return not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+
     def create(self) -> None:
         """Makes the folder.
 
@@ -42,7 +47,7 @@ class RunFolder:
             UserError: it exists with something in it, or its place is no folder that can be written.
         """
         try:
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and not self.is_free:
                 raise UserError(f"{self.path}: exists already; continue it with --resume or choose another --timestamp")
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:

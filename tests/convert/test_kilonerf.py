@@ -2,6 +2,7 @@
 """From a small teacher to tiny networks: the plan, what is learned, continuation, the small file, bad input."""
 
 import dataclasses
+import errno
 import os
 import shlex
 import shutil
@@ -19,6 +20,7 @@ from neurfield.cli.train import TrainOptions
 from neurfield.convert import CONVERTERS
 from neurfield.convert.cells import plan_cells
 from neurfield.convert.distill import DistillTask
+from neurfield.convert.earlier import Earlier
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.occupied import Voxels, grid_of, occupied_voxels
 from neurfield.convert.request import Request
@@ -159,6 +161,94 @@ def test_overwrite_spares_what_no_conversion_has_made(teacher, tmp_path):
     assert teacher.path.exists() and (other / "checkpoints").exists()
     with pytest.raises(UserError, match="that is the file which is converted"):
         CONVERTERS["half"].convert(teacher, Request(teacher.path, overwrite=True))
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["a", "a.distill"])
+@pytest.mark.parametrize("option", ["overwrite", "resume", "none"])
+def test_folders_that_are_no_conversions_are_refused_at_once(teacher, tmp_path, name, option):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("a note")
+    options = {} if option == "none" else {option: True}
+    with pytest.raises(UserError, match=rf"{name}: is there, and without a checkpoint of a conversion; move it away"):
+        to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=2", **options))
+    assert files(tmp_path) == {Path(name, "mine.txt"): b"a note"}
+
+
+def test_a_folder_called_before_that_no_conversion_has_moved_is_never_touched(teacher, tmp_path):
+    """Not a user's own, and not a KiloNeRF that was put there by hand."""
+    quick = request(tmp_path / "a", "distill.iterations=2", max_num_iterations=1)
+    for name in ("a.before", "a.distill.before"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.txt").write_text("a note")
+    notes = files(tmp_path)
+    to_kilonerf(teacher, quick)
+    made = files(tmp_path)
+    assert notes.items() <= made.items()
+    again = dataclasses.replace(quick, overwrite=True)
+    with pytest.raises(UserError, match=r"a\.before: the earlier conversion would be kept there, and no conversion"):
+        to_kilonerf(teacher, again)
+    assert files(tmp_path) == made
+    shutil.rmtree(tmp_path / "a.before")
+    shutil.copytree(tmp_path / "a", tmp_path / "a.before")
+    with pytest.raises(UserError, match=r"a\.before: the earlier conversion would be kept there, and no conversion"):
+        to_kilonerf(teacher, again)
+    (tmp_path / "a").rename(tmp_path / "b")
+    to_kilonerf(teacher, again)
+    assert (tmp_path / "a.before").exists() and (tmp_path / "a").exists()
+
+
+def put(path: Path, *checkpoints: Path) -> None:
+    """A conversion as far as its folder tells: copies of checkpoints."""
+    for file in checkpoints:
+        place = path / "checkpoints" / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+
+
+def test_renames_are_undone_together(teacher, tmp_path, monkeypatch):
+    made = to_kilonerf(teacher, request(tmp_path / "x", "distill.iterations=2", max_num_iterations=1))
+    folders = (tmp_path / "a", tmp_path / "a.distill")
+    for folder in folders:
+        put(folder, made.path)
+    before, rename = files(tmp_path), Path.rename
+
+    def second_fails(self: Path, target: Path) -> Path:
+        if self == folders[1]:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(MachineError, match="cannot write"), Earlier(*map(RunFolder, folders)).moved():
+        pytest.fail("moved")
+    assert files(tmp_path) == before
+
+
+def test_what_was_left_beside_a_whole_conversion_gives_way_to_it(teacher, tmp_path):
+    """A process may die between the end of a conversion and the removal of the earlier one."""
+    made = to_kilonerf(teacher, request(tmp_path / "x", "distill.iterations=2", max_num_iterations=1))
+    folder, earlier = tmp_path / "a", Earlier(RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a.distill"))
+    put(folder, made.path)
+    (folder / "name.txt").write_text("older")
+    with earlier.moved():
+        put(folder, made.path)
+        (folder / "name.txt").write_text("newer")
+    with pytest.raises(MachineError), earlier.moved():
+        assert (tmp_path / "a.before" / "name.txt").read_text() == "newer"
+        raise MachineError("no more")
+    assert (folder / "name.txt").read_text() == "newer" and not (tmp_path / "a.before").exists()
+
+
+def test_the_converted_run_may_not_be_what_is_kept(teacher, tmp_path):
+    made = to_kilonerf(teacher, request(tmp_path / "a", "distill.iterations=2", max_num_iterations=1))
+    with Earlier(RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a.distill")).moved():
+        put(tmp_path / "a.distill", tmp_path / "a.before" / "checkpoints" / made.path.name)
+    kept = load(tmp_path / "a.before")
+    with pytest.raises(UserError, match="that is the run which is converted"):
+        to_kilonerf(kept, request(tmp_path / "a", overwrite=True))
 
 
 def test_overwrite_replaces_a_conversion(teacher, tmp_path):

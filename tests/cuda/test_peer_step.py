@@ -92,3 +92,13 @@ def test_a_peer_that_fails_to_load_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(cuda_peer.importlib, "import_module", no_device)
     with pytest.raises(Unavailable, match=r"^nerfacc cannot be loaded: Unknown compute capability.$"):
         cuda_peer.load("nerfacc")
+
+
+@pytest.mark.parametrize(("error", "text"), [(RuntimeError(), "RuntimeError"), (AttributeError("no x"), "no x")])
+def test_whatever_a_peer_raises_is_one_line(error: Exception, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> ModuleType:
+        raise error
+
+    monkeypatch.setattr(cuda_peer.importlib, "import_module", fail)
+    with pytest.raises(Unavailable, match=rf"^nerfacc cannot be loaded: {text}$"):
+        cuda_peer.load("nerfacc")

@@ -23,7 +23,7 @@ from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.ops.fused_field import _unsupported
 from neurfield.ops.fused_mlp import half_reason
 from neurfield.training import device
-from neurfield.training.device import architectures, cuda_build, why_not_cuda
+from neurfield.training.device import architectures, cuda_build, why_not_cuda, why_not_graph
 from neurfield.training.method import RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from tests.cuda.cases import CASES
@@ -66,17 +66,19 @@ def test_it_has_the_functions_of_the_cpu(module: ModuleType) -> None:
     assert {name for name in dir(_native.lib) if not name.startswith(ON_THE_CPU)} <= set(dir(module))
 
 
-def test_a_torch_that_synchronises_streams_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_synchronises_streams_is_refused_for_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "cuda", lambda: SimpleNamespace(devices=lambda: (0, "no driver"), toolkit="13.0"))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    no_device = "the kernels, built with CUDA 13.0, find no device: no driver"
-    assert why_not_cuda() == no_device
-    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, stream=None, max_version=None: None)  # an old one
-    assert why_not_cuda() == no_device
-    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, *, stream=None, dl_device=None: None)
-    expected = f"torch {torch.__version__} makes streams wait where it hands tensors to kernels; newer ones do not"
-    assert why_not_cuda() == expected
+    assert why_not_graph() is None
+    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, stream=None, max_version=None: None)  # up to 2.8
+    assert why_not_graph() is None
+    monkeypatch.setattr(torch.Tensor, "__dlpack__", lambda self, *, stream=None, dl_device=None: None)  # 2.9
+    expected = f"torch {torch.__version__} cannot capture a training step; expected 2.10 or newer, or 2.8 or older"
+    assert why_not_graph() == expected
+    assert why_not_cuda() == "the kernels, built with CUDA 13.0, find no device: no driver"  # eval and render may run
+    with pytest.raises(UserError, match=rf"^device cuda cannot be used: {re.escape(expected)}; use --device cpu$"):
+        RadianceTask(ball_scene(2, 0), RunConfig(method=load_method("ngp-fast"), device="cuda"))
 
 
 def test_importing_loads_no_cuda_module() -> None:

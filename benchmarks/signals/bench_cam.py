@@ -11,7 +11,10 @@ shrink with it, so that pixels per parameter, the frequencies and the pixels per
 Five fields learn it, with the initial values of the published code (torch's): FFN, the published baseline; the same
 with features 5 times as large, as published for CAM; CAM without that; CAM with tiny-cuda-nn's initial values; and CAM.
 `half` trains on every second pixel of every second row and measures all pixels ("generalisation"), `all` trains on what
-it measures ("regression"). --batches parts every pass, for the same arithmetic in more steps.
+it measures ("regression"). --batches parts every pass, for the same arithmetic in more steps. --scaled-rate gives the
+narrower networks of crops a rate as much larger, all but their grids: a step of Adam moves every weight by the rate,
+and an output by the sum over its inputs. Of the pictures of strings, largely empty, the crop is the fullest of those
+that part the picture.
 
 `preset`: a photo and text, averaged to the side, learned by `image-cam` with and without `modulation`; and what each
 loses in 8 bits.
@@ -30,12 +33,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.signals.learning import Kept, drawn, learn_until, psnr
-from benchmarks.signals.pictures import PICTURES, cropped, picture
+from benchmarks.signals.pictures import ALL, STRINGS, cropped, fullest, picture
 from neurfield import quantization
 from neurfield.data.signals.grid import GridSignal
 
 WHOLE, SAMPLES = 512, 16384
 PLACES = {"middle": (0.5, 0.5), "upper left": (0.2, 0.2)}
+FULLEST = "fullest"
+PHOTOS = ("kodim04", "albert", "fox", "door", "house")
 UNMODULATED, UNSCALED = "field.network.modulation=null", "field.encoding.scale=1"
 
 
@@ -57,7 +62,7 @@ class Protocol:
 
 
 PUBLISHED = Protocol(
-    "published", 128, 2000, ("kodim04", "albert", "fox", "door", "house", "text"), tuple(PLACES),
+    "published", 128, 2000, (*PHOTOS, "text", *STRINGS), (*PLACES, FULLEST),
     {
         "FFN": (UNMODULATED, UNSCALED), "FFN x 5": (UNMODULATED,), "CAM x 1": (UNSCALED,),
         "CAM Xavier": ("field.network.init=Xavier",), "CAM": (),
@@ -67,15 +72,17 @@ PRESET = Protocol("preset", 256, 500, ("kodim04", "text"), ("whole",), {"without
 PROTOCOLS = {protocol.name: protocol for protocol in (PUBLISHED, PRESET)}
 
 
-def published_settings(side: int, batches: int = 1) -> tuple[str, ...]:
+def published_settings(side: int, batches: int = 1, scaled_rate: bool = False) -> tuple[str, ...]:
     """The published protocol for a crop, as changes of the preset `image-cam`."""
     shrunk = WHOLE // side
+    faster = shrunk if scaled_rate else 1
     return (
         f"field.encoding.n_frequencies={256 // shrunk}", f"field.encoding.sigma={10 / shrunk}",
         "field.encoding.scale=5", f"field.network.n_neurons={256 // shrunk}", "field.network.init=FanIn",
         f"field.network.modulation.resolution=[{32 // shrunk}, {32 // shrunk}]", "field.network.weight_bits=null",
-        "optimizer.learning_rate=0.001", "optimizer.modulation_rate=10", "optimizer.decay_start=0.5",
-        "optimizer.final_fraction=0.01", "optimizer.decay_stages=2", f"training.n_samples={side * side // batches}",
+        f"optimizer.learning_rate={0.001 * faster}", f"optimizer.modulation_rate={10 / faster:g}",
+        "optimizer.decay_start=0.5", "optimizer.final_fraction=0.01", "optimizer.decay_stages=2",
+        f"training.n_samples={side * side // batches}",
     )  # fmt: skip
 
 
@@ -92,7 +99,8 @@ class Bench:
         self.side, self.steps = options.side or self.protocol.side, options.steps or self.protocol.steps
         self.end, self.n_missing, parts = time.monotonic() + options.seconds, 0, options.batches
         if self.protocol is PUBLISHED:
-            self.settings, self.file = published_settings(self.side, parts), f"signals_cam_published_{self.side}"
+            self.settings = published_settings(self.side, parts, options.scaled_rate)
+            self.file = f"signals_cam_published_{self.side}" + "_scaled_rate" * options.scaled_rate
             budget = f"{self.steps} full batches"
             if parts > 1:
                 self.file, budget = f"{self.file}_in_{parts}", f"{self.steps} passes in {parts} batches each"
@@ -110,11 +118,19 @@ class Bench:
             )
         self.kept = Kept(self.file, "coordinate-aware modulation", self.text)
         self.results: dict[str, dict] = self.kept.results
-        self.folder = options.output / f"{self.protocol.name}_{self.side}_{self.steps}"
+        self.folder = options.output / f"{self.file}_{self.steps}"
+
+    def places(self, name: str) -> tuple[str, ...]:
+        """Which parts of a picture are learned where the user names none."""
+        if self.protocol is PRESET or self.side == WHOLE:
+            return self.protocol.places[:1]
+        return (FULLEST,) if name in STRINGS else tuple(PLACES)
 
     def signal(self, name: str, place: str) -> GridSignal:
         if place == "whole":
             return picture(name, self.side)
+        if place == FULLEST:
+            return fullest(name, self.side, WHOLE)
         return cropped(name, self.side, WHOLE, *PLACES[place])
 
     def train(self, name: str, place: str, part: str, variant: str) -> None:
@@ -147,7 +163,7 @@ class Bench:
         self.kept.save(self.results)
 
     def print_gains(self) -> None:
-        """What modulation adds to each baseline, picture by picture and in the mean of the photos."""
+        """What modulation adds to each baseline, picture by picture and in the means of photos and of strings."""
         variants = self.protocol.variants
         best = next(name for name, changes in variants.items() if not changes)
         baselines = [name for name, changes in variants.items() if UNMODULATED in changes]
@@ -158,9 +174,10 @@ class Bench:
                 if (row["variant"], row["trained_on"]) == (best, part) and plain:
                     gains[key] = row["psnr"] - plain["psnr"]
                     print(f"{key} over {base}: {gains[key]:+.2f} dB")
-            photos = [gain for key, gain in gains.items() if not key.startswith("text")]
-            if photos:
-                print(f"mean of {len(photos)} photos, {part}, over {base}: {sum(photos) / len(photos):+.2f} dB")
+            for kind, names in (("photos", PHOTOS), ("pictures of strings", STRINGS)):
+                some = [gain for key, gain in gains.items() if key.split(",")[0] in names]
+                if some:
+                    print(f"mean of {len(some)} {kind}, {part}, over {base}: {sum(some) / len(some):+.2f} dB")
 
 
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -168,8 +185,8 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     protocol = PROTOCOLS[options.protocol]
     if options.batches > 1 and options.parts != ["all"]:
         parser.error("--batches parts passes over all pixels, not --parts half")
-    if protocol is not PUBLISHED and (options.batches > 1 or options.parts != ["all"]):
-        parser.error("--batches and --parts half belong to the published protocol")
+    if protocol is not PUBLISHED and (options.batches > 1 or options.parts != ["all"] or options.scaled_rate):
+        parser.error("--batches, --scaled-rate and --parts half belong to the published protocol")
     if protocol is PUBLISHED and options.side not in (None, 64, 128, 256, WHOLE):
         parser.error(f"--side: expected 64, 128, 256 or 512, got {options.side}")
     for key in ("variants", "places"):
@@ -185,8 +202,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="published: 64, 128, 256 or 512")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batches", type=int, default=1, help="of a pass; published: 1")
-    parser.add_argument("--pictures", nargs="+", choices=list(PICTURES), help="default: those of the protocol")
-    parser.add_argument("--places", nargs="+", help="of crops; published: middle, 'upper left'")
+    parser.add_argument("--scaled-rate", action="store_true", help="published: larger for narrower networks")
+    parser.add_argument("--pictures", nargs="+", choices=list(ALL), help="default: those of the protocol")
+    parser.add_argument("--places", nargs="+", help="of crops; published: middle, 'upper left', fullest")
     parser.add_argument("--variants", nargs="+", help="of the protocol")
     parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "half"])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
@@ -194,11 +212,10 @@ def main() -> None:
     options = parser.parse_args()
     check(parser, options)
     bench = Bench(options)
-    places = options.places or (bench.protocol.places if bench.side < WHOLE else bench.protocol.places[:1])
-    for training in itertools.product(
-        options.pictures or bench.protocol.pictures, places, options.parts, options.variants or bench.protocol.variants
-    ):
-        bench.train(*training)
+    for name in options.pictures or bench.protocol.pictures:
+        places = options.places or bench.places(name)
+        for training in itertools.product(places, options.parts, options.variants or bench.protocol.variants):
+            bench.train(name, *training)
     bench.print_gains()
     print(f"{bench.n_missing} trainings are missing" if bench.n_missing else "nothing is missing")
 

@@ -2,10 +2,12 @@
 """Ten small square pictures for benchmarks of signals: photos, renderings, a video frame, a slice of a brain, text.
 
 All but the text come from the folder NEURFIELD_DATA (default: shared/data beside the repository), cut to their largest
-middle square and averaged to the size asked for.
+middle square and averaged to the size asked for. STRINGS are further pictures of text, far emptier.
 """
 
 import os
+import random
+import string
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,23 @@ def text(side: int) -> Image.Image:
     for line in range(14):
         words = WORDS[line % len(WORDS)]
         draw.text((0.2 * height, line * height), words, fill=INKS[line % len(INKS)], font=font)
+    return image
+
+
+def strings(seed: int, side: int) -> Image.Image:
+    """Ten strings of random letters, sizes, colours and places on white.
+
+    In the manner of the pictures of text of Tancik et al. 2020 as far as their two published examples show it: letters
+    of 1/50 to 1/8 of the side, some strings upon others or over the edge, more than half of the picture empty.
+    """
+    draws = random.Random(seed)
+    image = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(image)
+    for _ in range(10):
+        letters = "".join(draws.choices(string.ascii_letters, k=draws.randint(2, 12)))
+        font = ImageFont.load_default(size=side * 0.02 * (0.125 / 0.02) ** draws.random())
+        ink = tuple(draws.randrange(256) for _ in range(3))
+        draw.text((side * draws.uniform(-0.1, 0.9), side * draws.random()), letters, ink, font, anchor="lm")
     return image
 
 
@@ -82,17 +101,26 @@ PICTURES: dict[str, Callable[[int], Image.Image]] = {
     "brain": _brain,
     "text": text,
 }
+STRINGS: dict[str, Callable[[int], Image.Image]] = {f"strings {seed}": partial(strings, seed) for seed in range(1, 5)}
+ALL = PICTURES | STRINGS
 
 
 def picture(name: str, side: int) -> GridSignal:
-    """One of PICTURES as a signal of 8-bit RGB values."""
-    return _signal(name, PICTURES[name](side))
+    """One of ALL as a signal of 8-bit RGB values."""
+    return _signal(name, ALL[name](side))
 
 
 def cropped(name: str, side: int, whole: int, x: float, y: float) -> GridSignal:
     """A square of the picture that is `whole` pixels wide; x and y in 0 ... 1 move it from one edge to the other."""
     left, top = (round(part * (whole - side)) for part in (x, y))
-    return _signal(name, PICTURES[name](whole).crop((left, top, left + side, top + side)))
+    return _signal(name, ALL[name](whole).crop((left, top, left + side, top + side)))
+
+
+def fullest(name: str, side: int, whole: int) -> GridSignal:
+    """The square of those that part the picture, `whole` pixels wide, whose values vary most."""
+    image, starts = ALL[name](whole), range(0, whole, side)
+    squares = [image.crop((left, top, left + side, top + side)) for top in starts for left in starts]
+    return _signal(name, max(squares, key=lambda square: np.asarray(square, np.float64).var()))
 
 
 def _signal(name: str, image: Image.Image) -> GridSignal:

@@ -51,6 +51,7 @@ LOSSES: dict[str, Entry] = {
     "MAPE": Entry(NoConfig, elementwise.mape),
     "SMAPE": Entry(NoConfig, elementwise.smape),
     "BinaryCrossEntropy": Entry(NoConfig, elementwise.binary_cross_entropy),
+    "CrossEntropy": Entry(NoConfig, elementwise.cross_entropy),
 }
 
 REGULARIZERS: dict[str, Callable[[Composite], Tensor]] = {

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 0.01
+LEAST_PROBABILITY = 1e-4
 # ITU-R BT.601, the weights of tiny-cuda-nn
 LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -67,3 +68,18 @@ def binary_cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     A logit, because the sigmoid of float32 is 1 from 17 on, where a sample that is wrong would no longer be corrected.
     """
     return functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
+
+
+def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    """(t + e) ln((t + e) / (p + e)), and the same of 1 - t and 1 - p: p and t are probabilities, e = 1e-4.
+
+    The cross-entropy less that of a perfect prediction, 0 where p = t; what is not in 0 ... 1 counts as the nearer end.
+    For values behind a sigmoid: the gradient before it is about p - t, where that of L2 is (p - t) p (1 - p) and leaves
+    a dark stroke white once the sigmoid is near 1.
+    """
+    p, t = prediction.clamp(0, 1), target.clamp(0, 1)
+    return _divergence(p, t) + _divergence(1 - p, 1 - t)
+
+
+def _divergence(p: Tensor, t: Tensor) -> Tensor:
+    return (t + LEAST_PROBABILITY) * ((t + LEAST_PROBABILITY) / (p + LEAST_PROBABILITY)).log()

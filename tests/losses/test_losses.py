@@ -18,6 +18,13 @@ def luminance(p: Tensor) -> Tensor:
     return (0.299 * p[..., 0] + 0.587 * p[..., 1] + 0.114 * p[..., 2])[..., None]
 
 
+def divergence(p: Tensor, t: Tensor) -> Tensor:
+    """Cross-entropy less entropy."""
+    e = 1e-4
+    entropy = -(t + e) * (t + e).log() - (1 - t + e) * (1 - t + e).log()
+    return -(t + e) * (p + e).log() - (1 - t + e) * (1 - p + e).log() - entropy
+
+
 # numerator and denominator of each definition; the latter is constant in the gradient
 DEFINITIONS: dict[str, tuple[Callable, Callable]] = {
     "L1": (lambda p, t: (p - t).abs(), lambda p, t: torch.ones_like(p)),
@@ -35,6 +42,7 @@ DEFINITIONS: dict[str, tuple[Callable, Callable]] = {
         lambda p, t: -t * torch.sigmoid(p).log() - (1 - t) * torch.sigmoid(-p).log(),
         lambda p, t: torch.ones_like(p),
     ),
+    "CrossEntropy": (lambda p, t: divergence(p.clamp(0, 1), t.clamp(0, 1)), lambda p, t: torch.ones_like(p)),
 }
 
 
@@ -73,6 +81,19 @@ def test_cross_entropy_of_logits_corrects_what_is_surely_wrong() -> None:
     value.sum().backward()
     torch.testing.assert_close(value.detach(), torch.tensor([40.0, 40.0, 0.0, math.log(2)]))
     torch.testing.assert_close(p.grad, torch.tensor([1.0, -1.0, 0.0, 0.0]))
+
+
+def test_cross_entropy_of_probabilities_corrects_what_a_sigmoid_hides() -> None:
+    """A dark value at a logit of 8: L2 has a slope of 2 p^2 (1 - p) = 0.0007 there, the cross-entropy of 0.77."""
+    slopes = []
+    for name in ("L2", "CrossEntropy"):
+        logit = torch.tensor([8.0], dtype=torch.float64, requires_grad=True)
+        losses.create({"otype": name})(logit.sigmoid(), torch.zeros(1, dtype=torch.float64)).backward()
+        slopes.append(float(logit.grad))
+    p = 1 / (1 + math.exp(-8))
+    # with e = 1e-4 in both terms: p (1 - p) ((1 + e) / (1 - p + e) - e / (p + e))
+    expected = p * (1 - p) * ((1 + 1e-4) / (1 - p + 1e-4) - 1e-4 / (p + 1e-4))
+    assert slopes == pytest.approx([2 * p**2 * (1 - p), expected], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "BinaryCrossEntropy"])

@@ -112,7 +112,7 @@ def test_other_views_are_refused(data, tmp_path, capsys):
     content["frames"].pop()
     file.write_text(json.dumps(content))
     assert train(data, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 2
-    assert "its 5 training views, or their map into unit space, are not those that" in fails(capsys)
+    assert "its 5 train views, or their map into unit space, are not those of" in fails(capsys)
 
 
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(data, tmp_path, capsys):

@@ -17,7 +17,6 @@ from neurfield.cli.view import go_on, watched
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
-from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig
@@ -134,7 +133,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             share = distill.iterations if named else max(left // 4, 1)
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
-    name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
+    name = options.experiment_name or locate(options.data, options.load)[1]
     serve = None
     if options.vis == "viewer":
         from neurfield.viewer import settled

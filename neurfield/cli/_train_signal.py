@@ -13,6 +13,7 @@ from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
+from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
@@ -60,7 +61,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             seed=SignalRunConfig.seed if options.seed is None else options.seed,
             device=device,
             kind=method.kind,
-            max_megapixels=options.load.max_megapixels,
+            max_megapixels=options.load.over(LoadOptions()).max_megapixels,
             method=method,
         )
     signal = signals.read(path, kind, config.max_megapixels)

@@ -17,7 +17,7 @@ from neurfield.cli._console import Progress, budget_text, duration, next_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
-from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
+from neurfield.data.options import SPLITS, ReadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
@@ -89,7 +89,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     kind = kind_of(options.data)
     if kind is not None:
         return train_signal(options, kind, start)
-    source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
+    source, name, load = locate(options.data, options.load)
     found = None if options.resume else read_manifest(source, load)
     times_differ = found is not None and found.times_differ
     method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
@@ -105,7 +105,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
     resumed = newest_whole(folder, _say) if options.resume else None
     if resumed:
-        resumed.check_request(options.seed, load.with_defaults(vars(resumed.config.load)))
+        resumed.check_request(options.seed, locate(options.data, options.load, resumed.config.load)[2])
     manifest = found or read_manifest(source, resumed.config.load if resumed else load)
     manifest = dataclasses.replace(manifest, name=name)
     views = _all_views(manifest)

@@ -81,6 +81,8 @@ def test_a_scene_file_that_changes_does_not_change_the_run(data, tmp_path, capsy
     assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 25) == 0
     tensors, header = checkpoint.load(folder / "step-000000025.safetensors")
     assert tensors["cameras.sizes"].unique().tolist() == [16] and header["config"]["load"]["downscale_factor"] == 2
+    assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30, "--downscale-factor", 1) == 2
+    assert "--downscale-factor 1: the run was trained with 2" in fails(capsys)
     scene.write_text("path: ball\nname: ball\ndownscale_factor: 4\n")
     assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 2
     assert "--downscale-factor 4: the run was trained with 2" in fails(capsys)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurfield.cli._console import next_steps
+from neurfield.cli._console import next_steps, say
 from neurfield.cli._stages import Stages
 from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
@@ -50,9 +50,7 @@ class Plan:
     def distil(self) -> int:
         """Makes the student of the teacher that was trained and measures it; with pages, shows it until Ctrl-C."""
         with ExitStack() as stack:
-            request = dataclasses.replace(
-                self.student, report=lambda line: print(line, flush=True), progress=Stages(stack).update
-            )
+            request = dataclasses.replace(self.student, report=say, progress=Stages(stack).update)
             if self.serve is not None:
                 request = dataclasses.replace(request, watch=self._watch)
             made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)

@@ -25,8 +25,7 @@ from neurfield.checks import shown
 from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import data_name, is_file
-from neurfield.data.transforms import is_cut_out
-from neurfield.data.views import Frame, Manifest, inspect, poses, tan_half_fov
+from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 
 # Where a model may lie below a data folder; `*` are the numbers of parts that could not be joined.

@@ -108,7 +108,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         resumed.check_request(options.seed, locate(options.data, options.load, resumed.config.load)[2])
     manifest = found or read_manifest(source, resumed.config.load if resumed else load)
     manifest = dataclasses.replace(manifest, name=name)
-    views = _all_views(manifest)
+    views = ViewSet.of_manifest(manifest)
     if resumed:
         resumed.check_views(views)
         views = resumed.views
@@ -290,12 +290,6 @@ def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
 def _summary(result: dict[str, Any]) -> str:
     n, seconds = result["protocol"]["n_views"], result["seconds_per_view"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
-
-
-def _all_views(manifest: Manifest) -> ViewSet:
-    paths = [str(view.path or view.name) for view in manifest.views]
-    splits = {name: list(views) for name, views in manifest.splits.items()}
-    return ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

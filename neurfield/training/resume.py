@@ -79,7 +79,8 @@ def check_seed(seed: int | None, config: BaseRunConfig) -> None:
 def _geometry(views: ViewSet, split: str) -> Tensor:
     """`[1 + n_views, n]`: the map into unit space, and everything about the cameras of a split."""
     cameras, norm = views.cameras[views.splits.get(split, [])], views.normalization
-    rows = torch.cat([values.double().reshape(len(cameras), -1) for values in vars(cameras).values()], dim=1)
+    parts = vars(cameras).values()
+    rows = torch.cat([part.double().reshape(len(cameras), part.shape[1:].numel()) for part in parts], dim=1)
     scene = torch.zeros(1, rows.shape[1], dtype=torch.float64)
     scene[0, :5] = torch.tensor([norm.scale, *norm.offset, norm.aabb_scale])
     return torch.cat([scene, rows])

@@ -32,7 +32,7 @@ from neurfield.training.evaluation import evaluate
 from neurfield.training.guard import check_finite
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
 from neurfield.training.radiance_task import RadianceTask
-from neurfield.training.resume import newest_whole
+from neurfield.training.resume import check_views, newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
 from neurfield.training.stored import fitting, load_field, part
@@ -142,7 +142,8 @@ class Run:
             data: where the images are now; None: where they were when the run was trained.
 
         Raises:
-            UserError: the split has no views, or its images cannot be read or are too small.
+            UserError: the split has no views, its images cannot be read or are too small, or the data are not those
+                of the run: other cameras of the split, or another map into unit space.
         """
         scene = self._scene
         if scene is None or data or not scene.splits.get(split):
@@ -151,6 +152,7 @@ class Run:
             if not source:
                 raise UserError("this run does not know where its images are; give the data folder")
             scene = load_scene(source, self.config.load, splits=(split,))
+            check_views(ViewSet.of_scene(scene), self.views, split, self.path)
         check_measurable(scene.name, scene.cameras[scene.views(split)])
         return evaluate(self.renderer, scene, split, on_view)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from neurfield.data import signals
 from neurfield.data.load import read_manifest
-from neurfield.data.options import LoadOptions
+from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun
@@ -31,7 +31,7 @@ from neurfield.viewer.stages import SIGNALS, shown_run
 Showable = Run | SignalRun | nn.Module | str | Path
 
 
-def shown_data(path: str | Path, options: LoadOptions | None = None) -> Shown:
+def shown_data(path: str | Path, options: ReadOptions | None = None) -> Shown:
     """What a viewer shows of data before there is a field: the views of a scene, or a picture, mesh, clip or volume.
 
     Raises:
@@ -40,7 +40,8 @@ def shown_data(path: str | Path, options: LoadOptions | None = None) -> Shown:
     kind = signals.kind_of(Path(path))
     if kind is None:
         return scene_data(read_manifest(path, options))
-    return SIGNALS[kind](signals.read(Path(path), kind, (options or LoadOptions()).max_megapixels))
+    load = (options or ReadOptions()).over(LoadOptions())
+    return SIGNALS[kind](signals.read(Path(path), kind, load.max_megapixels))
 
 
 def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1, **options: object) -> Viewer:

@@ -3,13 +3,14 @@
 
 viser has no hook for requests, so its server is built while `websockets.asyncio.server.serve`, which it calls once, is
 replaced by ours; nothing else of viser is touched. Should a later viser open its port in another way, `guarded` notices
-that it was not asked and raises, so that the viewer never runs unguarded.
+that it was not asked, stops the server and raises, so that the viewer never runs unguarded.
 
 The token comes with the link once (`?token=`), is moved into a cookie that no other site can send (SameSite=Strict),
 and is compared in constant time. Without a token only loopback is served, and a websocket only to pages whose own
 address is loopback: otherwise any page in the user's browser could reach the viewer.
 """
 
+import asyncio
 import contextlib
 import hmac
 import http
@@ -17,9 +18,9 @@ import http.cookies
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import websockets.asyncio.server as websocket_server
@@ -45,6 +46,7 @@ class Gate:
         max_clients: pages at a time.
         max_message: bytes of one message from a page.
         port: of the server, once it is known; part of the cookie's name, since cookies are shared by ports.
+        n_clients: connections that were let through and have not ended, those still shaking hands among them.
     """
 
     token: str | None = None
@@ -63,7 +65,7 @@ class Gate:
     def answer(self, peer: str, request: Request) -> Response | None:
         """What to answer instead of viser; None lets the request through, its path without the prefix and the look."""
         target = urlsplit(request.path)
-        is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
+        is_socket = _is_socket(request)
         if target.path != self.prefix and not target.path.startswith(self.prefix + "/"):
             return _page(http.HTTPStatus.NOT_FOUND, f"The viewer is at {self.prefix}/ on this port.")
         query = dict(parse_qsl(target.query))
@@ -78,11 +80,22 @@ class Gate:
         elif is_socket and not _is_local(request.headers):
             return self._reject(peer, f"a page of {request.headers.get('Origin')}", is_socket)
         if is_socket and self.n_clients >= self.max_clients:
-            return self._reject(peer, f"more than {self.max_clients} pages", is_socket)
+            full = _page(http.HTTPStatus.SERVICE_UNAVAILABLE, "The viewer has as many pages as it serves.")
+            return self._reject(peer, f"more than {self.max_clients} pages", is_socket, full)
         request.path = linked.taken_out(target.path[len(self.prefix) :] or "/")
         if request.path == "/health" and not is_socket:
             return _page(http.HTTPStatus.OK, "ok")
         return None
+
+    def enter(self) -> None:
+        """Counts the connection that the running task serves until that task has ended, however it does."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.n_clients += 1
+        task.add_done_callback(self._leave)
+
+    def _leave(self, task: object) -> None:
+        self.n_clients -= 1
 
     def _has_cookie(self, request: Request) -> bool:
         cookies: http.cookies.SimpleCookie = http.cookies.SimpleCookie()
@@ -97,14 +110,12 @@ class Gate:
         response.headers["Set-Cookie"] = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
         return response
 
-    def _reject(self, peer: str, reason: str, is_socket: bool) -> Response:
+    def _reject(self, peer: str, reason: str, is_socket: bool, response: Response | None = None) -> Response:
         self.n_rejected += 1
         line = f"refused {'a connection' if is_socket else 'a page'} from {peer}: {reason}"
         self.last_rejected = [*self.last_rejected[-19:], line]
         log.warning("viewer: %s", line)
-        if "pages" in reason:
-            return _page(http.HTTPStatus.SERVICE_UNAVAILABLE, "The viewer has as many pages as it serves.")
-        return _page(
+        return response or _page(
             http.HTTPStatus.FORBIDDEN,
             "This viewer wants its token: open the link that it printed when it started.",
         )
@@ -112,6 +123,10 @@ class Gate:
 
 def _same(given: str | None, token: str | None) -> bool:
     return given is not None and token is not None and hmac.compare_digest(given.encode(), token.encode())
+
+
+def _is_socket(request: Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 def _is_local(headers: Headers) -> bool:
@@ -128,12 +143,18 @@ def _page(status: http.HTTPStatus, text: str) -> Response:
     return Response(status, status.phrase, headers, body)
 
 
-@contextlib.contextmanager
-def guarded(gate: Gate) -> Iterator[None]:
-    """Servers that viser starts within this context ask `gate`.
+class _Stoppable(Protocol):
+    def stop(self) -> None: ...
+
+
+S = TypeVar("S", bound=_Stoppable)
+
+
+def guarded(gate: Gate, start: Callable[[], S]) -> S:
+    """The server of viser that `start` gives, which asks `gate`.
 
     Raises:
-        MachineError: none did; the caller must stop what it has started.
+        MachineError: it does not; it has been stopped.
     """
     asked = threading.Event()
     original = websocket_server.serve
@@ -148,26 +169,23 @@ def guarded(gate: Gate) -> Iterator[None]:
             peer = connection.remote_address
             response = gate.answer(peer[0] if peer else "?", request)
             if response is None:
+                if _is_socket(request):  # counted from here, lest many at once shake hands and all come in
+                    gate.enter()
                 response = page(connection, request)
                 if inspect.isawaitable(response):
                     response = await response
             return response
 
-        async def limited(connection: Any) -> None:
-            gate.n_clients += 1
-            try:
-                await handler(connection)
-            finally:
-                gate.n_clients -= 1
-
         options["max_size"] = gate.max_message
-        return original(limited, *arguments, process_request=process_request, **options)
+        return original(handler, *arguments, process_request=process_request, **options)
 
     with _BUILDING:
         websocket_server.serve = serve  # type: ignore[assignment, misc]
         try:
-            yield
+            server = start()
         finally:
             websocket_server.serve = original  # type: ignore[misc]
     if not asked.is_set():
+        server.stop()
         raise MachineError("this version of viser opens its port in an unknown way; install the one neurfield names")
+    return server

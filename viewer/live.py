@@ -83,7 +83,10 @@ class Live:
         self._save_asked.set()
 
     def on_step(self, report: StepReport) -> None:
-        """After a step: lets pages in, and waits while it is paused, which does not count as training time."""
+        """After a step: lets pages in, and waits while it is paused, which does not count as training time.
+
+        Ctrl-C and SIGTERM end the pause, too.
+        """
         self.last = report
         self._note(report)
         self._save_if_asked()
@@ -91,7 +94,7 @@ class Live:
         if not self._go.is_set():
             since = time.monotonic()
             self.turns.__exit__()
-            while not self._go.wait(0.1):
+            while not self._go.wait(0.1) and not self.trainer.is_ending:
                 self._save_if_asked()
             self.turns.__enter__()
             self.trainer.clock.pause(since)

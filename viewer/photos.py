@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from neurfield.data.load import decode, read_manifest
-from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.rendering.color import over_background
+from neurfield.run import Run
+from neurfield.training.resume import check_views
+from neurfield.training.session import ViewSet
 
 _KEPT = 8  # decoded images kept in memory
 
@@ -24,11 +26,10 @@ class Photos:
 
     Args:
         source: gives what was read of the data, or raises UserError; called once, when the first image is wanted.
-        paths: images in the order of the views; None: whatever the source has.
     """
 
-    def __init__(self, source: Callable[[], Manifest | Scene], paths: list[str] | None = None) -> None:
-        self._source, self._paths = source, paths
+    def __init__(self, source: Callable[[], Manifest | Scene]) -> None:
+        self._source = source
         self._read: Manifest | Scene | None = None
         self._kept: OrderedDict[int, Tensor] = OrderedDict()
         self._lock = threading.Lock()
@@ -50,31 +51,26 @@ class Photos:
 
     def _decoded(self, view: int) -> Tensor:
         if self._read is None:
-            self._read = self._checked(self._source())
+            self._read = self._source()
         if isinstance(self._read, Scene):
             return self._read.images[view]
         chosen = replace(self._read, views=[self._read.views[view]], splits={"train": [0]})
         return decode(chosen).images[0]
 
-    def _checked(self, found: Manifest | Scene) -> Manifest | Scene:
-        if isinstance(found, Scene):
-            n, names = len(found.images), found.paths
-        else:
-            n, names = len(found.views), [str(view.path or view.name) for view in found.views]
-        if self._paths is not None and names != self._paths and n != len(self._paths):
-            raise UserError(f"the data have {n} images, and the run was trained on data with {len(self._paths)}")
-        return found
 
-
-def photos_of_data(source: str, options: LoadOptions, paths: list[str] | None = None) -> Photos:
-    """Images of a data set that is read when they are wanted."""
+def photos_of_run(run: Run) -> Photos:
+    """Images of a run's data set, which is read when they are wanted and must then have the views of the run."""
 
     def read() -> Manifest:
-        if not source:
+        if not run.config.data:
             raise UserError("this run does not know where its images are")
-        return read_manifest(source, options)
+        manifest = read_manifest(run.config.data, run.config.load)
+        found = ViewSet.of_manifest(manifest)
+        for split in run.views.splits:
+            check_views(found, run.views, split, run.path)
+        return manifest
 
-    return Photos(read, paths)
+    return Photos(read)
 
 
 def fitted_into(image: Tensor, width: int, height: int) -> Tensor:

@@ -50,6 +50,7 @@ class Viewer:
 
     Raises:
         UserError: the port is in use, or the address is not one of this machine.
+        MachineError: viser's server cannot be guarded; it has been stopped.
     """
 
     def __init__(self, shown: Shown, options: ServeOptions | None = None, live: "Live | None" = None) -> None:
@@ -58,11 +59,14 @@ class Viewer:
         self.turns = live.turns if live else Turns()
         self.pace = Pace(live.is_training if live else lambda: False)
         self.pages: dict[int, Page] = {}
+        self._entering = threading.Lock()  # held while `pages` is compared with who is connected
         self._closed = threading.Event()
         self.gate = Gate(_token(options), options.path_prefix.rstrip("/"), options.max_clients)
         port = _free_port(options)
-        with guarded(self.gate), _quiet():
-            self._server = viser.ViserServer(options.host, port, label=shown.name, verbose=False)
+        with _quiet():
+            self._server = guarded(
+                self.gate, lambda: viser.ViserServer(options.host, port, label=shown.name, verbose=False)
+            )
         self.gate.port = self._server.get_port()
         if port and self.gate.port != port:  # taken since we looked
             self._server.stop()
@@ -97,7 +101,8 @@ class Viewer:
         """Stops serving and drops all work for pages."""
         if self._closed.is_set():
             return
-        self._closed.set()
+        with self._entering:
+            self._closed.set()
         for page in list(self.pages.values()):
             page.close()
         with _quiet():
@@ -130,11 +135,19 @@ class Viewer:
         await asyncio.to_thread(self._open, client, linked.parsed(linked.TEXT.get()))
 
     def _open(self, client: viser.ClientHandle, look: Mapping[str, float]) -> None:
-        page = self.pages[client.client_id] = Page(client, self, look)
+        page = Page(client, self, look)
+        with self._entering:
+            stays = client.client_id in self._server.get_clients() and not self._closed.is_set()
+            if stays:
+                self.pages[client.client_id] = page
+        if not stays:  # gone while the page was made: nobody closes it later
+            page.close()
+            return
         page.build()
 
     def _leave(self, client: viser.ClientHandle) -> None:
-        page = self.pages.pop(client.client_id, None)
+        with self._entering:
+            page = self.pages.pop(client.client_id, None)
         if page is not None:
             page.close()
 

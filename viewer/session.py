@@ -7,6 +7,7 @@ is shown. A picture that is not wanted any more is dropped at its next tile; one
 finished, since a camera that moves all the time would otherwise never be followed.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.resolution import Resolution, fitted
 from neurfield.viewer.stage import Painted, Stage
 from neurfield.viewer.turns import Turns
 
+log = logging.getLogger("neurfield.viewer")
 SLOW = 0.6  # seconds of a whole picture from which each further one is shown, and not only the last
 REST = 0.12  # seconds without change after which the camera counts as resting
 # Where rays pass through their pixels, from its middle: the R2 sequence (Roberts 2018), whose first points are even.
@@ -163,9 +165,12 @@ class Session:
         """Faults of one picture are said on the page and do not end the session."""
         try:
             paint()
-        except UserError as error:
+        except Cancelled:
+            raise
+        except (UserError, MachineError) as error:
             self._say(str(error))
-        except RuntimeError as error:  # torch's, out of memory among them
+        except Exception as error:  # torch's, of files, of this program: the next picture may be well
+            log.exception("viewer: a picture failed")
             self._say(f"this picture failed: {' '.join(str(error).split())[:200]}")
 
     def _rests(self, version: int) -> bool:

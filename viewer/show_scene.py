@@ -4,7 +4,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from neurfield.data.load import cameras
 from neurfield.data.views import Manifest
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import export_point_cloud
@@ -12,7 +11,7 @@ from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import Look
-from neurfield.viewer.photos import Photos, photos_of_data
+from neurfield.viewer.photos import Photos, photos_of_run
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
 
@@ -22,7 +21,7 @@ _ALONE = 2.2  # how much further away a page begins when there are only cameras 
 def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Shown:
     """A radiance field; `photos` None: they are read from where the run found them."""
     views = run.views
-    photos = photos or photos_of_data(run.config.data or "", run.config.load, views.paths)
+    photos = photos or photos_of_run(run)
     stage = RadianceStage(
         run.field,
         run.grid,
@@ -47,11 +46,8 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
 
 def scene_data(manifest: Manifest) -> Shown:
     """The views of a data set that was read, before there is a field."""
-    paths = [str(view.path or view.name) for view in manifest.views]
-    splits = {name: list(members) for name, members in manifest.splits.items()}
-    views = ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
-    photos = photos_of_data(manifest.source, manifest.options, paths)
-    return Shown(views.name, Home.of(views, _ALONE), views.normalization, views=views, photos=photos)
+    views = ViewSet.of_manifest(manifest)
+    return Shown(views.name, Home.of(views, _ALONE), views.normalization, views=views, photos=Photos(lambda: manifest))
 
 
 def _shown(run: Run, look: Look) -> Run:

@@ -60,4 +60,8 @@ def shown_run(run: object, data: object = None, version: Version = lambda: 0) ->
     if kind not in RUNS:
         raise UserError(f"the viewer cannot show a field of the kind {kind} (it shows: {', '.join(RUNS)})")
     shown = RUNS[kind](run, data, version)
-    return replace(shown, curve=curve_of(run.path.parents[1])) if run.path is not None else shown
+    if run.path is None:
+        return shown
+    return replace(
+        shown, curve=curve_of(run.path.absolute().parent.parent)
+    )  # RUN/checkpoints/step-..., or a file alone

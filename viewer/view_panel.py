@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neurfield.memory import readable
 from neurfield.rendering.outputs import COLOR_MAPS
-from neurfield.training.memory import readable
 from neurfield.viewer.shown import Curve
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ void kilo_mlp_forward(const KiloInputs<T>& in, T* y, int64_t*) {
         T* out = y + order[first + i] * n_out;
         out[0] = tile.sigma[i];
         if (n_out == 4)
-          for (int c = 0; c < 3; ++c) out[1 + c] = tile.rgb[3 * i + c];
+          for (int channel = 0; channel < 3; ++channel) out[1 + channel] = tile.rgb[3 * i + channel];
       }
     });
   });

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on a terminal: one live line with rate and remaining time; elsewhere a plain line every few seconds."""
+"""What commands print: lines, and progress: on a terminal one live line, elsewhere a plain one every few seconds."""
 
 import shlex
 import sys
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
 _LIVE_INTERVAL = 0.2
+
+
+def say(line: str) -> None:
+    """A line of the command's report, at once also where nobody watches."""
+    print(line, flush=True)
 
 
 class Progress:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurfield.cli._console import next_steps
+from neurfield.cli._console import next_steps, say
 from neurfield.cli._stages import Stages
 from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
-from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig
@@ -51,9 +50,7 @@ class Plan:
     def distil(self) -> int:
         """Makes the student of the teacher that was trained and measures it; with pages, shows it until Ctrl-C."""
         with ExitStack() as stack:
-            request = dataclasses.replace(
-                self.student, report=lambda line: print(line, flush=True), progress=Stages(stack).update
-            )
+            request = dataclasses.replace(self.student, report=say, progress=Stages(stack).update)
             if self.serve is not None:
                 request = dataclasses.replace(request, watch=self._watch)
             made = to_kilonerf(load_scene_run(self.teacher_path, "a conversion"), request)
@@ -134,7 +131,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             share = distill.iterations if named else max(left // 4, 1)
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
-    name = options.experiment_name or locate(options.data, LoadOptions(**vars(options.load)))[1]
+    name = options.experiment_name or locate(options.data, options.load)[1]
     serve = None
     if options.vis == "viewer":
         from neurfield.viewer import settled

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, duration, next_steps
+from neurfield.cli._console import Progress, budget_text, duration, next_steps, say
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
+from neurfield.data.options import LoadOptions
 from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
@@ -44,7 +45,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     resumed_from, stored = None, None
     if options.resume:
         folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
-        resumed_from, (config, stored) = newest_readable(folder, _say, _read)
+        resumed_from, (config, stored) = newest_readable(folder, say, _read)
         kind = config.kind  # several kinds are read from files of one sort
         check_seed(options.seed, config)
         config = dataclasses.replace(
@@ -60,31 +61,31 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             seed=SignalRunConfig.seed if options.seed is None else options.seed,
             device=device,
             kind=method.kind,
-            max_megapixels=options.load.max_megapixels,
+            max_megapixels=options.load.over(LoadOptions()).max_megapixels,
             method=method,
         )
     signal = signals.read(path, kind, config.max_megapixels)
     if stored is not None and stored != signal.info:
         raise UserError(f"{path}: not what {folder.path} was trained on; restore the file, or train a new run")
-    _say(f"{kind}: {signal.info.describe()}")
+    say(f"{kind}: {signal.info.describe()}")
     choice = None
     if options.auto_frequency:
         with Progress("frequency") as progress:
             method, choice = auto_frequency.for_signal(
                 method, signal, options.set, config.seed, progress.update, config.budget
             )
-        _say(auto_frequency.describe(choice))
+        say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = KINDS[kind].task(signal, config)
-    trainer = Trainer(task, config, start, report=_say)
+    trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
     if choice:
         auto_frequency.write_report(folder.path, choice)
     parameters = n_bytes(task.field.parameters())
-    _say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
-    _say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
+    say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
     assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
@@ -97,14 +98,14 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
                     live.on_step(report)
 
             session.train(on_step)
-        _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:
-            _say("interrupted; continue with --resume")
+            say("interrupted; continue with --resume")
             return 1
         if options.eval_split != "none":
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)
         if not is_watched:
-            _say(next_steps(folder.path))
+            say(next_steps(folder.path))
     return 0
 
 
@@ -118,7 +119,7 @@ def _measure(run: SignalRun, signal: Any, session: Session, live: "Live | None")
 
         result = run.kind.evaluate(run.field, signal, on_part)
     session.write_metrics(scalars(result) | {"seconds": session.trainer.clock.seconds()})
-    _say(summary(run, result))
+    say(summary(run, result))
 
 
 def summary(run: SignalRun, result: Mapping[str, Any]) -> str:
@@ -149,7 +150,3 @@ def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:
 def _text(report: StepReport) -> str:
     psnr = "" if math.isnan(report.psnr) else f", psnr {report.psnr:.2f}"
     return f"step {report.step}, loss {report.loss:.5f}{psnr}, {report.seconds:.0f} s"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from neurfield.cli._console import say
 from neurfield.cli._stages import Stages
 from neurfield.convert import CONVERTERS
 from neurfield.convert.request import Request
@@ -61,7 +62,7 @@ def run(options: ConvertOptions) -> int:
             device=options.device,
             resume=options.resume,
             overwrite=options.overwrite,
-            report=lambda line: print(line, flush=True),
+            report=say,
             progress=Stages(stack).update,
         )
         what = f"--to {options.to}"

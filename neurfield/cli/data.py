@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from neurfield.data.options import LoadOptions
+from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
 
@@ -28,7 +28,9 @@ class InfoOptions:
     """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     output: Path | None = None
     """Picture of the cameras of a scene, replaced if it exists; default: NAME-cameras.png in the current folder."""
-    load: Annotated[LoadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=LoadOptions)
+    splits: tuple[str, ...] = SPLITS
+    """Views of other splits are neither opened nor decoded."""
+    load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
     """How to read the data."""
 
 
@@ -92,11 +94,12 @@ def info(options: InfoOptions) -> int:
 
     kind = kind_of(options.data)
     if kind is not None:
-        print(f"{kind}: {read(options.data, kind, options.load.max_megapixels).info.describe()}")
+        load = options.load.over(LoadOptions())
+        print(f"{kind}: {read(options.data, kind, load.max_megapixels).info.describe()}")
         return 0
     if options.output and options.output.suffix.lower() != ".png":
         raise UserError(f"{options.output}: the picture of the cameras is a PNG, expected a name that ends in .png")
-    manifest = read_manifest(options.data, options.load)
+    manifest = read_manifest(options.data, options.load, splits=options.splits)
     output = options.output or Path(f"{manifest.name}-cameras.png")
     refuse_existing(output, overwrite=True)
     _print(describe(manifest))

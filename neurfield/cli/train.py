@@ -13,11 +13,11 @@ from torch import Tensor
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, duration, next_steps
+from neurfield.cli._console import Progress, budget_text, duration, next_steps, say
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.data.load import cameras, decode, locate, read_manifest
-from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
+from neurfield.data.options import SPLITS, ReadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
@@ -89,7 +89,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     kind = kind_of(options.data)
     if kind is not None:
         return train_signal(options, kind, start)
-    source, name, load = locate(options.data, LoadOptions(**vars(options.load)))
+    source, name, load = locate(options.data, options.load)
     found = None if options.resume else read_manifest(source, load)
     times_differ = found is not None and found.times_differ
     method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
@@ -103,12 +103,12 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
             folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)
     else:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
-    resumed = newest_whole(folder, _say) if options.resume else None
+    resumed = newest_whole(folder, say) if options.resume else None
     if resumed:
-        resumed.check_request(options.seed, load.with_defaults(vars(resumed.config.load)))
+        resumed.check_request(options.seed, locate(options.data, options.load, resumed.config.load)[2])
     manifest = found or read_manifest(source, resumed.config.load if resumed else load)
     manifest = dataclasses.replace(manifest, name=name)
-    views = _all_views(manifest)
+    views = ViewSet.of_manifest(manifest)
     if resumed:
         resumed.check_views(views)
         views = resumed.views
@@ -116,45 +116,45 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
         config = _config(options, manifest, method, device)
-    _say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
+    say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     norm = manifest.normalization
-    _say(f"unit space ({norm.source}): x * {norm.scale:.6g} + {_numbers(norm.offset)}, box of side {norm.aabb_scale}")
+    say(f"unit space ({norm.source}): x * {norm.scale:.6g} + {_numbers(norm.offset)}, box of side {norm.aabb_scale}")
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
-    _say(describe(plan_training(train, test, config.method)))
+    say(describe(plan_training(train, test, config.method)))
     scene, choice = decode(train), None
     if options.auto_frequency:
         with Progress("frequency") as progress:
             method, choice = auto_frequency.for_scene(
                 method, scene, options.set, config.seed, progress.update, config.budget
             )
-        _say(auto_frequency.describe(choice))
+        say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = RadianceTask(scene, config)
     for note in task.notes:
-        _say(f"note: {note}")
-    trainer = Trainer(task, config, start, report=_say)
+        say(f"note: {note}")
+    trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)
     session = Session(trainer, views, folder, resumed.path if resumed else None)
     if choice:
         auto_frequency.write_report(folder.path, choice)
-    _say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
+    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     is_watched = options.vis == "viewer"
     shown = Run(config, views, task.field, task.grid, trainer.step)
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
     with view as live:
         _train(task, trainer, session, views, options, test, live)
-        _say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
         if trainer.interrupted:
-            _say("interrupted; continue with --resume")
+            say("interrupted; continue with --resume")
             return 1
         if test:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
         if is_last and not is_watched:
-            _say(next_steps(folder.path))
+            say(next_steps(folder.path))
     return 0
 
 
@@ -201,7 +201,7 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
     if split == "none":
         return None
     if not manifest.splits.get(split) and split == TrainOptions.eval_split and options.seconds_per_eval is None:
-        _say(f"note: no {split} views, nothing will be measured")
+        say(f"note: no {split} views, nothing will be measured")
         return None
     test = manifest.only((split,))
     check_measurable(f"--eval-split {split}", cameras(test.views))
@@ -229,7 +229,7 @@ def _train(
             eval_scene = eval_scene or decode(test)
             result = evaluate(from_task(task, trainer, views).renderer, eval_scene, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
-            _say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
+            say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
             trainer.clock.pause(pause)
         if live:
@@ -280,7 +280,7 @@ def _evaluate(
 
         result = evaluate(renderer, scene, split, on_view)
     session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
-    _say(f"{split}: {_summary(result)}")
+    say(f"{split}: {_summary(result)}")
 
 
 def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
@@ -292,15 +292,5 @@ def _summary(result: dict[str, Any]) -> str:
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
 
 
-def _all_views(manifest: Manifest) -> ViewSet:
-    paths = [str(view.path or view.name) for view in manifest.views]
-    splits = {name: list(views) for name, views in manifest.splits.items()}
-    return ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
-
-
 def _numbers(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from neurfield.cli._signal_options import refuse_scene_options
-from neurfield.data.options import LoadOptions, ReadOptions
+from neurfield.data.options import ReadOptions
 from neurfield.data.signals import kind_of
 from neurfield.errors import UserError
 from neurfield.training.run_folder import SUFFIX, RunFolder
@@ -111,4 +111,4 @@ def _shown(options: ViewOptions) -> "Shown":
         raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
     if kind := kind_of(what):
         refuse_scene_options(options.load, what, kind)
-    return shown_data(what, LoadOptions(**vars(options.load)))
+    return shown_data(what, options.load)

@@ -24,9 +24,8 @@ from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.checks import shown
 from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import data_name
-from neurfield.data.transforms import is_cut_out
-from neurfield.data.views import Frame, Manifest, inspect, poses, tan_half_fov
+from neurfield.data.paths import data_name, is_file
+from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 
 # Where a model may lie below a data folder; `*` are the numbers of parts that could not be joined.
@@ -127,7 +126,7 @@ def _frame(image: _Image, lenses: dict[int, LensFn], root: Path, model: Path) ->
         raise UserError(f"{where}: {error}") from None
     folder = "images/" if (root / "images").is_dir() else ""
     masks = (f"masks/{image.name}.png", f"masks/{image.name}")
-    mask = next((name for name in masks if (root / name).is_file()), None)
+    mask = next((name for name in masks if is_file(root / name, where)), None)
     return Frame(folder + image.name, where, pose, lenses[image.camera](), mask=mask)
 
 

@@ -9,6 +9,7 @@ bits, which is finer than what views of one scene agree to; colour profiles are 
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,16 +93,38 @@ def n_threads() -> int:
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Maps over files on one thread per core, results in order; Pillow and zlib leave Python's lock while they decode.
 
-    Pillow's own size limit is lifted meanwhile: ours is checked before, per file, and can be raised by the caller. All
-    threads have ended when this returns or raises (a generator here could be collected, and joined, by its own worker).
+    All threads have ended when this returns or raises (a generator here could be collected, and joined, by its own
+    worker).
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with ThreadPoolExecutor(n_threads()) as pool:
-            return list(pool.map(function, items))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with _NO_LIMIT_OF_PILLOW, ThreadPoolExecutor(n_threads()) as pool:
+        return list(pool.map(function, items))
+
+
+class _NoLimitOfPillow:
+    """Pillow's own size limit, one for the process, is lifted while anybody is in here.
+
+    Ours is checked before, per file, and can be raised by the caller.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_NO_LIMIT_OF_PILLOW = _NoLimitOfPillow()
 
 
 def read_header(path: Path, max_megapixels: float) -> ImageHeader:

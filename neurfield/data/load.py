@@ -20,7 +20,7 @@ from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.data import colmap, nerf_synthetic, scene_file, tiny_nerf, transforms
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
-from neurfield.data.options import LoadOptions
+from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.paths import data_name
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.data.views import Manifest, View
@@ -48,13 +48,13 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 
 
-def load_scene(path: str | Path, options: LoadOptions | None = None, **changes: Any) -> Scene:
+def load_scene(path: str | Path, options: ReadOptions | None = None, **changes: Any) -> Scene:
     """Reads a data set into memory.
 
     Args:
         path: a data folder, a `transforms.json`, an `.npz` archive, or a scene file (`.yaml`).
-        options: see LoadOptions.
-        **changes: single options by name, `load_scene("data/lego", splits=("train",))`.
+        options: ReadOptions, over what a scene file says; or LoadOptions, which leave little open to it.
+        **changes: single options of LoadOptions by name, which win: `load_scene("data/lego", splits=("train",))`.
 
     Returns:
         The scene with the views of `options.splits`; images as stored (uint8, or float32 for EXR), all RGB or, if any
@@ -66,15 +66,22 @@ def load_scene(path: str | Path, options: LoadOptions | None = None, **changes: 
     return decode(read_manifest(path, options, **changes))
 
 
-def read_manifest(path: str | Path, options: LoadOptions | None = None, **changes: Any) -> Manifest:
+def read_manifest(path: str | Path, options: ReadOptions | None = None, **changes: Any) -> Manifest:
     """Looks at a data set without decoding images; arguments and errors as `load_scene`."""
-    source, name, options = locate(path, replace(options or LoadOptions(), **changes))
-    manifest = _format(source, options).read(source, options)
-    return replace(manifest, name=name, source=str(source.absolute()), options=options)
+    source, name, load = locate(path, options or ReadOptions())
+    load = replace(load, **changes)
+    manifest = _format(source, load).read(source, load)
+    return replace(manifest, name=name, source=str(source.absolute()), options=load)
 
 
-def locate(path: str | Path, options: LoadOptions) -> tuple[Path, str, LoadOptions]:
+def locate(
+    path: str | Path, options: ReadOptions, otherwise: LoadOptions | None = None
+) -> tuple[Path, str, LoadOptions]:
     """Where a data set lies, what it is called and how it is read; a scene file says all three.
+
+    Args:
+        options: the caller's wishes, which win.
+        otherwise: what counts where neither they nor a scene file say anything; None: the defaults.
 
     Raises:
         UserError: nothing there, or a scene file that cannot be used.
@@ -82,9 +89,11 @@ def locate(path: str | Path, options: LoadOptions) -> tuple[Path, str, LoadOptio
     path = Path(path)
     if not os.path.exists(path):  # false, not an error, for names that no file can have
         raise UserError(f"{path}: no such file or folder")
-    if scene_file.is_scene_file(path):
-        return scene_file.read(path, options)
-    return path, data_name(path), options
+    load = otherwise or LoadOptions()
+    if not scene_file.is_scene_file(path):
+        return path, data_name(path), options.over(load)
+    source, name, said = scene_file.read(path)
+    return source, name, options.over(said.over(load))
 
 
 def _format(path: Path, options: LoadOptions) -> Format:

@@ -10,8 +10,7 @@ import numpy as np
 from neurfield.data import json_files, normalize
 from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
-from neurfield.data.transforms import is_cut_out
-from neurfield.data.views import Manifest, View, inspect
+from neurfield.data.views import Manifest, View, inspect, is_cut_out
 from neurfield.errors import UserError
 
 

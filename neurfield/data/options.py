@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a caller may choose when a data set is read; Python, scene files and the command line use the same names."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from neurfield.checks import is_number, shown
 from neurfield.errors import UserError
 
 SPLITS = ("train", "val", "test")
 MAX_AABB_SCALE = 128
+R = TypeVar("R", bound="ReadOptions")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How to read a data set, whichever of its views are wanted."""
+    """How a caller wants a data set to be read, whichever of its views are wanted.
+
+    None is no wish: what a scene file says counts then, else the default. So is False, since a flag has no third value.
+    """
 
     format: str | None = None
     """Kind of data set, a name in `neurfield.data.FORMATS`; None recognises it."""
-    downscale_factor: int = 1
-    """Read images K times smaller: files of that size (also in `images_K`) as they are, others averaged."""
-    test_every: int = 8
-    """Where the data set gives no splits, every N-th view is kept for testing; 0 trains on all."""
-    max_megapixels: float = 64.0
-    """Larger images are refused before they are decoded."""
+    downscale_factor: int | None = None
+    """Read images K times smaller: files of that size (also in `images_K`) as they are, others averaged. Default: 1."""
+    test_every: int | None = None
+    """Where the data set gives no splits, every N-th view is kept for testing; 0 trains on all. Default: 8."""
+    max_megapixels: float | None = None
+    """Larger images are refused before they are decoded. Default: 64."""
     allow_outside: bool = False
     """Also read images outside of the data folder (absolute paths, links)."""
     scale: float | None = None
@@ -33,19 +37,30 @@ class ReadOptions:
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
 
     def __post_init__(self) -> None:
-        if self.downscale_factor < 1:
+        if self.downscale_factor is not None and self.downscale_factor < 1:
             raise UserError(f"downscale_factor must be at least 1, got {self.downscale_factor}")
-        if self.test_every < 0 or self.test_every == 1:
+        if self.test_every is not None and (self.test_every < 0 or self.test_every == 1):
             raise UserError(f"test_every must be 0 or at least 2, got {self.test_every}")
-        if not self.max_megapixels > 0:
+        if self.max_megapixels is not None and not self.max_megapixels > 0:
             raise UserError(f"max_megapixels must be positive, got {self.max_megapixels}")
         check_normalization("options", self.scale, self.offset, self.aabb_scale)
+
+    def wishes(self) -> dict[str, Any]:
+        """What is chosen here, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None and value is not False}
+
+    def over(self, other: R) -> R:
+        """The other options, with what is chosen here in the place of theirs."""
+        return replace(other, **self.wishes())
 
 
 @dataclass(frozen=True)
 class LoadOptions(ReadOptions):
-    """How to read a data set, and which of its views."""
+    """How to read a data set, and which of its views: nothing that has a default is left open."""
 
+    downscale_factor: int = 1
+    test_every: int = 8
+    max_megapixels: float = 64.0
     splits: tuple[str, ...] = SPLITS
     """Views of other splits are neither opened nor decoded."""
 
@@ -53,11 +68,6 @@ class LoadOptions(ReadOptions):
         super().__post_init__()
         if not self.splits or any(split not in SPLITS for split in self.splits):
             raise UserError(f"splits must be some of {', '.join(SPLITS)}, got {self.splits!r}")
-
-    def with_defaults(self, values: dict[str, Any]) -> "LoadOptions":
-        """The same options, where those still at their default take `values` (what a scene file says)."""
-        free = {f.name: f.default for f in fields(self)}
-        return replace(self, **{key: value for key, value in values.items() if getattr(self, key) == free[key]})
 
 
 def check_normalization(where: str, scale: Any, offset: Any, aabb_scale: Any) -> None:

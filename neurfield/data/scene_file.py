@@ -8,20 +8,20 @@ from typing import Annotated
 
 from neurfield import config
 from neurfield.config import Range
-from neurfield.data.options import LoadOptions
+from neurfield.data.options import ReadOptions
 from neurfield.errors import UserError
 
 
 @dataclass(frozen=True)
 class SceneFile:
-    """Keys of a scene file; those of LoadOptions mean the same. `path` is relative to the scene file."""
+    """Keys of a scene file; those of ReadOptions mean the same. `path` is relative to the scene file."""
 
     path: str
     name: str | None = None
     format: str | None = None
-    downscale_factor: Annotated[int, Range(1)] = 1
-    test_every: Annotated[int, Range(0)] = 8
-    max_megapixels: Annotated[float, Range(0)] = 64.0
+    downscale_factor: Annotated[int, Range(1)] | None = None
+    test_every: Annotated[int, Range(0)] | None = None
+    max_megapixels: Annotated[float, Range(0)] | None = None
     allow_outside: bool = False
     scale: Annotated[float, Range(0)] | None = None
     offset: tuple[float, ...] | None = None
@@ -33,8 +33,8 @@ def is_scene_file(path: Path) -> bool:
     return path.suffix.lower() in (".yaml", ".yml")
 
 
-def read(file: Path, options: LoadOptions) -> tuple[Path, str, LoadOptions]:
-    """Path of the data, name of the scene and options; what the caller set explicitly wins.
+def read(file: Path) -> tuple[Path, str, ReadOptions]:
+    """Path of the data, name of the scene and options.
 
     Raises:
         UserError: unknown or duplicate keys, values that do not fit (with file and line), no data at `path`.
@@ -48,7 +48,6 @@ def read(file: Path, options: LoadOptions) -> tuple[Path, str, LoadOptions]:
     values = asdict(scene)
     del values["path"], values["name"]
     try:
-        merged = options.with_defaults(values)
+        return path, scene.name or file.stem, ReadOptions(**values)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    return path, scene.name or file.stem, merged

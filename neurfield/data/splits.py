@@ -11,7 +11,7 @@ from neurfield.errors import UserError
 def every_nth(n_views: int, nth: int) -> dict[str, list[int]]:
     """Views 0, N, 2N, ... of the file's order are for testing; a single view serves both, N = 0 trains on all."""
     test = list(range(0, n_views, nth)) if nth else []
-    train = [i for i in range(n_views) if i not in set(test)] or test
+    train = [i for i in range(n_views) if not nth or i % nth] or test
     return {"train": train, "val": [], "test": test}
 
 

@@ -19,6 +19,7 @@ MAX_CENTER_SHIFT = 0.1
 MAX_FOCAL_RATIO = 1.05
 MAX_STOPS = 1.0
 N_NEIGHBOURS = 5
+_MAX_DISTANCES = 1 << 20  # in memory at a time
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,19 @@ def _figures_of_image(view: View) -> ImageFigures:
 
 
 def camera_figures(views: Sequence[View]) -> CameraFigures:
-    """Of at least one view. Takes n^2 distances: 3 ms for 300 views."""
+    """Of at least one view. Takes n^2 distances, some rows at a time: 3 ms for 300 views."""
     c2w = poses(views)
     seen = focus(c2w)
     positions = c2w[:, :, 3]
-    apart = np.linalg.norm(positions[:, None] - positions[None], axis=2)
-    baseline = float(apart.max())
-    np.fill_diagonal(apart, np.inf)
-    spacing = float(np.median(apart.min(axis=1))) if len(views) > 1 else 0.0
+    baseline, nearest = 0.0, np.zeros(len(views))
+    n_rows = max(_MAX_DISTANCES // len(views), 1)
+    for first in range(0, len(views), n_rows):
+        rows = slice(first, first + n_rows)
+        apart = np.linalg.norm(positions[rows, None] - positions[None], axis=2)
+        baseline = max(baseline, float(apart.max()))
+        np.fill_diagonal(apart[:, first:], np.inf)  # each to itself
+        nearest[rows] = apart.min(axis=1)
+    spacing = float(np.median(nearest)) if len(views) > 1 else 0.0
     return CameraFigures(seen, np.linalg.norm(positions - seen.point, axis=1), baseline, spacing)
 
 

@@ -12,10 +12,9 @@ import numpy as np
 
 from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.data import json_files, normalize, splits
-from neurfield.data.image_files import in_threads, read_pixels
 from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
-from neurfield.data.views import Manifest, View, inspect, poses, tan_half_fov
+from neurfield.data.views import Manifest, View, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 
 
@@ -41,15 +40,6 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     notes = notes + split_notes + reasons
     transform = _applied_transform(content, file)
     return Manifest(data_name(path), "transforms", views, parts, chosen, notes, transform).only(options.splits)
-
-
-def is_cut_out(view: View) -> bool:
-    """Whether an image has transparent pixels; decodes it only if it has an alpha channel at all."""
-    header, path = view.header, view.path
-    if header.channels < 4 or path is None:
-        return False
-    (image,) = in_threads(lambda path: read_pixels(path, header), [path])
-    return bool((image[:, :, 3] < (1 if header.is_float else 255)).any())
 
 
 def _splits(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neurfield.cameras.poses import Array
-from neurfield.data.image_files import ImageHeader, in_threads, read_header
+from neurfield.data.image_files import ImageHeader, in_threads, read_header, read_pixels
 from neurfield.data.lens import Intrinsics, Lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import find_image, is_file, resolve
@@ -125,6 +125,15 @@ def poses(views: Sequence[View]) -> Array:
 def tan_half_fov(views: Sequence[View]) -> Array:
     """`[n_views, 2]` half width and height of the pictures at distance one."""
     return np.array([view.intrinsics.tan_half_fov for view in views])
+
+
+def is_cut_out(view: View) -> bool:
+    """Whether an image has transparent pixels; decodes it only if it has an alpha channel at all."""
+    header, path = view.header, view.path
+    if header.channels < 4 or path is None:
+        return False
+    (image,) = in_threads(lambda path: read_pixels(path, header), [path])
+    return bool((image[:, :, 3] < (1 if header.is_float else 255)).any())
 
 
 def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: str) -> tuple[list[View], list[str]]:

@@ -13,7 +13,7 @@ from neurfield.export.point_cloud import checked_path
 from neurfield.export.sdf_mesh import sdf_mesh
 from neurfield.geometry import Mesh, write_mesh
 from neurfield.rendering.sphere_trace import Distance, normals
-from neurfield.training.sdf_task import SurfaceSampler
+from neurfield.sampling.surface import SurfaceSampler
 
 _CELLS = 256  # of the mesh that the points are drawn from
 _AT_ONCE = 1 << 18

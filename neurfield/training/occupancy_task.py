@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
+from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
-from neurfield.training.sdf_task import SurfaceSampler, sdf_field
+from neurfield.training.sdf_task import sdf_field
 from neurfield.training.signal_method import SignalRunConfig
 from neurfield.training.signal_step import POOL_STEP, make_step, step_generator
 from neurfield.training.task import NoState, StepFn

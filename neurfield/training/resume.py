@@ -53,12 +53,21 @@ class Resumed:
 
     def check_views(self, found: ViewSet) -> None:
         """Raises UserError when the training views found now are not those that the run was trained on."""
-        ours, theirs = _geometry(self.views), _geometry(found)
-        if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING):
-            raise UserError(
-                f"{found.name}: its {len(theirs) - 1} training views, or their map into unit space, are not those that "
-                f"{self.path.parents[1]} was trained on; restore the data, or train a new run"
-            )
+        check_views(found, self.views, "train", self.path)
+
+
+def check_views(found: ViewSet, known: ViewSet, split: str, path: Path | None) -> None:
+    """Raises UserError when the cameras of a split, or their map into unit space, are not those that a run knows.
+
+    Args:
+        path: of the run's checkpoint, if it has one.
+    """
+    ours, theirs = _geometry(known, split), _geometry(found, split)
+    if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING):
+        raise UserError(
+            f"{found.name}: its {len(theirs) - 1} {split} views, or their map into unit space, are not those of "
+            f"{path or 'this run'}; restore the data, or train a new run"
+        )
 
 
 def check_seed(seed: int | None, config: BaseRunConfig) -> None:
@@ -67,10 +76,11 @@ def check_seed(seed: int | None, config: BaseRunConfig) -> None:
         raise UserError(f"--seed {seed}: the run has the seed {config.seed}; {_ELSE}")
 
 
-def _geometry(views: ViewSet) -> Tensor:
-    """`[1 + n_views, n]`: the map into unit space, and everything about the training cameras."""
-    cameras, norm = views.cameras[views.splits.get("train", [])], views.normalization
-    rows = torch.cat([values.double().reshape(len(cameras), -1) for values in vars(cameras).values()], dim=1)
+def _geometry(views: ViewSet, split: str) -> Tensor:
+    """`[1 + n_views, n]`: the map into unit space, and everything about the cameras of a split."""
+    cameras, norm = views.cameras[views.splits.get(split, [])], views.normalization
+    parts = vars(cameras).values()
+    rows = torch.cat([part.double().reshape(len(cameras), part.shape[1:].numel()) for part in parts], dim=1)
     scene = torch.zeros(1, rows.shape[1], dtype=torch.float64)
     scene[0, :5] = torch.tensor([norm.scale, *norm.offset, norm.aabb_scale])
     return torch.cat([scene, rows])

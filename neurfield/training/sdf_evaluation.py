@@ -13,7 +13,7 @@ from neurfield.export.density_mesh import evaluate
 from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_mesh import sdf_mesh
 from neurfield.metrics.shape import chamfer, iou
-from neurfield.training.sdf_task import SurfaceSampler
+from neurfield.sampling.surface import SurfaceSampler
 
 IOU_POINTS = 1 << 20
 CHAMFER_POINTS = 1 << 17

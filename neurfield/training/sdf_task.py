@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig
+from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
 from neurfield.training.signal_step import POOL_STEP, make_step, step_generator
@@ -25,24 +26,6 @@ NOISE_SCALE = 1 / 1024
 def sdf_field(config: SignalFieldConfig, info: Any, seed: int) -> SignalField:
     """The field of a mesh: positions in the unit cube to distances in its units."""
     return SignalField.from_config(config, 3, 1, config.max_resolution, seed)
-
-
-class SurfaceSampler:
-    """Points on triangles, each triangle as often as its area says."""
-
-    def __init__(self, vertices: Tensor, faces: Tensor):
-        self._a, b, c = (vertices[faces[:, k]] for k in range(3))
-        self._ab, self._ac = b - self._a, c - self._a
-        areas = torch.linalg.cross(self._ab, self._ac).double().norm(dim=1)
-        self._cumulative = areas.cumsum(0) / areas.sum()
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """float32 `[n, 3]`."""
-        pick = torch.rand(n, dtype=torch.float64, generator=generator)
-        triangle = torch.searchsorted(self._cumulative, pick).clamp_(max=len(self._a) - 1)
-        u, v = torch.rand(2, n, 1, generator=generator)
-        root = u.sqrt()
-        return self._a[triangle] + root * (1 - v) * self._ab[triangle] + root * v * self._ac[triangle]
 
 
 class SdfTask(NoState):

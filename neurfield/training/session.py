@@ -11,7 +11,9 @@ from torch import Tensor
 
 from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
+from neurfield.data.load import cameras
 from neurfield.data.scene import Normalization, Scene
+from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.files import atomic_write
 from neurfield.training import checkpoint
@@ -37,6 +39,12 @@ class ViewSet:
     @staticmethod
     def of_scene(scene: Scene) -> "ViewSet":
         return ViewSet(scene.name, scene.cameras, scene.splits, scene.normalization, scene.paths)
+
+    @staticmethod
+    def of_manifest(manifest: Manifest) -> "ViewSet":
+        paths = [str(view.path or view.name) for view in manifest.views]
+        splits = {name: list(views) for name, views in manifest.splits.items()}
+        return ViewSet(manifest.name, cameras(manifest.views), splits, manifest.normalization, paths)
 
     def views(self, split: str) -> list[int]:
         """View indices of a split; raises UserError when it is unknown or empty."""
@@ -77,9 +85,9 @@ def pack(trainer: Trainer, subject: Subject) -> tuple[dict[str, Tensor], dict[st
 def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
     """The views that `pack` put into a checkpoint."""
     scene, norm = header["scene"], header["normalization"]
-    cameras = Cameras(*(tensors[f"cameras.{name}"] for name in _CAMERA_FIELDS))
+    stored = Cameras(*(tensors[f"cameras.{name}"] for name in _CAMERA_FIELDS))
     normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
-    return ViewSet(scene["name"], cameras, scene["splits"], normalization, scene["paths"])
+    return ViewSet(scene["name"], stored, scene["splits"], normalization, scene["paths"])
 
 
 class Session:

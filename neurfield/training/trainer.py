@@ -53,7 +53,7 @@ class Trainer:
     Attributes:
         task, optimizer, ema: the state that a checkpoint keeps.
         step: steps done.
-        interrupted: whether a signal ended the last `train`.
+        interrupted: whether a signal has asked the last `train` to end.
     """
 
     def __init__(
@@ -86,12 +86,20 @@ class Trainer:
         Raises:
             MachineError: training gives NaN or Inf and cannot recover.
         """
-        with _stop_signals() as stopped:
-            while self.progress < 1 and not stopped.is_set() and not self._ended.is_set():
+        self.interrupted = False
+        with _stop_signals(self._interrupt):
+            while self.progress < 1 and not self.is_ending:
                 report = self.train_step()
                 if on_step:
                     on_step(report)
-            self.interrupted = stopped.is_set()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the step in progress is the last one, whatever the budget says: nobody may wait for another."""
+        return self.interrupted or self._ended.is_set()
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
 
     def end(self) -> None:
         """Ends `train` after the step in progress as if the budget were used; may be called from any thread."""
@@ -172,23 +180,22 @@ class Trainer:
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C or SIGTERM; a second one acts as usual. Outside of the main thread nothing is caught."""
-    stopped = threading.Event()
+def _stop_signals(on_stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM calls `on_stop`; a second one acts as usual. Only the main thread catches any."""
     if threading.current_thread() is not threading.main_thread():
-        yield stopped
+        yield
         return
     kinds = (signal.SIGINT, signal.SIGTERM)
     old = {kind: signal.getsignal(kind) for kind in kinds}
 
     def stop(kind: int, frame: object) -> None:
-        stopped.set()
+        on_stop()
         signal.signal(kind, old[signal.Signals(kind)])
 
     for kind in kinds:
         signal.signal(kind, stop)
     try:
-        yield stopped
+        yield
     finally:
         for kind in kinds:
             signal.signal(kind, old[kind])

@@ -81,6 +81,8 @@ def test_a_scene_file_that_changes_does_not_change_the_run(data, tmp_path, capsy
     assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 25) == 0
     tensors, header = checkpoint.load(folder / "step-000000025.safetensors")
     assert tensors["cameras.sizes"].unique().tolist() == [16] and header["config"]["load"]["downscale_factor"] == 2
+    assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30, "--downscale-factor", 1) == 2
+    assert "--downscale-factor 1: the run was trained with 2" in fails(capsys)
     scene.write_text("path: ball\nname: ball\ndownscale_factor: 4\n")
     assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 2
     assert "--downscale-factor 4: the run was trained with 2" in fails(capsys)
@@ -112,7 +114,7 @@ def test_other_views_are_refused(data, tmp_path, capsys):
     content["frames"].pop()
     file.write_text(json.dumps(content))
     assert train(data, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 2
-    assert "its 5 training views, or their map into unit space, are not those that" in fails(capsys)
+    assert "its 5 train views, or their map into unit space, are not those of" in fails(capsys)
 
 
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(data, tmp_path, capsys):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """train, eval and doctor as a user runs them: files, figures, exit codes, one-line errors, nothing half-written."""
 
+import dataclasses
 import json
 
 import pytest
@@ -50,6 +51,16 @@ def test_eval_prints_json_and_writes_it(trained, tmp_path, capsys):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert printed["psnr"] == written["psnr"] > 12 and printed["step"] == 100
     assert printed["protocol"]["split"] == "test" and len(printed["per_image"]) == 2
+
+
+def test_eval_refuses_data_of_another_run(trained, tmp_path, capsys):
+    scene = ball_scene()
+    cameras = dataclasses.replace(scene.cameras, c2w=scene.cameras.c2w.flip(0))
+    other = write_synthetic(dataclasses.replace(scene, cameras=cameras), tmp_path / "other")
+    assert main(["eval", str(trained), "--data", str(other)]) == 2
+    assert f"other: its 2 test views, or their map into unit space, are not those of {trained}" in one_line(capsys)
+    moved = write_synthetic(scene, tmp_path / "moved")
+    assert main(["eval", str(trained), "--data", str(moved)]) == 0
 
 
 def test_a_checkpoint_file_is_a_run_too(trained, capsys):

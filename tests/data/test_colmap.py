@@ -151,6 +151,7 @@ def broken(file: str, old: str, new: str):
             "must have length 1, got 3",
         ),
         (broken("images.txt", "000.png", "../../000.png"), "leaves the data folder"),
+        (broken("images.txt", "000.png", "a" * 5000 + ".png"), "cannot look for the file .*too long"),
         (lambda model: (model / "images.txt").write_text("# nothing\n"), "no images, expected at least one view"),
     ],
 )

@@ -3,6 +3,7 @@
 
 import struct
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -135,6 +136,24 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     (header,) = in_threads(lambda path: read_header(path, 101), [path])
     with pytest.raises(UserError, match="broken or truncated"):
         in_threads(lambda path: read_pixels(path, header), [path])
+
+
+def test_pillows_own_limit_is_lifted_until_the_last_reader_is_done() -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    assert before is not None
+    readers = []
+    for _ in range(2):
+        inside, leave = threading.Event(), threading.Event()
+        work = lambda _, inside=inside, leave=leave: (inside.set(), leave.wait(10))  # noqa: E731
+        thread = threading.Thread(target=in_threads, args=(work, [0]))
+        thread.start()
+        assert inside.wait(10)
+        readers.append((thread, leave))
+    for thread, leave in readers:
+        assert Image.MAX_IMAGE_PIXELS is None
+        leave.set()
+        thread.join(10)
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of `neurfield data info`, its warnings and its picture."""
 
+import time
+import tracemalloc
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ from neurfield.cli.main import main
 from neurfield.data import LoadOptions, Normalization, read_manifest
 from neurfield.data.camera_picture import BOX, CUBE, HEIGHT, SPLIT_COLORS, WIDTH, draw
 from neurfield.data.report import Report, describe
+from neurfield.data.splits import every_nth
+from neurfield.data.statistics import camera_figures
 from tests.data.small import circle, frames, pixels, synthetic, transforms, write_images, write_json
 
 
@@ -92,6 +97,26 @@ def test_principal_point_and_focal_lengths(tmp_path: Path) -> None:
     write_json(tmp_path / "transforms.json", {**content, "cx": 5.5, "fl_y": 20.0})
     assert warned(tmp_path, "principal point is up to 19% of the image off its centre")
     assert warned(tmp_path, "fl_x and fl_y differ by up to 100%")
+
+
+@dataclass(frozen=True)
+class Posed:
+    c2w: np.ndarray
+
+
+def test_thousands_of_cameras_take_little_memory_and_time() -> None:
+    n = 3000
+    c2w = np.stack(circle(n))[:, :3]
+    tracemalloc.start()
+    figures = camera_figures([Posed(pose) for pose in c2w])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # all differences at once are 216 MB
+    assert figures.baseline == pytest.approx(8) and figures.spacing == pytest.approx(8 * np.sin(np.pi / n))
+    start = time.monotonic()
+    parts = every_nth(100_000, 8)
+    assert time.monotonic() - start < 5  # 15 s where each view looks through all test views
+    assert len(parts["train"]) == 87_500 and parts["test"][:2] == [0, 8]
 
 
 def test_an_image_of_another_exposure(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neurfield.data import load_scene
+from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from tests.data.small import transforms
 
@@ -35,6 +36,15 @@ def test_the_caller_wins(folder: Path) -> None:
     path = write(folder, "path: capture\nname: den\ntest_every: 5\nscale: 0.2\n")
     scene = load_scene(path, scale=0.1)
     assert scene.name == "den" and scene.normalization.scale == 0.1 and scene.splits["test"] == [0, 5]
+
+
+def test_the_caller_wins_with_the_default_too(folder: Path) -> None:
+    path = write(folder, "path: capture\ntest_every: 5\ndownscale_factor: 2\nallow_outside: true\n")
+    scene = load_scene(path, ReadOptions(test_every=8), downscale_factor=1)
+    assert scene.images[0].shape == (6, 8, 3) and scene.splits["test"] == [0, 8]
+    assert scene.options == LoadOptions(allow_outside=True)
+    assert load_scene(path, LoadOptions()).images[0].shape == (6, 8, 3)
+    assert load_scene(path, ReadOptions(), splits=("test",)).images[0].shape == (3, 4, 3)
 
 
 @pytest.mark.parametrize(

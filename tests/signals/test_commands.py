@@ -239,6 +239,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
     capsys.readouterr()
     for words, match in (
         (("train", path, "--downscale-factor", 2), "--downscale-factor is for scenes"),
+        (("train", path, "--test-every", 8), "--test-every is for scenes"),
         (("train", path, "--method", "sdf"), "the method 'sdf' is for sdf, the data is image"),
         (("train", path, "--method", "imge"), "did you mean 'image'"),
         (("train", path, "--seconds-per-eval", 1), "--seconds-per-eval is for scenes"),

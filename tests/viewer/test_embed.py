@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields of no run in the viewer, and the page in a notebook that is really executed."""
 
+import copy
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +48,14 @@ def test_signal_fields_alone(signal_runs):
     corners = volume.stage.world_from_box @ torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
     assert torch.allclose(corners, torch.tensor([[0.0, 1.0]] * 3), atol=1e-6)
     assert shown_field(signal_runs["video"].field, "video").stage.controls.n_frames > 1
+
+
+def test_a_small_file_in_the_current_folder(signal_runs, tmp_path, monkeypatch):
+    (tmp_path / "small.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    run = copy.copy(signal_runs["image"])
+    run.path = Path("small.safetensors")
+    assert not shown_run(run).curve.points
 
 
 def test_what_cannot_be_shown_is_said(signal_runs):

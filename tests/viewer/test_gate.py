@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may connect: pages and websockets, with and without token, through a prefix, one too many, from other sites."""
 
+import asyncio
 import logging
 import socket
+import threading
+import time
+import types
 import urllib.error
 import urllib.request
 from http import HTTPStatus
 
 import pytest
+from websockets.asyncio import server as websocket_server
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from neurfield.errors import UserError
-from neurfield.viewer import ServeOptions, Viewer, shown_run
+from neurfield.errors import MachineError, UserError
+from neurfield.viewer import ServeOptions, Viewer, gate, server, shown_run
 from neurfield.viewer.look import Eye
+from neurfield.viewer.page import Page
 from tests.viewer.wire import WirePage
 
 
@@ -92,10 +99,76 @@ def test_one_page_too_many(locked, run):
         assert refused.value.response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
 
 
+def test_pages_that_come_at_once_are_counted_before_they_are_in():
+    async def page(connection, request):
+        await asyncio.sleep(0.2)  # shaking hands
+
+    class WebsockServer:
+        async def serve(self, connection):
+            await connection.wait_closed()
+
+    rules = gate.Gate(max_clients=2)
+    handler = WebsockServer().serve
+
+    async def come() -> None:
+        start = lambda: websocket_server.serve(handler, "127.0.0.1", 0, process_request=page)  # noqa: E731
+        async with gate.guarded(rules, start) as listening:
+            url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            came = await asyncio.gather(*(connect(url) for _ in range(4)), return_exceptions=True)
+            refused = [one for one in came if isinstance(one, InvalidStatus)]
+            assert [one.response.status_code for one in refused] == [HTTPStatus.SERVICE_UNAVAILABLE] * 2
+            for one in came:
+                if not isinstance(one, InvalidStatus):
+                    await one.close()
+            with pytest.raises(TimeoutError):  # leaves before it is in
+                await asyncio.wait_for(connect(url).__aenter__(), 0.1)
+            assert rules.n_clients == 1
+            await asyncio.sleep(0.3)
+            assert rules.n_clients == 0
+
+    asyncio.run(come())
+
+
+def test_a_server_that_cannot_be_guarded_is_stopped(run, monkeypatch):
+    monkeypatch.setattr(gate, "websocket_server", types.SimpleNamespace(serve=None))  # viser asks another one
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(MachineError, match="opens its port in an unknown way"):
+        Viewer(shown_run(run), ServeOptions(port=port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_a_page_that_is_gone_before_it_is_made_is_closed(viewer, run, monkeypatch):
+    entered, gone, made = threading.Event(), threading.Event(), []
+
+    class Late(Page):
+        def __init__(self, *arguments):
+            entered.set()
+            assert gone.wait(10)
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(server, "Page", Late)
+    with WirePage(viewer.base_url) as page:
+        page.look_from(run.cameras.c2w[0])
+        assert entered.wait(10)
+    end = time.monotonic() + 10
+    while viewer._server.get_clients() and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.2)  # _leave has been called
+    gone.set()
+    while not (made and made[0].closed.is_set()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert made[0].closed.is_set() and not made[0].session._thread.is_alive() and not viewer.pages
+
+
 def test_other_sites_do_not_reach_a_viewer_without_token(viewer):
-    for origin in ("http://evil.example", "https://localhost.evil.example", "null"):
-        with pytest.raises(InvalidStatus), WirePage(viewer.base_url, origin=origin):
+    for origin in ("http://evil.example", "https://localhost.evil.example", "http://pages.example", "null"):
+        with pytest.raises(InvalidStatus) as refused, WirePage(viewer.base_url, origin=origin):
             pass
+        assert refused.value.response.status_code == HTTPStatus.FORBIDDEN
     for origin in ("http://localhost:1234", "http://127.0.0.1:7007", None):
         with WirePage(viewer.base_url, origin=origin):
             pass

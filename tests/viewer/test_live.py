@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training beside a viewer: takes turns, pauses without losing time, ends, saves."""
 
+import os
+import signal
 import threading
 import time
 
@@ -74,6 +76,25 @@ def test_ends_early_as_if_the_budget_were_used(training):
     until(lambda: live.has_ended)
     assert not live.trainer.interrupted
     assert len(live.curve.points) >= 2 and live.curve.points[0][0] == 10
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_paused_training(kind):
+    trainer = radiance_trainer(ball_scene(8, 1, 24), small_config(steps=1_000_000))
+    live = Live(trainer)
+    rescue = threading.Timer(10, live.stop)
+
+    def on_step(report):
+        if report.step == 3:
+            live.pause()
+            threading.Timer(0.3, os.kill, (os.getpid(), kind)).start()
+            rescue.start()
+        live.on_step(report)
+
+    with live:
+        trainer.train(on_step)
+    assert trainer.interrupted and trainer.step == 3 and rescue.is_alive()
+    rescue.cancel()
 
 
 def test_the_curve_stays_short(training):

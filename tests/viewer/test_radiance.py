@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stage of radiance fields, and the poses and boxes that pages send."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from neurfield.errors import UserError
+from neurfield.run import Run
 from neurfield.viewer import shown_run
 from neurfield.viewer.look import CropBox, Eye, Look, matrix_from_viser, triple, viser_pose
-from neurfield.viewer.photos import fitted_into, photos_of_data
-from tests.scenes import RADIUS, orbit
+from neurfield.viewer.photos import fitted_into, photos_of_run
+from tests.scenes import RADIUS, ball_scene, orbit, write_transforms
 
 
 def no_step(part: float) -> None:
@@ -104,12 +106,28 @@ def test_what_a_step_raises_ends_the_picture(stage, run):
             stage.paint(run.cameras[0], Look(mode=mode), step, True)
 
 
+def with_data(run, data):
+    config = dataclasses.replace(run.config, data=data)
+    return Run(config, run.views, run.field, run.grid, run.step)
+
+
 def test_photos_that_are_gone_are_one_line(run, tmp_path):
-    photos = photos_of_data(str(tmp_path / "nowhere"), run.config.load)
-    with pytest.raises(UserError, match="no such file or folder"):
-        photos.image(0, torch.ones(3))
-    with pytest.raises(UserError, match="does not know where its images are"):
-        photos_of_data("", run.config.load).image(0, torch.ones(3))
+    for data, message in (
+        (str(tmp_path / "nowhere"), "no such file or folder"),
+        ("", "does not know where its images are"),
+    ):
+        with pytest.raises(UserError, match=message):
+            photos_of_run(with_data(run, data)).image(0, torch.ones(3))
+
+
+def test_photos_of_other_views_are_refused(run, tmp_path):
+    scene = ball_scene(16, 2, 64)  # of conftest.data
+    same = write_transforms(scene, tmp_path / "same")
+    assert photos_of_run(with_data(run, str(same))).image(0, torch.ones(3)).shape == (64, 64, 3)
+    turned = dataclasses.replace(scene, cameras=dataclasses.replace(scene.cameras, c2w=scene.cameras.c2w.flip(0)))
+    other = write_transforms(turned, tmp_path / "other")
+    with pytest.raises(UserError, match=r"other: its 16 train views, .* are not those of"):
+        photos_of_run(with_data(run, str(other))).image(0, torch.ones(3))
 
 
 def test_fitted_into_keeps_the_shape():

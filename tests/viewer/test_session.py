@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neurfield.cameras.cameras import Cameras
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.session import OFFSETS, Session
@@ -28,12 +28,12 @@ class Slow:
     modes: dict[str, str] = field(default_factory=lambda: {"colour": ""})
     painted: list[tuple[int, bool]] = field(default_factory=list)
     dropped: int = 0
-    fails: bool = False
+    fails: Exception | None = None
 
     def paint(self, camera: Cameras, look: Look, step: Callable[[float], None], is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
         if self.fails:
-            raise UserError("no picture today")
+            raise self.fails
         for i in range(20):
             time.sleep(self.seconds / 20 * width * height / (640 * 480))
             try:
@@ -150,15 +150,23 @@ def test_the_same_camera_again_costs_nothing(shown):
     session.close()
 
 
-def test_a_fault_is_said_and_survived(shown):
-    stage = Slow(seconds=0.05, fails=True)
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (UserError("no picture today"), "no picture today"),
+        (MachineError("the disk is full"), "the disk is full"),
+        (IndexError("7 of 3"), "this picture failed: 7 of 3"),
+    ],
+)
+def test_a_fault_is_said_and_survived(shown, fault, said):
+    stage = Slow(seconds=0.05, fails=fault)
     session = session_of(stage, shown)
     session.see(EYE)
     end = time.monotonic() + 5
-    while "no picture today" not in shown.lines and time.monotonic() < end:
+    while said not in shown.lines and time.monotonic() < end:
         time.sleep(0.01)
-    assert "no picture today" in shown.lines
-    stage.fails = False
+    assert said in shown.lines
+    stage.fails = None
     session.see(replace(EYE, fov=0.8))
     shown.wait(lambda: len(shown.frames) >= 1)
     session.close()

@@ -28,7 +28,7 @@ def imported(folder: Path) -> Iterator[str]:
 def test_dependencies_are_what_is_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
-    optional = {"lpips", "nibabel", "tensorboard", "tinycudann", "trimesh"}
+    optional = {"lpips", "nerfacc", "nibabel", "tensorboard", "tinycudann", "trimesh"}
     sources = (Path(neurfield.__file__).parent, ROOT / "viewer")
     modules = {name for folder in sources for name in imported(folder)} - {"neurfield", *sys.stdlib_module_names}
     assert {DISTRIBUTIONS.get(name, name) for name in modules} - optional == set(required)

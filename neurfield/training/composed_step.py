@@ -28,6 +28,7 @@ from neurfield.rendering.volume import (
 )
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import density_along
+from neurfield.training.estimators import MARGIN, RayEstimator
 from neurfield.training.graph import Delayed, Graphed
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
@@ -58,28 +59,37 @@ class RayBatch:
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
-_MARGIN = 0.5  # of the transmittance where a ray ends: room for the roundings of the quick density
 _MARCHED = 8  # samples that there is room for before those behind surfaces are left out, for each afterwards
 
 
 def composed_step(
-    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+    field: RadianceModule,
+    grid: OccupancyGrid,
+    optimizer: Adam,
+    options: MarchOptions,
+    method: MethodConfig,
+    seed: int,
+    estimator: RayEstimator | None = None,
 ) -> RayStepFn:
     """A step on all rays of a batch; a loss or gradient that is not finite changes nothing.
 
-    Samples behind surfaces, which teach nothing, are found by a quick density and left out.
+    Samples behind surfaces, which teach nothing, are found by a quick density and left out. With an `estimator`, that
+    draws the samples.
     """
     learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
-    eps = options.stop_transmittance * _MARGIN
+    eps = options.stop_transmittance * MARGIN
     quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         rays, jitter = (batch.origins, batch.directions), (seed, number)
-        if fused is None:
+        if estimator is not None:
+            samples = estimator.samples(*rays, density(batch.conditions), number, learning_rate)
+        elif fused is None:
             samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
         else:
             samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
-        return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
+        rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
+        return _result(learn(batch, samples, rate).tolist())
 
     return step
 
@@ -111,7 +121,7 @@ def capacity_step(
         with torch.no_grad():
             positions, _ = sample_positions(marched, batch.origins, batch.directions)
             sigmas = density(batch.conditions)(positions, marched.ray_indices)
-        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
+        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * MARGIN)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
         for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table

@@ -58,7 +58,7 @@ def test_the_module_loads_and_counts_devices(module: ModuleType) -> None:
 # Operators that have no CUDA kernels yet, and what is of the CPU alone.
 ON_THE_CPU = (
     "build_mesh_tree", "fused_gradients", "fused_slots", "fused_table_", "fused_workspace_",
-    "hash_grid_backward_adam", "kilo_visible", "measure_", "simd_", "has_", "pooled_",
+    "hash_grid_backward_adam", "measure_", "simd_", "has_", "pooled_",
     "idle_", "num_threads", "set_num_threads", "supported_isas", "_",
 )  # fmt: skip
 

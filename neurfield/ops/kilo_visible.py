@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, aligned, check_tensor, native
+from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.kilo_grid import KiloCells, check_networks
 from neurfield.ops.kilo_mlp import KiloConfig
@@ -77,7 +78,7 @@ def kilo_visible(
     return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
 
 
-@torch.library.custom_op("neurfield::kilo_visible", mutates_args=(), device_types=DEVICES)
+@operator("kilo_visible", devices=DEVICES)
 def _visible(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], capacity: int,

@@ -62,7 +62,7 @@ def test_imports_point_downwards():
 def test_dependencies_are_what_is_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
-    optional = {"lpips", "nibabel", "tensorboard", "tinycudann", "trimesh"}
+    optional = {"lpips", "nerfacc", "nibabel", "tensorboard", "tinycudann", "trimesh"}
     modules = {name.split(".")[0] for _, name in imports()} - {"neurfield", *sys.stdlib_module_names}
     assert {DISTRIBUTIONS.get(name, name) for name in modules} - optional == set(required)
     assert list(PACKAGES) == [*required, *sorted(optional)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cpu/kilo_visible.h"
+#include "ops/kilo_visible.h"
 
 #include <algorithm>
 #include <cmath>
@@ -134,7 +134,8 @@ class VisibleBlock {
 
 }  // namespace
 
-void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRays& rays, const PackedOutput& out) {
+void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRays& rays, const PackedOutput& out,
+                  void*) {
   const int64_t n_blocks = (rays.n + kBlockRays - 1) / kBlockRays;
   std::vector<std::vector<Kept>> blocks(static_cast<size_t>(n_blocks));
   parallel_tasks(n_blocks, [&](int64_t b, int) {
@@ -159,5 +160,7 @@ void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRa
     }
   });
 }
+
+int64_t kilo_visible_scratch_bytes(int64_t, int) { return 0; }
 
 }  // namespace nf::cpu

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A ray of an image, as the thread that carries it sees it: where it is on its way, and what it has seen.
+// A ray as the thread that carries it sees it: where it is on its way and, of an image, what it has seen.
 #pragma once
 
 #include "math/composite.h"
@@ -7,24 +7,31 @@
 
 namespace nf::cuda {
 
-struct ImageRay {
+struct MarchedRay {
   int64_t index = -1;  // -1: none
   RayMarch march;
-  CompositeForward<float> sum;
-  float median;
   int count;  // of samples, met or asked for
 
   NF_DEVICE void begin(const FusedMarch& m, const FusedRays& rays, int64_t i) {
     index = i;
     march = begin_march(m.grid, m.lattice, rays.origins + 3 * i, rays.directions + 3 * i, m.near, m.far,
                         m.jitter ? march_jitter(m.jitter_stream, i) : 0.0f);
-    sum = CompositeForward<float>();
-    median = INFINITY;
     count = 0;
   }
   // The next sample; false: there is none.
   NF_DEVICE bool next(const FusedMarch& m, float* t_start, float* t_end) {
     return count++ < m.max_samples && next_sample(m.grid, m.lattice, march, t_start, t_end);
+  }
+};
+
+struct ImageRay : MarchedRay {
+  CompositeForward<float> sum;
+  float median;
+
+  NF_DEVICE void begin(const FusedMarch& m, const FusedRays& rays, int64_t i) {
+    MarchedRay::begin(m, rays, i);
+    sum = CompositeForward<float>();
+    median = INFINITY;
   }
   // Adds a sample, whose colour counts as black where it is not shaded; false: what lies behind it is not seen. As on
   // the CPU, an opacity of NaN ends the ray.

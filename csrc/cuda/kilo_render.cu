@@ -8,14 +8,13 @@
 #include <string>
 
 #include "cuda/image_ray.h"
-#include "cuda/kilo_tile.h"
+#include "cuda/kilo_order.h"
 #include "ops/kilo_render.h"
 
 namespace nf::cuda {
 namespace {
 
 constexpr int kThreads = kKiloThreads;
-constexpr int kWarps = kThreads / 32;
 constexpr int kRows = kKiloRows<float>;
 constexpr int kStride = kKiloStride<float>;
 constexpr int kBlockRays = 4 * kThreads;
@@ -55,47 +54,6 @@ struct Samples {
   float alpha[kThreads], rgb[3][kThreads];
 };
 
-// The order in which tiles take them: groups of four samples, or places without one, of a network each.
-struct Order {
-  int32_t sample[4 * kThreads];  // a thread, or -1
-  int32_t network[kThreads];     // of each group
-  int32_t first[kWarps], count[kWarps];
-};
-
-// Orders the samples of the threads that have one, and returns how many places they take. Networks come in the order of
-// their first threads.
-NF_DEVICE int order_by_network(bool has_sample, int32_t network, Order& order) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int n_places = 0;
-  for (bool waits = has_sample;;) {
-    const unsigned waiting = __ballot_sync(~0u, waits);
-    const int32_t leading = __shfl_sync(~0u, network, waiting ? __ffs(static_cast<int>(waiting)) - 1 : 0);
-    if (lane == 0) order.first[warp] = waiting ? leading : -1;
-    __syncthreads();
-    int32_t chosen = -1;
-    for (int w = kWarps - 1; w >= 0; --w)
-      if (order.first[w] >= 0) chosen = order.first[w];
-    if (chosen < 0) return n_places;
-    const bool is_chosen = waits && network == chosen;
-    const unsigned mine = __ballot_sync(~0u, is_chosen);
-    if (lane == 0) order.count[warp] = __popc(mine);
-    __syncthreads();
-    int place = n_places + __popc(mine & ((1u << lane) - 1)), count = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      if (w < warp) place += order.count[w];
-      count += order.count[w];
-    }
-    if (is_chosen) {
-      order.sample[place] = threadIdx.x;
-      waits = false;
-    }
-    const int n_groups = (count + 3) / 4;
-    if (static_cast<int>(threadIdx.x) < 4 * n_groups - count) order.sample[n_places + count + threadIdx.x] = -1;
-    if (static_cast<int>(threadIdx.x) < n_groups) order.network[n_places / 4 + threadIdx.x] = chosen;
-    n_places += 4 * n_groups;
-  }
-}
-
 // Dynamic shared memory. h1 and e_d follow each other, as the rows of both matrices of the next layer do; h2 takes the
 // place of h0.
 struct Tile {
@@ -127,8 +85,7 @@ NF_DEVICE void evaluate_tile(const Arguments& args, const Order& order, int firs
   bool needs_color = false;
   float most = 0;
   if (!is_direction && sample >= 0) {
-    const float z = density_of(s, net(row), tile.h1, row);
-    const float alpha = 1.0f - exponential(-max(z, 0.0f) * samples.thickness[sample]);
+    const float alpha = opacity_of(s, net(row), tile.h1, row, samples.thickness[sample]);
     most = samples.trans[sample] * alpha;
     needs_color = !(most <= args.skip_weight && samples.skipped[sample] + most <= kKiloSkipTotal);
     samples.alpha[sample] = alpha;

@@ -30,6 +30,7 @@ PACKAGES = {
     "viser": "the viewer",
     "websockets": "the viewer's connections",
     "lpips": "the LPIPS metric (optional)",
+    "nerfacc": "samplers with backend: nerfacc (optional)",
     "nibabel": "NIfTI volumes (optional)",
     "tensorboard": "looking at the scalar log (optional)",
     "tinycudann": "blocks with backend: tcnn (optional)",

@@ -12,8 +12,8 @@ from neurfield.fields.conditions import Conditions
 
 # (bitfield, coarse, origins, directions, march) -> colour, depth and opacity of rays
 RenderFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.FusedImage]
-# the same -> the samples of rays that have weight
-VisibleFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch], ops.PackedSamples]
+# the same, and the rows that there is room for, None: as many as are found -> the samples of rays that have weight
+VisibleFn = Callable[[Tensor, Tensor, Tensor, Tensor, ops.FusedMarch, int | None], ops.PackedSamples]
 
 
 class RadianceModule(nn.Module, ABC):
@@ -58,7 +58,8 @@ class RadianceModule(nn.Module, ABC):
         return None
 
     def fused_visible(self) -> VisibleFn | None:
-        """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives."""
+        """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives, or,
+        with a capacity, visible_samples."""
         return None
 
     def why_not_cuda(self) -> str | None:

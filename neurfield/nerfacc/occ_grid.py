@@ -70,7 +70,7 @@ class OccGridEstimator(nn.Module):
         self.register_buffer("aabbs", torch.stack(aabbs))
         self.register_buffer("occs", torch.zeros(levels * self.cells_per_lvl))
         self.register_buffer("binaries", torch.zeros(levels, n, n, n, dtype=torch.bool))
-        self.register_buffer("_raster", _raster_order(n), persistent=False)
+        self.register_buffer("_raster", raster_order(n), persistent=False)
         self._bits: tuple[Tensor | None, int, tuple[Tensor, ...]] = (None, 0, ())
 
     @property
@@ -275,7 +275,7 @@ def _transmittance(thickness: Tensor, ray_indices: Tensor, n_rays: int) -> Tenso
     return torch.exp(before - sums).float()
 
 
-def _raster_order(n: int) -> Tensor:
+def raster_order(n: int) -> Tensor:
     """Index int64 `[n^3]`, x slowest, of the cells in Morton order, x in the lowest bit."""
     code = torch.arange(n**3)
     index = torch.zeros_like(code)

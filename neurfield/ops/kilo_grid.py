@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native, read_once
 from neurfield.ops._operator import operator
 
 
@@ -34,6 +34,17 @@ class KiloCells:
     @property
     def box(self) -> list[float]:
         return [*self.low, *self.scale]
+
+
+def check_networks(op: str, grid: KiloCells, params: Tensor) -> None:
+    """Raises ValueError where a cell names a network that `params` does not hold; waits for the device once."""
+    if not grid.cells.is_meta and _last_network(grid.cells) >= params.shape[0]:
+        raise ValueError(f"{op}: a cell names a network beyond those that params holds")
+
+
+@read_once
+def _last_network(cells: Tensor) -> int:
+    return int(cells.max())
 
 
 def kilo_locate(x: Tensor, grid: KiloCells) -> tuple[Tensor, Tensor]:

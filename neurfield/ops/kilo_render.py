@@ -4,11 +4,11 @@
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native, read_once
+from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native
 from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.fused_radiance import FusedImage
-from neurfield.ops.kilo_grid import KiloCells
+from neurfield.ops.kilo_grid import KiloCells, check_networks
 from neurfield.ops.kilo_mlp import KiloConfig
 from neurfield.ops.occupancy import check_occupancy
 
@@ -49,8 +49,7 @@ def kilo_render(
     check_tensor("kilo_render", "origins", origins, ("n_rays", 3), floats)
     check_tensor("kilo_render", "directions", directions, (origins.shape[0], 3), floats, device)
     check_occupancy("kilo_render", bitfield, coarse, device)
-    if _last_network(grid.cells) >= params.shape[0]:
-        raise ValueError("kilo_render: a cell names a network beyond those that params holds")
+    check_networks("kilo_render", grid, params)
     shape = [config.width, config.position_frequencies, config.direction_frequencies]
     return FusedImage(
         *_render(
@@ -58,11 +57,6 @@ def kilo_render(
             list(march.jitter or ()), skip_weight,
         )
     )  # fmt: skip
-
-
-@read_once
-def _last_network(cells: Tensor) -> int:
-    return int(cells.max())
 
 
 @operator("kilo_render", devices=DEVICES)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The samples of rays through a KiloNeRF that a training step learns from, in native code (csrc/cpu/kilo_visible.h)."""
+"""The samples of rays through a KiloNeRF that a training step learns from, in native code (csrc/ops/kilo_visible.h)."""
 
 import torch
 from torch import Tensor
 
-from neurfield._native import lib
-from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._common import DEVICES, aligned, check_tensor, native
 from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
-from neurfield.ops.kilo_grid import KiloCells
+from neurfield.ops.kilo_grid import KiloCells, check_networks
 from neurfield.ops.kilo_mlp import KiloConfig
 from neurfield.ops.march import PackedSamples
 from neurfield.ops.occupancy import check_occupancy
@@ -27,6 +26,7 @@ def kilo_visible(
     origins: Tensor,
     directions: Tensor,
     march: FusedMarch,
+    capacity: int | None = None,
 ) -> PackedSamples:
     """Marches rays through a KiloNeRF up to where they become opaque; `sigma = density_scale * relu(z)`.
 
@@ -34,6 +34,8 @@ def kilo_visible(
         params: float32 `[n_networks, config.n_params]`, see ops.kilo_mlp.
         bitfield, coarse: of an occupancy grid, see neurfield.ops.occupancy.
         origins, directions: float32 `[n_rays, 3]` in unit space, unit directions, in any order.
+        capacity: rows of the samples' tensors, zero behind the samples. Rays whose samples would end beyond it have
+            none, as in ops.march, and nothing waits for the device. None: as many rows as there are samples.
 
     Returns:
         The samples of ops.march, without those whose density is 0, which have neither weight nor gradient, and without
@@ -41,23 +43,34 @@ def kilo_visible(
         kept, and ends its ray. The same for any number of threads.
 
     Raises:
-        TypeError, ValueError: wrong dtype or shape, or a cell that is met names a network that does not exist.
+        TypeError, ValueError: wrong dtype, shape or device, a negative capacity, or a cell names a network that does
+            not exist; on CUDA the first call with these cells waits for that.
     """
-    floats = (torch.float32,)
-    check_tensor("kilo_visible", "params", params, ("n_networks", config.n_params), floats)
+    floats, device = (torch.float32,), origins.device
+    check_tensor("kilo_visible", "params", params, ("n_networks", config.n_params), floats, device)
+    check_tensor("kilo_visible", "cells", grid.cells, ("z", "y", "x"), (torch.int32,), device)
     check_tensor("kilo_visible", "origins", origins, ("n_rays", 3), floats)
-    check_tensor("kilo_visible", "directions", directions, (origins.shape[0], 3), floats, origins.device)
-    check_occupancy("kilo_visible", bitfield, coarse)
+    check_tensor("kilo_visible", "directions", directions, (origins.shape[0], 3), floats, device)
+    check_occupancy("kilo_visible", bitfield, coarse, device)
+    if capacity is not None and capacity < 0:
+        raise ValueError(f"kilo_visible: capacity must be at least 0, got {capacity}")
+    check_networks("kilo_visible", grid, params)
     shape = [config.width, config.position_frequencies, config.direction_frequencies]
 
-    def attempt(capacity: int) -> PackedSamples:
+    def attempt(room: int) -> PackedSamples:
         return PackedSamples(
             *_visible(
                 params, grid.cells, origins, directions, bitfield, coarse, shape, grid.box, density_scale, march.values,
-                list(march.jitter or ()), capacity,
+                list(march.jitter or ()), room,
             )
         )  # fmt: skip
 
+    if capacity is not None:
+        found = attempt(capacity)
+        behind = torch.arange(capacity, device=device) >= found.counts[0]
+        for buffer in (found.ray_indices, found.t_starts, found.t_ends):
+            buffer.masked_fill_(behind, 0)
+        return found
     found = attempt(_GUESSED_SAMPLES_PER_RAY * origins.shape[0])
     if found.n_dropped:
         found = attempt(int(found.counts[2]))
@@ -65,18 +78,19 @@ def kilo_visible(
     return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
 
 
-@operator("kilo_visible", devices=("cpu",))
+@operator("kilo_visible", devices=DEVICES)
 def _visible(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], capacity: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
-    native_threads()
+    lib = native(origins)
     outputs = _allocate(origins, capacity)
+    n_bytes = lib.kilo_visible_scratch_bytes(origins.shape[0], int(march[-1]))
     arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
     lib.kilo_visible(
-        shape, params.contiguous(), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
-        *outputs,
+        shape, aligned(params), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
+        *outputs, origins.new_empty(n_bytes, dtype=torch.uint8),
     )  # fmt: skip
     return outputs
 

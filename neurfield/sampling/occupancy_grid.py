@@ -94,9 +94,16 @@ class OccupancyGrid(nn.Module):
             chunks = [density_fn(chunk).float() for chunk in positions.split(EVALUATED_AT_ONCE)]
             ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, self.decay)
             self._counted = (self.density_grid, self.density_grid._version, n_open)  # an update opens and closes none
-        bitfield, coarse = ops.occupancy_bits(
-            self.density_grid, ops.occupancy_mean(self.density_grid).clamp_max(self.threshold).float()
-        )
+        self.renew_bits()
+
+    def occupied_from(self) -> Tensor:
+        """Value `[]` above which a cell counts as occupied: the threshold, or the mean where that is less."""
+        return ops.occupancy_mean(self.density_grid).clamp_max(self.threshold).float()
+
+    @torch.no_grad()
+    def renew_bits(self) -> None:
+        """Makes the bits follow the densities."""
+        bitfield, coarse = ops.occupancy_bits(self.density_grid, self.occupied_from())
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)
 

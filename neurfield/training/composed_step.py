@@ -28,6 +28,7 @@ from neurfield.rendering.volume import (
 )
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import density_along
+from neurfield.training.estimators import MARGIN, RayEstimator
 from neurfield.training.graph import Delayed, Graphed
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
@@ -58,28 +59,37 @@ class RayBatch:
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
-_MARGIN = 0.5  # of the transmittance where a ray ends: room for the roundings of the quick density
 _MARCHED = 8  # samples that there is room for before those behind surfaces are left out, for each afterwards
 
 
 def composed_step(
-    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+    field: RadianceModule,
+    grid: OccupancyGrid,
+    optimizer: Adam,
+    options: MarchOptions,
+    method: MethodConfig,
+    seed: int,
+    estimator: RayEstimator | None = None,
 ) -> RayStepFn:
     """A step on all rays of a batch; a loss or gradient that is not finite changes nothing.
 
-    Samples behind surfaces, which teach nothing, are found by a quick density and left out.
+    Samples behind surfaces, which teach nothing, are found by a quick density and left out. With an `estimator`, that
+    draws the samples.
     """
     learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
-    eps = options.stop_transmittance * _MARGIN
+    eps = options.stop_transmittance * MARGIN
     quick = dataclasses.replace(options, stop_transmittance=eps)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         rays, jitter = (batch.origins, batch.directions), (seed, number)
-        if fused is None:
+        if estimator is not None:
+            samples = estimator.samples(*rays, density(batch.conditions), number, learning_rate)
+        elif fused is None:
             samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
         else:
-            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter))
-        return _result(learn(batch, samples, torch.tensor(learning_rate, dtype=torch.float64)).tolist())
+            samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter), None)
+        rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
+        return _result(learn(batch, samples, rate).tolist())
 
     return step
 
@@ -95,7 +105,19 @@ def capacity_step(
     learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
     # the first pixel always fits, so there is always something to learn
     capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
-    density, late = density_along(field), Delayed()
+    density, fused, late = density_along(field), field.fused_visible(), Delayed()
+    eps = options.stop_transmittance * MARGIN
+    quick = dataclasses.replace(options, stop_transmittance=eps)
+
+    def draw(batch: RayBatch, jitter: tuple[int, int]) -> PackedSamples:
+        rays = batch.origins, batch.directions
+        if fused is not None:
+            return fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter), capacity)
+        marched = march_rays(grid, *rays, options, jitter, _MARCHED * capacity)
+        with torch.no_grad():
+            positions, _ = sample_positions(marched, *rays)
+            sigmas = density(batch.conditions)(positions, marched.ray_indices)
+        return visible_samples(marched, sigmas, capacity, eps)
 
     def learn_flat(*tensors: Tensor) -> Tensor:
         conditions = Conditions(**dict(zip(field.needs, tensors[10:], strict=True)))
@@ -107,11 +129,7 @@ def capacity_step(
     run = Graphed(learn_flat) if is_cuda else learn_flat
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        marched = march_rays(grid, batch.origins, batch.directions, options, (seed, number), _MARCHED * capacity)
-        with torch.no_grad():
-            positions, _ = sample_positions(marched, batch.origins, batch.directions)
-            sigmas = density(batch.conditions)(positions, marched.ray_indices)
-        samples = visible_samples(marched, sigmas, capacity, options.stop_transmittance * _MARGIN)
+        samples = draw(batch, (seed, number))
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
         for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table

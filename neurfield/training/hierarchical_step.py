@@ -15,6 +15,7 @@ from neurfield.rendering.hierarchical import hierarchical
 from neurfield.training.composed_step import RayBatch, RayStepFn, descend
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.sampler import SamplerConfig
 from neurfield.training.task import StepResult
 
 
@@ -23,15 +24,17 @@ def hierarchical_step(
     coarse: RadianceModule,
     optimizer: Adam,
     method: MethodConfig,
+    sampler: SamplerConfig,
     seed: int,
     aabb: tuple[float, ...],
 ) -> RayStepFn:
     """A step on all rays of a batch; a loss or gradient that is not finite changes nothing.
 
     Args:
+        sampler: the method's, which says how many places a ray has.
         aabb: of unit space, `(min x, y, z, max x, y, z)`: rays are looked at within it.
     """
-    loss_fn, sampler = losses.create(method.loss.color), method.sampler
+    loss_fn = losses.create(method.loss.color)
     weights = {name: weight for name in losses.REGULARIZERS if (weight := getattr(method.loss, name)) > 0}
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:

@@ -16,6 +16,8 @@ from neurfield.data.options import LoadOptions
 from neurfield.fields import DEFAULT, FIELDS, AnyFieldConfig
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.registry import lookup
+from neurfield.training.sampler import DEFAULT as DEFAULT_SAMPLER
+from neurfield.training.sampler import SAMPLERS, AnySamplerConfig, SamplerConfig
 from neurfield.training.schedule import Budget
 
 Fraction = Annotated[float, Range(0, 1)]
@@ -24,34 +26,6 @@ Positive = Annotated[float, Range(1e-30)]
 Count = Annotated[int, Range(1)]
 
 _MINUTES = 120.0  # seconds from which larger tables and larger steps pay on a CPU
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """Where rays are sampled.
-
-    `step_scale` and `render_step_scale` lengthen the marching step sqrt(3)/1024 of training and of rendering: training
-    gains more from many rays than from fine ones, whose samples are at random places. A training ray ends where less
-    than `stop_transmittance` of its light is left; rendering goes on to 1e-4. A pixel is the mean of `rays_per_pixel`
-    rays on a regular grid within it, as a camera's pixel is of an area; in training it has one ray in its
-    middle until `rays_per_pixel_start` of the budget. `hull` starts the occupancy grid from the
-    alpha masks of the training images, where they have alpha. The grid is updated every `update_interval` steps (at
-    first 16), or never if that is 0; `occupancy_threshold` and `occupancy_decay` are OccupancyGrid's.
-    A field with a coarse companion is trained at `n_coarse` places of every ray and `n_fine` that those ask for; the
-    grid is then for rendering.
-    """
-
-    step_scale: Annotated[float, Range(0.25, 16)] = 1.0
-    render_step_scale: Annotated[float, Range(0.25, 16)] = 1.0
-    rays_per_pixel: Literal[1, 4, 9, 16] = 1
-    rays_per_pixel_start: Fraction = 0.0
-    hull: bool = True
-    update_interval: Annotated[int, Range(0)] = 16
-    stop_transmittance: Annotated[float, Range(1e-6, 0.5)] = 1e-4
-    occupancy_threshold: Annotated[float, Range(1e-6, 1)] = 0.01
-    occupancy_decay: Annotated[float, Range(0.1, 1)] = 0.95
-    n_coarse: Annotated[int, Range(1, 1024)] = 64
-    n_fine: Annotated[int, Range(0, 1024)] = 128
 
 
 @dataclass(frozen=True)
@@ -142,7 +116,9 @@ class MethodConfig:
 
     name: str = "ngp"
     field: Annotated[AnyFieldConfig, OneOf(FIELDS, DEFAULT)] = dataclasses.field(default_factory=FieldConfig)
-    sampler: SamplerConfig = dataclasses.field(default_factory=SamplerConfig)
+    sampler: Annotated[AnySamplerConfig, OneOf(SAMPLERS, DEFAULT_SAMPLER)] = dataclasses.field(
+        default_factory=SamplerConfig
+    )
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)

@@ -22,11 +22,13 @@ from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
+from neurfield.training import estimators
 from neurfield.training.composed_step import RayBatch
 from neurfield.training.density import density_over_time
 from neurfield.training.device import why_not_graph
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.sampler import SamplerConfig
 from neurfield.training.steps import make_step
 from neurfield.training.task import StepFn, StepResult
 
@@ -47,6 +49,7 @@ class RadianceTask:
         march: where along training rays samples lie.
         device: where all of that lies.
         notes: what the user should know.
+        estimator: what draws the samples where that is not the march.
         n_rays: rays of the next step.
         renderer: draws the field as it is.
 
@@ -70,6 +73,11 @@ class RadianceTask:
         if self.device.type == "cuda" and (reason := self.field.why_not_cuda() or why_not_graph()):
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
+        if self.field.companion() is not None and not isinstance(sampler, SamplerConfig):
+            raise UserError(
+                f"method {method.name}: its field has a coarse one that draws the samples; use sampler grid, "
+                f"not {sampler.otype}"
+            )
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
@@ -95,19 +103,23 @@ class RadianceTask:
         self.field.to(self.device)
         self.grid.to(self.device)
         self.pixels.to(self.device)
+        self.estimator = estimators.create(sampler, self.grid, cameras.c2w[:, :, 3], self.march, config.seed)
         kind = method.training.background
         self._behind = None if kind == "random" else torch.tensor(BACKGROUNDS[kind], device=self.device)
         rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
         background = BACKGROUNDS[method.background]
         self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
-        self._adapts = self.device.type == "cpu"
-        per_ray = 2 * sampler.n_coarse + sampler.n_fine if has_companion else _FIRST_SAMPLES_PER_RAY
+        self._adapts = self.device.type == "cpu" or self.estimator is not None
+        per_ray = _FIRST_SAMPLES_PER_RAY
+        if has_companion and isinstance(sampler, SamplerConfig):
+            per_ray = 2 * sampler.n_coarse + sampler.n_fine
         first = method.training.n_samples / per_ray if self._adapts else method.training.max_rays
         self.n_rays = self._rounded_rays(first)
 
     def start(self, optimizer: Adam) -> StepFn:
         method, seed = self.config.method, self.config.seed
-        take_step = make_step(self.field, self.grid, optimizer, self.march, method, seed)
+        take_step = make_step(self.field, self.grid, optimizer, self.march, method, seed, self.estimator)
+        places = self.grid if self.estimator is None else self.estimator
 
         def step(number: int, learning_rate: float, progress: float) -> StepResult:
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
@@ -115,7 +127,7 @@ class RadianceTask:
                 # no more densities than the steps since the last update took samples: large boxes have millions of
                 # cells
                 max_draws = interval * method.training.n_samples
-                self.grid.update(number, density_over_time(self.field, seed, number), seed, max_draws)
+                places.update(number, density_over_time(self.field, seed, number), seed, max_draws)
             batch = self._batch(number, progress)
             result = take_step(batch, learning_rate, number)
             if not self._adapts:
@@ -153,7 +165,8 @@ class RadianceTask:
         return max(min(rounded, self.config.method.training.max_rays), _RAY_GRANULE)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
+        state = {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
+        return state if self.estimator is None else state | self.estimator.tensors()
 
     def counters(self) -> dict[str, Any]:
         return {"n_rays": self.n_rays}
@@ -164,3 +177,5 @@ class RadianceTask:
 
     def refresh(self) -> None:
         self.grid.load_state_dict(self.grid.state_dict())  # its bit field follows its densities
+        if self.estimator is not None:
+            self.estimator.refresh()

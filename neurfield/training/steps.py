@@ -9,22 +9,34 @@ from neurfield.fields.radiance_module import RadianceModule
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.composed_step import RayBatch, RayStepFn, capacity_step, composed_step
+from neurfield.training.estimators import RayEstimator
 from neurfield.training.hierarchical_step import hierarchical_step
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.sampler import SamplerConfig
 from neurfield.training.task import StepResult
 
 
 def make_step(
-    field: RadianceModule, grid: OccupancyGrid, optimizer: Adam, options: MarchOptions, method: MethodConfig, seed: int
+    field: RadianceModule,
+    grid: OccupancyGrid,
+    optimizer: Adam,
+    options: MarchOptions,
+    method: MethodConfig,
+    seed: int,
+    estimator: RayEstimator | None = None,
 ) -> RayStepFn:
     """The fastest step that supports field and loss; on CUDA the one that drops rays beyond a capacity.
 
-    A field with a coarse one has its samples drawn by that, and not by the grid.
+    A field with a coarse one has its samples drawn by that, and not by the grid; so has one with an estimator.
     """
+    if estimator is not None:
+        return composed_step(field, grid, optimizer, options, method, seed, estimator)
     coarse = field.companion()
     if coarse is not None:
-        return hierarchical_step(field, coarse, optimizer, method, seed, box(grid.aabb_scale))
+        sampler = method.sampler
+        assert isinstance(sampler, SamplerConfig)
+        return hierarchical_step(field, coarse, optimizer, method, sampler, seed, box(grid.aabb_scale))
     if grid.bitfield.is_cuda:
         return capacity_step(field, grid, optimizer, options, method, seed)
     fused, loss = field.fused(), _fused_loss(method)

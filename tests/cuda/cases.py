@@ -550,6 +550,25 @@ def kilo_images(to: Move) -> Iterator[Result]:
             yield Result(f"{field} of {shape}", getattr(image, field), 1e-4 * 2**24, scale)
 
 
+def kilo_samples(to: Move) -> Iterator[Result]:
+    """What rays of several blocks keep. Networks are nearly constant, empty or thick, so that no rounding decides."""
+    n = 1200
+    for shape, max_samples in (((16, 4, 2), 1024), ((32, 10, 4), 70), ((48, 0, 3), 9)):
+        config = ops.KiloConfig(*shape)
+        cells = ops.KiloCells(to((uniform(3, 4, 5, seed=3) * 20).int() - 5), (0.1, 0.15, 0.2), (6.25, 5.7, 6.0))
+        params = uniform(15, config.n_params, low=-0.02, high=0.02, seed=1)
+        config.parts(params)["b_sigma"].copy_(torch.linspace(-1.0, 1.5, 15)[:, None].roll(4, 0))
+        origins = 0.5 + 1.2 * unit_vectors(n, seed=7)
+        directions = torch.nn.functional.normalize(uniform(n, 3, low=0.05, high=0.95, seed=8) - origins, dim=1)
+        bits = ops.occupancy_bits(uniform(1, 32**3, seed=9), 0.4)
+        march = ops.FusedMarch(step_scale=2.0, max_samples=max_samples, jitter=(5, 6), stop_transmittance=0.02)
+        tensors = [to(t) for t in (*bits, origins, directions)]
+        for capacity in (None, 3000, 0):
+            found = ops.kilo_visible(to(params), cells, config, 60.0, *tensors, march, capacity)
+            for field, value in found._asdict().items():
+                yield Result(f"{field} of {shape}, room for {capacity}", value)
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
@@ -577,6 +596,7 @@ CASES = [
     Case("march-even", march(0.0)),
     Case("march-cone", march(1 / 256)),
     Case("kilo_render", kilo_images),
+    Case("kilo_visible", kilo_samples),
     Case("mesh_distance", mesh),
     Case("occupancy", occupancy),
     Case("carve", carve),

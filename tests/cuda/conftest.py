@@ -4,20 +4,16 @@
 import importlib
 import importlib.util
 import os
+import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 import torch
 
+import neurfield.ops
 from neurfield import _native
 from neurfield.training.device import why_not_cuda
-
-STEMS = (
-    "aabb", "adam", "camera", "carve", "composite", "fourier_features", "frequency", "fused_mlp", "fused_radiance",
-    "gates", "hash_grid", "kilo_grid", "kilo_mlp", "kilo_render", "march", "mesh_distance", "modulation", "occupancy",
-    "pixel", "spherical_harmonics", "trunc_exp",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -47,10 +43,10 @@ def kernels_on_host(monkeypatch: pytest.MonkeyPatch, host_module: ModuleType) ->
 
     class Context:
         def __enter__(self) -> None:
-            for stem in STEMS:
-                monkeypatch.setattr(
-                    importlib.import_module(f"neurfield.ops.{stem}"), "native", lambda tensor: host_module
-                )
+            for module in pkgutil.iter_modules(neurfield.ops.__path__, "neurfield.ops."):
+                operators = importlib.import_module(module.name)
+                if hasattr(operators, "native"):
+                    monkeypatch.setattr(operators, "native", lambda tensor: host_module)
 
         def __exit__(self, *error: object) -> None:
             monkeypatch.undo()

@@ -84,6 +84,25 @@ def test_max_samples_and_threads() -> None:
     assert int(results[0].packed_info[:, 1].max()) <= 7 and len(visible(9000, FusedMarch())[1]) > len(results[0][1])
 
 
+@pytest.mark.parametrize("room", [1.5, 0.6, 0.0])
+def test_a_capacity_keeps_the_leading_rays(room: float) -> None:
+    march, occupancy = FusedMarch(), grid()
+    whole = visible(3000, march)
+    capacity = int(room * len(whole.t_starts))
+    found = ops.kilo_visible(
+        parameters(), cells(), CONFIG, SCALE, occupancy.bitfield, occupancy.coarse, *rays(3000), march, capacity
+    )
+    counts = whole.packed_info[:, 1]
+    fits = counts.cumsum(0) <= capacity
+    n = int(counts[fits].sum())
+    assert found.counts.tolist() == [n, int(((counts > 0) & ~fits).sum()), len(whole.t_starts)]
+    assert torch.equal(found.packed_info[:, 1], counts * fits)
+    for name in ("ray_indices", "t_starts", "t_ends"):
+        buffer = getattr(found, name)
+        assert buffer.shape == (capacity,) and torch.equal(buffer[:n], getattr(whole, name)[:n])
+        assert (buffer[n:] == 0).all()
+
+
 def test_operator() -> None:
     origins, directions = rays(9)
     occupancy, march = grid(), FusedMarch()
@@ -101,5 +120,7 @@ def test_refuses_what_does_not_fit() -> None:
         ops.kilo_visible(arguments[0].double(), *arguments[1:], march)
     with pytest.raises(ValueError, match=r"kilo_visible: directions must be float32 \[4, 3\], got float32 \[3, 3\]"):
         ops.kilo_visible(*arguments[:7], arguments[7][1:], march)
-    with pytest.raises(ValueError, match="a sample names a network beyond those that params holds"):
+    with pytest.raises(ValueError, match="kilo_visible: a cell names a network beyond those that params holds"):
         visible(300, march, parameters()[:2])
+    with pytest.raises(ValueError, match="kilo_visible: capacity must be at least 0, got -1"):
+        ops.kilo_visible(*arguments, march, -1)

@@ -259,7 +259,7 @@ def test_an_update_of_the_grid_reads_nothing_from_its_device() -> None:
 def test_a_whole_training_with_it_learns_the_ball(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA does it: always the most rays, of which the step takes those that fit."""
     scene = ball_scene()
-    monkeypatch.setattr(radiance_task, "make_step", capacity_step)
+    monkeypatch.setattr(radiance_task, "make_step", lambda *given: capacity_step(*given[:-1]))
     trainer = radiance_trainer(scene, small_config("training.max_rays=2048", steps=150))
     trainer.task._adapts, trainer.task.n_rays = False, 2048
     reports = []

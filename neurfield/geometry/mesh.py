@@ -16,6 +16,7 @@ class Mesh:
         faces: int64 `[n_faces, 3]`, counter-clockwise seen from outside.
         normals: float32 unit `[n_vertices, 3]`, or None.
         colors: uint8 sRGB `[n_vertices, 3]`, or None.
+        up: which way is up, of length 1.
         metadata: strings and numbers that are written into the file.
     """
 
@@ -23,6 +24,7 @@ class Mesh:
     faces: NDArray[np.int64]
     normals: NDArray[np.float32] | None = None
     colors: NDArray[np.uint8] | None = None
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     metadata: dict[str, object] = field(default_factory=dict)
 
 

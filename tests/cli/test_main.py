@@ -24,6 +24,11 @@ def test_help_is_quick_and_loads_no_torch():
     assert time.monotonic() - start < 1.0
 
 
+def test_the_interpreter_runs_the_package_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "neurfield", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("neurfield: unknown command 'trian'")
+
+
 def test_importing_the_package_loads_no_torch():
     code = "import sys, neurfield; dir(neurfield); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,9 +2,9 @@
 """One page: its camera and look in, pictures out.
 
 While something changes, each picture is as large as its time allows (neurfield.viewer.resolution). Once nothing has
-changed for REST seconds the picture is painted whole (of slow fields one halfway first), then again with the rays moved
-within their pixels, and the mean is shown. A picture that is not wanted any more is dropped at its next tile; one that is due within a frame's time is
-finished, since a camera that moves all the time would otherwise never be followed.
+changed for REST seconds the picture is painted whole (of slow fields one halfway first), then again with the rays
+moved within their pixels, and the mean is shown. A picture that is not wanted any more is dropped at its next tile; one
+that is due within a frame's time is finished, since a camera that moves all the time would otherwise never be followed.
 """
 
 import threading

@@ -32,8 +32,7 @@ class RenderOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path
-    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of an image, volume or
-    shape, a file."""
+    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of a single file's field, a file."""
     split: str | None = None
     """Views of this split (default: test, unless another source of views is given)."""
     orbit: int | None = None
@@ -62,7 +61,7 @@ class RenderOptions:
     seconds: float | None = None
     """Length of an instant-ngp path (default: one second per keyframe)."""
     depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
-    """npy and exr: float32 world units; png: 16-bit millimetres."""
+    """npy and exr: float32 world units; png: 16 bits, thousandths of one."""
     depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
     """z: along the optical axis; ray: distance from the camera."""
     resolution: tuple[int, ...] | None = None

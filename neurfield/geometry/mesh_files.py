@@ -99,7 +99,7 @@ def _glb(mesh: Mesh) -> bytes:
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document = json.dumps({
         "asset": {"version": "2.0", "generator": "neurfield", "extras": mesh.metadata},
-        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": _gltf_from_world(mesh.up)}],
+        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": _columns(gltf_from_world(mesh.up))}],
         "meshes": [{"primitives": [primitive]}], "materials": [material],
         "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": sum(map(len, buffers))}],
         **({"extensionsUsed": list(unlit)} if unlit else {}),
@@ -117,20 +117,23 @@ def _glb(mesh: Mesh) -> bytes:
     )
 
 
-def _gltf_from_world(up: tuple[float, float, float]) -> list[float]:
-    """The shortest rotation from `up` to +y, which is up in glTF, as 16 numbers, column by column.
+def gltf_from_world(up: tuple[float, float, float]) -> NDArray[np.float64]:
+    """The shortest rotation `[3, 3]` from `up` to +y, which is up in glTF.
 
-    The node carries it and the vertices stay in the world frame: viewers show the mesh upright, and programs that undo
-    glTF's convention (Blender) get the world back where its up is +z.
+    The node of a GLB carries it and the vertices stay in the world frame: viewers show the mesh upright, and programs
+    that undo glTF's convention (Blender) get the world back where its up is +z.
     """
     x, y, z = up
-    matrix = np.eye(4)
     if y < -0.999999:
-        matrix[1, 1] = matrix[2, 2] = -1  # half a turn: any axis across will do
-    else:
-        cross = np.array([[0, -x, 0], [x, 0, z], [0, -z, 0]])  # matrix of up x (0, 1, 0) = (-z, 0, x)
-        matrix[:3, :3] += cross + cross @ cross / (1 + y)
-    return [float(v) + 0.0 for v in matrix.T.ravel()]  # no -0
+        return np.diag([1.0, -1.0, -1.0])  # half a turn: any axis across will do
+    cross = np.array([[0, -x, 0], [x, 0, z], [0, -z, 0]])  # matrix of the product with up x (0, 1, 0) = (-z, 0, x)
+    return np.eye(3) + cross + cross @ cross / (1 + y)
+
+
+def _columns(rotation: NDArray[np.float64]) -> list[float]:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    return [float(v) for v in matrix.T.ravel() + 0.0]  # no -0
 
 
 def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:

@@ -17,6 +17,15 @@ def test_help_lists_every_command(capsys):
         assert name in text and description in text
 
 
+def test_help_names_every_format_of_data(capsys):
+    from neurfield.data import FORMATS
+
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)
+
+
 def test_help_is_quick_and_loads_no_torch():
     code = "import sys; from neurfield.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
     start = time.monotonic()

@@ -16,7 +16,7 @@ class ReadOptions:
     """How to read a data set, whichever of its views are wanted."""
 
     format: str | None = None
-    """nerf_synthetic, transforms, tiny_nerf or colmap; None: the one that the data look like."""
+    """nerf_synthetic, transforms, tiny_nerf, colmap or idr; None: the one that the data look like."""
     downscale_factor: int = 1
     """Read images K times smaller: files of that size (also in `images_K`) as they are, others averaged."""
     test_every: int = 8

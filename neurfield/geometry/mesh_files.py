@@ -118,16 +118,16 @@ def _glb(mesh: Mesh) -> bytes:
 
 
 def gltf_from_world(up: tuple[float, float, float]) -> NDArray[np.float64]:
-    """The shortest rotation `[3, 3]` from `up` to +y, which is up in glTF.
+    """The rotation `[3, 3]` that takes `up` to +y, which is up in glTF, and leaves x on the right.
 
     The node of a GLB carries it and the vertices stay in the world frame: viewers show the mesh upright, and programs
     that undo glTF's convention (Blender) get the world back where its up is +z.
     """
-    x, y, z = up
-    if y < -0.999999:
-        return np.diag([1.0, -1.0, -1.0])  # half a turn: any axis across will do
-    cross = np.array([[0, -x, 0], [x, 0, z], [0, -z, 0]])  # matrix of the product with up x (0, 1, 0) = (-z, 0, x)
-    return np.eye(3) + cross + cross @ cross / (1 + y)
+    y_axis = np.array(up) / np.linalg.norm(up)
+    aside = np.eye(3)[0 if abs(y_axis[0]) < 0.9 else 2]
+    x_axis = aside - (aside @ y_axis) * y_axis
+    x_axis /= np.linalg.norm(x_axis)
+    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)])
 
 
 def _columns(rotation: NDArray[np.float64]) -> list[float]:

@@ -17,7 +17,7 @@ from neurfield.data.scene import Normalization
 from neurfield.errors import MachineError, UserError
 from neurfield.export.density_mesh import density_mesh, occupied_cells, surface_level
 from neurfield.export.mesh import automatic_level, export_mesh
-from neurfield.geometry import Mesh, report, write_mesh
+from neurfield.geometry import Mesh, gltf_from_world, report, write_mesh
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
@@ -200,6 +200,12 @@ def test_the_node_of_a_glb_turns_up_to_y(up: tuple[float, float, float], tmp_pat
     np.testing.assert_allclose(matrix[:3, :3] @ up, [0, 1, 0], atol=1e-7)
     np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-7)
     assert np.linalg.det(matrix[:3, :3]) == pytest.approx(1)
+
+
+def test_a_mesh_is_not_spun_about_its_axis() -> None:
+    """Mean ups of real views are a little off an axis: x stays on the right there as well."""
+    for up in ((0.0, 0.0, 1.0), (1e-3, -0.999, 2e-3), (-2e-3, 0.999, 1e-3)):
+        np.testing.assert_allclose(gltf_from_world(up)[:, 0], [1, 0, 0], atol=5e-3)
 
 
 def test_metadata_leads_back_to_the_world(ball_run: SimpleNamespace, tmp_path: Path) -> None:

@@ -16,16 +16,16 @@ class Mesh:
         faces: int64 `[n_faces, 3]`, counter-clockwise seen from outside.
         normals: float32 unit `[n_vertices, 3]`, or None.
         colors: uint8 sRGB `[n_vertices, 3]`, or None.
-        up: which way is up, of length 1.
         metadata: strings and numbers that are written into the file.
+        up: which way is up, of length 1.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
     normals: NDArray[np.float32] | None = None
     colors: NDArray[np.uint8] | None = None
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     metadata: dict[str, object] = field(default_factory=dict)
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

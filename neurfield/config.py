@@ -57,8 +57,8 @@ def load(cls: type[C], path: str | Path, bases: Mapping[str, Path] = MappingProx
 
     Args:
         bases: files by name. A file with the key `base` takes from the one of that name what it does not say itself;
-            a block with an `otype` says all of itself, one without changes single keys. Only its `name`, which `cls`
-            must have, is the file's without suffix where the file says none.
+            a block with an `otype` says all of itself, one without changes single keys. `cls` must then have a `name`:
+            that of a file which says none is the file's own without suffix, with a base or without.
 
     Raises:
         UserError: the file cannot be read, is no YAML, does not fit `cls`, or has a base that is none of `bases`.
@@ -77,18 +77,22 @@ def _with_base(path: str | Path, bases: Mapping[str, Path]) -> yaml.Node:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the configuration ({_reason(error)})") from None
     node, reader = _parse(text, str(path)), _Reader(str(path))
-    named = [value for key, _, value in reader.items(node, "") if key == "base"] if bases else []
-    if not named:
+    if not bases:
         return node
-    name = reader.scalar(str, named[0], "base")
+    keys = {key: value for key, _, value in reader.items(node, "")}
+    if "name" not in keys:  # a changed method is not the one that it changes, nor a whole one the default
+        mark, text_tag = node.start_mark, "tag:yaml.org,2002:str"
+        name_pair = (yaml.ScalarNode(text_tag, "name", mark), yaml.ScalarNode(text_tag, Path(path).stem, mark))
+        node = yaml.MappingNode(node.tag, [*node.value, name_pair], mark)
+    if "base" not in keys:
+        return node
+    said = keys["base"]
+    name = reader.scalar(str, said, "base")
     if name not in bases:
         raise UserError(
-            f"{reader.where(named[0])}: unknown base {name!r}{nearest(name, bases)} (valid: {', '.join(bases)})"
+            f"{reader.where(said)}: unknown base {name!r}{nearest(name, bases)} (valid: {', '.join(bases)})"
         )
-    own = [pair for pair in node.value if pair[1] is not named[0]]
-    if not any(key.value == "name" for key, _ in own):  # a changed method is not the one that it changes
-        mark, text_tag = node.start_mark, "tag:yaml.org,2002:str"
-        own.append((yaml.ScalarNode(text_tag, "name", mark), yaml.ScalarNode(text_tag, Path(path).stem, mark)))
+    own = [pair for pair in node.value if pair[1] is not said]
     others = {other: file for other, file in bases.items() if other != name}  # a circle comes to an end
     return _merged(_with_base(bases[name], others), yaml.MappingNode(node.tag, own, node.start_mark))
 

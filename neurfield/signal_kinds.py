@@ -133,7 +133,9 @@ def _sizes(info: GridInfo, asked: SignalRender, reversed_axes: bool) -> tuple[in
     for size in sizes:
         total *= size
     if min(sizes) < 1 or total > MAX_SAMPLES:
-        raise UserError(f"--resolution: cannot draw {' x '.join(map(str, sizes))} samples")
+        raise UserError(
+            f"--resolution: cannot draw {' x '.join(map(str, sizes[::-1] if reversed_axes else sizes))} samples"
+        )
     return sizes
 
 

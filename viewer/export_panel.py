@@ -5,7 +5,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurfield.geometry import WRITERS
+import torch
+
+from neurfield.cameras.paths import quaternion_from_matrix
+from neurfield.geometry import WRITERS, gltf_from_world
 from neurfield.viewer.job import Job
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ _MESH_IN_SCENE = "/mesh"
 def build(page: "Page") -> None:
     gui, session = page.client.gui, page.session
     exports, scale = page.viewer.shown.exports, page.viewer.shown.frame.scale
+    up = page.viewer.shown.home.up
     if exports is None or session is None:
         return
     with gui.add_folder("Mesh"):
@@ -45,9 +49,9 @@ def build(page: "Page") -> None:
 
     def mesh_in_scene() -> None:
         data = mesh(".glb")
-        half = 0.5**0.5
-        # glTF has y up; the quarter turn around x takes its node's rotation back
-        page.client.scene.add_glb(_MESH_IN_SCENE, data, wxyz=(half, half, 0.0, 0.0))
+        # the file's node turns what is up for these views, too, to y, which is up in glTF: that is taken back
+        w, x, y, z = quaternion_from_matrix(torch.from_numpy(gltf_from_world(up).T)[None])[0].tolist()
+        page.client.scene.add_glb(_MESH_IN_SCENE, data, wxyz=(w, x, y, z))
         in_scene.visible = shift.visible = True
         in_scene.value = True
         place()

@@ -2,9 +2,9 @@
 """One page: its camera and look in, pictures out.
 
 While something changes, each picture is as large as its time allows (neurfield.viewer.resolution). Once nothing has
-changed for REST seconds the picture is painted whole, then again with the rays moved within their pixels, and the mean
-is shown. A picture that is not wanted any more is dropped at its next tile; one that is due within a frame's time is
-finished, since a camera that moves all the time would otherwise never be followed.
+changed for REST seconds the picture is painted whole (of slow fields one halfway first), then again with the rays
+moved within their pixels, and the mean is shown. A picture that is not wanted any more is dropped at its next tile; one
+that is due within a frame's time is finished, since a camera that moves all the time would otherwise never be followed.
 """
 
 import logging
@@ -27,6 +27,7 @@ from neurfield.viewer.turns import Turns
 
 log = logging.getLogger("neurfield.viewer")
 SLOW = 0.6  # seconds of a whole picture from which each further one is shown, and not only the last
+LONG = 2.5  # seconds that a whole picture is expected to take from which one of a size between comes first
 REST = 0.12  # seconds without change after which the camera counts as resting
 # Where rays pass through their pixels, from its middle: the R2 sequence (Roberts 2018), whose first points are even.
 OFFSETS = ((0.0, 0.0), (-0.245, 0.14), (0.26, -0.29), (0.02, 0.28))
@@ -209,6 +210,7 @@ class Session:
                 raise Cancelled
             self._turns.pass_on()
 
+        self._halfway(eye, look, step)
         while True:
             width, height = fitted(eye.width, eye.height, look.longest)
             camera, total, cost = eye.camera(width, height), None, 0.0
@@ -239,6 +241,20 @@ class Session:
             with self._changed:
                 if self._changed.wait_for(lambda: self._version != version, self._pace.rest(cost)):
                     return
+
+    def _halfway(self, eye: Eye, look: Look, step: Callable[[float], None]) -> None:
+        """A picture between the moving one before and the whole one, in number of pixels, where that will take long."""
+        width, height = fitted(eye.width, eye.height, look.longest)
+        part = self._size[0] * self._size[1] / (width * height)
+        if self._seconds[1] < LONG * part:
+            return
+        side = part**0.25
+        camera = eye.camera(max(round(width * side), 1), max(round(height * side), 1))
+        start = time.perf_counter()
+        with self._turns:
+            taken = time.perf_counter()
+            painted = self._stage.paint(camera, look, step, False)
+        self._send(painted, False, start, taken)
 
     def _keep_if_open(self, part: float) -> None:
         if self._closed:

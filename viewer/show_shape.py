@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neurfield.data.scene import Normalization
-from neurfield.data.signals.mesh import MeshInfo, MeshSignal
+from neurfield.data.signals.mesh import UP, MeshInfo, MeshSignal
 from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_points import export_sdf_points
@@ -18,7 +18,6 @@ from neurfield.viewer.shown import Exports, Home, Progress, Shown
 from neurfield.viewer.triangles import Triangles
 
 _BACK: Triple = (0.5, 0.35, 1.0)
-_UP: Triple = (0.0, 1.0, 0.0)
 _STEEPNESS = 64.0  # logits per unit of distance from a cut through an occupancy field
 SHOWN_CELLS = 128  # a side of the surface that is made of an occupancy field, anew when it has changed
 
@@ -32,7 +31,7 @@ def shape_run(run: SignalRun, signal: MeshSignal | None, version: Callable[[], i
 def shape_data(signal: MeshSignal) -> Shown:
     """The mesh itself, before there is a field."""
     frame = _frame(signal.info)
-    return Shown(signal.info.name, Home.around(frame, _BACK, _UP), frame, triangles=Triangles(lambda: signal))
+    return Shown(signal.info.name, Home.around(frame, _BACK, UP), frame, triangles=Triangles(lambda: signal))
 
 
 def shown_shape(
@@ -50,7 +49,7 @@ def shown_shape(
         export_sdf_points(part, info, path, n_points, progress=progress)
 
     stage = ShapeStage(field, frame, triangles, version)
-    home = Home.around(frame, _BACK, _UP)
+    home = Home.around(frame, _BACK, UP)
     return Shown(info.name, home, frame, stage, Exports(mesh, points), triangles=triangles)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from neurfield.cameras.poses import focus
+from neurfield.cameras.poses import focus, up
 from neurfield.data.scene import Normalization
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import Look, Triple, triple
@@ -18,7 +18,6 @@ from neurfield.viewer.photos import Photos
 from neurfield.viewer.stage import Stage
 from neurfield.viewer.triangles import Triangles
 
-_UPRIGHT = 0.9  # cosine between the views' mean up and +z from which +z is up
 Progress = Callable[[float], None]
 
 
@@ -43,16 +42,15 @@ class Home:
         scale = 1 / views.normalization.scale
         train = views.splits.get("train") or list(range(len(views.cameras)))
         cameras = views.cameras[train]
-        mean_up = torch.nn.functional.normalize(cameras.c2w[:, :, 1].mean(0), dim=0)
-        up = (0.0, 0.0, 1.0) if float(mean_up[2]) > _UPRIGHT else triple(mean_up.tolist())
         first = cameras.c2w[0]
         forward = -first[:, 2]
-        middle = torch.from_numpy(focus(cameras.c2w.double().numpy()).point).float()
+        poses = cameras.c2w.double().numpy()
+        middle = torch.from_numpy(focus(poses).point).float()
         ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
         fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
         target = first[:, 3] + ahead * forward
         position = target - distance * ahead * forward
-        return Home(triple(position.tolist()), triple(target.tolist()), up, float(fov), scale)
+        return Home(triple(position.tolist()), triple(target.tolist()), up(poses), float(fov), scale)
 
     @staticmethod
     def around(frame: Normalization, back: Triple, up: Triple, size: float = 1.25) -> "Home":

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.poses import focus
+from neurfield.cameras.poses import up as up_of
 from neurfield.errors import UserError
 
 WORLD_UP = (0.0, 0.0, 1.0)
@@ -27,6 +28,8 @@ def look_at(positions: Tensor, target: Tensor, up: tuple[float, float, float] = 
 def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     """One turn of `n` views around what `cameras` look at, at their median distance, with the lens of the first.
 
+    The axis is what is up for the cameras (`poses.up`).
+
     Args:
         cameras: training views.
         n: number of views; the last one is a step before the first, so that a video loops.
@@ -42,18 +45,19 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     target = _target(cameras)
     offset = cameras.c2w[:, :, 3] - target
     distance = offset.norm(dim=1)
+    up = up_of(cameras.c2w.double().numpy())
+    level, axis = _level_axes(up), torch.tensor(up)
     if elevation is None:
-        sine = (offset[:, 2] / distance.clamp_min(1e-9)).median()
+        sine = (offset @ axis / distance.clamp_min(1e-9)).median()
         # straight above, an orbit would be a spin on the spot
         tilt = torch.asin(sine.clamp(-0.94, 0.94))
     else:
         tilt = torch.deg2rad(torch.tensor(elevation))
-    start = torch.atan2(offset[0, 1], offset[0, 0])
-    angle = start + torch.arange(n) * (2 * torch.pi / n)
-    direction = torch.stack(
-        [torch.cos(tilt) * torch.cos(angle), torch.cos(tilt) * torch.sin(angle), torch.sin(tilt).expand(n)], dim=1
-    )
-    return _same_lens(cameras, look_at(target + direction * distance.median(), target))
+    east, north = level @ offset[0]
+    angle = torch.atan2(north, east) + torch.arange(n) * (2 * torch.pi / n)
+    around = torch.stack([torch.cos(angle), torch.sin(angle)], dim=1) @ level
+    direction = torch.cos(tilt) * around + torch.sin(tilt) * axis
+    return _same_lens(cameras, look_at(target + direction * distance.median(), target, up))
 
 
 def interpolate(cameras: Cameras, n: int) -> Cameras:
@@ -150,6 +154,14 @@ def _target(cameras: Cameras) -> Tensor:
     position = cameras.c2w[:, :, 3]
     middle = position.mean(0)
     return middle - cameras.c2w[:, :, 2].mean(0) * (position - middle).norm(dim=1).mean().clamp_min(1.0)
+
+
+def _level_axes(up: tuple[float, float, float]) -> Tensor:
+    """Two axes `[2, 3]` across `up` that turn counter-clockwise around it: x and y of a world where up is +z."""
+    axis = torch.tensor(up)
+    aside = torch.tensor([1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 1.0, 0.0])
+    east = torch.nn.functional.normalize(aside - (aside @ axis) * axis, dim=0)
+    return torch.stack([east, torch.linalg.cross(axis, east)])
 
 
 def _slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:

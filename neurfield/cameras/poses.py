@@ -84,3 +84,19 @@ def focus(c2w: Array) -> Focus:
     point = center + np.linalg.pinv(mean_across, rcond=1e-9) @ right
     depths = np.einsum("ni,ni->n", point - origins, directions)
     return Focus(point, depths, convergence)
+
+
+def up(c2w: Array) -> tuple[float, float, float]:
+    """Which way is up in the world of the views `c2w [n, 3, 4]`, n >= 1; of length 1.
+
+    +z, as the conventions have it, where the views stand upright in it; else their mean up: the world of a sparse model
+    that nobody has turned has the axes of its first camera.
+    """
+    mean = c2w[:, :, 1].mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if length < 0.1:  # views of all rolls, say straight down from everywhere, have none
+        return 0.0, 0.0, 1.0
+    x, y, z = (float(v) for v in mean / length)
+    # views from one side that look down have a mean up that leans forward; their right hands are level all the same
+    is_level = float(np.median(np.abs(c2w[:, 2, 0]))) < 0.1
+    return (0.0, 0.0, 1.0) if z > (0.5 if is_level else 0.9) else (x, y, z)

@@ -15,7 +15,7 @@ from neurfield.cli._console import Progress
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
-from neurfield.export.views import DEFAULT_FPS, check_views_export, export_views, is_video
+from neurfield.export.views import DEFAULT_FPS, check_views_export, export_views, is_picture, is_video
 from neurfield.files import refuse_existing
 from neurfield.rendering.outputs import DEPTH_KINDS
 from neurfield.rendering.renderer import OUTPUTS
@@ -32,8 +32,8 @@ class RenderOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path
-    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv; of an image, volume or
-    shape, a file."""
+    """Folder for pictures, or a video: a name that ends in .mp4, .mov or .mkv, or, of one view, in .png;
+    of a single file's field, a file."""
     split: str | None = None
     """Views of this split (default: test, unless another source of views is given)."""
     orbit: int | None = None
@@ -62,7 +62,7 @@ class RenderOptions:
     seconds: float | None = None
     """Length of an instant-ngp path (default: one second per keyframe)."""
     depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
-    """npy and exr: float32 world units; png: 16-bit millimetres."""
+    """npy and exr: float32 world units; png: 16 bits, thousandths of one."""
     depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
     """z: along the optical axis; ray: distance from the camera."""
     resolution: tuple[int, ...] | None = None
@@ -107,8 +107,9 @@ def run(options: RenderOptions) -> int:
             trained, options.output, views.cameras, options.outputs, views.names, views.fps, options.depth_format,
             options.depth_kind, options.overwrite, progress.update, options.appearance,
         )  # fmt: skip
-    kind = "a video of " if is_video(options.output) else ""
-    print(f"{kind}{len(views.names)} views ({', '.join(options.outputs)}) written to {options.output}")
+    kind = "a video of " if is_video(options.output) else "a picture of " if is_picture(options.output) else ""
+    n = len(views.names)
+    print(f"{kind}{n} view{'s' if n > 1 else ''} ({', '.join(options.outputs)}) written to {options.output}")
     return 0
 
 

@@ -16,12 +16,14 @@ from neurfield.cli import _distilled
 from neurfield.cli._console import Progress, budget_text, duration, next_steps, say
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
+from neurfield.convert.earlier import Earlier
 from neurfield.data.load import cameras, decode, locate, read_manifest
 from neurfield.data.options import SPLITS, ReadOptions
 from neurfield.data.scene import Scene
 from neurfield.data.signals import kind_of
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
+from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.registry import nearest
 from neurfield.run import Run, check_measurable, from_task
 from neurfield.training.device import resolve_device
@@ -46,8 +48,9 @@ class TrainOptions:
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     method: str | None = None
-    """Preset or YAML file; default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for views of
-    different times ngp-dynamic; for single files the preset that has the name of their kind."""
+    """Preset or YAML file; an unknown name lists the presets.
+    Default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for views of different times
+    ngp-dynamic; for single files the preset of their kind."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None
@@ -67,8 +70,8 @@ class TrainOptions:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Override the method: --set optimizer.learning_rate=0.01 training.n_samples=65536"""
     auto_frequency: bool = False
-    """First choose the parameter that decides the method's frequencies, from the spectra of the data and of untrained
-    fields; what was found is kept in the run's folder. Its seconds count."""
+    """First choose the parameter that decides the method's frequencies, by spectra; its seconds count.
+    What was found is kept in the run's folder."""
     eval_split: str = "test"
     """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
@@ -151,6 +154,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1
+        if resumed and isinstance(config.method.field, KiloNerfConfig):
+            Earlier.beside(folder.path).settle()
         if test:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
         if is_last and not is_watched:

@@ -14,7 +14,7 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.files import cannot_write
 from neurfield.training import checkpoint
-from neurfield.training.run_folder import BEFORE, RunFolder
+from neurfield.training.run_folder import ASIDE, BEFORE, RunFolder
 
 MOVED = "moved-by-convert.txt"  # in a folder that is kept
 
@@ -30,6 +30,11 @@ class Earlier:
 
     made: RunFolder
     aside: RunFolder
+
+    @staticmethod
+    def beside(path: Path) -> "Earlier":
+        """Of a conversion whose run is to be at `path`."""
+        return Earlier(RunFolder(path), RunFolder(path.with_name(path.name + ASIDE)))
 
     @property
     def folders(self) -> tuple[RunFolder, RunFolder]:
@@ -103,6 +108,13 @@ class Earlier:
                         with contextlib.suppress(OSError):  # the first failure is the one to tell
                             _put_back(folder)
             raise
+
+    def settle(self) -> None:
+        """The new run is whole: removes the distillation that it was made of, and what is kept."""
+        with contextlib.suppress(UserError):  # one that no conversion has made stays
+            _check_made(self.aside)
+            shutil.rmtree(self.aside.path, ignore_errors=True)  # first: without it the new one counts as whole
+        self.remove()
 
     def remove(self) -> None:
         """Removes what is kept."""

@@ -10,7 +10,6 @@ new run, in OUTPUT.distill, until it is done. An earlier conversion that is to b
 """
 
 import dataclasses
-import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import Resumed
-from neurfield.training.run_folder import ASIDE, RunFolder, find_checkpoint
+from neurfield.training.run_folder import RunFolder, find_checkpoint
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import StepReport, Trainer
 
@@ -48,8 +47,8 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     if not isinstance(method.field, KiloNerfConfig):
         raise UserError(f"--method {method.name}: its field is {method.field.otype}, expected kilonerf")
     device = resolve_device(request.device, teacher.field.why_not_cuda() or "")
-    folder, aside = RunFolder(request.output), RunFolder(request.output.with_name(request.output.name + ASIDE))
-    earlier = Earlier(folder, aside)
+    earlier = Earlier.beside(request.output)
+    folder, aside = earlier.folders
     if request.resume and request.overwrite:
         raise UserError("--resume goes on with what --overwrite would remove; leave one of them out")
     if teacher.path is not None and earlier.holds(teacher.path):
@@ -102,8 +101,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
         for kept in earlier.kept:
             request.report(f"{kept.path}: has the earlier conversion until the new one is whole")
         return None
-    shutil.rmtree(aside.path, ignore_errors=True)  # first: without it the new one counts as whole
-    earlier.remove()
+    earlier.settle()
     request.report(_unused(trainer, plan))
     return from_task(task, trainer, teacher.views, find_checkpoint(folder.path), scene)
 

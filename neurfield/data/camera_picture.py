@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of the cameras of a data set from above and from the side: view frustums, unit cube, field box, axes."""
+"""A picture of the cameras of a data set along -z and +y: view frustums, unit cube, field box, axes.
+
+Where up is +z these are from above and from the side.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from neurfield.cameras.poses import Array, focus
+from neurfield.cameras.poses import Array, focus, up
 from neurfield.data.views import Manifest, View, poses
 
 WIDTH, HEIGHT = 1640, 860  # of the picture; drawn OVERSAMPLED times as large and shrunk, for smooth lines
@@ -57,9 +60,10 @@ def draw(manifest: Manifest) -> Image.Image:
     low, extent = _bounds(c2w, cube)
     length = 0.06 * extent
     side = min((WIDTH - 3 * MARGIN) / 2, HEIGHT - TOP - BOTTOM)
+    above, beside = ("from above, ", "from the side, ") if up(c2w)[2] == 1 else ("", "")
     panels = [
-        Panel("from above", (0, 1), MARGIN, side, low, extent),
-        Panel("from the side, looking along +y", (0, 2), WIDTH - MARGIN - side, side, low, extent),
+        Panel(f"{above}looking along -z", (0, 1), MARGIN, side, low, extent),
+        Panel(f"{beside}looking along +y", (0, 2), WIDTH - MARGIN - side, side, low, extent),
     ]
     image = Image.new("RGB", (WIDTH * OVERSAMPLED, HEIGHT * OVERSAMPLED), PAPER)
     canvas = ImageDraw.Draw(image)
@@ -130,7 +134,7 @@ def _ticks(low: float, extent: float) -> Iterable[float]:
     """Four to ten round numbers in an interval."""
     step = 10 ** np.floor(np.log10(extent / 2))
     step *= next(factor for factor in (0.2, 0.5, 1, 2, 5) if extent / (step * factor) <= 10)
-    return np.arange(np.ceil(low / step), np.floor((low + extent) / step) + 1) * step
+    return np.arange(np.ceil(low / step), np.floor((low + extent) / step) + 1) * step + 0.0  # no -0
 
 
 def _grid(canvas: ImageDraw.ImageDraw, panel: Panel) -> None:

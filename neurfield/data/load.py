@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.data import colmap, nerf_synthetic, scene_file, tiny_nerf, transforms
+from neurfield.data import colmap, idr, nerf_synthetic, scene_file, tiny_nerf, transforms
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.paths import data_name
@@ -44,6 +44,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "transforms": transforms,
         "tiny_nerf": tiny_nerf,
         "colmap": colmap,
+        "idr": idr,
     }
 )
 
@@ -104,8 +105,8 @@ def _format(path: Path, options: LoadOptions) -> Format:
             return candidate
     raise UserError(
         f"{path}: not a data set of a known format; expected transforms.json, transforms_train.json, "
-        f"tiny_nerf_data.npz or COLMAP's sparse/0 (formats: {', '.join(FORMATS)}), or a picture, mesh, video or volume "
-        "(docs/signals.md)"
+        f"tiny_nerf_data.npz, COLMAP's sparse/0 or cameras_sphere.npz (formats: {', '.join(FORMATS)}), or a picture, "
+        "mesh, video or volume (docs/signals.md)"
     )
 
 

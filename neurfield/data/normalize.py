@@ -71,6 +71,12 @@ def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normal
     return _around(seen.point, half, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), []
 
 
+def sphere(center: Array, radius: float, c2w: Array, has_alpha: bool) -> Normalization:
+    """The sphere around an object that a data set names fills the unit cube, with room as for `from_poses`."""
+    reach = float(np.abs(c2w[:, :, 3] - center).max()) / radius
+    return replace(_around(center, radius, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), source="given")
+
+
 def apply_given(
     chosen: Normalization, notes: list[str], c2w: Array, file: Mapping[str, Any], options: LoadOptions, where: str
 ) -> tuple[Normalization, list[str]]:

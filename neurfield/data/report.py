@@ -17,6 +17,7 @@ from neurfield.data.statistics import (
     sample,
 )
 from neurfield.data.views import Manifest, View
+from neurfield.memory import readable
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _image_rows(manifest: Manifest, views: Sequence[View], images: Sequence[Imag
     alpha = f"{coverage:.0%} opaque on average" if coverage < 1 else "none, the images are opaque"
     rows = [
         ("images", ", ".join(sizes)),
-        ("in memory", f"{_megabytes(plan.images + plan.masks)}, at most {_megabytes(plan.peak)} while loading"),
+        ("in memory", f"{readable(plan.images + plan.masks)}, at most {readable(plan.peak)} while loading"),
         ("transparency", alpha + seen),
         ("brightness", f"{_range(luminances)} of 1, linear{seen}"),
     ]
@@ -133,7 +134,3 @@ def _range(values: Sequence[float] | np.ndarray) -> str:
     """One number if all are the same at four digits, else the lowest, the median and the highest."""
     low, middle, high = (f"{x:.4g}" for x in (np.min(values), np.median(values), np.max(values)))
     return low if low == high else f"{low} ... {middle} ... {high}"
-
-
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.1f} MB"

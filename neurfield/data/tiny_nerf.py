@@ -22,6 +22,7 @@ from neurfield.data.paths import data_name
 from neurfield.data.views import Manifest, View, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 
+CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")  # of the format `idr`
 KEYS = ("images", "poses", "focal")
 BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError)
 N_TRAIN = 100
@@ -30,8 +31,9 @@ MAX_BYTES = 4 << 30
 
 
 def detect(path: Path) -> bool:
-    """An `.npz` file, or a folder with `tiny_nerf_data.npz`."""
-    return path.suffix.lower() == ".npz" if path.is_file() else (path / "tiny_nerf_data.npz").is_file()
+    """An `.npz` file that is no archive of cameras, or a folder with `tiny_nerf_data.npz`."""
+    is_archive = path.suffix.lower() == ".npz" and path.name not in CAMERA_FILES
+    return is_archive if path.is_file() else (path / "tiny_nerf_data.npz").is_file()
 
 
 def read(path: Path, options: LoadOptions) -> Manifest:
@@ -77,7 +79,7 @@ def _arrays(file: Path, options: LoadOptions) -> tuple[np.ndarray, np.ndarray, f
                 raise UserError(
                     f"{file}: not a tiny_nerf archive; expected the arrays {', '.join(KEYS)}, no {missing[0]}"
                 )
-            shapes = {key: _shape(archive, key) for key in KEYS}
+            shapes = {key: member_shape(archive, key) for key in KEYS}
         _check_shapes(file, shapes, options)
         with np.load(file, allow_pickle=False) as arrays:
             images, poses, focal = (arrays[key] for key in KEYS)
@@ -90,7 +92,8 @@ def _arrays(file: Path, options: LoadOptions) -> tuple[np.ndarray, np.ndarray, f
     return images, poses, float(focal.reshape(()))
 
 
-def _shape(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype]:
+def member_shape(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type that the header of an array says; nothing else is unpacked."""
     with archive.open(f"{key}.npy") as member:
         version = np.lib.format.read_magic(member)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

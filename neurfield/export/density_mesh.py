@@ -88,6 +88,7 @@ def density_mesh(
     resolution: int,
     level: float,
     progress: Progress = lambda fraction: None,
+    bisections: int = 0,
 ) -> Mesh:
     """The closed surface `density = level` in unit space, around the denser side.
 
@@ -97,6 +98,9 @@ def density_mesh(
         resolution: cells along the longest side of the box around what is occupied.
         level: above 0, per unit of unit space.
         progress: called with the fraction done.
+        bisections: of each vertex's edge, where the density is asked again. For fields that are all but a step within a
+            cell, where the values at its corners do not say where the surface is: vertices in the middles of edges make
+            terraces.
 
     Returns:
         A mesh without normals and colours; empty where the density never reaches the level. Beyond the largest cube
@@ -113,20 +117,50 @@ def density_mesh(
     counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
     axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
 
+    def logarithm(points: NDArray[np.float64]) -> NDArray[np.float32]:
+        sigma = evaluate(density, torch.from_numpy(points.astype(np.float32))).numpy()
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(sigma / level), -CUT, CUT)
+
     def sample(begin: int, end: int) -> NDArray[np.float32]:
         slab = (axes[0][begin:end], axes[1], axes[2])
         inside = _lookup(occupied, slab)
         values = np.full(inside.shape, -CUT, np.float32)
         rows = np.nonzero(inside)
         points = np.stack([axis[row] for axis, row in zip(slab, rows, strict=True)], axis=1)
-        sigma = evaluate(density, torch.from_numpy(points.astype(np.float32))).numpy()
-        with np.errstate(divide="ignore"):
-            values[rows] = np.clip(np.log(sigma / level), -CUT, CUT)
+        values[rows] = logarithm(points)
         progress(end / counts[0])
         return values
 
+    origin = np.array([axis[0] for axis in axes])
     vertices, faces = marching_cubes(sample, (counts[0], counts[1], counts[2]), 0.0)
-    return Mesh(np.array([axis[0] for axis in axes]) + vertices * cell, faces)
+    if bisections:
+        vertices = _slid(vertices, lambda x: logarithm(origin + x * cell), bisections)
+    return Mesh(origin + vertices * cell, faces)
+
+
+def _slid(
+    vertices: NDArray[np.float64], value: Callable[[NDArray[np.float64]], NDArray[np.float32]], bisections: int
+) -> NDArray[np.float64]:
+    """Vertices `[n, 3]` in units of samples, each moved along its edge of the lattice to where `value` crosses 0.
+
+    Those of edges whose ends are on one side stay: a sample outside of what is occupied was not asked.
+    """
+    low = np.floor(vertices)
+    step = np.eye(3)[(vertices - low).argmax(axis=1)]
+    ends = [value(low), value(low + step)]
+    places = [np.zeros(len(vertices)), np.ones(len(vertices))]
+    crosses = (ends[0] > 0) != (ends[1] > 0)
+    for _ in range(bisections):
+        middle = (places[0] + places[1]) / 2
+        found = value(low + middle[:, None] * step)
+        is_first = (found > 0) == (ends[0] > 0)  # on the side of the lower end
+        for end, replaced in ((0, is_first), (1, ~is_first)):
+            ends[end] = np.where(replaced, found, ends[end])
+            places[end] = np.where(replaced, middle, places[end])
+    part = np.where(crosses, ends[0] / np.where(crosses, ends[0] - ends[1], 1), 0)
+    slid = low + (places[0] + part * (places[1] - places[0]))[:, None] * step
+    return np.where(crosses[:, None], slid, vertices)
 
 
 def evaluate(fn: DensityFn, points: Tensor) -> Tensor:

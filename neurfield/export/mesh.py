@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import (
     density_mesh,
@@ -150,8 +151,10 @@ def _in_frame(run: "Run", mesh: Mesh, frame: str, level: float, resolution: int)
     world_from_unit[:3, 3] = -np.array(norm.offset) / norm.scale
     if frame == "world":
         mesh = replace(mesh, vertices=(mesh.vertices - np.array(norm.offset)) / norm.scale)
+    train = run.views.splits.get("train") or list(range(len(run.cameras)))
+    mesh = replace(mesh, up=up(run.cameras.c2w[train].double().numpy()))
     metadata = {
-        "frame": frame, "up": "+z", "world_from_unit": world_from_unit.tolist(), "level_per_world_unit": level,
+        "frame": frame, "up": mesh.up, "world_from_unit": world_from_unit.tolist(), "level_per_world_unit": level,
         "resolution": resolution,
     }  # fmt: skip
     return replace(mesh, metadata=metadata)

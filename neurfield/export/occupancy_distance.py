@@ -17,6 +17,7 @@ from neurfield.geometry import Mesh
 
 COARSE = 64  # cells per side that decide where the surface may be
 LOOKS = 2  # per side of such a cell
+BISECTIONS = 4  # of an edge with a vertex: logits learn to jump within a cell
 _FAR = 2.0  # longer than any way through the unit cube
 
 
@@ -36,7 +37,7 @@ def occupancy_mesh(
     cells = nn.functional.max_pool3d(cells, LOOKS)  # cells with something inside, and their neighbours
     occupied = nn.functional.max_pool3d(cells, 3, stride=1, padding=1)[0, 0] > 0
     # the odds, which marching cubes take the logarithm of
-    return density_mesh(lambda x: field(x)[:, 0].exp(), [occupied.numpy()], resolution, 1.0, progress)
+    return density_mesh(lambda x: field(x)[:, 0].exp(), [occupied.numpy()], resolution, 1.0, progress, BISECTIONS)
 
 
 class OccupancyDistance(nn.Module):

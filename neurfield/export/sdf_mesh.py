@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurfield.data.signals.mesh import MeshInfo
+from neurfield.data.signals.mesh import UP, MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import density_mesh, evaluate
 from neurfield.export.mesh_options import check_mesh_export
@@ -68,7 +68,7 @@ def export_sdf_mesh(
     mesh = keep_large_components(mesh, min_component)
     if frame == "world":
         mesh = replace(mesh, vertices=(mesh.vertices - np.array(info.offset)) / info.scale)
-    metadata: dict[str, object] = {"frame": frame, "resolution": resolution}
-    mesh = replace(mesh, normals=face_normals(mesh), metadata=metadata)
+    metadata: dict[str, object] = {"frame": frame, "up": UP, "resolution": resolution}
+    mesh = replace(mesh, normals=face_normals(mesh), up=UP, metadata=metadata)
     write_mesh(mesh, path)
     return report(mesh)

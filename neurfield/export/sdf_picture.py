@@ -45,7 +45,7 @@ def write_sdf_picture(
                 progress((view + 1) / n_views)
         return
     if suffix != ".png" or n_views != 1:
-        raise UserError(f"{path}: a picture of a shape is a .png, a turn around it (--orbit N) one of {SUFFIXES}")
+        raise UserError(f"{path}: a picture of a shape is a .png, a turn around it (--orbit N) a {', '.join(SUFFIXES)}")
     with atomic_path(path) as temporary:
         Image.fromarray(picture(field, width, height, 30.0, elevation).numpy()).save(temporary)
     progress(1.0)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield render`: views of a trained field as a folder of pictures or as a video."""
+"""`neurfield render`: views of a trained field as a folder of pictures or as a video, one view as a picture."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
@@ -30,6 +31,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in video.SUFFIXES
 
 
+def is_picture(path: Path) -> bool:
+    """By its suffix: .png."""
+    return path.suffix.lower() == ".png"
+
+
 def export_views(
     run: "Run",
     path: str | Path,
@@ -43,11 +49,12 @@ def export_views(
     progress: Callable[[float, str], None] = lambda fraction, text: None,
     appearance: int | None = None,
 ) -> Path:
-    """Renders views into a folder (see neurfield.rendering.writers) or, where `path` is that of a video, side by side.
+    """Renders views into a folder (see neurfield.rendering.writers) or, where `path` is that of a video, or of a
+    picture of one view, side by side.
 
     Args:
         run: trained.
-        path: folder, or video; appears complete or not at all.
+        path: folder, or video, or of one view a .png; appears complete or not at all.
         cameras: the views, world frame of the input, each of its time.
         outputs: any of `rgb depth normal accumulation`.
         names: of the pictures, without suffix; None: numbers.
@@ -68,7 +75,7 @@ def export_views(
     path = Path(path)
     check_views_export(path, outputs, fps, depth_format, depth_kind, overwrite)
     names = names or [f"{i:05d}" for i in range(len(cameras))]
-    with _video(path, cameras, fps) if is_video(path) else _folder(path, outputs, depth_format, depth_kind) as writer:
+    with _writer(path, cameras, outputs, fps, depth_format, depth_kind) as writer:
         for i, name in enumerate(names):
             camera = cameras[i]
             writer.add(name, _render(run, camera, outputs, depth_kind, appearance), camera)
@@ -77,7 +84,7 @@ def export_views(
 
 
 # what nobody calls a folder, and no video that can be written
-_NO_FOLDERS = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr", ".tif", ".tiff", ".bmp", ".gif", ".webm", ".avi")
+_NO_FOLDERS = (".jpg", ".jpeg", ".webp", ".exr", ".hdr", ".tif", ".tiff", ".bmp", ".gif", ".webm", ".avi")
 
 
 def check_views_export(
@@ -95,8 +102,10 @@ def check_views_export(
     if depth_format == "exr" and "depth" in outputs:
         import_openexr()
     if path.suffix.lower() in _NO_FOLDERS:
-        raise UserError(f"{path}: views of a scene go into a folder, or into a video: a name in .mp4, .mov or .mkv")
-    refuse_existing(path, overwrite, None if is_video(path) else FRAMES_FILE)
+        raise UserError(
+            f"{path}: views of a scene go into a folder, or into a video: a name in .mp4, .mov or .mkv; one into a .png"
+        )
+    refuse_existing(path, overwrite, None if is_video(path) or is_picture(path) else FRAMES_FILE)
 
 
 def _render(
@@ -106,6 +115,16 @@ def _render(
     result = run.render(camera, sorted(needed), appearance=appearance)
     values = {output: result[output] for output in outputs}
     return values | ({"depth": depth_map(result, camera, depth_kind)} if "depth" in values else {})
+
+
+def _writer(
+    path: Path, cameras: Cameras, outputs: Sequence[str], fps: float, depth_format: str, depth_kind: str
+) -> AbstractContextManager["FolderWriter | _SideBySide"]:
+    if is_video(path):
+        return _video(path, cameras, fps)
+    if is_picture(path):
+        return _picture(path, len(cameras))
+    return _folder(path, outputs, depth_format, depth_kind)
 
 
 @contextmanager
@@ -119,15 +138,15 @@ def _folder(path: Path, outputs: Sequence[str], depth_format: str, depth_kind: s
 class _SideBySide:
     """Puts the outputs of a view next to each other; the first view decides the colours of depth."""
 
-    def __init__(self, writer: VideoWriter) -> None:
-        self._writer = writer
+    def __init__(self, add: Callable[[Tensor], None]) -> None:
+        self._add = add
         self._range: tuple[float, float] | None = None
 
     def add(self, name: str, values: dict[str, Tensor], camera: Cameras) -> None:
         if "depth" in values and self._range is None:
             self._range = depth_range(values["depth"])
         near, far = self._range or (0.0, 1.0)
-        self._writer.add(torch.cat([picture(output, value, near, far) for output, value in values.items()], dim=1))
+        self._add(torch.cat([picture(output, value, near, far) for output, value in values.items()], dim=1))
 
 
 @contextmanager
@@ -135,4 +154,12 @@ def _video(path: Path, cameras: Cameras, fps: float) -> Iterator[_SideBySide]:
     if len({tuple(size) for size in cameras.sizes.tolist()}) > 1:
         raise UserError("the views have different sizes, which a video cannot have; give a folder as --output")
     with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
-        yield _SideBySide(writer)
+        yield _SideBySide(writer.add)
+
+
+@contextmanager
+def _picture(path: Path, n: int) -> Iterator[_SideBySide]:
+    if n != 1:
+        raise UserError(f"{path}: a picture is of one view, and there are {n}; give a folder or a video as --output")
+    with atomic_path(path) as temporary:
+        yield _SideBySide(lambda image: Image.fromarray(image.numpy()).save(temporary))

@@ -17,6 +17,7 @@ class Mesh:
         normals: float32 unit `[n_vertices, 3]`, or None.
         colors: uint8 sRGB `[n_vertices, 3]`, or None.
         metadata: strings and numbers that are written into the file.
+        up: which way is up, of length 1.
     """
 
     vertices: NDArray[np.float64]
@@ -24,6 +25,7 @@ class Mesh:
     normals: NDArray[np.float32] | None = None
     colors: NDArray[np.uint8] | None = None
     metadata: dict[str, object] = field(default_factory=dict)
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,6 @@ from neurfield.files import atomic_write
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
-# glTF says +y is up; the world of neurfield has +z up. The node carries this rotation (column-major) and the vertices
-# stay in the world frame: viewers show the mesh upright, and programs that undo glTF's convention (Blender) get the
-# world back.
-GLTF_FROM_WORLD = [1, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1]
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
 
 
@@ -103,7 +99,7 @@ def _glb(mesh: Mesh) -> bytes:
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document = json.dumps({
         "asset": {"version": "2.0", "generator": "neurfield", "extras": mesh.metadata},
-        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": GLTF_FROM_WORLD}],
+        "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": _columns(gltf_from_world(mesh.up))}],
         "meshes": [{"primitives": [primitive]}], "materials": [material],
         "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": sum(map(len, buffers))}],
         **({"extensionsUsed": list(unlit)} if unlit else {}),
@@ -119,6 +115,25 @@ def _glb(mesh: Mesh) -> bytes:
         + struct.pack("<I4s", len(binary), b"BIN\0")
         + binary
     )
+
+
+def gltf_from_world(up: tuple[float, float, float]) -> NDArray[np.float64]:
+    """The rotation `[3, 3]` that takes `up` to +y, which is up in glTF, and leaves x on the right.
+
+    The node of a GLB carries it and the vertices stay in the world frame: viewers show the mesh upright, and programs
+    that undo glTF's convention (Blender) get the world back where its up is +z.
+    """
+    y_axis = np.array(up) / np.linalg.norm(up)
+    aside = np.eye(3)[0 if abs(y_axis[0]) < 0.9 else 2]
+    x_axis = aside - (aside @ y_axis) * y_axis
+    x_axis /= np.linalg.norm(x_axis)
+    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)])
+
+
+def _columns(rotation: NDArray[np.float64]) -> list[float]:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    return [float(v) for v in matrix.T.ravel() + 0.0]  # no -0
 
 
 def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:

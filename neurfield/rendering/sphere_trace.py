@@ -19,6 +19,7 @@ NEAR_ENOUGH = 5e-4  # units of the cube
 NORMAL_REACH = 2e-3
 TILE = 1 << 17  # rays at once
 BACKGROUND = 1.0
+EDGE = 0.1  # contrast of a pixel with its neighbours from which it is drawn with four rays
 AMBIENT = 0.25
 
 
@@ -73,23 +74,42 @@ def picture(field: Distance, width: int, height: int, azimuth: float, elevation:
     """`[height, width, 3]` uint8 sRGB of the unit cube's middle, seen from `azimuth` and `elevation` degrees.
 
     Elevations are -90 ... 90. +y is up, as meshes of single objects have it; the surface is grey and lit from above the
-    camera.
+    camera. A pixel is one ray through its middle, and at edges the mean of four.
     """
     origin, right, up, back = _camera(azimuth, elevation)
     tan_half = 0.5 * 1.25 / 2.2  # a cube of side 1.25 fills the shorter side at a distance of 2.2
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     unit = 2 * tan_half / min(width, height)
-    plane = torch.stack([(x - width / 2) * unit, (height / 2 - y) * unit], dim=-1).view(-1, 2)
-    directions = nn.functional.normalize(plane[:, :1] * right + plane[:, 1:] * up - back, dim=1)
-    shades = []
-    for part in directions.split(TILE):
-        hits = trace(field, origin.expand_as(part), part)
-        shade = torch.full((len(part),), BACKGROUND)
-        if bool(hits.is_hit.any()):
-            shade[hits.is_hit] = shades_of(normals(field, hits.positions[hits.is_hit]), right, up, back)
-        shades.append(shade)
-    grey = (torch.cat(shades) * 255 + 0.5).to(torch.uint8).view(height, width, 1)
-    return grey.expand(height, width, 3).contiguous()
+
+    def shades(y: Tensor, x: Tensor) -> Tensor:
+        """Of rays through places of the picture, in pixels."""
+        plane = torch.stack([(x - width / 2) * unit, (height / 2 - y) * unit], dim=1)
+        directions = nn.functional.normalize(plane[:, :1] * right + plane[:, 1:] * up - back, dim=1)
+        found = []
+        for part in directions.split(TILE):
+            hits = trace(field, origin.expand_as(part), part)
+            shade = torch.full((len(part),), BACKGROUND)
+            if bool(hits.is_hit.any()):
+                shade[hits.is_hit] = shades_of(normals(field, hits.positions[hits.is_hit]), right, up, back)
+            found.append(shade)
+        return torch.cat(found)
+
+    y, x = (part.flatten() for part in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    grey = shades(y + 0.5, x + 0.5).view(height, width)
+    at_edge = _contrast(grey) > EDGE
+    if bool(at_edge.any()):
+        y, x = at_edge.nonzero(as_tuple=True)
+        corners = [shades(y + 0.25 + 0.5 * (k // 2), x + 0.25 + 0.5 * (k % 2)) for k in range(4)]
+        grey[at_edge] = torch.stack(corners).mean(0)
+    return (grey * 255 + 0.5).to(torch.uint8)[:, :, None].expand(height, width, 3).contiguous()
+
+
+def _contrast(grey: Tensor) -> Tensor:
+    """Largest less smallest value of each pixel `[h, w]` and its neighbours."""
+
+    def largest(values: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(values[None, None], 3, stride=1, padding=1)[0, 0]
+
+    return largest(grey) + largest(-grey)
 
 
 @torch.no_grad()

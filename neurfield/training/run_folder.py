@@ -105,10 +105,12 @@ def find_checkpoint(run: Path) -> Path:
     Raises:
         UserError: nothing there, or a folder without checkpoints.
     """
-    if run.is_file():
+    if run.is_file() and SUFFIX in run.suffixes:  # also one that was set aside
         return run
     if not run.is_dir():
-        raise UserError(f"{run}: no such run; expected a run folder or a {SUFFIX} file")
+        raise UserError(
+            f"{run}: {'not a run' if run.exists() else 'no such run'}; expected a run folder or a {SUFFIX} file"
+        )
     found = RunFolder(run).checkpoints()
     if not found:
         inner = sorted(run.glob(f"**/checkpoints/step-*{SUFFIX}"))

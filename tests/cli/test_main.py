@@ -17,11 +17,25 @@ def test_help_lists_every_command(capsys):
         assert name in text and description in text
 
 
+def test_help_names_every_format_of_data(capsys):
+    from neurfield.data import FORMATS
+
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)
+
+
 def test_help_is_quick_and_loads_no_torch():
     code = "import sys; from neurfield.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
     start = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert time.monotonic() - start < 1.0
+
+
+def test_the_interpreter_runs_the_package_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "neurfield", "trian"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("neurfield: unknown command 'trian'")
 
 
 def test_importing_the_package_loads_no_torch():

@@ -97,6 +97,18 @@ def test_orbit_to_a_video(ball: Ball, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["orbit.mp4"]
 
 
+def test_one_view_to_a_picture(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "still.png"
+    words = ["--orbit", "1", "--output", str(output), "--outputs", "rgb", "depth"]
+    assert main(["render", "RUN", *words]) == 0
+    assert "a picture of 1 view (rgb, depth) written to" in capsys.readouterr().out
+    with Image.open(output) as image:
+        assert image.size == (48, 20) and image.mode == "RGB"
+    assert [p.name for p in tmp_path.iterdir()] == ["still.png"]
+    assert "still.png exists" in fails(capsys, *words)
+    assert main(["render", "RUN", *words, "--overwrite"]) == 0
+
+
 def test_interpolation_and_downscale(ball: Ball, tmp_path: Path) -> None:
     output = tmp_path / "out"
     words = ["--interpolate", "7", "--downscale-factor", "2", "--output", str(output)]
@@ -135,7 +147,8 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "unknown kind of depth 'zz'" in fails(capsys, "--output", out, "--depth-kind", "zz")
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
     assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
-    assert "x.png: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.png")
+    assert "x.jpg: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.jpg")
+    assert "x.png: a picture is of one view, and there are 2" in fails(capsys, "--output", tmp_path / "x.png")
     assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")
     out.mkdir()
     (out / "frames.json").write_text("{}")

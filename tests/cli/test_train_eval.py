@@ -163,6 +163,7 @@ def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, ca
     ("words", "message"),
     [
         (["{run}/none"], "no such run"),
+        (["{run}/config.yaml"], "config.yaml: not a run; expected a run folder or a .safetensors file"),
         (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
         (["{run}", "--split", "tset"], "no views in split 'tset'"),
         (["{run}", "--output", "{run}/config.yaml/m.json"], "config.yaml is a file; choose another --output"),

@@ -308,6 +308,22 @@ def test_overwrite_keeps_the_earlier_conversion_until_the_new_one_is_whole(teach
     assert whole is not None and [path.name for path in folder.parent.iterdir()] == ["t"]
 
 
+def test_train_resume_ends_an_interrupted_conversion_as_convert_does(data, teacher, tmp_path, monkeypatch):
+    """Nothing of the distillation, and nothing of the conversion that was replaced, stays beside it."""
+    folder = tmp_path / "data" / "kilonerf" / "t"
+    to_kilonerf(teacher, request(folder, "distill.iterations=2"))
+
+    def stop(stage: str, part: float, text: str) -> None:
+        if stage == "fine-tune":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    again = request(folder, "distill.iterations=3", overwrite=True, progress=stop)
+    assert to_kilonerf(teacher, again) is None
+    assert {path.name for path in folder.parent.iterdir()} == {"t", "t.before", "t.distill"}
+    assert main(["train", str(data), "--method", "kilonerf", "--resume", "--output-dir", str(tmp_path)]) == 0
+    assert [path.name for path in folder.parent.iterdir()] == ["t"]
+
+
 def test_occupancy_is_the_teachers(teacher):
     def density(x):
         return 100 * ((x - 0.5).norm(dim=1) < 0.25).float()

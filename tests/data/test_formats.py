@@ -10,6 +10,7 @@ import pytest
 from neurfield.data import FORMATS, load_scene, read_manifest
 from tests.data import small
 from tests.data.test_colmap import write_text
+from tests.data.test_idr import write_idr
 
 
 def tiny_nerf(root: Path) -> None:
@@ -27,6 +28,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "transforms": small.transforms,
     "tiny_nerf": tiny_nerf,
     "colmap": colmap,
+    "idr": write_idr,
 }
 
 

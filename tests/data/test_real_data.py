@@ -71,3 +71,20 @@ def test_exr_photograph(data_root: Path) -> None:
     path = folder(data_root, "images/albert.exr")
     image = read_pixels(path, read_header(path, 64))
     assert image.shape == (1024, 1024, 4) and image.dtype == np.float32 and 0 <= image.min() <= image.max() <= 1
+
+
+def test_dtu(data_root: Path) -> None:
+    path = folder(data_root, "dtu_scan24")
+    manifest = read_manifest(path)
+    with np.load(path / "cameras_sphere.npz") as arrays:
+        projections = [arrays[f"world_mat_{i}"][:3] for i in range(49)]
+        centre = arrays["scale_mat_0"][:3, 3]
+    assert len(manifest.views) == 49 and manifest.format == "idr" and manifest.normalization.source == "given"
+    rng = np.random.default_rng(0)
+    for view, projection in zip(manifest.views, projections, strict=True):
+        point = centre + rng.uniform(-200, 200, 3)
+        u, v, w = projection @ [*point, 1.0]
+        x, y, z = view.c2w[:, :3].T @ (point - view.c2w[:, 3])
+        camera = view.intrinsics
+        found = camera.fl_x * x / -z + camera.cx, camera.fl_y * -y / -z + camera.cy
+        assert w > 0 and z < 0 and found == pytest.approx((u / w + 0.5, v / w + 0.5), abs=0.02)  # skew is left out

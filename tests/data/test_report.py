@@ -183,6 +183,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(["data", "info", "cup"]) == 0
     printed = capsys.readouterr().out
+    assert "MiB, at most" in printed  # as `train` says it
     assert "12 PNG (RGB) of 8 x 6" in printed and "picture of the cameras: cup-cameras.png" in printed
     with Image.open(tmp_path / "cup-cameras.png") as image:
         assert image.size == (WIDTH, HEIGHT)

@@ -17,7 +17,7 @@ from neurfield.data.scene import Normalization
 from neurfield.errors import MachineError, UserError
 from neurfield.export.density_mesh import density_mesh, occupied_cells, surface_level
 from neurfield.export.mesh import automatic_level, export_mesh
-from neurfield.geometry import report
+from neurfield.geometry import Mesh, gltf_from_world, report, write_mesh
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
@@ -176,6 +176,36 @@ def test_export_in_the_world_frame_upright_and_painted(ball_run: SimpleNamespace
     colors = colors / colors.max()
     assert (colors[left, 0] > 0.9).all() and (colors[~left & (outward[:, 0] > 0.1), 1] > 0.9).all()
     assert (colors[top, 2] > 0.9).all() and (colors[outward[:, 2] < 0, 2] < 0.1).all()
+
+
+def test_a_mesh_of_a_world_with_y_down_stands_upright_in_gltf(ball_run: SimpleNamespace, tmp_path: Path) -> None:
+    """That of a raw sparse model: the vertices stay in it, the node turns them."""
+    angle = torch.arange(8) * torch.pi / 4
+    offset = torch.stack([3 * angle.cos(), torch.full((8,), -0.5), 3 * angle.sin()], dim=1)
+    centre = NORM.to_world(CENTRE)
+    cameras = Cameras.pinhole(paths.look_at(centre + offset, centre, (0.0, -1.0, 0.0)), 100.0, 96, 80)
+    run = SimpleNamespace(**{**vars(ball_run), "cameras": cameras})
+    run.on_cpu = lambda: run
+    export_mesh(run, tmp_path / "ball.glb", resolution=24, level=AT_SURFACE * NORM.scale)
+    loaded = trimesh.load(tmp_path / "ball.glb", process=False)
+    assert loaded.bounds[1][1] == pytest.approx(-float(centre[1]) + RADIUS / NORM.scale, abs=0.1)
+
+
+@pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.48, -0.6, 0.64)])
+def test_the_node_of_a_glb_turns_up_to_y(up: tuple[float, float, float], tmp_path: Path) -> None:
+    corners = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], up], np.float64)
+    write_mesh(Mesh(corners, np.array([[0, 1, 2], [0, 3, 1]]), up=up), tmp_path / "m.glb")
+    scene = trimesh.load(tmp_path / "m.glb", process=False)
+    matrix, _ = scene.graph[scene.graph.nodes_geometry[0]]
+    np.testing.assert_allclose(matrix[:3, :3] @ up, [0, 1, 0], atol=1e-7)
+    np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-7)
+    assert np.linalg.det(matrix[:3, :3]) == pytest.approx(1)
+
+
+def test_a_mesh_is_not_spun_about_its_axis() -> None:
+    """Mean ups of real views are a little off an axis: x stays on the right there as well."""
+    for up in ((0.0, 0.0, 1.0), (1e-3, -0.999, 2e-3), (-2e-3, 0.999, 1e-3)):
+        np.testing.assert_allclose(gltf_from_world(up)[:, 0], [1, 0, 0], atol=5e-3)
 
 
 def test_metadata_leads_back_to_the_world(ball_run: SimpleNamespace, tmp_path: Path) -> None:

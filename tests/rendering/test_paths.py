@@ -8,6 +8,7 @@ import torch
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.path_files import NGP_OFFSET, NGP_SCALE, read_camera_path
+from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from tests.cases import uniform
 
@@ -54,6 +55,34 @@ def test_orbit_of_parallel_cameras_is_finite() -> None:
     c2w = paths.orbit(parallel, 5).c2w
     assert torch.isfinite(c2w).all()
     assert_rigid(c2w)
+
+
+@pytest.mark.parametrize("up", [(0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.6, 0.0, -0.8), (0.0, 0.0, -1.0)])
+def test_an_orbit_turns_around_what_is_up_for_the_views(up: tuple[float, float, float]) -> None:
+    """A raw sparse model has the axes of its first camera: the orbit of a turned ring is the turned orbit's circle."""
+    axis, target = torch.tensor(up), torch.tensor([0.3, -0.2, 0.5])
+    level = paths._level_axes(up)
+    angle = torch.arange(12) * (torch.pi / 6)
+    offset = torch.stack([angle.cos(), angle.sin()], dim=1) @ level * 0.75**0.5 + 0.5 * axis
+    turned = Cameras.pinhole(paths.look_at(target + 3 * offset, target, up), 500.0, 400, 300)
+    cameras = paths.orbit(turned, 8)
+    found = cameras.c2w[:, :, 3] - target
+    torch.testing.assert_close(found @ axis, torch.full((8,), 1.5), atol=2e-2, rtol=0)
+    torch.testing.assert_close(found.norm(dim=1), torch.full((8,), 3.0), atol=2e-2, rtol=0)
+    torch.testing.assert_close(cameras.c2w[:, :, 0] @ axis, torch.zeros(8), atol=2e-2, rtol=0)  # upright
+    assert (cameras.c2w[:, :, 1] @ axis > 0).all()
+    torch.testing.assert_close(torch.linalg.cross(level[0], level[1]), axis)  # counter-clockwise
+
+
+def test_up_is_z_for_views_that_stand_upright_in_it() -> None:
+    steep = torch.tensor([[1.0, 0.1, 1.2], [1.0, -0.1, 1.1], [0.9, 0.0, 1.3]])  # from one side, 50 degrees down
+    for positions in (uniform(20, 3, low=-2, high=2), steep):
+        assert up(paths.look_at(positions, torch.zeros(3)).double().numpy()) == (0, 0, 1)
+    from_above = torch.eye(3, 4, dtype=torch.float64).repeat(2, 1, 1)
+    from_above[1, :, :2] *= -1  # half a turn: no mean up
+    assert up(from_above.numpy()) == (0, 0, 1)
+    downwards = paths.look_at(uniform(20, 3, low=-2, high=2), torch.zeros(3), (0.0, -1.0, 0.0)).double().numpy()
+    assert up(downwards)[1] < -0.9
 
 
 def test_orbit_keeps_distance_elevation_and_lens() -> None:

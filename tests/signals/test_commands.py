@@ -247,7 +247,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("train", path, "--output-dir", tmp_path / "out", "--resume", "--seed", 3), "the run has the seed 42"),
         (("render", folder, "--output", tmp_path / "x.bmp"), "unknown image format"),
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 5), "expected WIDTH HEIGHT"),
-        (("render", folder, "--output", tmp_path / "x.png", "--resolution", 0, 5), "cannot draw"),
+        (("render", folder, "--output", tmp_path / "x.png", "--resolution", 0, 5), "cannot draw 0 x 5 samples"),
         (("render", folder, "--output", tmp_path / "x.png", "--split", "test"), "--split is for scenes"),
         (
             ("render", folder, "--output", tmp_path / "x.png", "--downscale-factor", 2),

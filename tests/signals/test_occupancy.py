@@ -15,6 +15,7 @@ from neurfield.data import signals
 from neurfield.errors import UserError
 from neurfield.export.occupancy_distance import OccupancyDistance, occupancy_mesh
 from neurfield.export.sdf_mesh import sdf_mesh
+from neurfield.geometry import report
 from neurfield.signal_kinds import KINDS
 from neurfield.training.occupancy_task import OccupancyTask
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
@@ -78,6 +79,19 @@ def test_a_mesh_of_the_distance_is_that_of_the_field_at_any_resolution():
     assert np.array_equal(found.vertices, expected.vertices) and np.array_equal(found.faces, expected.faces)
     error = 3 * (44 / 64 / 80) ** 2 / (8 * RADIUS)
     assert np.abs(np.linalg.norm(found.vertices - 0.5, axis=1) - RADIUS).max() < error
+
+
+def test_a_surface_at_which_logits_jump_has_no_terraces():
+    """A trained field knows inside and outside for sure right beside its surface; vertices are on it all the same."""
+
+    def steep(x):
+        return 1e4 * (RADIUS - (x - 0.5).norm(dim=1, keepdim=True))
+
+    mesh = occupancy_mesh(steep, 40)
+    cell = 44 / 64 / 40
+    # an edge is halved four times, and the logit is cut at what half of the last part may make of it
+    assert np.abs(np.linalg.norm(mesh.vertices - 0.5, axis=1) - RADIUS).max() < cell / 2**4
+    assert report(mesh).watertight
 
 
 def test_a_field_without_inside_has_no_surface():

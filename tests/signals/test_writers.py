@@ -77,6 +77,12 @@ def test_a_shape_is_drawn_from_straight_above_and_below(tmp_path):
     assert Image.open(tmp_path / "a.PNG").size == (32, 16)
 
 
+def test_edges_of_a_shape_are_smooth():
+    """Four rays know the covered part of a pixel to a quarter, one ray says all or nothing."""
+    seen, fine = (picture(Capsule(), size, size, 0.0, 90.0)[..., 0].float() for size in (64, 256))
+    assert (seen - nn.functional.avg_pool2d(fine[None], 4)[0]).abs().max() < 255 / 4
+
+
 @pytest.mark.parametrize("elevation", [91.0, -90.5, float("nan")])
 def test_elevations_beyond_are_refused(elevation, tmp_path):
     with pytest.raises(UserError, match=r"--elevation must be within -90 \.\.\. 90 degrees"):

@@ -27,3 +27,9 @@ def test_a_preset_or_a_file_differs_from_its_base_in_what_it_says(tmp_path: Path
     assert (moving.sampler, moving.loss, moving.training) == (still.sampler, still.loss, still.training)
     (tmp_path / "mine.yaml").write_text("base: ngp-dynamic\n")
     assert load_method(str(tmp_path / "mine.yaml")) == dataclasses.replace(still, name="mine")
+
+
+def test_a_file_without_a_base_is_called_as_the_file(tmp_path: Path) -> None:
+    for text, name in (("", "mine"), ("training: {n_samples: 4096}\n", "mine"), ("name: ours\n", "ours")):
+        (tmp_path / "mine.yaml").write_text(text)
+        assert load_method(str(tmp_path / "mine.yaml")).name == name

@@ -93,6 +93,17 @@ def test_a_moving_picture_first_then_a_whole_and_a_smooth_one(shown):
     assert session.statistics().samples_per_ray == 7.0 and session.statistics().n_passes == len(OFFSETS)
 
 
+def test_a_slow_field_shows_a_picture_halfway_to_the_whole_one(shown):
+    """Minutes of a blur are no way to look at a field whose whole picture takes as long."""
+    stage = Slow(seconds=8.0)
+    session = session_of(stage, shown)
+    session.see(EYE)
+    shown.wait(lambda: len(shown.frames) == 2)
+    session.close()
+    (first, _, _), (halfway, is_final, _) = shown.frames
+    assert not is_final and halfway**2 == pytest.approx(first * 640, rel=0.02)
+
+
 def test_offsets_stay_in_the_pixel_and_are_centred():
     points = torch.tensor(OFFSETS)
     assert points.abs().max() < 0.5 and points.mean(0).abs().max() < 0.05

@@ -18,6 +18,7 @@ from neurfield.errors import UserError, is_out_of_memory
 from neurfield.geometry.mesh import Mesh, is_closed
 
 SUFFIXES = (".obj", ".ply", ".stl", ".off")
+UP = (0.0, 1.0, 0.0)  # of pictures and exports, as most files of single objects have it
 MARGIN = 0.9  # part of the unit cube's side that the longest side of the mesh takes
 
 

@@ -52,11 +52,6 @@ class KiloNerfConfig:
         """Shape of the networks, as the operator takes it."""
         return ops.KiloConfig(self.width, self.position_frequencies, self.direction_frequencies)
 
-    @property
-    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors of the field, known before they are allocated."""
-        return {"params": (self.n_networks, self.network.n_params), "cells": self.cells[::-1]}
-
     def build(self, aabb: Sequence[float], n_views: int = 1) -> "KiloNerf":
         """The field, all of whose cells are empty and all of whose networks are the same (torch's generator).
 

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields out of the tensors of a checkpoint."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from neurfield.errors import UserError, is_out_of_memory
+from neurfield.training import packed
+
+F = TypeVar("F", bound=nn.Module)
 
 
 @contextmanager
@@ -25,6 +31,42 @@ def fitting(path: Path) -> Iterator[None]:
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def build_field(build: Callable[[], F], tensors: Mapping[str, Tensor]) -> F:
+    """The field that a checkpoint's configuration builds, which takes no more memory than the file has values for it.
+
+    Raises:
+        KeyError, ValueError: see check_stored.
+    """
+    check_stored(build, tensors)
+    return build()
+
+
+def check_stored(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    """Compares the field that `build` gives, of which shapes alone are made, with the tensors of a checkpoint.
+
+    Raises:
+        KeyError, ValueError: a tensor is not there, or of another shape.
+    """
+    with torch.device("meta"), _NoRandomNumbers():
+        field = build()
+    if packed.is_packed(tensors):
+        packed.check(tensors, field)
+        return
+    for name, value in field.state_dict().items():
+        stored = tensors[f"field.{name}"].shape
+        if stored != value.shape:
+            raise ValueError(
+                f"field.{name}: expected {list(value.shape)} as its configuration says, got {list(stored)}"
+            )
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves generators out, which the meta device has none of."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **{name: value for name, value in (kwargs or {}).items() if name != "generator"})
 
 
 def load_field(field: nn.Module, tensors: Mapping[str, Tensor]) -> None:

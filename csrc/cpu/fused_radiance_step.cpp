@@ -7,6 +7,7 @@
 #include "cpu/fused_radiance_train.h"
 #include "cpu/hash_grid.h"
 #include "cpu/hash_grid_scatter.h"
+#include "cpu/table_adam.h"
 #include "cpu/tile_memory.h"
 
 namespace nf::cpu {
@@ -124,20 +125,12 @@ void fused_table_gradient(const GridConfig& grid, const FusedSamples& samples, f
 void fused_table_adam(const GridConfig& grid, const FusedSamples& samples, const AdamConfig& adam, int64_t step,
                       const AdamArrays<float>& arrays, float* grad_scratch) {
   const std::vector<GridLevel> levels = hash_grid_levels(grid);
-  int64_t largest = 0;
-  for (const GridLevel& level : levels) largest = std::max<int64_t>(largest, level.n_entries);
   AdamConfig config = adam;
   config.zero_grad = true;
   const AdamStep<float> run(config, step, arrays.steps != nullptr);
   dispatch_features(grid, [&](auto F) {
-    parallel_tasks(grid.n_levels, [&](int64_t task, int thread_idx) {
-      const int l = grid.n_levels - 1 - static_cast<int>(task);
-      float* grad = grad_scratch + thread_idx * largest * F;
-      scatter_slots<F>(grid, levels[l], l, samples, grad);
-      AdamArrays<float> level = arrays.from(levels[l].offset * F);
-      level.grad = grad;
-      run(level, int64_t(levels[l].n_entries) * F);
-    });
+    table_adam(levels, F, run, arrays, grad_scratch,
+               [&](int l, float* grad) { scatter_slots<F>(grid, levels[l], l, samples, grad); });
   });
 }
 

@@ -8,6 +8,7 @@
 #include "cpu/hash_grid_scatter.h"
 #include "cpu/hash_grid_tile.h"
 #include "cpu/level_rows.h"
+#include "cpu/table_adam.h"
 #include "cpu/tile_memory.h"
 #include "ops/hash_grid_dispatch.h"
 
@@ -88,11 +89,10 @@ void forward(const GridConfig& config, const std::vector<GridLevel>& levels, con
   });
 }
 
-// Calls use(level_idx, thread_idx) for all levels, the costly fine ones first.
+// Calls use(level_idx) for all levels, the costly fine ones first.
 template <typename Use>
 void for_levels(const GridConfig& config, const Use& use) {
-  parallel_tasks(config.n_levels,
-                 [&](int64_t task, int thread_idx) { use(config.n_levels - 1 - static_cast<int>(task), thread_idx); });
+  parallel_tasks(config.n_levels, [&](int64_t task, int) { use(config.n_levels - 1 - static_cast<int>(task)); });
 }
 
 // Gradients of the features [n, n_levels, F] with hidden levels zeroed, as one block [n, F] per level.
@@ -128,7 +128,7 @@ template <int D, int F>
 void backward(const GridConfig& config, const std::vector<GridLevel>& levels, const float* x, const float* dL_dy,
               MaxLevel max_level, float* dL_dparams, int64_t n) {
   const LevelGradients<D, F> gradients(config, x, dL_dy, max_level, n);
-  for_levels(config, [&](int l, int) {
+  for_levels(config, [&](int l) {
     float* grad = dL_dparams + levels[l].offset * F;
     std::fill_n(grad, int64_t(levels[l].n_entries) * F, 0.0f);
     gradients.scatter(config, levels[l], l, grad);
@@ -137,7 +137,7 @@ void backward(const GridConfig& config, const std::vector<GridLevel>& levels, co
 template <int D, int F>
 void backward(const GridConfig& config, const std::vector<GridLevel>& levels, const double* x, const double* dL_dy,
               MaxLevel max_level, double* dL_dparams, int64_t n) {
-  for_levels(config, [&](int l, int) {
+  for_levels(config, [&](int l) {
     double* grad = dL_dparams + levels[l].offset * F;
     std::fill_n(grad, int64_t(levels[l].n_entries) * F, 0.0);
     for (int64_t i = 0; i < n; ++i)
@@ -166,17 +166,11 @@ void hash_grid_backward_params(const GridConfig& config, const T* x, const T* dL
 void hash_grid_backward_adam(const GridConfig& config, const float* x, const float* dL_dy, const AdamConfig& adam,
                              int64_t step, const AdamArrays<float>& arrays, float* grad_scratch, int64_t n) {
   const std::vector<GridLevel> levels = hash_grid_levels(config);
-  int64_t largest = 0;
-  for (const GridLevel& level : levels) largest = std::max<int64_t>(largest, level.n_entries);
   const AdamStep<float> run(adam, step, arrays.steps != nullptr);
   dispatch_grid(config, [&](auto D, auto F) {
     const LevelGradients<D, F> gradients(config, x, dL_dy, MaxLevel{}, n);
-    for_levels(config, [&](int l, int thread_idx) {
-      AdamArrays<float> level = arrays.from(levels[l].offset * F);
-      level.grad = grad_scratch + thread_idx * largest * F;
-      gradients.scatter(config, levels[l], l, level.grad);
-      run(level, int64_t(levels[l].n_entries) * F);
-    });
+    table_adam(levels, F, run, arrays, grad_scratch,
+               [&](int l, float* grad) { gradients.scatter(config, levels[l], l, grad); });
   });
 }
 

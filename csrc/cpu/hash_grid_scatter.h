@@ -69,11 +69,9 @@ struct Corners {
 
 // Samples that follow one another in one cell, as along a ray through a coarse level, are added up before they reach
 // the table.
-template <int D, int F>
-NF_HD void scatter_block(Interpolation interpolation, const GridBlock<D>& block, int n, const float* dL_dy,
-                         int64_t dL_dy_stride, float* grad) {
+template <int D, int F, int kCorners>
+NF_HD void scatter_block(const GridBlock<D>& block, int n, const float* dL_dy, int64_t dL_dy_stride, float* grad) {
   using Values = typename Row<F>::Values;
-  const int n_corners = interpolation == Interpolation::kNearest ? 1 : 1 << D;
   Corners<D, F> sum;
   for (int i = 0; i < n; ++i) {
     Corners<D, F> share;
@@ -83,7 +81,8 @@ NF_HD void scatter_block(Interpolation interpolation, const GridBlock<D>& block,
     else
       sum = share;
     if (i + 1 < n && block.goes_on[i + 1]) continue;
-    for (int k = 0; k < n_corners; ++k) {
+#pragma GCC unroll 16
+    for (int k = 0; k < kCorners; ++k) {
       float* entry = grad + int64_t(block.indices[k][i]) * F;
       Values value, more;
       std::memcpy(&value, entry, sizeof value);
@@ -102,7 +101,11 @@ template <int D, int F>
 void scatter_level(const GridLevel& level, Interpolation interpolation, const float* const* x, int64_t n,
                    const float* dL_dy, int64_t dL_dy_stride, float* grad) {
   const auto use = [&](int, const detail::GridBlock<D>& block, int64_t begin, int n_block) {
-    detail::scatter_block<D, F>(interpolation, block, n_block, dL_dy + begin * dL_dy_stride, dL_dy_stride, grad);
+    const float* rows = dL_dy + begin * dL_dy_stride;
+    if (interpolation == Interpolation::kNearest)
+      detail::scatter_block<D, F, 1>(block, n_block, rows, dL_dy_stride, grad);
+    else
+      detail::scatter_block<D, F, 1 << D>(block, n_block, rows, dL_dy_stride, grad);
   };
   detail::for_blocks<D>(&level, 1, interpolation, x, n, grad, F * sizeof(float), use);
 }

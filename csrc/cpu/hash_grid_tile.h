@@ -40,10 +40,9 @@ struct GridBlock {
   int32_t goes_on[kSize];           // other than 0: the cell is that of the sample before, in this block
 
   // `x` holds whole vectors. Rows of `row_bytes` at `rows` are prefetched when that is not null.
-  template <bool kHashed>
+  template <bool kHashed, int kCorners>
   void prepare(const GridLevel& level, Interpolation interpolation, const float* const* x, int n, const char* rows,
                int64_t row_bytes) {
-    const int n_corners = interpolation == Interpolation::kNearest ? 1 : 1 << D;
     const auto rows_per_line = static_cast<uint32_t>(64 / row_bytes);
     uint32_t lines[(1 << D) * kSize + kLanes];  // a row in each line that is prefetched
     int n_lines = 0;
@@ -65,7 +64,8 @@ struct GridBlock {
         before[d] = products[d];
       }
       store(goes_on + j, same);
-      for (int k = 0; k < n_corners; ++k) {
+#pragma GCC unroll 16
+      for (int k = 0; k < kCorners; ++k) {
         const vu at = index<kHashed>(level, products, k);
         store(indices[k] + j, at);
         if (!rows) continue;
@@ -113,10 +113,16 @@ NF_HD void for_blocks(const GridLevel* levels, int n_levels, Interpolation inter
       std::fill(std::copy_n(here[d], n_block, padded[d]), padded[d] + kSize, 0.0f);
       here[d] = padded[d];
     }
-    if (level.hashed)
-      block.template prepare<true>(level, interpolation, here, n_block, rows, row_bytes);
+    const auto run = [&](auto corners) {
+      if (level.hashed)
+        block.template prepare<true, corners>(level, interpolation, here, n_block, rows, row_bytes);
+      else
+        block.template prepare<false, corners>(level, interpolation, here, n_block, rows, row_bytes);
+    };
+    if (interpolation == Interpolation::kNearest)
+      run(std::integral_constant<int, 1>());
     else
-      block.template prepare<false>(level, interpolation, here, n_block, rows, row_bytes);
+      run(std::integral_constant<int, 1 << D>());
   };
   if (n > 0) prepare(blocks[0], levels[0], 0);
   for (int l = 0, turn = 0; l < n_levels; ++l)

@@ -21,6 +21,7 @@ from neurfield import encodings, networks, ops
 from neurfield.config import Block, Range
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_field import (
+    box_scaling,
     check_modulation,
     create_part,
     evaluate_part,
@@ -76,9 +77,9 @@ class DynamicField(RadianceModule):
 
     def __init__(self, config: DynamicConfig, aabb: Sequence[float]):
         super().__init__()
-        low, high, side = torch.tensor(aabb[:3]), torch.tensor(aabb[3:]), aabb[3] - aabb[0]
+        (low, inverse_size), side = box_scaling(aabb), aabb[3] - aabb[0]
         self.register_buffer("low", low, persistent=False)
-        self.register_buffer("inverse_size", 1 / (high - low), persistent=False)
+        self.register_buffer("inverse_size", inverse_size, persistent=False)
         self._time_scale = config.time_scale / side  # a larger box has more nodes, but the time does not grow
         rest = with_per_level_scale(config.encoding, config.max_resolution * side)
         motion = with_per_level_scale(config.motion_encoding, config.motion_resolution * side)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,15 @@ from neurfield.fields.radiance_module import RadianceModule, RenderFn
 
 _GRID = {"n_levels": 16, "n_features_per_level": 2, "log2_hashmap_size": 19, "base_resolution": 16}
 _MLP = {"otype": "FullyFusedMLP", "activation": "ReLU", "n_neurons": 64}
+
+
+def box_scaling(aabb: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """`low` and `inverse_size` of a box, `[3]` each: `(x - low) * inverse_size` is in [0, 1].
+
+    In NumPy, since arithmetic on torch's meta device, which plans of memory build fields on, imports its compiler.
+    """
+    low, high = np.asarray(aabb, np.float32).reshape(2, 3)
+    return torch.tensor(low), torch.tensor(1 / (high - low))
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,9 @@ class RadianceField(RadianceModule):
         appearance_shape: tuple[int, int] | None = None,
     ):
         super().__init__()
-        low, high = torch.tensor(aabb[:3]), torch.tensor(aabb[3:])
+        low, inverse_size = box_scaling(aabb)
         self.register_buffer("low", low, persistent=False)
-        self.register_buffer("inverse_size", 1 / (high - low), persistent=False)
+        self.register_buffer("inverse_size", inverse_size, persistent=False)
         self.encoding = create_part(encodings, encoding, 3)
         self.direction_encoding = create_part(encodings, direction_encoding, 3)
         self.density_network = create_part(networks, density_network, self.encoding.n_output_dims, n_geo_features)

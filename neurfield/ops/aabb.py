@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ray-box intersection (csrc/math/aabb.h)."""
 
-import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 def ray_aabb(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def ray_aabb(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor,
     return _forward(origins, directions, aabb)
 
 
-@torch.library.custom_op("neurfield::ray_aabb", mutates_args=(), device_types=DEVICES)
+@operator("ray_aabb", devices=DEVICES)
 def _forward(origins: Tensor, directions: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
     lib = native(origins)
     t_near, t_far = origins.new_empty(origins.shape[0]), origins.new_empty(origins.shape[0])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, contiguous, native
+from neurfield.ops._operator import operator
 from neurfield.ops.hash_grid import GridConfig, hash_grid_backward_params
 
 
@@ -182,9 +183,7 @@ def _bits(copy: Tensor | None) -> Tensor | None:
     return None if copy is None else copy.view(torch.int16)
 
 
-@torch.library.custom_op(
-    "neurfield::adam_step", mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy"), device_types=DEVICES
-)
+@operator("adam_step", mutates=("params", "exp_avg", "exp_avg_sq", "steps", "copy"), devices=DEVICES)
 def _step(
     params: Tensor,
     grad: Tensor,
@@ -209,10 +208,8 @@ def _(params, grad, exp_avg, exp_avg_sq, steps, copy, rates, step, skip_zero, cl
     return None
 
 
-@torch.library.custom_op(
-    "neurfield::hash_grid_adam_step",
-    mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "copy", "grad_scratch"),
-    device_types=DEVICES,
+@operator(
+    "hash_grid_adam_step", mutates=("params", "exp_avg", "exp_avg_sq", "steps", "copy", "grad_scratch"), devices=DEVICES
 )
 def _grid_step(
     x: Tensor,

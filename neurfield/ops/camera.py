@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 class CameraTensors(Protocol):
@@ -77,7 +78,7 @@ def project(cameras: CameraTensors, view_idx: Tensor, points: Tensor) -> tuple[T
     return _project(cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_idx, points)
 
 
-@torch.library.custom_op("neurfield::camera_rays", mutates_args=(), device_types=DEVICES)
+@operator("camera_rays", devices=DEVICES)
 def _rays(
     c2w: Tensor, intrinsics: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, pixel_xy: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,7 @@ def _rays_backward(ctx, grad_origins: Tensor, grad_directions: Tensor):
 _rays.register_autograd(_rays_backward, setup_context=_setup_context)
 
 
-@torch.library.custom_op("neurfield::project", mutates_args=(), device_types=DEVICES)
+@operator("project", devices=DEVICES)
 def _project(
     c2w: Tensor, intrinsics: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, points: Tensor
 ) -> tuple[Tensor, Tensor]:

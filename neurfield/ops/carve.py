@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 from neurfield.ops.camera import CameraTensors, camera_rays
 from neurfield.ops.occupancy import check_density_grid, check_occupancy
 from neurfield.ops.pixel import block_counts
@@ -105,7 +106,7 @@ def carve(density_grid: Tensor, cameras: SizedCameras, opaque: Tensor, closed: f
     _carve(*_views("carve", cameras, density_grid.device), opaque, margin, closed, density_grid)
 
 
-@torch.library.custom_op("neurfield::carve", mutates_args=("density_grid",), device_types=DEVICES)
+@operator("carve", mutates=("density_grid",), devices=DEVICES)
 def _carve(
     c2w: Tensor,
     intrinsics: Tensor,
@@ -137,7 +138,7 @@ def close_unseen(density_grid: Tensor, cameras: SizedCameras, closed: float) -> 
     _close_unseen(*_views("close_unseen", cameras, density_grid.device), closed, density_grid)
 
 
-@torch.library.custom_op("neurfield::close_unseen", mutates_args=("density_grid",), device_types=DEVICES)
+@operator("close_unseen", mutates=("density_grid",), devices=DEVICES)
 def _close_unseen(
     c2w: Tensor,
     intrinsics: Tensor,
@@ -170,7 +171,7 @@ def occupied_pixel_blocks(cameras: SizedCameras, bitfield: Tensor, coarse: Tenso
     return marks.nonzero()[:, 0].to(torch.int32)
 
 
-@torch.library.custom_op("neurfield::mark_pixel_blocks", mutates_args=(), device_types=DEVICES)
+@operator("mark_pixel_blocks", devices=DEVICES)
 def _mark(
     c2w: Tensor,
     intrinsics: Tensor,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 class Composite(NamedTuple):
@@ -67,7 +68,7 @@ def composite(
     return result._replace(rgb=result.rgb + (1 - result.acc)[:, None] * background)
 
 
-@torch.library.custom_op("neurfield::composite", mutates_args=(), device_types=DEVICES)
+@operator("composite", devices=DEVICES)
 def _forward(
     sigmas: Tensor, rgbs: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor, early_stop_eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -90,7 +91,7 @@ def _(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps):
     return _allocate(sigmas, packed_info)
 
 
-@torch.library.custom_op("neurfield::composite_backward", mutates_args=(), device_types=DEVICES)
+@operator("composite_backward", devices=DEVICES)
 def _backward(
     sigmas: Tensor,
     rgbs: Tensor,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, contiguous, empty, native
+from neurfield.ops._operator import operator
 
 MAX_DIMS = 8
 
@@ -53,7 +54,7 @@ def _arranged(frequencies: Tensor, gates: Tensor | None) -> tuple[Tensor, Tensor
     return frequencies.t().contiguous(), contiguous(gates)
 
 
-@torch.library.custom_op("neurfield::fourier_features", mutates_args=(), device_types=DEVICES)
+@operator("fourier_features", devices=DEVICES)
 def _forward(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     lib = native(x)
     y = empty(x, x.shape[0], 2 * frequencies.shape[0])
@@ -66,7 +67,7 @@ def _(x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     return x.new_empty(x.shape[0], 2 * frequencies.shape[0])
 
 
-@torch.library.custom_op("neurfield::fourier_features_backward", mutates_args=(), device_types=DEVICES)
+@operator("fourier_features_backward", devices=DEVICES)
 def _backward(grad_y: Tensor, x: Tensor, frequencies: Tensor, gates: Tensor | None) -> Tensor:
     lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 def frequency(x: Tensor, n_frequencies: int) -> Tensor:
@@ -30,7 +31,7 @@ def frequency(x: Tensor, n_frequencies: int) -> Tensor:
     return y.view(x.shape[0], x.shape[1] * 2 * n_frequencies)
 
 
-@torch.library.custom_op("neurfield::frequency", mutates_args=(), device_types=DEVICES)
+@operator("frequency", devices=DEVICES)
 def _forward(x: Tensor, n_frequencies: int) -> Tensor:
     lib = native(x)
     y = x.new_empty(x.shape[0], 2 * n_frequencies)
@@ -43,7 +44,7 @@ def _(x: Tensor, n_frequencies: int) -> Tensor:
     return x.new_empty(x.shape[0], 2 * n_frequencies)
 
 
-@torch.library.custom_op("neurfield::frequency_backward", mutates_args=(), device_types=DEVICES)
+@operator("frequency_backward", devices=DEVICES)
 def _backward(x: Tensor, grad_y: Tensor) -> Tensor:
     lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neurfield.ops._common import DEVICES, NATIVE_FLOATS, aligned, check_tensor, contiguous, cuda_core, empty, native
+from neurfield.ops._operator import operator
 
 # in the order of nf::Activation, of z, omega and scale; the torch form is differentiated for second derivatives
 _TORCH_ACTIVATIONS = {
@@ -219,7 +220,7 @@ def _config_shape(config: MLPConfig) -> tuple:
     return _shape(config.n_input_dims, 0, *_flatten(config))
 
 
-@torch.library.custom_op("neurfield::fused_mlp", mutates_args=(), device_types=DEVICES)
+@operator("fused_mlp", devices=DEVICES)
 def _forward(
     x: Tensor, params: Tensor, modulation: Tensor | None, n_output_dims: int, n_neurons: int, n_hidden_layers: int,
     activation: str, output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float],
@@ -248,7 +249,7 @@ def _(
     return x.new_empty(x.shape[0], n_output_dims), x.new_empty(x.shape[0] * per_sample if keep else 0)
 
 
-@torch.library.custom_op("neurfield::fused_mlp_backward", mutates_args=(), device_types=DEVICES)
+@operator("fused_mlp_backward", devices=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, params: Tensor, modulation: Tensor | None, y: Tensor, saved: Tensor, n_output_dims: int,
     n_neurons: int, n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,
@@ -400,7 +401,7 @@ def _bits(tensor: Tensor) -> Tensor:
     return tensor.view(torch.int16) if tensor.dtype == torch.float16 else tensor
 
 
-@torch.library.custom_op("neurfield::fused_mlp_half", mutates_args=(), device_types="cuda")
+@operator("fused_mlp_half", devices=("cuda",))
 def _half_forward(
     x: Tensor, params: Tensor, n_output_dims: int, n_neurons: int, n_hidden_layers: int, activation: str,
     output_activation: str, bias: bool, input_padding: float, arguments: Sequence[float], normalizes: bool, keep: bool,
@@ -426,7 +427,7 @@ def _(
     return x.new_empty(x.shape[0], n_output_dims), x.new_empty(n_saved, dtype=torch.uint8)
 
 
-@torch.library.custom_op("neurfield::fused_mlp_half_backward", mutates_args=(), device_types="cuda")
+@operator("fused_mlp_half_backward", devices=("cuda",))
 def _half_backward(
     grad_y: Tensor, x: Tensor, params: Tensor, y: Tensor, saved: Tensor, n_output_dims: int, n_neurons: int,
     n_hidden_layers: int, activation: str, output_activation: str, bias: bool, input_padding: float,

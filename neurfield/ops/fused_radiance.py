@@ -22,6 +22,7 @@ from torch import Tensor
 
 from neurfield._native import lib
 from neurfield.ops._common import DEVICES, aligned, check_tensor, native, native_threads
+from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedField, FusedMarch
 from neurfield.ops.half_copy import mark_half_copy_current
 from neurfield.ops.occupancy import check_occupancy
@@ -100,7 +101,7 @@ def _scratch(like: Tensor, sizes: Sequence[int], scales: Sequence[float]) -> Ten
     return like.new_empty(1 if like.is_cuda else torch.get_num_threads(), n_bytes, dtype=torch.uint8)
 
 
-@torch.library.custom_op("neurfield::fused_render", mutates_args=(), device_types=DEVICES)
+@operator("fused_render", devices=DEVICES)
 def _render(
     table: Tensor, density_params: Tensor, color_params: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor,
     coarse: Tensor, sizes: Sequence[int], scales: Sequence[float], march: Sequence[float], jitter: Sequence[int],
@@ -126,7 +127,7 @@ def _empty_image(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return origins.new_empty(n, 3), origins.new_empty(n), origins.new_empty(n), origins.new_empty(n)
 
 
-@torch.library.custom_op("neurfield::fused_density", mutates_args=(), device_types=DEVICES)
+@operator("fused_density", devices=DEVICES)
 def _density(
     table: Tensor, density_params: Tensor, color_params: Tensor, positions: Tensor, sizes: Sequence[int],
     scales: Sequence[float],
@@ -282,9 +283,7 @@ def fused_gradients(
 _MUTATED = ("positions", "grad_encoding", "slot_counts", "grad_density", "grad_color", "slot_gradients", "scratch")
 
 
-@torch.library.custom_op(
-    "neurfield::fused_gradients", mutates_args=(*_MUTATED, "rgb", "depth", "acc"), device_types="cpu"
-)
+@operator("fused_gradients", mutates=(*_MUTATED, "rgb", "depth", "acc"), devices=("cpu",))
 def _gradients(
     table: Tensor, density_params: Tensor, color_params: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor,
     coarse: Tensor, target: Tensor, background: Tensor, sizes: Sequence[int], scales: Sequence[float],
@@ -314,7 +313,7 @@ def fused_table_gradient(workspace: FusedWorkspace) -> Tensor:
     return _table_gradient(w.positions, w.grad_encoding, w.slot_counts, field.sizes, field.scales, field.grid.n_params)
 
 
-@torch.library.custom_op("neurfield::fused_table_gradient", mutates_args=(), device_types="cpu")
+@operator("fused_table_gradient", devices=("cpu",))
 def _table_gradient(
     positions: Tensor, grad_encoding: Tensor, slot_counts: Tensor, sizes: Sequence[int], scales: Sequence[float],
     n_params: int,
@@ -368,10 +367,10 @@ def fused_table_adam(
     mark_half_copy_current(field.table)
 
 
-@torch.library.custom_op(
-    "neurfield::fused_table_adam",
-    mutates_args=("params", "exp_avg", "exp_avg_sq", "steps", "half_bits", "grad_scratch"),
-    device_types="cpu",
+@operator(
+    "fused_table_adam",
+    mutates=("params", "exp_avg", "exp_avg_sq", "steps", "half_bits", "grad_scratch"),
+    devices=("cpu",),
 )
 def _table_adam(
     positions: Tensor, grad_encoding: Tensor, slot_counts: Tensor, sizes: Sequence[int], scales: Sequence[float],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, empty, native
+from neurfield.ops._operator import operator
 from neurfield.ops.modulation import MAX_DIMS
 
 
@@ -39,7 +40,7 @@ def gates(x: Tensor, counts: Tensor, factors: Tensor, resolution: Sequence[int])
     return _forward(x.detach(), counts, factors.detach(), list(resolution))
 
 
-@torch.library.custom_op("neurfield::gates", mutates_args=(), device_types=DEVICES)
+@operator("gates", devices=DEVICES)
 def _forward(x: Tensor, counts: Tensor, factors: Tensor, resolution: Sequence[int]) -> Tensor:
     lib = native(x)
     y = empty(x, x.shape[0], counts.shape[1])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neurfield._native import lib
 from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native, not_deterministic
+from neurfield.ops._operator import operator
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -155,7 +156,7 @@ def _n_params(layout: Sequence[int], per_level_scale: float) -> int:
     return (offset + n_entries) * layout[2]
 
 
-@torch.library.custom_op("neurfield::hash_grid", mutates_args=(), device_types=DEVICES)
+@operator("hash_grid", devices=DEVICES)
 def _forward(
     x: Tensor,
     params: Tensor,
@@ -176,7 +177,7 @@ def _(x, params, half_copy, max_level, layout, per_level_scale):
     return x.new_empty(x.shape[0], layout[1] * layout[2])
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_params", mutates_args=(), device_types=DEVICES)
+@operator("hash_grid_backward_params", devices=DEVICES)
 def hash_grid_backward_params(
     x: Tensor, grad_y: Tensor, max_level: Tensor | None, layout: Sequence[int], per_level_scale: float
 ) -> Tensor:
@@ -198,7 +199,7 @@ def _(x, grad_y, max_level, layout, per_level_scale):
     return x.new_empty(_n_params(layout, per_level_scale))
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_input", mutates_args=(), device_types=DEVICES)
+@operator("hash_grid_backward_input", devices=DEVICES)
 def _backward_input(
     x: Tensor,
     params: Tensor,
@@ -220,7 +221,7 @@ def _(x, params, half_copy, grad_y, max_level, layout, per_level_scale):
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("neurfield::hash_grid_backward_backward_input", mutates_args=(), device_types=DEVICES)
+@operator("hash_grid_backward_backward_input", devices=DEVICES)
 def _backward_backward_input(
     x: Tensor,
     params: Tensor,

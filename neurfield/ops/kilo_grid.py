@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def kilo_locate(x: Tensor, grid: KiloCells) -> tuple[Tensor, Tensor]:
     return network, local
 
 
-@torch.library.custom_op("neurfield::kilo_locate", mutates_args=(), device_types=DEVICES)
+@operator("kilo_locate", devices=DEVICES)
 def _locate(x: Tensor, cells: Tensor, box: list[float]) -> tuple[Tensor, Tensor]:
     lib = native(x)
     network, local = x.new_empty(x.shape[0], dtype=torch.int32), x.new_empty(x.shape[0], 3)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native, not_deterministic
+from neurfield.ops._operator import operator
 
 WIDTHS = (16, 32, 48, 64)
 MAX_FREQUENCIES = 20
@@ -106,7 +107,7 @@ def kilo_mlp(
     return _forward(x, directions, network, params, *shape)
 
 
-@torch.library.custom_op("neurfield::kilo_mlp", mutates_args=(), device_types=DEVICES)
+@operator("kilo_mlp", devices=DEVICES)
 def _forward(
     x: Tensor, directions: Tensor | None, network: Tensor, params: Tensor, width: int, position_frequencies: int,
     direction_frequencies: int,
@@ -124,7 +125,7 @@ def _(x, directions, network, params, width, position_frequencies, direction_fre
     return x.new_empty(x.shape[0], 1 if directions is None else 4)
 
 
-@torch.library.custom_op("neurfield::kilo_mlp_backward", mutates_args=(), device_types=DEVICES)
+@operator("kilo_mlp_backward", devices=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, directions: Tensor | None, network: Tensor, params: Tensor, width: int,
     position_frequencies: int, direction_frequencies: int, needs_x: bool, needs_directions: bool, needs_params: bool,

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native, read_once
+from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.fused_radiance import FusedImage
 from neurfield.ops.kilo_grid import KiloCells
@@ -64,7 +65,7 @@ def _last_network(cells: Tensor) -> int:
     return int(cells.max())
 
 
-@torch.library.custom_op("neurfield::kilo_render", mutates_args=(), device_types=DEVICES)
+@operator("kilo_render", devices=DEVICES)
 def _render(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], skip_weight: float,

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from neurfield._native import lib
 from neurfield.ops._common import check_tensor, native_threads
+from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.kilo_grid import KiloCells
 from neurfield.ops.kilo_mlp import KiloConfig
@@ -64,7 +65,7 @@ def kilo_visible(
     return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
 
 
-@torch.library.custom_op("neurfield::kilo_visible", mutates_args=(), device_types="cpu")
+@operator("kilo_visible", devices=("cpu",))
 def _visible(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], capacity: int,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 from neurfield.ops.occupancy import check_occupancy
 
 # First guess of the samples per ray when no capacity is given; a second march follows when it was too low.
@@ -111,7 +112,7 @@ def march(
     return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], counts)
 
 
-@torch.library.custom_op("neurfield::march", mutates_args=(), device_types=DEVICES)
+@operator("march", devices=DEVICES)
 def _march(
     origins: Tensor,
     directions: Tensor,

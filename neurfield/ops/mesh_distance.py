@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neurfield._native import lib
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 _SINGLE = (torch.float32,)
 MAX_TRIANGLES = 1 << 29  # node numbers are 32 bits, and walks remember 27 nodes (csrc/math/mesh_tree.h)
@@ -78,7 +79,7 @@ def mesh_inside(tree: MeshTree, points: Tensor, is_closed: bool) -> Tensor:
     return _inside(*tree, points, is_closed).bool()
 
 
-@torch.library.custom_op("neurfield::mesh_tree", mutates_args=(), device_types=DEVICES)
+@operator("mesh_tree", devices=DEVICES)
 def _tree(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = faces.shape[0]
     triangles = vertices[faces.flatten()].reshape(n, 9).cpu()
@@ -94,7 +95,7 @@ def _(vertices, faces):
     return vertices.new_empty(n_nodes, 6), faces.new_empty(n_nodes, 2, dtype=torch.int32), vertices.new_empty(n, 9)
 
 
-@torch.library.custom_op("neurfield::mesh_distance", mutates_args=(), device_types=DEVICES)
+@operator("mesh_distance", devices=DEVICES)
 def _distance(boxes: Tensor, links: Tensor, triangles: Tensor, points: Tensor) -> Tensor:
     lib = native(points)
     distance = points.new_empty(points.shape[0])
@@ -107,7 +108,7 @@ def _(boxes, links, triangles, points):
     return points.new_empty(points.shape[0])
 
 
-@torch.library.custom_op("neurfield::mesh_inside", mutates_args=(), device_types=DEVICES)
+@operator("mesh_inside", devices=DEVICES)
 def _inside(boxes: Tensor, links: Tensor, triangles: Tensor, points: Tensor, is_closed: bool) -> Tensor:
     lib = native(points)
     inside = points.new_empty(points.shape[0], dtype=torch.uint8)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, empty, native, not_deterministic
+from neurfield.ops._operator import operator
 
 MAX_DIMS = 4
 
@@ -62,7 +63,7 @@ def modulation_gradient(x: Tensor, rows: Tensor, resolution: Sequence[int]) -> T
     return _backward(rows.detach(), x.detach(), values, list(resolution), False, True)[1]
 
 
-@torch.library.custom_op("neurfield::modulation", mutates_args=(), device_types=DEVICES)
+@operator("modulation", devices=DEVICES)
 def _forward(x: Tensor, values: Tensor, resolution: Sequence[int]) -> Tensor:
     lib = native(x)
     y = empty(x, x.shape[0], values.shape[1])
@@ -75,7 +76,7 @@ def _(x: Tensor, values: Tensor, resolution: Sequence[int]) -> Tensor:
     return x.new_empty(x.shape[0], values.shape[1])
 
 
-@torch.library.custom_op("neurfield::modulation_backward", mutates_args=(), device_types=DEVICES)
+@operator("modulation_backward", devices=DEVICES)
 def _backward(
     grad_y: Tensor, x: Tensor, values: Tensor, resolution: Sequence[int], needs_x: bool, needs_values: bool
 ) -> tuple[Tensor, Tensor]:

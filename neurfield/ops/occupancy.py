@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256)
 MAX_CASCADES = 8
@@ -60,7 +61,7 @@ def occupancy_bits(density_grid: Tensor, threshold: float | Tensor) -> tuple[Ten
     return _bits(density_grid, threshold)
 
 
-@torch.library.custom_op("neurfield::occupancy_bits", mutates_args=(), device_types=DEVICES)
+@operator("occupancy_bits", devices=DEVICES)
 def _bits(density_grid: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
     lib = native(density_grid)
     bitfield, coarse = _empty_bits(density_grid)
@@ -87,7 +88,7 @@ def occupancy_coarse(bitfield: Tensor) -> Tensor:
     return _coarse(bitfield)
 
 
-@torch.library.custom_op("neurfield::occupancy_coarse", mutates_args=(), device_types=DEVICES)
+@operator("occupancy_coarse", devices=DEVICES)
 def _coarse(bitfield: Tensor) -> Tensor:
     lib = native(bitfield)
     coarse = _empty_coarse(bitfield)
@@ -110,7 +111,7 @@ def occupancy_mean(density_grid: Tensor) -> Tensor:
     return _mean(density_grid)
 
 
-@torch.library.custom_op("neurfield::occupancy_mean", mutates_args=(), device_types=DEVICES)
+@operator("occupancy_mean", devices=DEVICES)
 def _mean(density_grid: Tensor) -> Tensor:
     lib = native(density_grid)
     cells, mean = density_grid[0].contiguous(), density_grid.new_empty(1, dtype=torch.float64)
@@ -143,7 +144,7 @@ def occupancy_select_padded(density_grid: Tensor, threshold: float) -> tuple[Ten
     return _select(density_grid, threshold)
 
 
-@torch.library.custom_op("neurfield::occupancy_select", mutates_args=(), device_types=DEVICES)
+@operator("occupancy_select", devices=DEVICES)
 def _select(density_grid: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     lib = native(density_grid)
     cells, n_selected = _empty_selection(density_grid)
@@ -192,7 +193,7 @@ def occupancy_draw(
     return _draw(cells, n_cells, n_samples, resolution, seed, step, draw)
 
 
-@torch.library.custom_op("neurfield::occupancy_draw", mutates_args=(), device_types=DEVICES)
+@operator("occupancy_draw", devices=DEVICES)
 def _draw(
     cells: Tensor, n_cells: Tensor, n_samples: int, resolution: int, seed: int, step: int, draw: int
 ) -> tuple[Tensor, Tensor]:
@@ -237,7 +238,7 @@ def occupancy_update(density_grid: Tensor, cells: Tensor, values: Tensor, decay:
     _update(density_grid, cells, values, decay)
 
 
-@torch.library.custom_op("neurfield::occupancy_update", mutates_args=("density_grid",), device_types=DEVICES)
+@operator("occupancy_update", mutates=("density_grid",), devices=DEVICES)
 def _update(density_grid: Tensor, cells: Tensor, values: Tensor, decay: float) -> None:
     lib = native(density_grid)
     lib.occupancy_update(density_grid, cells.contiguous(), values.contiguous(), decay)

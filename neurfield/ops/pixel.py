@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native, read_once
+from neurfield.ops._operator import operator
 from neurfield.ops.camera import CameraTensors
 
 PIXEL_BLOCK = 8  # pixels per side of a block
@@ -131,7 +132,7 @@ def rays_per_side(op: str, rays_per_pixel: int) -> int:
     return side
 
 
-@torch.library.custom_op("neurfield::sample_pixels", mutates_args=(), device_types=DEVICES)
+@operator("sample_pixels", devices=DEVICES)
 def _sample(
     values: Tensor,
     sizes: Tensor,
@@ -192,7 +193,7 @@ def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, st
     return _over_background(rgba, color, seed, step)
 
 
-@torch.library.custom_op("neurfield::over_background", mutates_args=(), device_types=DEVICES)
+@operator("over_background", devices=DEVICES)
 def _over_background(rgba: Tensor, color: Tensor | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
     lib = native(rgba)
     outputs = _empty_colors(rgba)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._operator import operator
 
 MAX_DEGREE = 8
 
@@ -31,7 +32,7 @@ def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
     return _forward(directions, degree)
 
 
-@torch.library.custom_op("neurfield::spherical_harmonics", mutates_args=(), device_types=DEVICES)
+@operator("spherical_harmonics", devices=DEVICES)
 def _forward(directions: Tensor, degree: int) -> Tensor:
     lib = native(directions)
     y = directions.new_empty(directions.shape[0], degree * degree)
@@ -44,7 +45,7 @@ def _(directions: Tensor, degree: int) -> Tensor:
     return directions.new_empty(directions.shape[0], degree * degree)
 
 
-@torch.library.custom_op("neurfield::spherical_harmonics_backward", mutates_args=(), device_types=DEVICES)
+@operator("spherical_harmonics_backward", devices=DEVICES)
 def _backward(directions: Tensor, grad_y: Tensor, degree: int) -> Tensor:
     lib = native(directions)
     grad_directions = torch.empty_like(directions, memory_format=torch.contiguous_format)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, NATIVE_FLOATS, check_tensor, native
+from neurfield.ops._operator import operator
 
 
 def trunc_exp(x: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def trunc_exp(x: Tensor) -> Tensor:
     return _forward(x)
 
 
-@torch.library.custom_op("neurfield::trunc_exp", mutates_args=(), device_types=DEVICES)
+@operator("trunc_exp", devices=DEVICES)
 def _forward(x: Tensor) -> Tensor:
     lib = native(x)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -37,7 +38,7 @@ def _(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op("neurfield::trunc_exp_backward", mutates_args=(), device_types=DEVICES)
+@operator("trunc_exp_backward", devices=DEVICES)
 def _backward(x: Tensor, grad_y: Tensor) -> Tensor:
     lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)

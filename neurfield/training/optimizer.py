@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,10 +65,12 @@ class Adam:
         modulations = {id(module.values) for module in field.modules() if isinstance(module, Modulation)}
         for name, param in field.named_parameters():
             is_table = name.startswith(sparse)
-            steps = torch.zeros_like(param, dtype=torch.int16) if is_table else None
+            # zeros_like on the meta device would import symbolic mathematics
+            zeros = partial(torch.zeros, param.shape, device=param.device)
+            steps = zeros(dtype=torch.int16) if is_table else None
             l2_reg = 0.0 if is_table else config.l2_reg
             rate = config.modulation_rate if id(param) in modulations else 1.0
-            self.moments[name] = Moments(param, torch.zeros_like(param), torch.zeros_like(param), steps, l2_reg, rate)
+            self.moments[name] = Moments(param, zeros(dtype=param.dtype), zeros(dtype=param.dtype), steps, l2_reg, rate)
         device = next(field.parameters()).device
         self._count = torch.zeros((), dtype=torch.int64, device=device)
 

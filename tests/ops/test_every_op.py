@@ -31,7 +31,7 @@ def test_native_code_runs_in_operators_only() -> None:
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:
             is_operator = isinstance(node, ast.FunctionDef) and any(
-                "custom_op" in ast.unparse(decorator) for decorator in node.decorator_list
+                ast.unparse(decorator).startswith("operator(") for decorator in node.decorator_list
             )
             (inside if is_operator else outside).update(native_calls(node))
     assert outside == HOST
@@ -39,6 +39,6 @@ def test_native_code_runs_in_operators_only() -> None:
 
 
 def test_every_operator_is_checked() -> None:
-    names = [name for path in SOURCES for name in re.findall(r'"neurfield::(\w+)"', path.read_text())]
+    names = [name for path in SOURCES for name in re.findall(r'^@operator\(\s*"(\w+)"', path.read_text(), re.MULTILINE)]
     assert len(names) == len(set(names)) > 30
     assert [name for name in names if not re.search(rf"\b{name}\.default", TESTS)] == []

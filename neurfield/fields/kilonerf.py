@@ -95,7 +95,7 @@ class KiloNerf(RadianceModule):
         self._low, self._scale = (low[0], low[1], low[2]), (x, y, z)
         self.register_buffer("cells", torch.full(config.cells[::-1], -1, dtype=torch.int32))
         self._view_parts = _view_parts(self.network)
-        self.params = nn.Parameter(_initial(self.network).repeat(config.n_networks, 1))
+        self.params = nn.Parameter(torch.empty(config.n_networks, self.network.n_params).copy_(_initial(self.network)))
 
     def grid(self) -> ops.KiloCells:
         """The cells as the operators take them."""

@@ -2,7 +2,7 @@
 """A field in 8 bits as tensors of a checkpoint: what neurfield.quantization.pack gives, each tensor deflated (zlib).
 
 Shapes are not in the file: they are those of the field that the configuration builds. A stream that is longer than its
-tensor is refused, and so is one that is too short to hold it.
+tensor is refused, and so is a file that is too short for the field.
 """
 
 import zlib
@@ -30,9 +30,11 @@ def is_packed(tensors: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(PREFIX) for name in tensors)
 
 
-def check(tensors: Mapping[str, Tensor], field: nn.Module) -> None:
-    """Raises ValueError where tensors cannot be what `pack` gives of a field like `field`, on the meta device, too."""
-    _like(_found(tensors), field)
+def check_size(tensors: Mapping[str, Tensor], n_values: int) -> None:
+    """Raises ValueError where tensors, which `pack` gave, cannot hold so many values, one byte each at least."""
+    n_bytes = sum(value.numel() * value.element_size() for value in tensors.values())
+    if n_values > _LARGEST_RATIO * n_bytes:
+        raise ValueError(f"packed field: {n_values} values, too many for the {n_bytes} bytes that are stored of them")
 
 
 def unpack(
@@ -46,29 +48,14 @@ def unpack(
     others = sorted(name for name in tensors if not name.startswith(PREFIX) and name not in told)
     if others:
         raise ValueError(f"packed field: unknown tensors {others}")
-    found = _found(tensors)
-    if grid is not None:
-        grid.load_bits(_inflated(tensors[PREFIX + OCCUPANCY], grid.bitfield))
-    like = _like(found, field)
-    quantization.unpack(field, {name: _inflated(found[name], like[name]) for name in like})
-    field.load_state_dict(field.state_dict())  # lets modules refresh what they derive from parameters
-
-
-def _found(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of the field."""
     found = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
-    return {name: value for name, value in found.items() if name != OCCUPANCY}
-
-
-def _like(found: Mapping[str, Tensor], field: nn.Module) -> dict[str, Tensor]:
+    if grid is not None:
+        grid.load_bits(_inflated(found.pop(OCCUPANCY), grid.bitfield))
     like = quantization.pack(field)
     if found.keys() != like.keys():
         raise ValueError(f"packed field: expected {sorted(like)}, got {sorted(found)}")
-    for name, value in like.items():
-        n_bytes = value.numel() * value.element_size()
-        if n_bytes > _LARGEST_RATIO * found[name].numel() * found[name].element_size():
-            raise ValueError(f"packed field: {name} has {n_bytes} bytes, too many for what is stored of it")
-    return like
+    quantization.unpack(field, {name: _inflated(found[name], like[name]) for name in like})
+    field.load_state_dict(field.state_dict())  # lets modules refresh what they derive from parameters
 
 
 def _deflated(value: Tensor) -> Tensor:

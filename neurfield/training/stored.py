@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields out of the tensors of a checkpoint."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from neurfield.errors import UserError, is_out_of_memory
 from neurfield.training import packed
 
 F = TypeVar("F", bound=nn.Module)
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+_SMALL = 1 << 20  # elements
 
 
 @contextmanager
@@ -44,15 +47,15 @@ def build_field(build: Callable[[], F], tensors: Mapping[str, Tensor]) -> F:
 
 
 def check_stored(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) -> None:
-    """Compares the field that `build` gives, of which shapes alone are made, with the tensors of a checkpoint.
+    """Compares the field that `build` gives, of which large tensors are shapes alone, with the tensors of a checkpoint.
 
     Raises:
         KeyError, ValueError: a tensor is not there, or of another shape.
     """
-    with torch.device("meta"), _NoRandomNumbers():
+    with _LargeOnMeta():
         field = build()
     if packed.is_packed(tensors):
-        packed.check(tensors, field)
+        packed.check_size(tensors, sum(value.numel() for value in field.state_dict().values()))
         return
     for name, value in field.state_dict().items():
         stored = tensors[f"field.{name}"].shape
@@ -62,11 +65,19 @@ def check_stored(build: Callable[[], nn.Module], tensors: Mapping[str, Tensor]) 
             )
 
 
-class _NoRandomNumbers(TorchFunctionMode):
-    """Leaves generators out, which the meta device has none of."""
+class _LargeOnMeta(TorchFunctionMode):
+    """Makes large tensors on the meta device, as shapes alone. Small ones are real: torch imports its compiler, which
+    takes seconds, to compute with numbers on the meta device."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return function(*args, **{name: value for name, value in (kwargs or {}).items() if name != "generator"})
+        kwargs = dict(kwargs or {})
+        if function in _FACTORIES:
+            shape = args[0] if args and not isinstance(args[0], int) else args
+            if math.prod(shape) > _SMALL:
+                return torch.empty(*shape, dtype=kwargs.get("dtype"), device="meta")
+        elif args and isinstance(args[0], Tensor) and args[0].is_meta:
+            kwargs.pop("generator", None)  # it has none
+        return function(*args, **kwargs)
 
 
 def load_field(field: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -37,7 +37,7 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def build_field(build: Callable[[], F], tensors: Mapping[str, Tensor]) -> F:
-    """The field that a checkpoint's configuration builds, which takes no more memory than the file has values for it.
+    """The field that a checkpoint's configuration builds; large tensors only where the file has values for them.
 
     Raises:
         KeyError, ValueError: see check_stored.

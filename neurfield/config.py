@@ -7,11 +7,12 @@ mapping that another registry reads (`otype` and its keys). Ranges are written a
 Unknown and duplicate keys, wrong types and values out of range raise UserError.
 """
 
+import contextlib
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -63,12 +64,23 @@ def load(cls: type[C], path: str | Path, bases: Mapping[str, Path] = MappingProx
     Raises:
         UserError: the file cannot be read, is no YAML, does not fit `cls`, or has a base that is none of `bases`.
     """
-    return _Reader(str(path)).dataclass(cls, _with_base(path, bases), "")
+    with _flat_enough(str(path)):
+        return _Reader(str(path)).dataclass(cls, _with_base(path, bases), "")
 
 
 def loads(cls: type[C], text: str, name: str) -> C:
     """Reads YAML text like `load`; `name` stands for the file in messages."""
-    return _Reader(name).dataclass(cls, _parse(text, name), "")
+    with _flat_enough(name):
+        return _Reader(name).dataclass(cls, _parse(text, name), "")
+
+
+@contextlib.contextmanager
+def _flat_enough(name: str) -> Iterator[None]:
+    """One line for a text whose lists and mappings nest without end; reading them recurses."""
+    try:
+        yield
+    except RecursionError:
+        raise UserError(f"{name}: lists or mappings nest too deeply") from None
 
 
 def _with_base(path: str | Path, bases: Mapping[str, Path]) -> yaml.Node:
@@ -129,8 +141,9 @@ def _parse(text: str, name: str) -> yaml.Node:
 
 def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
     """Reads plain values, as `to_dict` gives them, with the same checks; messages start with `name`, without a line."""
-    text = yaml.safe_dump(to_dict(values), sort_keys=False)  # of Blocks within, their plain dicts
-    return _Reader(name, with_lines=False).dataclass(cls, _compose(text, name), "")
+    with _flat_enough(name):
+        text = yaml.safe_dump(to_dict(values), sort_keys=False)  # of Blocks within, their plain dicts
+        return _Reader(name, with_lines=False).dataclass(cls, _compose(text, name), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -153,6 +166,25 @@ def dumps(config: Any) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=False, width=120)
 
 
+def difference(a: Any, b: Any, key: str = "") -> str | None:
+    """The first dotted key whose values differ between two configurations of the same class; None: they are equal."""
+    a, b = to_dict(a), to_dict(b)
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return None if a == b else key
+    found = (difference(a.get(name), b.get(name), _join(key, name)) for name in a | b)
+    return next((name for name in found if name), None)
+
+
+def check_ranges(config: Any) -> None:
+    """For configurations made in code: raises UserError for a number that is out of the range of its annotation."""
+    for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
+        value = getattr(config, name)
+        for part in (hint, *typing.get_args(hint)):  # an optional one has it within
+            allowed = part.__metadata__[0] if typing.get_origin(part) is typing.Annotated else None
+            if isinstance(allowed, Range) and value is not None and not allowed.low <= value <= allowed.high:
+                raise UserError(f"{name}: expected {allowed}, got {value}")
+
+
 def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
     """Applies `dotted.key=value` assignments (values are YAML scalars or flow lists) to a configuration.
 
@@ -163,7 +195,8 @@ def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UserError(f"{name}: expected key=value, got {assignment!r}")
-        config = _replace(config, key.split("."), text, f"{name} {assignment}", "")
+        with _flat_enough(f"{name} {key}"):
+            config = _replace(config, key.split("."), text, f"{name} {assignment}", "")
     return config
 
 

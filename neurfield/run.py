@@ -17,7 +17,6 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.data.load import load_scene
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
-from neurfield.fields import check_stored
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
@@ -35,7 +34,7 @@ from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import check_views, newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
-from neurfield.training.stored import fitting, load_field, part
+from neurfield.training.stored import build_field, fitting, load_field, part
 from neurfield.training.trainer import StepReport, Trainer
 
 
@@ -203,8 +202,7 @@ def _load_scene_run(path: Path) -> Run:
     with fitting(path):
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
-        check_stored(config.method.field, tensors)
-        field = config.method.field.build(views.normalization.aabb, len(views.splits.get("train", [])))
+        field = build_field(lambda: views.build(config.method.field), tensors)
         grid = OccupancyGrid(views.normalization.aabb_scale)
         if packed.is_packed(tensors):
             packed.unpack(tensors, field, grid, told=views.tensors().keys())
@@ -252,7 +250,8 @@ def train(
         report: takes a line for the user: skipped steps, roll-backs, checkpoints that cannot be read.
 
     Raises:
-        UserError: the scene or the method cannot be used, or the run was trained in another way than is asked for.
+        UserError: the scene, the method, a budget or the seed cannot be used, or the run was trained in another way
+            than is asked for.
         MachineError: training does not converge to numbers, or nothing can be written.
     """
     start = time.monotonic()

@@ -22,7 +22,7 @@ from neurfield.training.device import resolve_device
 from neurfield.training.guard import check_finite
 from neurfield.training.run_folder import find_checkpoint
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
-from neurfield.training.stored import fitting, load_field
+from neurfield.training.stored import build_field, fitting, load_field
 from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
@@ -154,7 +154,7 @@ def train_signal(
         report: takes a line for the user: skipped steps, roll-backs.
 
     Raises:
-        UserError: the file or the method cannot be used.
+        UserError: the file, the method, a budget or the seed cannot be used.
         MachineError: training does not converge to numbers.
     """
     start, path = time.monotonic(), Path(path).absolute()
@@ -196,7 +196,7 @@ def load_signal_run(path: Path) -> SignalRun:
     tensors, header = checkpoint.load(path)
     with fitting(path):
         config, info = unpack(path, header)
-        field = KINDS[config.kind].field(config.method.field, info, config.seed)
+        field = build_field(lambda: KINDS[config.kind].field(config.method.field, info, config.seed), tensors)
         if packed.is_packed(tensors):
             packed.unpack(tensors, field)
         else:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: what is written comes back, and every wrong line is named with its place and a way out."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -137,6 +139,48 @@ def test_override_errors(assignment, message):
     with pytest.raises(UserError) as error:
         config.override(Outer(), [assignment])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, "{a: " * 3000 + "1" + "}" * 3000])
+def test_what_nests_without_end_is_one_line(tmp_path, text):
+    message = "lists or mappings nest too deeply"
+    (tmp_path / "deep.yaml").write_text(f"block: {text}")
+    with pytest.raises(UserError, match=f"deep.yaml: {message}"):
+        config.load(Outer, tmp_path / "deep.yaml", {"x": tmp_path / "deep.yaml"})
+    with pytest.raises(UserError, match=f"f.yaml: {message}"):
+        config.loads(Outer, f"block: {text}", "f.yaml")
+    with pytest.raises(UserError, match=f"--set block.x: {message}"):
+        config.override(Outer(), [f"block.x={text}"])
+    deep: list = []
+    for _ in range(3000):
+        deep = [deep]
+    with pytest.raises(UserError, match=f"f: {message}"):
+        config.from_dict(Outer, {"block": {"x": deep}}, "f")
+
+
+def test_ranges_hold_for_what_is_made_in_code():
+    @dataclass(frozen=True)
+    class Limits:
+        seconds: Annotated[float, config.Range(0)] | None = None
+        rate: Annotated[float, config.Range(0, 1)] = 0.5
+        name: str = "x"
+
+    for good in (Limits(), Limits(0.0, 1.0), Limits(math.inf)):
+        config.check_ranges(good)
+    for bad, message in (
+        (Limits(-1.0), "seconds: expected at least 0, got -1.0"),
+        (Limits(math.nan), "seconds: expected at least 0, got nan"),
+        (Limits(rate=2.0), "rate: expected 0 ... 1, got 2.0"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            config.check_ranges(bad)
+
+
+def test_the_first_difference_is_named():
+    a = Outer()
+    assert config.difference(a, config.override(a, [])) is None
+    assert config.difference(a, config.override(a, ["inner.rate=0.25"])) == "inner.rate"
+    assert config.difference(a, config.override(a, ["block.x={y: 1}"])) == "block.x"
 
 
 def test_a_missing_file_is_one_line(tmp_path):

@@ -12,6 +12,9 @@ from torch import Tensor
 #   opencv_fisheye  equidistant, theta (1 + k1 theta^2 + ... + k4 theta^8)
 CAMERA_MODELS = ("pinhole", "opencv", "opencv_fisheye")
 
+_SHAPES = {"c2w": (3, 4), "intrinsics": (4,), "sizes": (2,), "models": (), "distortion": (6,), "times": ()}  # of a view
+_MAX_SIDE = 1 << 20  # pixels
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -41,6 +44,21 @@ class Cameras:
         sizes = torch.tensor([width, height]).expand(n, 2).clone()
         zeros = torch.zeros(n, dtype=torch.int64)
         return Cameras(c2w[:, :3].float(), intrinsics, sizes, zeros, torch.zeros(n, 6), torch.zeros(n))
+
+    def check(self) -> None:
+        """For what comes from a file: raises ValueError where these are no cameras; that rotations are is not asked."""
+        for name, shape in _SHAPES.items():
+            value, dtype = getattr(self, name), torch.int64 if name in ("sizes", "models") else torch.float32
+            if value.dtype != dtype or value.shape != (*self.c2w.shape[:1], *shape) or not bool(value.isfinite().all()):
+                raise ValueError(f"cameras.{name}: expected finite {dtype} of shape {['n', *shape]}")
+        for name, value, low, high in (
+            ("intrinsics", self.intrinsics[:, :2], 1e-6, 1e12),
+            ("sizes", self.sizes, 1, _MAX_SIDE),
+            ("models", self.models, 0, len(CAMERA_MODELS) - 1),
+            ("times", self.times, 0, 1),
+        ):
+            if not bool(((value >= low) & (value <= high)).all()):
+                raise ValueError(f"cameras.{name}: expected {low:g} ... {high:g}")
 
     @property
     def times_differ(self) -> bool:

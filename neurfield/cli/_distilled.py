@@ -19,7 +19,7 @@ from neurfield.convert.request import Request
 from neurfield.data.load import locate
 from neurfield.errors import UserError
 from neurfield.run import Run, load_scene_run
-from neurfield.training.method import DistillConfig, MethodConfig, RunConfig
+from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
 from neurfield.training.run_folder import new_run
 from neurfield.training.session import Session
 from neurfield.training.trainer import StepReport
@@ -104,7 +104,8 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
     The distillation takes what --set names for it; else up to a quarter of what the teacher leaves.
 
     Raises:
-        UserError: both budgets are given, or the distillation leaves nothing to the fine-tuning.
+        UserError: both budgets are given, the distillation leaves nothing to the fine-tuning, or the teacher's method
+            is none.
     """
     seconds, steps = options.max_seconds, options.max_num_iterations
     if seconds is not None and steps is not None:
@@ -131,6 +132,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             share = distill.iterations if named else max(left // 4, 1)
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
+    teacher_name = load_method(distill.teacher).name  # of a file, too; nothing is trained for one that is none
     name = options.experiment_name or locate(options.data, options.load)[1]
     serve = None
     if options.vis == "viewer":
@@ -152,7 +154,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         device=options.device,
     )
     return Plan(
-        teacher, new_run(options.output_dir, name, distill.teacher, stamp).path, student, options.eval_split, serve
+        teacher, new_run(options.output_dir, name, teacher_name, stamp).path, student, options.eval_split, serve
     )
 
 

@@ -26,7 +26,7 @@ from neurfield.training.resume import check_seed, newest_readable
 from neurfield.training.run_folder import new_run, newest_run
 from neurfield.training.session import Session
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
-from neurfield.training.stored import fitting
+from neurfield.training.stored import check_stored, fitting
 from neurfield.training.trainer import StepReport, Trainer
 
 if TYPE_CHECKING:
@@ -142,9 +142,11 @@ def _check(options: "TrainOptions", kind: str) -> None:
 
 
 def _read(path: Path) -> tuple[Path, tuple[SignalRunConfig, Any]]:
-    header = checkpoint.load_header(path)
+    tensors, header = checkpoint.load(path)
     with fitting(path):
-        return path, unpack(path, header)
+        config, info = unpack(path, header)
+        check_stored(lambda: KINDS[config.kind].field(config.method.field, info, config.seed), tensors)
+        return path, (config, info)
 
 
 def _text(report: StepReport) -> str:

@@ -42,7 +42,7 @@ class ConvertOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks are trained: cuda is not yet tried, auto is cpu."""
     resume: bool = False
-    """Continue a conversion that was interrupted."""
+    """Continue a conversion that was interrupted, with the settings that it was begun with."""
     overwrite: bool = False
     """Replace what an earlier conversion has made at OUTPUT."""
 

@@ -169,9 +169,8 @@ def _check(options: TrainOptions) -> None:
         raise UserError("a resumed run keeps its configuration; leave --set out, or train a new run")
     if options.resume and options.auto_frequency:
         raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
-    for flag, value in (("max-seconds", options.max_seconds), ("max-num-iterations", options.max_num_iterations)):
-        if value is not None and not value >= 0:
-            raise UserError(f"--{flag}: expected at least 0, got {value}")
+    seed = RunConfig.seed if options.seed is None else options.seed
+    RunConfig(max_seconds=options.max_seconds, max_num_iterations=options.max_num_iterations, seed=seed)
     names = ("none", *SPLITS)
     if options.eval_split not in names:
         hint = nearest(options.eval_split, names)

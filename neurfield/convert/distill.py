@@ -82,7 +82,7 @@ class DistillTask(NoState):
 
         They are drawn on the CPU, so that they are the same on every device, and lie where the student does.
         """
-        random = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        random = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % (1 << 63))
         m, n = self.config.samples_per_network, self.plan.config.n_networks
         at_once = min(n, max(1, self.config.n_samples // m))
         network = ((number * at_once + torch.arange(at_once)) % n).sort().values

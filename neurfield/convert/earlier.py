@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An earlier conversion, kept as NAME.before beside the one that is to replace it until that one is whole.
 
-Only what a conversion has made is moved, and only what a conversion has moved is removed: a file in it says so.
+Only what a conversion has made is moved, and only what a conversion has moved is removed: a file in it says so. What
+others have put there meanwhile stays.
 """
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.files import cannot_write
 from neurfield.training import checkpoint
-from neurfield.training.run_folder import ASIDE, BEFORE, RunFolder
-
-MOVED = "moved-by-convert.txt"  # in a folder that is kept
+from neurfield.training.method import RunConfig
+from neurfield.training.run_folder import ASIDE, BEFORE, MOVED, RunFolder
+from neurfield.training.stored import fitting
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Earlier:
     @staticmethod
     def beside(path: Path) -> "Earlier":
         """Of a conversion whose run is to be at `path`."""
-        return Earlier(RunFolder(path), RunFolder(path.with_name(path.name + ASIDE)))
+        path = path.resolve()  # "." has no name
+        return Earlier(RunFolder(path), RunFolder(path.parent / f"{path.name}{ASIDE}"))
 
     @property
     def folders(self) -> tuple[RunFolder, RunFolder]:
@@ -53,32 +54,28 @@ class Earlier:
         """
         try:
             found = [folder for folder in self.folders if not folder.is_free]
-            for folder in found:
+            for folder in (*found, *(kept := self.kept)):
                 _check_made(folder)
-            for folder in (kept := self.kept):
-                if folder.checkpoints():
-                    _check_made(folder)
+            if (found or kept) and not (overwrite or resume):
+                raise UserError(
+                    f"{self.made.path}: a conversion exists there; continue it with --resume, replace it with "
+                    "--overwrite, or choose another --output"
+                )
+            for folder in found if overwrite else []:
+                _check_replaceable(folder)
         except OSError as error:
             raise cannot_write(self.made.path, error) from None
-        if (found or kept) and not (overwrite or resume):
-            raise UserError(
-                f"{self.made.path}: a conversion exists there; continue it with --resume, replace it with --overwrite, "
-                "or choose another --output"
-            )
-        for folder in found if overwrite else []:
-            place = _place(folder).path
-            if folder.path.is_symlink():
-                raise UserError(f"{folder.path} is a link; give the folder it leads to as --output")
-            if (place.exists() or place.is_symlink()) and not _is_kept(folder):
-                raise UserError(
-                    f"{place}: the earlier conversion would be kept there, and no conversion has moved what is there; "
-                    "move it away or choose another --output"
-                )
 
     def holds(self, path: Path) -> bool:
         """Whether a file lies in what this conversion writes, moves or removes."""
         parents = path.resolve().parents
         return any(folder.path.resolve() in parents for folder in (*self.folders, *self.kept))
+
+    def clear_unstarted(self) -> None:
+        """Removes what a conversion has left that was killed before its first checkpoint."""
+        for folder in self.folders:
+            if not folder.checkpoints():
+                folder.clear()
 
     @contextlib.contextmanager
     def moved(self) -> Iterator[None]:
@@ -89,14 +86,15 @@ class Earlier:
             UserError, MachineError: a folder cannot be renamed; then none is.
         """
         self.check(overwrite=True, resume=False)
+        found = any(folder.checkpoints() for folder in self.folders)
+        kept_is_whole = _is_kept(self.made) and not _is_kept(self.aside)
         try:
-            if self.kept and not self._is_whole:  # what is kept is the newest that is whole
-                for folder in self.folders:
-                    if not folder.is_free:
-                        shutil.rmtree(folder.path)
-            else:
+            if found and (self._is_whole or not kept_is_whole):  # what is kept is the newest, or the newest whole one
                 self.remove()
                 self._move()
+            else:
+                for folder in self.folders:
+                    folder.clear()
         except OSError as error:
             raise cannot_write(self.made.path, error) from None
         try:
@@ -109,21 +107,27 @@ class Earlier:
                             _put_back(folder)
             raise
 
-    def settle(self) -> None:
-        """The new run is whole: removes the distillation that it was made of, and what is kept."""
-        with contextlib.suppress(UserError):  # one that no conversion has made stays
+    def settle(self) -> list[Path]:
+        """The new run is whole: removes the distillation that it was made of, and what is kept.
+
+        Returns:
+            The folders that stay, for they hold what no conversion has made, or cannot be removed.
+        """
+        kept = self.kept
+        with contextlib.suppress(UserError):  # one that no conversion has made
             _check_made(self.aside)
-            shutil.rmtree(self.aside.path, ignore_errors=True)  # first: without it the new one counts as whole
+            self.aside.remove()  # first: without it the new one counts as whole
         self.remove()
+        return [folder.path for folder in (self.aside, *kept) if folder.path.exists()]
 
     def remove(self) -> None:
-        """Removes what is kept."""
+        """Removes what is kept, as far as it can be."""
         for kept in self.kept:
-            shutil.rmtree(kept.path, ignore_errors=True)
+            kept.remove()
 
     @property
     def _is_whole(self) -> bool:
-        return bool(self.made.checkpoints()) and not self.aside.path.exists()
+        return bool(self.made.checkpoints()) and not self.aside.checkpoints()
 
     def _move(self) -> None:
         with contextlib.ExitStack() as undo:
@@ -139,18 +143,43 @@ class Earlier:
 def _check_made(folder: RunFolder) -> None:
     checkpoints = folder.checkpoints()
     if not checkpoints:
+        if folder.path.is_dir() and next(folder.others(), None) is None:
+            return  # a conversion that was killed before its first checkpoint, or in its removal
         raise UserError(
             f"{folder.path}: is there, and without a checkpoint of a conversion; move it away or choose another "
             "--output"
         )
-    found = checkpoint.load_header(checkpoints[-1])["config"]["method"]["field"].get("otype")
+    header = checkpoint.load_header(checkpoints[-1])
+    with fitting(checkpoints[-1]):
+        found, method = header["config"]["kind"], header["config"]["method"]
+        found = method["field"]["otype"] if found == RunConfig.kind else found
     if found != KiloNerfConfig.otype:
-        raise UserError(f"{folder.path}: holds a {found} field, which no conversion has made; choose another --output")
+        raise UserError(
+            f"{folder.path}: holds a field of the kind {found}, which no conversion has made; choose another --output"
+        )
+
+
+def _check_replaceable(folder: RunFolder) -> None:
+    place = _place(folder).path
+    if folder.path.is_symlink():
+        raise UserError(f"{folder.path} is a link; give the folder it leads to as --output")
+    if Path.cwd().is_relative_to(folder.path.resolve()):
+        raise UserError(f"{folder.path} is in use: it is the working folder; work elsewhere or choose another --output")
+    if other := next(folder.others(), None):
+        raise UserError(
+            f"{other}: no conversion has made that, and --overwrite removes the folder; move it away or choose another "
+            "--output"
+        )
+    if (place.exists() or place.is_symlink()) and not _is_kept(folder):
+        raise UserError(
+            f"{place}: the earlier conversion would be kept there, and no conversion has moved what is there; "
+            "move it away or choose another --output"
+        )
 
 
 def _place(folder: RunFolder) -> RunFolder:
     """Where it is kept."""
-    return RunFolder(folder.path.with_name(folder.path.name + BEFORE))
+    return RunFolder(folder.path.parent / f"{folder.path.name}{BEFORE}")
 
 
 def _is_kept(folder: RunFolder) -> bool:
@@ -166,6 +195,5 @@ def _told(folder: RunFolder) -> bytes:
 
 
 def _put_back(folder: RunFolder) -> None:
-    place = _place(folder).path
-    (place / MOVED).unlink(missing_ok=True)
-    place.rename(folder.path)
+    _place(folder).path.rename(folder.path)
+    (folder.path / MOVED).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ int8    matrices of networks and modulation grids in 8 bits, levels of tables li
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +34,8 @@ def to_half(run: AnyRun, request: Request) -> AnyRun:
     """Writes `request.output`, a .safetensors file, with parameters in fp16.
 
     Raises:
-        UserError: the name is no such file's, it exists, an option that says nothing here, or a parameter that is too
-            large for fp16.
+        UserError: the name is no such file's, it exists and may not be replaced, an option that says nothing here, or a
+            parameter that is too large for fp16.
     """
 
     def tensors() -> dict[str, Tensor]:
@@ -79,6 +80,8 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     if run.path is not None and path.resolve() == run.path.resolve():
         raise UserError(f"{path}: that is the file which is converted; choose another --output")
     refuse_existing(path, request.overwrite)
+    if path.exists() and not _is_small(path):
+        raise UserError(f"{path}: no small file that a conversion has made; choose another --output")
     given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
     if given:
         raise UserError(f"a small file is made without training: leave {', '.join(given)} out")
@@ -90,6 +93,13 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     size, n = path.stat().st_size, _n_params(run.field)
     request.report(f"{n / 1e6:.3f} M parameters in {form}: {size / 1e6:.3f} MB, {size * 8 / n:.1f} bits each; {path}")
     return load(path)
+
+
+def _is_small(path: Path) -> bool:
+    try:
+        return "stored_as" in checkpoint.load_header(path)
+    except UserError:
+        return False
 
 
 def _n_params(field: nn.Module) -> int:

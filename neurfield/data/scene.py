@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a data set is once it has been read: cameras, images, splits and the map into the unit cube."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +24,13 @@ class Normalization:
     offset: tuple[float, float, float]
     aabb_scale: int = 1
     source: str = "given"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no such map, as a file may hold it."""
+        if not (len(self.offset) == 3 and all(map(math.isfinite, (self.scale, *self.offset))) and self.scale > 0):
+            raise ValueError(f"normalization: expected a scale above 0 and an offset, got {self.scale}, {self.offset}")
+        if not (type(self.aabb_scale) is int and self.aabb_scale.bit_count() == 1 and 1 <= self.aabb_scale <= 128):
+            raise ValueError(f"normalization: expected aabb_scale 1, 2, 4, ... 128, got {self.aabb_scale}")
 
     def to_unit(self, x: Tensor) -> Tensor:
         return x * self.scale + torch.tensor(self.offset, dtype=x.dtype)

@@ -52,11 +52,6 @@ class KiloNerfConfig:
         """Shape of the networks, as the operator takes it."""
         return ops.KiloConfig(self.width, self.position_frequencies, self.direction_frequencies)
 
-    @property
-    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the tensors of the field, known before they are allocated."""
-        return {"params": (self.n_networks, self.network.n_params), "cells": self.cells[::-1]}
-
     def build(self, aabb: Sequence[float], n_views: int = 1) -> "KiloNerf":
         """The field, all of whose cells are empty and all of whose networks are the same (torch's generator).
 
@@ -100,7 +95,7 @@ class KiloNerf(RadianceModule):
         self._low, self._scale = (low[0], low[1], low[2]), (x, y, z)
         self.register_buffer("cells", torch.full(config.cells[::-1], -1, dtype=torch.int32))
         self._view_parts = _view_parts(self.network)
-        self.params = nn.Parameter(_initial(self.network).repeat(config.n_networks, 1))
+        self.params = nn.Parameter(torch.empty(config.n_networks, self.network.n_params).copy_(_initial(self.network)))
 
     def grid(self) -> ops.KiloCells:
         """The cells as the operators take them."""

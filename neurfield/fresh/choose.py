@@ -130,7 +130,7 @@ def choose(
 
     def evaluate(due: Sequence[int], first: int, n: int) -> None:
         for place, i in enumerate(due):
-            models = (candidates.build(values[i], seed + k) for k in range(first, first + n))
+            models = (candidates.build(values[i], (seed + k) % (1 << 63)) for k in range(first, first + n))
             trials[i] += _spectra_of(models, sides[i], n_dims, n_bins)
             progress((first + n * place / len(due)) / repeats)
 

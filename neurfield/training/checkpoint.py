@@ -8,6 +8,7 @@ so a reader sees the old file or the new one and never a part, whatever kills th
 
 import io
 import json
+import math
 import os
 import struct
 from pathlib import Path
@@ -22,6 +23,7 @@ from neurfield.files import atomic_write
 SCHEMA_VERSION = 1
 SUFFIX = ".safetensors"
 _MAX_HEADER = 100 << 20  # bytes, the limit of the format
+_MAX_DIMS = 64  # of a tensor, torch's
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -103,8 +105,7 @@ def _table(path: Path, file: io.BufferedReader) -> tuple[dict[str, Any], int]:
         raise _broken(path, "no safetensors header, or truncated")
     try:
         table = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__"]
-        data = max(ends, default=0)
+        data = _end([entry["data_offsets"] for name, entry in table.items() if name != "__metadata__"])
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         raise _broken(path, "its header is no safetensors table") from None
     if data != total - 8 - length:
@@ -112,11 +113,21 @@ def _table(path: Path, file: io.BufferedReader) -> tuple[dict[str, Any], int]:
     return table, 8 + length
 
 
+def _end(spans: list[list[int]]) -> int:
+    """Where the data ends, each span of which begins where another ends, so that a file takes no more than its size."""
+    end = 0
+    for begin, after in sorted(map(tuple, spans)):
+        if not (type(begin) is type(after) is int and end == begin <= after):
+            raise ValueError
+        end = after
+    return end
+
+
 def _metadata(path: Path, table: dict[str, Any]) -> dict[str, Any]:
     try:
         header = json.loads(table["__metadata__"]["neurfield"])
         version = header["schema_version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise _broken(path, "a safetensors file of another program") from None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -128,10 +139,9 @@ def _metadata(path: Path, table: dict[str, Any]) -> dict[str, Any]:
 def _tensor(path: Path, file: io.BufferedReader, start: int, name: str, entry: dict[str, Any]) -> Tensor:
     try:
         dtype, shape, (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        size = torch.empty(0, dtype=dtype).element_size()
-        for n in shape:
-            size *= n
-        if not 0 <= begin <= end or size != end - begin or min(shape, default=0) < 0:
+        if len(shape) > _MAX_DIMS or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
+            raise ValueError
+        if math.prod(shape) * dtype.itemsize != end - begin or math.prod(n or 1 for n in shape) >> 63:
             raise ValueError
     except (ValueError, TypeError, KeyError):
         raise _broken(path, f"tensor {name!r} has a wrong entry") from None

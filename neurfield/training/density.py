@@ -40,7 +40,7 @@ def density_over_time(field: RadianceModule, seed: int, step: int) -> DensityFn:
     """
     if "times" not in field.needs:
         return make_density(field)
-    random = torch.Generator().manual_seed(seed * _RUN + step)
+    random = torch.Generator().manual_seed((seed * _RUN + step) % (1 << 63))
 
     def density(x: Tensor) -> Tensor:
         times = torch.rand(x.shape[0], generator=random).to(x.device)

@@ -176,17 +176,20 @@ class TrainedMethod(Protocol):
 class BaseRunConfig:
     """All that decides a run's result beside the data's content; saved as config.yaml and in every checkpoint.
 
-    What kind of field it is comes with a subclass, which adds `method`.
+    What kind of field it is comes with a subclass, which adds `method`. Raises UserError for numbers out of range.
     """
 
     data: str = ""
     experiment_name: str = "unnamed"
     max_seconds: NonNegative | None = None
     max_num_iterations: Annotated[int, Range(0)] | None = None
-    seed: int = 42
+    seed: Annotated[int, Range(0, (1 << 63) - 1)] = 42
     device: Literal["cpu", "cuda"] = "cpu"
     seconds_per_save: Positive = 30.0
     keep_checkpoints: Count = 2
+
+    def __post_init__(self) -> None:
+        config.check_ranges(self)
 
     if TYPE_CHECKING:
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A field in 8 bits as tensors of a checkpoint: what neurfield.quantization.pack gives, each tensor deflated (zlib).
 
-Shapes are not in the file: they are those of the field that the configuration builds, so a file cannot ask for more
-memory than its configuration does, and a stream that is longer than its tensor is refused.
+Shapes are not in the file: they are those of the field that the configuration builds. A stream that is longer than its
+tensor is refused, and so is a file that is too short for the field.
 """
 
 import zlib
@@ -17,6 +17,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 PREFIX = "packed."
 OCCUPANCY = "occupancy."  # of the one tensor of a grid, its bits
+_LARGEST_RATIO = 1032  # of zlib's streams: 258 bytes in two bits
 
 
 def pack(field: nn.Module, grid: OccupancyGrid | None = None) -> dict[str, Tensor]:
@@ -27,6 +28,13 @@ def pack(field: nn.Module, grid: OccupancyGrid | None = None) -> dict[str, Tenso
 
 def is_packed(tensors: Mapping[str, Tensor]) -> bool:
     return any(name.startswith(PREFIX) for name in tensors)
+
+
+def check_size(tensors: Mapping[str, Tensor], n_values: int) -> None:
+    """Raises ValueError where tensors, which `pack` gave, cannot hold so many values, one byte each at least."""
+    n_bytes = sum(value.numel() * value.element_size() for value in tensors.values())
+    if n_values > _LARGEST_RATIO * n_bytes:
+        raise ValueError(f"packed field: {n_values} values, too many for the {n_bytes} bytes that are stored of them")
 
 
 def unpack(

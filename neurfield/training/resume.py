@@ -13,13 +13,12 @@ from torch import Tensor
 from neurfield import config as configuration
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
-from neurfield.fields import check_stored
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
 from neurfield.training.session import ViewSet, unpack_views
-from neurfield.training.stored import fitting
+from neurfield.training.stored import check_stored, fitting
 
 ROUNDING = 1e-5  # poses are read through float64 decompositions, whose last bits are the library's
 _ELSE = "leave it out to continue as before, or train a new run"
@@ -117,5 +116,6 @@ def _read(path: Path) -> Resumed:
     tensors, header = checkpoint.load(path)
     with fitting(path):
         config = configuration.from_dict(RunConfig, header["config"], str(path))
-        check_stored(config.method.field, tensors)
-        return Resumed(path, config, unpack_views(tensors, header))
+        views = unpack_views(tensors, header)
+        check_stored(lambda: views.build(config.method.field), tensors)
+        return Resumed(path, config, views)

@@ -3,7 +3,6 @@
 
 import contextlib
 import glob
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,13 @@ from neurfield.training.checkpoint import SUFFIX
 CONFIG_FILE = "config.yaml"
 ASIDE = ".distill"  # ends the folder of a distillation: a stage of the run beside it, and no run to be continued alone
 BEFORE = ".before"  # ends the folder of a run that another is about to replace
+MOVED = "moved-by-convert.txt"  # in such a folder
+_WRITTEN = (
+    CONFIG_FILE, ".config.*.tmp.yaml", "frequency.json", "frequency.png", ".frequency.*.tmp.*", "metrics.jsonl",
+    "events.out.tfevents.*", f"checkpoints/step-*{SUFFIX}", f"checkpoints/step-*{SUFFIX}.aside",
+    f"checkpoints/.step-*.tmp{SUFFIX}",
+    MOVED,  # the last to be removed: until then the folder is known for what it is
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,29 @@ class RunFolder:
         """Whether nothing is there, or an empty folder."""
         return not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
 
+    def others(self) -> Iterator[Path]:
+        """What lies in it and no run has written."""
+        written = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
+        return (path for path in self.path.rglob("*") if path not in written | {self.path / "checkpoints"})
+
+    def clear(self) -> None:
+        """Removes what runs have written in it.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        for pattern in _WRITTEN:
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            (self.path / "checkpoints").rmdir()
+
+    def remove(self) -> None:
+        """The same, and the folder where nothing is left in it; what cannot be removed stays."""
+        with contextlib.suppress(OSError):
+            self.clear()
+            self.path.rmdir()
+
     def create(self) -> None:
         """Makes the folder.
 
@@ -55,12 +84,12 @@ class RunFolder:
 
     @contextlib.contextmanager
     def removed_on_failure(self) -> Iterator[None]:
-        """Takes the folder away again when the block fails and no checkpoint is in it."""
+        """Takes away again what was written when the block fails and no checkpoint is there."""
         try:
             yield
         except BaseException:
             if not self.checkpoints():
-                shutil.rmtree(self.path, ignore_errors=True)
+                self.remove()
             raise
 
     def set_aside_after(self, path: Path) -> None:

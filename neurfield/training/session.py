@@ -15,6 +15,8 @@ from neurfield.data.load import cameras
 from neurfield.data.scene import Normalization, Scene
 from neurfield.data.views import Manifest
 from neurfield.errors import UserError
+from neurfield.fields import AnyFieldConfig
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.files import atomic_write
 from neurfield.training import checkpoint
 from neurfield.training.events import ScalarLog
@@ -53,6 +55,10 @@ class ViewSet:
             raise UserError(f"{self.name}: no views in split {split!r} (there are {there or 'none'})")
         return self.splits[split]
 
+    def build(self, field: AnyFieldConfig) -> RadianceModule:
+        """The field that a configuration describes, for these views."""
+        return field.build(self.normalization.aabb, len(self.splits.get("train", [])))
+
     def tensors(self) -> dict[str, Tensor]:
         return {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_FIELDS}
 
@@ -83,11 +89,21 @@ def pack(trainer: Trainer, subject: Subject) -> tuple[dict[str, Tensor], dict[st
 
 
 def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
-    """The views that `pack` put into a checkpoint."""
+    """The views that `pack` put into a checkpoint.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has none, or such as no scene has.
+    """
     scene, norm = header["scene"], header["normalization"]
     stored = Cameras(*(tensors[f"cameras.{name}"] for name in _CAMERA_FIELDS))
+    stored.check()
+    splits = {name: list(views) for name, views in dict(scene["splits"]).items()}
+    if not all(type(i) is int and 0 <= i < len(stored) for views in splits.values() for i in views):
+        raise ValueError(f"scene.splits: expected numbers of its {len(stored)} views")
+    if not all(isinstance(text, str) for text in (scene["name"], *scene["paths"])):
+        raise ValueError("scene: expected text as its name and paths")
     normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
-    return ViewSet(scene["name"], stored, scene["splits"], normalization, scene["paths"])
+    return ViewSet(scene["name"], stored, splits, normalization, scene["paths"])
 
 
 class Session:

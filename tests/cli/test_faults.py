@@ -55,9 +55,9 @@ def ends_in_one_line(capsys: pytest.CaptureFixture, words: list[str]) -> str:
     ("place", "words"),
     [
         ("neurfield.cli.train.decode", "train {data} --output-dir {out}"),
-        ("neurfield.training.trainer.Trainer.train_step", "train {data} --output-dir {out}"),
+        ("neurfield.training.trainer.Trainer.train_step", "train {data} --output-dir {out} --max-num-iterations 1"),
         ("neurfield.training.checkpoint.save", "train {data} --output-dir {out} --max-num-iterations 1"),
-        ("neurfield.fields.radiance_field.RadianceField.from_config", "eval {run}"),
+        ("neurfield.run.load_field", "eval {run}"),
         ("neurfield.rendering.renderer.Renderer.render", "eval {run} --output {out}/m.json"),
         ("neurfield.rendering.renderer.Renderer.render", "render {run} --output {out}/views"),
         ("neurfield.rendering.writers.FolderWriter.add", "render {run} --output {out}/views"),

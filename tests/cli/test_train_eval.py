@@ -94,7 +94,7 @@ def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
         (["{data}", "--set", "training.n_samples=1"], "expected 256 ... 4.1943e+06, got '1'"),
         (["{data}", "--device", "cuda"], "device cuda cannot be used"),
         (["{data}", "--device", "cuda", "--method", "kilonerf"], "device cuda cannot be used"),
-        (["{data}", "--max-seconds", "-1"], "--max-seconds: expected at least 0"),
+        (["{data}", "--max-seconds", "-1"], "max_seconds: expected at least 0, got -1.0"),
         (["{data}", "--experiment-name", "../x"], "cannot be a folder name"),
         (["{data}", "--resume"], "no run with a checkpoint to resume"),
         (["{data}", "--eval-split", "tset"], "--eval-split: unknown split 'tset', did you mean 'test'"),

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a small teacher to tiny networks: the plan, what is learned, continuation, the small file, bad input."""
 
+import copy
 import dataclasses
 import errno
+import math
 import os
 import shlex
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,9 +34,10 @@ from neurfield.run import load
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.density import make_density
-from neurfield.training.method import load_method
+from neurfield.training.method import load_method, presets
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import RunFolder, newest_run
+from neurfield.training.session import Session
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
 
@@ -156,7 +160,7 @@ def test_overwrite_spares_what_no_conversion_has_made(teacher, tmp_path):
         to_kilonerf(teacher, request(teacher.path.parents[1], overwrite=True))
     other = tmp_path / "other"
     shutil.copytree(teacher.path.parents[1], other)
-    with pytest.raises(UserError, match="holds a grid field, which no conversion has made"):
+    with pytest.raises(UserError, match="holds a field of the kind grid, which no conversion has made"):
         to_kilonerf(teacher, request(other, overwrite=True))
     assert teacher.path.exists() and (other / "checkpoints").exists()
     with pytest.raises(UserError, match="that is the file which is converted"):
@@ -232,14 +236,14 @@ def test_what_was_left_beside_a_whole_conversion_gives_way_to_it(teacher, tmp_pa
     made = to_kilonerf(teacher, request(tmp_path / "x", "distill.iterations=2", max_num_iterations=1))
     folder, earlier = tmp_path / "a", Earlier(RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a.distill"))
     put(folder, made.path)
-    (folder / "name.txt").write_text("older")
+    (folder / "metrics.jsonl").write_text("older")
     with earlier.moved():
         put(folder, made.path)
-        (folder / "name.txt").write_text("newer")
+        (folder / "metrics.jsonl").write_text("newer")
     with pytest.raises(MachineError), earlier.moved():
-        assert (tmp_path / "a.before" / "name.txt").read_text() == "newer"
+        assert (tmp_path / "a.before" / "metrics.jsonl").read_text() == "newer"
         raise MachineError("no more")
-    assert (folder / "name.txt").read_text() == "newer" and not (tmp_path / "a.before").exists()
+    assert (folder / "metrics.jsonl").read_text() == "newer" and not (tmp_path / "a.before").exists()
 
 
 def test_the_converted_run_may_not_be_what_is_kept(teacher, tmp_path):
@@ -269,13 +273,12 @@ def test_overwrite_puts_back_what_it_cannot_replace(teacher, tmp_path, monkeypat
     """A failure before the first checkpoint leaves the folder as it was; one after it keeps both."""
     folder = tmp_path / "a"
     first = to_kilonerf(teacher, request(folder, "distill.iterations=2"))
-    (folder / "mine.txt").write_text("a note")
     again = request(folder, "distill.iterations=3", overwrite=True)
     with monkeypatch.context() as patch:
         patch.setattr("neurfield.training.trainer.Trainer.train", failing)
         with pytest.raises(MachineError, match="no more"):
             to_kilonerf(teacher, again)
-    assert torch.equal(load(folder).field.params, first.field.params) and (folder / "mine.txt").exists()
+    assert torch.equal(load(folder).field.params, first.field.params)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     with monkeypatch.context() as patch:
         patch.setattr("neurfield.convert.kilonerf.RadianceTask.start", failing)
@@ -287,6 +290,123 @@ def test_overwrite_puts_back_what_it_cannot_replace(teacher, tmp_path, monkeypat
         to_kilonerf(teacher, request(folder))
     to_kilonerf(teacher, dataclasses.replace(again, overwrite=False, resume=True))
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_overwrite_spares_what_lies_in_an_earlier_conversion(teacher, tmp_path):
+    """What is there already is in the way; what comes while the new one is made stays in the folder that was moved."""
+    folder, lines = tmp_path / "a", []
+    to_kilonerf(teacher, request(folder, "distill.iterations=2", max_num_iterations=1))
+    (folder / "views").mkdir()
+    (folder / "views" / "mine.png").write_text("a picture")
+    before = files(tmp_path)
+
+    def render(stage: str, part: float, text: str) -> None:
+        if stage == "distil":
+            (tmp_path / "a.before" / "mine.png").write_text("a picture")
+
+    again = request(
+        folder, "distill.iterations=2", max_num_iterations=1, overwrite=True, progress=render, report=lines.append
+    )
+    with pytest.raises(UserError, match=r"a/views: no conversion has made that, and --overwrite removes the folder"):
+        to_kilonerf(teacher, again)
+    assert files(tmp_path) == before
+    shutil.rmtree(folder / "views")
+    to_kilonerf(teacher, again)
+    assert files(tmp_path / "a.before") == {Path("mine.png"): b"a picture"}
+    assert f"{tmp_path}/a.before: stays, for it holds what no conversion has made, or cannot be removed" in lines
+
+
+def test_what_is_kept_is_the_newest(teacher, tmp_path):
+    """Of two that are not whole, too."""
+    made = to_kilonerf(teacher, request(tmp_path / "x", "distill.iterations=2", max_num_iterations=1))
+    aside, earlier = tmp_path / "a.distill", Earlier(RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a.distill"))
+    put(aside, made.path)
+    (aside / "metrics.jsonl").write_text("older")
+    with earlier.moved():
+        put(aside, made.path)
+        (aside / "metrics.jsonl").write_text("newer")
+    with earlier.moved():
+        assert (tmp_path / "a.distill.before" / "metrics.jsonl").read_text() == "newer"
+
+
+def test_what_could_not_be_put_back_keeps_its_mark(teacher, tmp_path, monkeypatch):
+    made = to_kilonerf(teacher, request(tmp_path / "x", "distill.iterations=2", max_num_iterations=1))
+    folder, earlier = tmp_path / "a", Earlier(RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a.distill"))
+    put(folder, made.path)
+    with pytest.raises(MachineError), monkeypatch.context() as patch, earlier.moved():
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        raise MachineError("no more")
+    assert [kept.path.name for kept in earlier.kept] == ["a.before"]
+
+
+def test_killed_before_its_first_checkpoint_begins_again(teacher, tmp_path):
+    quick = request(tmp_path / "a", "distill.iterations=2", max_num_iterations=1)
+    for option in ("resume", "overwrite"):
+        Session(SimpleNamespace(step=0, config=teacher.config), teacher.views, RunFolder(tmp_path / "a.distill"))
+        assert not RunFolder(tmp_path / "a.distill").is_free
+        with pytest.raises(UserError, match="a conversion exists there; continue it with --resume"):
+            to_kilonerf(teacher, quick)
+        assert to_kilonerf(teacher, dataclasses.replace(quick, **{option: True})) is not None
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+        shutil.rmtree(tmp_path / "a")
+
+
+def test_resume_goes_on_with_what_was_begun_alone(teacher, tmp_path):
+    """The same teacher, method and seed; another budget may be given."""
+    begun = request(tmp_path / "a", "distill.iterations=2", "optimizer.beta1=0.5", max_num_iterations=1, seed=1)
+    to_kilonerf(teacher, begun)
+    other = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for parameter in other.field.parameters():
+            parameter *= 1.001
+    goes_on = dataclasses.replace(begun, resume=True)
+    before = files(tmp_path)
+    for run, changed, message in (
+        (teacher, {"seed": 2}, "begun with another seed than is asked for now"),
+        (teacher, {"overrides": begun.overrides[:-1]}, "begun with another method.optimizer.beta1 than"),
+        (other, {}, "made of another run than this one"),
+    ):
+        with pytest.raises(UserError, match=message):
+            to_kilonerf(run, dataclasses.replace(goes_on, **changed))
+    assert files(tmp_path) == before
+    assert to_kilonerf(teacher, dataclasses.replace(goes_on, max_num_iterations=3)).step == 3
+
+
+def test_output_may_be_the_working_folder(teacher, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = request(Path("."), "distill.iterations=2", max_num_iterations=1)
+    assert to_kilonerf(teacher, quick).path == tmp_path / "checkpoints" / "step-000000001.safetensors"
+    assert not (tmp_path.parent / f"{tmp_path.name}.distill").exists()
+    with pytest.raises(UserError, match="is in use: it is the working folder"):
+        to_kilonerf(teacher, dataclasses.replace(quick, overwrite=True))
+    (tmp_path / "mine" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine" / "below")
+    with pytest.raises(UserError, match=f"{tmp_path}/mine: is there, and without a checkpoint of a conversion"):
+        to_kilonerf(teacher, dataclasses.replace(quick, output=Path("..")))
+
+
+def test_runs_of_other_kinds_are_no_conversions(teacher, tmp_path):
+    for header, message in (
+        (
+            {"config": {"kind": "image", "method": {"field": {}}}},
+            "holds a field of the kind image, which no conversion",
+        ),
+        ({"x": 1}, "the parts of this checkpoint do not fit each other"),
+    ):
+        checkpoint.save(RunFolder(tmp_path / "a").checkpoint_path(1), {}, header)
+        for option in ("resume", "overwrite"):
+            with pytest.raises(UserError, match=message):
+                to_kilonerf(teacher, request(tmp_path / "a", **{option: True}))
+
+
+@pytest.mark.parametrize("budget", [{"max_seconds": -1.0}, {"max_seconds": math.nan}, {"max_num_iterations": -1}])
+def test_budgets_out_of_range_are_refused_before_anything_is_written(teacher, data, tmp_path, budget):
+    (name,) = budget
+    with pytest.raises(UserError, match=f"{name}: expected at least 0, got"):
+        to_kilonerf(teacher, request(tmp_path / "a", **budget))
+    with pytest.raises(UserError, match=f"{name}: expected at least 0, got"):
+        neurfield.train(neurfield.load_scene(data), output_dir=tmp_path, **budget)
+    assert not list(tmp_path.iterdir())
 
 
 def test_overwrite_keeps_the_earlier_conversion_until_the_new_one_is_whole(teacher, tmp_path):
@@ -402,6 +522,15 @@ def test_train_divides_its_steps_between_teacher_and_student(data, tmp_path, cap
     assert teacher.config.method.field.otype == "grid" and teacher.step == 24
 
 
+def test_a_teacher_of_a_file_is_found_by_its_name(data, tmp_path, capsys):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(presets()["ngp-fast"].read_text().replace("name: ngp-fast", "name: my-teacher"))
+    assert main(words(data, tmp_path, f"distill.teacher={mine}")) == 0
+    assert load(tmp_path / "data" / "my-teacher" / "t").step == 24
+    assert main(words(data, tmp_path / "b", "distill.teacher=ngp-fats")) == 2
+    assert "did you mean 'ngp-fast'" in capsys.readouterr().err and not (tmp_path / "b").exists()
+
+
 def shares(seconds=None, steps=None, *settings: str):
     """Seconds and steps of teacher, distillation and fine-tuning."""
     options = TrainOptions(
@@ -468,7 +597,14 @@ def test_a_file_that_promises_too_much_is_refused_before_anything_is_allocated(t
     made = to_kilonerf(teacher, request(tmp_path / "kilo", "distill.iterations=2", max_num_iterations=1))
     tensors, header = checkpoint.load(made.path)
     field = header["config"]["method"]["field"]
-    monkeypatch.setattr(KiloNerfConfig, "build", lambda *_: pytest.fail("allocated"))
+    build = KiloNerfConfig.build
+
+    def shapes_only(*arguments):
+        field = build(*arguments)
+        assert field.params.is_meta or field.params.numel() < 1 << 20
+        return field
+
+    monkeypatch.setattr(KiloNerfConfig, "build", shapes_only)
     for change in ({"n_networks": 1 << 24, "cells": [256, 256, 256]}, {"cells": [1, 1, 27]}, {"width": 64}):
         path = tmp_path / "bad" / "checkpoints" / "step-000000001.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -123,6 +123,21 @@ def test_wrong_use_is_refused_in_one_line(picture, tmp_path, capsys):
         to_int8(bare, Request(path))
 
 
+def test_only_a_small_file_is_replaced(picture, tmp_path, capsys):
+    """No checkpoint of another run, and nothing of another program."""
+    folder, other = (load(trained(picture, tmp_path / name, "image", 2)).path for name in ("out", "other"))
+    small, foreign = tmp_path / "s.safetensors", tmp_path / "foreign.safetensors"
+    foreign.write_bytes(b"not ours")
+    for path in (other, foreign):
+        before = path.read_bytes()
+        assert main(["convert", str(folder), "--to", "half", "--output", str(path), "--overwrite"]) == 2
+        assert "no small file that a conversion has made" in capsys.readouterr().err
+        assert path.read_bytes() == before
+    for to in ("half", "int8"):
+        assert main(["convert", str(folder), "--to", to, "--output", str(small), "--overwrite"]) == 0
+    assert load(small).stored_as == "int8"
+
+
 def test_a_nerf_in_8_bits_is_a_run(tmp_path):
     nerf = ("field.width=16", "field.n_layers=2", "training.n_samples=512")
     made = neurfield.train(ball_scene(), "nerf", overrides=nerf, max_num_iterations=1, output_dir=tmp_path / "nerf")

@@ -84,6 +84,46 @@ def test_foreign_files_are_refused(tmp_path, content):
         checkpoint.load(tmp_path / "foreign")
 
 
+def _entry(shape, offsets, dtype="U8"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [_entry([4], [0, 4]), _entry([4], [0, 4])],  # of the same bytes, which would take memory twice
+        [_entry([2], [0, 2]), _entry([2], [2, 4]), _entry([2], [1, 3])],
+        [_entry([1], [0, 1]), _entry([2], [2, 4])],  # a hole
+        [_entry([3], [1, 4])],
+        [_entry([4.0], [0, 4])],
+        [_entry([4], [0.0, 4.0])],
+        [_entry([True, 4], [0, 4])],
+        [_entry([4], [False, 4])],
+        [_entry([0, 1 << 70], [0, 0]), _entry([4], [0, 4])],
+        [_entry([0, 1 << 62, 4], [0, 0]), _entry([4], [0, 4])],
+        [_entry([1] * 65 + [4], [0, 4])],
+        [_entry([-2, -2], [0, 4])],
+        [_entry("4", [0, 4])],
+        [_entry(None, [0, 4])],
+        [_entry([4], [0, 4], ["U8"])],
+        [_entry([4], [0, 4, 4])],
+        [_entry([4], "04")],
+    ],
+)
+def test_entries_of_tensors_that_are_none_are_refused(tmp_path, entries):
+    table = {"__metadata__": {"neurfield": '{"schema_version": 1}'}} | {f"t{i}": e for i, e in enumerate(entries)}
+    (tmp_path / "crafted").write_bytes(_with_table(table) + bytes(4))
+    with pytest.raises(UserError, match="not a whole neurfield checkpoint"):
+        checkpoint.load(tmp_path / "crafted")
+
+
+def test_a_header_that_nests_without_end_is_refused(tmp_path):
+    header = '{"schema_version": 1, "config": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / "deep").write_bytes(_with_table({"__metadata__": {"neurfield": header}}))
+    with pytest.raises(UserError, match="not a whole neurfield checkpoint"):
+        checkpoint.load_header(tmp_path / "deep")
+
+
 def test_a_newer_schema_is_named(tmp_path):
     (tmp_path / "new").write_bytes(_with_table({"__metadata__": {"neurfield": '{"schema_version": 99}'}}))
     with pytest.raises(UserError, match="schema 99, this version reads 1"):

@@ -2,6 +2,7 @@
 """Signals on a regular grid: images, videos, volumes."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,20 @@ class GridInfo:
     high: float
     fps: float | None = None
     affine: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError (TypeError for a `dtype` that is none) for what no grid has, as a file may hold it."""
+        check_suffix(self.suffix)
+        if not self.sizes or min(*self.sizes, self.n_channels) < 1:
+            raise ValueError(f"expected sizes and n_channels of at least 1, got {self.sizes} and {self.n_channels}")
+        if np.dtype(self.dtype).kind not in "iuf":
+            raise ValueError(f"expected a dtype of numbers, got {self.dtype!r}")
+        if not (math.isfinite(self.high - self.low) and self.low < self.high):
+            raise ValueError(f"expected low below high, got {self.low} and {self.high}")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"expected fps above 0, got {self.fps}")
+        if self.affine is not None and len(self.affine) != 16:
+            raise ValueError(f"expected an affine of 16 numbers, got {len(self.affine)}")
 
     @property
     def n_samples(self) -> int:
@@ -119,6 +134,12 @@ def grid_signal(values: np.ndarray, source: str, **known: Any) -> GridSignal:
     return GridSignal(info, values, source)
 
 
+def check_suffix(suffix: str) -> None:
+    """Raises ValueError for a suffix that leads elsewhere when a file's name is made of it."""
+    if not re.fullmatch(r"(\.\w+)*", suffix):
+        raise ValueError(f"expected the suffix of a file, got {suffix!r}")
+
+
 def value_range(values: np.ndarray, source: str) -> tuple[float, float]:
     """Lowest and highest value, slab by slab; equal ones are spread by 1.
 
@@ -130,7 +151,7 @@ def value_range(values: np.ndarray, source: str) -> tuple[float, float]:
         if slab.dtype.kind == "f" and not np.isfinite(slab).all():
             raise UserError(f"{source}: {int((~np.isfinite(slab)).sum())} or more values are NaN or infinite")
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
-    return low, high if high > low else low + 1
+    return low, high if high > low else low + max(1.0, 1e-6 * abs(low))
 
 
 def slabs(values: np.ndarray, n_bytes: int = 1 << 26) -> Iterator[np.ndarray]:

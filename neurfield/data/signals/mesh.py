@@ -4,6 +4,7 @@
 Nothing but the file itself is opened: materials and textures are not looked for.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neurfield import ops
+from neurfield.data.signals.grid import check_suffix
 from neurfield.errors import UserError, is_out_of_memory
 from neurfield.geometry.mesh import Mesh, is_closed
 
@@ -40,6 +42,15 @@ class MeshInfo:
     is_closed: bool
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no mesh has, as a file may hold it."""
+        check_suffix(self.suffix)
+        sides = [b - a for a, b in zip(self.low, self.high, strict=True)]
+        if len(sides) != 3 or not all(map(math.isfinite, sides)) or min(sides) < 0 or max(sides) == 0:
+            raise ValueError(f"expected corners of a box, got {self.low} and {self.high}")
+        if min(self.n_vertices, self.n_triangles) < 0:
+            raise ValueError(f"expected counts, got {self.n_vertices} vertices and {self.n_triangles} triangles")
 
     @property
     def scale(self) -> float:

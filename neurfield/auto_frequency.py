@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frequency parameter of a method, chosen for data before training (FreSh, neurfield.fresh).
 
-Files of single signals are compared with fields as they will be trained. Of a scene, a few training images are compared
+Files of single signals are compared with fields as they will be trained; of images, videos and volumes, short trainings
+of the nearest field, of the method's own and of neighbours then decide. Of a scene, a few training images are compared
 with the colours that an untrained field has on slices through the middle of its box, each across the axis of a view and
 as large as what the view sees there; the direction is that of the view's middle, and nothing is composited.
 """
@@ -22,23 +23,26 @@ from neurfield import fresh
 from neurfield.cameras.cameras import Cameras
 from neurfield.config import Block, assigned
 from neurfield.data.scene import Scene
+from neurfield.data.signals.grid import GridSignal
 from neurfield.errors import UserError
 from neurfield.fields import DynamicConfig, FieldConfig, NerfConfig
 from neurfield.files import atomic_write
-from neurfield.fresh.candidates import default_parameter
+from neurfield.fresh.candidates import default_parameter, own_value
 from neurfield.rendering.color import BACKGROUNDS, over_background
 from neurfield.signal_kinds import KINDS
 from neurfield.training.method import MethodConfig
 from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import SignalMethod
 from neurfield.training.trainer import Trainer
+from neurfield.training.trial import Trials
 
 N_VIEWS = 2
 VIEW_SIDE = 512  # points a side of a training image at most
 NEAR = 1e-2  # depth in the unit cube below which a slice is hardly more than a point
 VIEW_BINS = 64  # half of what is compared of images (Kania et al. 2025)
 FREQUENCIES = range(2, 13)  # octaves of a NeRF
-SHARE = 0.1  # of a budget in seconds, after which no initialisation is begun that may be left out
+SHARE = 0.1  # of a budget in seconds, after which nothing is begun that may be left out
+MAX_TRIALS = 6  # 6/80 of a training
 REPORT, PICTURE = "frequency.json", "frequency.png"
 Progress = Callable[[float], None]
 _SAME = {  # keys of a field that say the same as a chosen one
@@ -53,15 +57,22 @@ def for_signal(
     seed: int = 0,
     progress: Progress = lambda _: None,
     budget: Budget | None = None,
+    known: Tensor | None = None,
 ) -> tuple[SignalMethod, fresh.Choice]:
-    """The method with the parameter whose untrained fields are nearest to the signal, and what was found.
+    """The method with the parameter that suits the signal, and what was found.
+
+    That is the one whose untrained fields have the nearest spectrum, as published. Of an image, a video or a volume,
+    and with a budget that leaves time for it, trials (see neurfield.training.trial) of that one and of what the method
+    has follow, then of neighbours of the better one, and the best is taken (neurfield.fresh.climb).
 
     Args:
         signal: what the kind's reader gave.
         overrides: single values that the user has set.
-        seed: of the first initialisation.
+        seed: of the first initialisation, and of trials.
         progress: takes the finished part, 0 ... 1.
-        budget: of the training; the choice ends early rather than take much more than SHARE of its seconds.
+        budget: of the training; the choice ends early rather than take much more than SHARE of its seconds. None: no
+            trials.
+        known: flat indices int64 `[n]`, ascending, of the samples that trials may see; None: all.
 
     Raises:
         UserError: the method has no such parameter, the user has set it, or the signal has no spectrum.
@@ -69,10 +80,31 @@ def for_signal(
     start, field = time.perf_counter(), method.field
     key = _key(method.name, field.encoding, field.network, overrides)
     candidates, sampled = signal_candidates(method, signal, key)
-    choice = fresh.choose(sampled, candidates, seed=seed, progress=progress, max_seconds=_share(budget))
-    encoding, network = candidates.blocks(choice.value)
-    field = dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
-    return dataclasses.replace(method, field=field), _timed(choice, start)
+    has_trials = budget is not None and isinstance(signal, GridSignal)
+    spectra = (lambda part: progress(part / 2)) if has_trials else progress
+    choice = fresh.choose(sampled, candidates, seed=seed, progress=spectra, max_seconds=_share(budget))
+
+    def changed(value: float | None) -> SignalMethod:
+        if value is None:
+            return method
+        encoding, network = candidates.blocks(value)
+        return dataclasses.replace(
+            method, field=dataclasses.replace(field, encoding=Block(encoding), network=Block(network))
+        )
+
+    if has_trials:
+        assert budget is not None
+        trials = Trials(signal, budget, method.training.n_samples, seed, known)
+
+        def may_begin(n: int) -> bool:
+            progress((1 + n / MAX_TRIALS) / 2)
+            ends = time.perf_counter() - start + trials.longest
+            return n < MAX_TRIALS and trials.are_telling and ends <= _share(budget)
+
+        own = own_value(key, field.encoding, field.network)
+        tried = fresh.climb(choice, own, lambda value: trials.psnr(changed(value)), may_begin)
+        choice = dataclasses.replace(choice, trials=tried)
+    return changed(choice.value), _timed(choice, start)
 
 
 def signal_candidates(
@@ -142,26 +174,28 @@ def for_scene(
         highest=lambda value: of_box(value) * extent,
     )
     choice = fresh.choose(views, seen, VIEW_BINS, seed=seed, progress=progress, max_seconds=_share(budget))
+    nearest = choice.values[choice.index]
     if isinstance(field, NerfConfig):
-        chosen: Any = dataclasses.replace(field, position_frequencies=int(choice.value))
+        chosen: Any = dataclasses.replace(field, position_frequencies=int(nearest))
     else:
-        encoding, network = candidates.blocks(choice.value)
+        encoding, network = candidates.blocks(nearest)
         chosen = dataclasses.replace(field, encoding=Block(encoding), density_network=Block(network))
     return dataclasses.replace(method, field=chosen), _timed(choice, start)
 
 
 def describe(choice: fresh.Choice) -> str:
     """One line for the user."""
-    values = choice.values
-    left_out = f"; {len(choice.left_out)} finer than the data left out" if choice.left_out else ""
+    values, value = choice.values, choice.value
+    notes = f"; {len(choice.left_out)} finer than the data left out" if choice.left_out else ""
     if choice.flat:
-        left_out += f"; {len(choice.flat)} constant or not finite before training left out"
-    if choice.key == "encoding.max_resolution":  # measured: docs/methods/fresh.md
-        left_out += "; meant for small tables, large ones hold more with the finer grid of the preset"
-    return (
-        f"frequency: {choice.key} = {choice.value:g} of {values[0]:g} ... {values[-1]:g}, "
-        f"{choice.distances[choice.index]:.2f} bins from the data, chosen in {choice.seconds:.1f} s{left_out}"
-    )
+        notes += f"; {len(choice.flat)} constant or not finite before training left out"
+    if choice.key == "encoding.max_resolution" and not choice.trials:  # measured: docs/methods/fresh.md
+        notes += "; meant for small tables, large ones hold more with the finer grid of the preset"
+    chosen = f"{value:g} of {values[0]:g} ... {values[-1]:g}" if value is not None else "the method's own"
+    why = f"{choice.distances[choice.index]:.2f} bins from the data"
+    if choice.trials:
+        why = f"best of {len(choice.trials)} trials, {values[choice.index]:g} is nearest to the data"
+    return f"frequency: {choice.key} = {chosen}, {why}, chosen in {choice.seconds:.1f} s{notes}"
 
 
 def check_left(trainer: Trainer) -> None:

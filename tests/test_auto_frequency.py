@@ -19,7 +19,9 @@ from neurfield.errors import UserError
 from neurfield.fresh.candidates import GRID_INIT_RANGE, OF_ACTIVATIONS, OF_ENCODINGS
 from neurfield.signal_kinds import KINDS
 from neurfield.training.method import MethodConfig, load_method
+from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import load_signal_method, signal_presets
+from neurfield.training.trial import Trials
 from tests.meshes import icosphere
 from tests.scenes import ball_scene, write_synthetic
 from tests.signals.files import write_obj, write_picture, write_video
@@ -58,6 +60,43 @@ def test_the_choice_is_what_is_trained_and_kept(tmp_path, capsys):
     assert picture.shape == (400, 1120, 3) and len(np.unique(picture.reshape(-1, 3), axis=0)) > 4
     assert main([*words[:8], "--resume", "--max-num-iterations", "5"]) == 0  # without the flag it goes on as it was
     assert run.load(folder).config.method.field.encoding["sigma"] == report["value"]
+
+
+def test_trials_decide_where_the_budget_has_room(tmp_path, capsys):
+    """An image with steps enough: what the trials chose is what is trained, and the report has them."""
+    path = write_picture(tmp_path / "p.png")
+    words = ["train", str(path), "--method", "image-fourier", "--output-dir", str(tmp_path / "out"), "--timestamp", "t"]
+    words += ["--max-num-iterations", "340", "--auto-frequency", "--set", *NARROW[:2], "training.n_samples=4096"]
+    assert main(words) == 0
+    folder = tmp_path / "out/p/image-fourier/t"
+    report = json.loads((folder / "frequency.json").read_text())
+    said = capsys.readouterr().out
+    assert (
+        f"frequency: encoding.sigma = {report['value']:g} of 1 ... 12, best of {len(report['trials'])} trials" in said
+    )
+    assert [t["value"] for t in report["trials"]][:2] == [report["nearest"], 10]  # the preset's
+    assert 2 <= len(report["trials"]) <= auto_frequency.MAX_TRIALS
+    chosen_psnr = next(t["psnr"] for t in report["trials"] if t["value"] == report["value"])
+    assert all(t["psnr"] <= chosen_psnr + 0.1 for t in report["trials"])
+    assert run.load(folder).config.method.field.encoding["sigma"] == report["value"]
+    assert Image.open(folder / "frequency.png").size == (1680, 400)
+
+
+def test_a_method_that_is_better_as_it_is_stays(tmp_path, monkeypatch):
+    signal, budget = signals.read(write_picture(tmp_path / "p.png")), Budget(max_num_iterations=1000)
+    monkeypatch.setattr(Trials, "psnr", lambda self, m: 20.0 + ("init_range" not in m.field.encoding))
+    method = load_signal_method("image", "image")
+    found, choice = auto_frequency.for_signal(method, signal, budget=budget)
+    assert found is method and choice.value is None and len(choice.trials) == 2
+    said = auto_frequency.describe(choice)
+    assert "encoding.max_resolution = the method's own, best of 2 trials" in said and "small tables" not in said
+    assert not auto_frequency.for_signal(method, signal)[1].trials  # without a budget the spectra alone
+    short = auto_frequency.for_signal(method, signal, budget=Budget(max_num_iterations=50))[1]
+    assert not short.trials and short.value == short.values[short.index]  # too few steps to tell
+    monkeypatch.setattr(
+        auto_frequency.time, "perf_counter", iter(range(10**6)).__next__
+    )  # a second passes at every look
+    assert not auto_frequency.for_signal(method, signal, budget=Budget(max_seconds=20))[1].trials
 
 
 def test_contradictions_are_refused(tmp_path, error):

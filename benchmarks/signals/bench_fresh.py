@@ -4,8 +4,10 @@
     python -m benchmarks.signals.bench_fresh [--side 128] [--steps 1000] [--seconds S] [--pictures ...] [--models ...]
 
 Ten pictures (benchmarks/signals/pictures.py), three models: Gaussian Fourier features, SIREN, FINER. As published, a
-tenth of the pixels is held out of the trainings, and PSNR is over these. `loss` is how far the training with the chosen
-value is below the best of the sweep, in dB; it should be at most 0.3 for 8 of 10 pictures.
+tenth of the pixels is held out of the trainings, and PSNR is over these; trials do not see them either. `loss` is how
+far the training with the chosen value is below the best of the sweep, in dB; it should be at most 0.3 for 8 of 10
+pictures. `nearest` and its loss are of the spectra alone, where that value is in the sweep or has been trained.
+--crops: five crops of finer copies of the pictures in place of the ten.
 
 Trainings are kept in the result's file and not repeated under the same protocol: with --seconds the sweep is measured
 in pieces, by calling it until it says that nothing is missing.
@@ -18,10 +20,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.signals.learning import Kept, learn, psnr_at, some_of
-from benchmarks.signals.pictures import PICTURES, picture
+from benchmarks.signals.pictures import PICTURES, cropped, picture
 from neurfield import auto_frequency, fresh
 from neurfield.data.signals.grid import GridSignal
-from neurfield.training.signal_method import load_signal_method
+from neurfield.training.schedule import Budget
+from neurfield.training.signal_method import SignalRunConfig, load_signal_method
 
 MODELS = {
     "image-fourier": range(1, 21, 2),
@@ -30,6 +33,8 @@ MODELS = {
 }
 SAMPLES, TRAINED_ON = 4096, 0.9
 NETWORK = ("field.network.n_neurons=64", "field.network.n_hidden_layers=4", f"training.n_samples={SAMPLES}")
+# of a picture 384 pixels wide: the part from the left and from the top
+CROPS = {"albert": (0.5, 0.3), "kodim04": (0.6, 0.4), "fox": (0.4, 0.5), "house": (0.3, 0.6), "door": (0.7, 0.5)}
 GOAL = 0.3
 NAME = "signals_fresh"
 
@@ -37,21 +42,23 @@ NAME = "signals_fresh"
 class Measured:
     """Choices and trainings by name, kept between calls under one protocol."""
 
-    def __init__(self, protocol: str, seconds: float) -> None:
-        self.kept = Kept(NAME, "choice of frequencies before training against the sweep", protocol)
+    def __init__(self, name: str, protocol: str, seconds: float) -> None:
+        self.kept = Kept(name, "choice of frequencies before training against the sweep", protocol)
         self.choices, self.psnr = self.kept.results.get("choices", {}), self.kept.results.get("psnr", {})
         self.end, self.n_missing = time.monotonic() + seconds, 0
 
-    def choice(self, model: str, signal: GridSignal, folder: Path) -> tuple[str, float]:
-        """Key and value that FreSh chooses."""
+    def choice(self, model: str, signal: GridSignal, steps: int, folder: Path) -> dict:
+        """What is chosen: the report of the choice, less its spectra."""
         name = f"{model}, {signal.info.name}"
         if name not in self.choices:
-            method = load_signal_method(model, "image", NETWORK)
-            found = auto_frequency.for_signal(method, signal)[1]
+            method, budget = load_signal_method(model, "image", NETWORK), Budget(max_num_iterations=steps)
+            known = some_of(signal, TRAINED_ON)
+            found = auto_frequency.for_signal(method, signal, seed=SignalRunConfig.seed, budget=budget, known=known)[1]
             fresh.draw(found).save(folder / f"{name.replace(', ', '_').replace(' ', '_')}.png")
-            self.choices[name] = {"key": found.key, "value": found.value, "seconds": round(found.seconds, 2)}
+            kept = ("key", "value", "nearest", "trials", "seconds")
+            self.choices[name] = {key: value for key, value in found.report().items() if key in kept}
             self.kept.measured(name)
-        return self.choices[name]["key"], self.choices[name]["value"]
+        return self.choices[name]
 
     def train(self, model: str, signal: GridSignal, steps: int, key: str, value: float | None) -> float | None:
         """PSNR of held-out pixels after a training with a value, None for that of the preset; None: no time is left."""
@@ -61,10 +68,10 @@ class Measured:
             held_out = torch.ones(signal.info.n_samples, dtype=torch.bool)
             held_out[known] = False
             changed = () if value is None else (f"field.{key}={value}",)
-            field, _ = learn(signal, load_signal_method(model, "image", NETWORK), steps, changed, known)
+            field, seconds = learn(signal, load_signal_method(model, "image", NETWORK), steps, changed, known)
             self.psnr[name] = psnr_at(field, signal, held_out.nonzero()[:, 0])
             self.kept.measured(name)
-            print(f"{name}: {self.psnr[name]:.2f} dB", flush=True)
+            print(f"{name}: {self.psnr[name]:.2f} dB, {seconds:.1f} s", flush=True)
         self.n_missing += name not in self.psnr
         return self.psnr.get(name)
 
@@ -80,43 +87,57 @@ def main() -> None:
     parser.add_argument("--pictures", nargs="+", default=list(PICTURES), choices=list(PICTURES))
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/fresh"))
+    parser.add_argument("--crops", action="store_true")
+    parser.add_argument("--lowest", type=int, help="only so many values of the sweep, from the lowest on")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     protocol = (
         f"{options.side} x {options.side} pixels, of which {TRAINED_ON:.0%} are trained on and the others measured, "
         f"4 hidden layers of 64, {options.steps} steps of {SAMPLES} samples; sweeps of every second value"
     )
-    measured = Measured(protocol, options.seconds)
+    measured = Measured(NAME + "_crops" * options.crops, protocol, options.seconds)
     rows = []
     for model in options.models:
-        for name in options.pictures:
-            signal = picture(name, options.side)
-            key, chosen = measured.choice(model, signal, options.output)
-            values = sorted({*map(float, MODELS[model]), float(chosen)})
-            sweep = {v: measured.train(model, signal, options.steps, key, v) for v in values}
-            preset = measured.train(model, signal, options.steps, key, None)
-            found = {v: psnr for v, psnr in sweep.items() if psnr is not None}
-            if len(found) < len(sweep):
-                continue
-            best = max(found, key=lambda v: found[v])
-            loss = found[best] - found[float(chosen)]
-            rows.append(
-                {
-                    "model": model,
-                    "picture": name,
-                    "chosen": chosen,
-                    "psnr": found[float(chosen)],
-                    "best": best,
-                    "loss": loss,
-                    "range": found[best] - min(found.values()),
-                    "psnr_of_preset": preset,
-                }
-            )
+        for name in CROPS if options.crops else options.pictures:
+            whole = (3 * options.side, *CROPS[name]) if options.crops else None
+            signal = cropped(name, options.side, *whole) if whole else picture(name, options.side)
+            rows += row(measured, model, signal, options)
     measured.save(rows)
     for model in options.models:
         losses = [row["loss"] for row in rows if row["model"] == model]
         print(f"{model}: within {GOAL} dB for {sum(loss <= GOAL for loss in losses)} of {len(losses)}")
     print(f"{measured.n_missing} trainings are missing")
+
+
+def row(measured: Measured, model: str, signal: GridSignal, options: argparse.Namespace) -> list[dict]:
+    """Of one picture; nothing while trainings are missing."""
+    choice = measured.choice(model, signal, options.steps, options.output)
+    values = list(map(float, MODELS[model]))
+    values = values[: options.lowest]
+    sweep = {v: measured.train(model, signal, options.steps, choice["key"], v) for v in values}
+    preset = measured.train(model, signal, options.steps, choice["key"], None)
+    chosen, nearest = (None if v is None else float(v) for v in (choice["value"], choice["nearest"]))
+    psnr = measured.train(model, signal, options.steps, choice["key"], chosen)
+    psnr_of_nearest = measured.train(model, signal, options.steps, choice["key"], nearest)
+    found = {v: p for v, p in (*sweep.items(), (chosen, psnr), (nearest, psnr_of_nearest)) if p is not None}
+    if psnr is None or psnr_of_nearest is None or preset is None or len(found) < len({*sweep, chosen, nearest}):
+        return []
+    best = max(found, key=lambda v: found[v])
+    of_sweep = {v: found[v] for v in sweep}
+    return [
+        {
+            "model": model,
+            "picture": signal.info.name,
+            "chosen": chosen,
+            "psnr": psnr,
+            "best": best,
+            "loss": found[best] - psnr,
+            "nearest": nearest,
+            "loss_of_nearest": found[best] - psnr_of_nearest,
+            "range": found[best] - min(of_sweep.values()),
+            "psnr_of_preset": preset,
+        }
+    ]
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ def learn(
     steps: int,
     overrides: Sequence[str] = (),
     known: Tensor | None = None,
+    seed: int = SignalRunConfig.seed,
 ) -> tuple[SignalField, float]:
     """The field after so many steps, and the seconds that they took (of a machine that others may use, too)."""
-    trainer = _trainer(signal, method, steps, overrides, known)
+    trainer = _trainer(signal, method, steps, overrides, known, seed)
     start = time.monotonic()
     trainer.train()
     return trainer.task.field, time.monotonic() - start
@@ -70,11 +71,16 @@ def learn_until(
 
 
 def _trainer(
-    signal: GridSignal, method: str | SignalMethod, steps: int, overrides: Sequence[str], known: Tensor | None
+    signal: GridSignal,
+    method: str | SignalMethod,
+    steps: int,
+    overrides: Sequence[str],
+    known: Tensor | None,
+    seed: int = SignalRunConfig.seed,
 ) -> Trainer:
     if isinstance(method, str):
         method = load_signal_method(method, "image")
-    config = SignalRunConfig(method=configuration.override(method, overrides), max_num_iterations=steps)
+    config = SignalRunConfig(method=configuration.override(method, overrides), max_num_iterations=steps, seed=seed)
     return Trainer(GridTask(signal, config, known), config)
 
 

@@ -10,8 +10,21 @@ encoding, network = candidates.blocks(choice.value)
 """
 
 from neurfield.fresh.candidates import Candidates, Model, sweep
-from neurfield.fresh.choose import Choice, choose
+from neurfield.fresh.choose import Choice, Trial, choose
+from neurfield.fresh.climb import climb
 from neurfield.fresh.picture import draw
 from neurfield.fresh.spectrum import resize, spectrum, wasserstein
 
-__all__ = ["Candidates", "Choice", "Model", "choose", "draw", "resize", "spectrum", "sweep", "wasserstein"]
+__all__ = [
+    "Candidates",
+    "Choice",
+    "Model",
+    "Trial",
+    "choose",
+    "climb",
+    "draw",
+    "resize",
+    "spectrum",
+    "sweep",
+    "wasserstein",
+]

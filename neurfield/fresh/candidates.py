@@ -161,6 +161,14 @@ def default_parameter(encoding: Block, network: Block) -> Parameter | None:
     return OF_ENCODINGS.get(kind) or OF_ACTIVATIONS.get(str(activation).lower())
 
 
+def own_value(key: str, encoding: Block, network: Block) -> float | None:
+    """What the blocks have of a key, None where they do not say."""
+    part, _, name = key.partition(".")
+    block = encoding if part == "encoding" else network
+    value = block.get(name, block.get("omega") if name == "first_omega" else None)
+    return None if value is None else float(value)
+
+
 def _per_level_scale(encoding: Block, max_resolution: float) -> dict[str, Any]:
     """The key that makes the finest level of a grid so fine."""
     n_levels, base = int(encoding.get("n_levels", 16)), float(encoding.get("base_resolution", 16))

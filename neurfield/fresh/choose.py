@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,27 @@ FULL_SIDE = 256  # points a side that the bins of the candidates are meant for
 CHUNK = 1 << 17  # positions per call of a model
 FIRST_REPEATS = 3
 TIE = 1e-6  # bins: less is rounding
+WORTH = 0.1  # dB of a trial: less is chance
+
+
+class Trial(NamedTuple):
+    """A short training.
+
+    Attributes:
+        value: of the parameter; None: what the method has, where that is no candidate.
+        psnr: in dB, over samples that it has not seen; -inf where it gave no numbers.
+    """
+
+    value: float | None
+    psnr: float
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """The last that was better than the best before it by more than WORTH."""
+    best = trials[0]
+    for trial in trials[1:]:
+        best = trial if trial.psnr > best.psnr + WORTH else best
+    return best
 
 
 @dataclass(frozen=True)
@@ -29,13 +50,14 @@ class Choice:
 
     Attributes:
         key, values: of the candidates.
-        index: which was chosen.
+        index: which is nearest by its spectrum.
         distances, errors: per candidate the mean distance in bins, and its standard error.
         repeats: how many initialisations each has had.
         left_out: values whose frequencies the signal's samples cannot show.
         flat: values whose untrained models have no spectrum, being constant or not finite; not in `values` either.
         target: spectrum of the signal `[n_bins]`. spectra: mean spectra of the candidates `[n_candidates, n_bins]`.
         seconds: what the choice took.
+        trials: short trainings that decided, in their order; none: the spectra did.
     """
 
     key: str
@@ -49,10 +71,12 @@ class Choice:
     target: Tensor
     spectra: Tensor
     seconds: float
+    trials: tuple[Trial, ...] = ()
 
     @property
-    def value(self) -> float:
-        return self.values[self.index]
+    def value(self) -> float | None:
+        """What is chosen: of the best trial, else the nearest; None: what the method has."""
+        return best_of(self.trials).value if self.trials else self.values[self.index]
 
     def report(self) -> dict[str, Any]:
         """Everything as plain numbers, for JSON."""
@@ -61,6 +85,8 @@ class Choice:
         return {
             "key": self.key,
             "value": self.value,
+            "nearest": self.values[self.index],
+            "trials": [{"value": t.value, "psnr": t.psnr if math.isfinite(t.psnr) else None} for t in self.trials],
             "seconds": self.seconds,
             "left_out": list(self.left_out),
             "flat": list(self.flat),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A choice as a picture: the spectra on the left, the distances of the candidates on the right."""
+"""A choice as a picture: the spectra on the left, the distances of the candidates, and its trials where it has any."""
 
 import math
 from collections.abc import Sequence
@@ -43,11 +43,13 @@ class _Axes:
 
 
 def draw(choice: Choice) -> Image.Image:
-    """1120 x 400 RGB picture; save it with `.save(path)`."""
-    image = Image.new("RGB", (2 * WIDTH, HEIGHT), "white")
+    """1120 x 400 RGB picture, with trials 1680 x 400; save it with `.save(path)`."""
+    image = Image.new("RGB", ((3 if choice.trials else 2) * WIDTH, HEIGHT), "white")
     canvas = ImageDraw.Draw(image)
     _spectra(canvas, choice)
     _distances(canvas, choice)
+    if choice.trials:
+        _trials(canvas, choice)
     return image
 
 
@@ -67,7 +69,8 @@ def _spectra(canvas: ImageDraw.ImageDraw, choice: Choice) -> None:
     axes.line(bins, log(choice.target.tolist()), SIGNAL, 2)
     axes.line(bins, log(choice.spectra[choice.index].tolist()), CHOSEN, 2)
     decades = [(float(k), f"1e{k}") for k in range(math.ceil(math.log10(floor)), math.floor(math.log10(top)) + 1)]
-    title = f"spectra: signal (red), {choice.key} = {choice.value:g} (green), lowest, middle and highest (grey)"
+    nearest = f"{choice.key} = {choice.values[choice.index]:g}"
+    title = f"spectra: signal (red), {nearest} (green), lowest, middle and highest (grey)"
     ticks = [(float(k), str(k)) for k in (1, *range(n // 4, n + 1, max(n // 4, 1)))]
     axes.frame(title, "L1 frequency, cycles per side", ticks, decades)
 
@@ -85,3 +88,23 @@ def _distances(canvas: ImageDraw.ImageDraw, choice: Choice) -> None:
     ticks = [(float(i), f"{choice.values[i]:g}") for i in sorted({0, choice.index, last})]
     marks = [(0.0, "0"), (largest, f"{largest:.3g}")]
     axes.frame("distance of the spectra, with standard errors", choice.key, ticks, marks)
+
+
+def _trials(canvas: ImageDraw.ImageDraw, choice: Choice) -> None:
+    last = len(choice.values) - 1
+    results = [(t.value, max(t.psnr, 0.0)) for t in choice.trials]  # one that gave no numbers lies at the bottom
+    lowest, highest = min(psnr for _, psnr in results), max(psnr for _, psnr in results)
+    room = max(0.05 * (highest - lowest), 0.05)
+    axes = _Axes(canvas, 2 * WIDTH, (0, max(last, 1)), (lowest - room, highest + room))
+    for value, psnr in results:
+        color = CHOSEN if value == choice.value else INK
+        if value is None:
+            axes.line([0, max(last, 1)], [psnr, psnr], color, 1)
+            canvas.text(axes.at(0, psnr), " the method's own", fill=color, anchor="ls")
+        else:
+            x, y = axes.at(choice.values.index(value), psnr)
+            canvas.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
+    places = {0, last, *(choice.values.index(value) for value, _ in results if value is not None)}
+    ticks = [(float(i), f"{choice.values[i]:g}") for i in sorted(places)]
+    marks = [(lowest, f"{lowest:.2f}"), (highest, f"{highest:.2f}")]
+    axes.frame("short trainings: PSNR in dB of samples that they have not seen", choice.key, ticks, marks)

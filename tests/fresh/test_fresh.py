@@ -267,3 +267,63 @@ def test_errors_are_one_line() -> None:
         fresh.sweep({"otype": "GaussianFourier"}, NETWORK, 2, 1, "encoding.sigmas", [1]).build(1, 0)
     with pytest.raises(UserError, match=r"expected equal sides of at least 2 \* 8 points, got \[1, 15, 15\]"):
         fresh.spectrum(torch.zeros(1, 15, 15), 8)
+
+
+def choice_of(values: list[float], nearest: int) -> fresh.Choice:
+    """Distances grow from the nearest on."""
+    n, line = len(values), torch.ones(4, dtype=torch.float64) / 4
+    distances = tuple(abs(i - nearest) + 0.1 * (i > nearest) for i in range(n))
+    zeros = (0.0,) * n
+    return fresh.Choice("k.v", tuple(values), nearest, distances, zeros, (3,) * n, (), (), line, line.expand(n, 4), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("nearest", "own", "best", "tried"),
+    [
+        (4, None, 1, [5, None, 4, 3, 2, 1]),  # downhill, the nearer spectrum first
+        (1, 5, 3, [2, 5, 4, 3]),  # on from what the method has, where that is better
+        (4, 2, 1, [5, 2, 3, 1]),  # the nearer spectrum is the higher one
+        (2, 3, 2, [3, 2, 4]),  # nothing is better
+        (0, 9, 0, [1, None, 2]),  # what the method has is no candidate
+    ],
+)
+def test_trials_climb(nearest: int, own: float | None, best: int, tried: list[float | None]) -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    choice = choice_of(values, nearest)
+    scores = {v: -abs(i - best) for i, v in enumerate(values)} | {None: -3.5}
+    trials = fresh.climb(choice, own, scores.__getitem__, lambda n: True)
+    assert [t.value for t in trials] == tried
+    assert dataclasses.replace(choice, trials=trials).value == values[best]
+
+
+def test_trials_end_where_time_does() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    choice = choice_of(values, 5)
+    for n_allowed, value in ((0, 6), (1, 6), (2, 6), (3, 5), (4, 4)):
+        trials = fresh.climb(choice, None, lambda v: -7 if v is None else -v, lambda n, most=n_allowed: n < most)
+        # one trial says nothing, with none to compare it with
+        assert len(trials) == (n_allowed if n_allowed > 1 else 0)
+        assert dataclasses.replace(choice, trials=trials).value == value
+
+
+def test_what_the_method_has_is_kept_where_it_is_better() -> None:
+    choice = choice_of([1.0, 2.0, 3.0], 1)
+    trials = fresh.climb(choice, None, lambda v: 9.0 if v is None else 5.0, lambda n: True)
+    kept = dataclasses.replace(choice, trials=trials)
+    assert trials == ((2.0, 5.0), (None, 9.0)) and kept.value is None
+    report = json.loads(json.dumps(kept.report()))
+    assert report["value"] is None and report["nearest"] == 2 and report["trials"][1] == {"value": None, "psnr": 9}
+    assert fresh.draw(kept).size == (1680, 400) and fresh.draw(choice).size == (1120, 400)
+
+
+def test_chance_does_not_decide() -> None:
+    """A tenth of a decibel is not worth leaving the nearer spectrum; trials without numbers are never chosen."""
+    choice = choice_of([1.0, 2.0, 3.0], 1)
+    for scores, value in (({2.0: 5, None: 5.05, 1.0: 5.09, 3.0: 5.2}, 3), ({2.0: 5, None: 5.2}, None)):
+        trials = fresh.climb(choice, None, scores.__getitem__, lambda n: True)
+        assert dataclasses.replace(choice, trials=trials).value == value
+    trials = fresh.climb(choice, None, lambda v: -math.inf, lambda n: True)
+    broken = dataclasses.replace(choice, trials=trials)
+    assert broken.value == 2
+    assert json.loads(json.dumps(broken.report()))["trials"][0]["psnr"] is None
+    fresh.draw(broken)

@@ -18,8 +18,7 @@ from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import data_name
 from neurfield.data.tiny_nerf import BROKEN, CAMERA_FILES, member_shape
-from neurfield.data.transforms import is_cut_out
-from neurfield.data.views import Frame, Manifest, inspect, poses, tan_half_fov
+from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg")

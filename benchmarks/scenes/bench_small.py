@@ -73,20 +73,21 @@ def main() -> None:
     protocol = (
         f"{options.steps} steps, images {options.downscale_factor} times smaller, test views, PSNR of the int8 file"
     )
-    path = RESULTS / f"small_{options.data.name}.json"
+    name = f"{options.data.name}_{options.downscale_factor}"
+    path = RESULTS / f"small_{name}.json"
     kept = json.loads(path.read_text()) if options.add and path.exists() else {}
     rows = kept["results"] if kept.get("protocol") == protocol else []
     rows = [row for row in rows if row["log2_hashmap_size"] not in options.tables]
     with tempfile.TemporaryDirectory() as folder:
         for table in options.tables:
-            for name in VARIANTS:
-                rows.append(measure(scene, name, table, options.steps, Path(folder)))
+            for variant in VARIANTS:
+                rows.append(measure(scene, variant, table, options.steps, Path(folder)))
                 print(rows[-1], flush=True)
     rows.sort(key=lambda row: (row["log2_hashmap_size"], row["field"]))
     content = {"title": "small radiance fields", "machine": machine(), "protocol": protocol, "results": rows}
     path.write_text(json.dumps(content, indent=1) + "\n")
     options.output.mkdir(parents=True, exist_ok=True)
-    plot(rows, options.output / f"{options.data.name}.png")
+    plot(rows, options.output / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -294,7 +294,7 @@ def train(
     if folder is None:
         trainer.train(on_step)
     else:
-        session = Session(trainer, views, folder, resumed.path if resumed else None)
+        session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
         if choice:
             frequencies.write_report(folder.path, choice)
         session.train(on_step)

@@ -108,7 +108,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
     resumed = newest_whole(folder, say) if options.resume else None
     if resumed:
-        resumed.check_request(options.seed, locate(options.data, options.load, resumed.config.load)[2])
+        resumed.check_request(options.seed, options.load)
     manifest = found or read_manifest(source, resumed.config.load if resumed else load)
     manifest = dataclasses.replace(manifest, name=name)
     views = ViewSet.of_manifest(manifest)
@@ -141,7 +141,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)
-    session = Session(trainer, views, folder, resumed.path if resumed else None)
+    session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
     if choice:
         auto_frequency.write_report(folder.path, choice)
     say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")

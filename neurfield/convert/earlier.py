@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from neurfield import config as configuration
 from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.files import cannot_write
@@ -143,7 +144,7 @@ class Earlier:
 def _check_made(folder: RunFolder) -> None:
     checkpoints = folder.checkpoints()
     if not checkpoints:
-        if folder.path.is_dir() and next(folder.others(), None) is None:
+        if folder.path.is_dir() and next(folder.others(), None) is None and _is_begun(folder):
             return  # a conversion that was killed before its first checkpoint, or in its removal
         raise UserError(
             f"{folder.path}: is there, and without a checkpoint of a conversion; move it away or choose another "
@@ -157,6 +158,17 @@ def _check_made(folder: RunFolder) -> None:
         raise UserError(
             f"{folder.path}: holds a field of the kind {found}, which no conversion has made; choose another --output"
         )
+
+
+def _is_begun(folder: RunFolder) -> bool:
+    """Whether what a run has written there, without a checkpoint, is a conversion's by its configuration."""
+    if (folder.path / MOVED).is_file() or next(folder.written(), None) is None:
+        return True
+    try:
+        method = configuration.load(RunConfig, folder.config_path).method
+    except UserError:
+        return False
+    return isinstance(method.field, KiloNerfConfig)
 
 
 def _check_replaceable(folder: RunFolder) -> None:

@@ -12,12 +12,9 @@ new run, in OUTPUT.distill, until it is done. An earlier conversion that is to b
 import dataclasses
 import hashlib
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from neurfield import config as configuration
 from neurfield.convert.cells import CellPlan, plan_cells
@@ -35,14 +32,13 @@ from neurfield.training.density import make_density
 from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
-from neurfield.training.resume import Resumed, newest_readable
+from neurfield.training.resume import check_views, newest_readable
 from neurfield.training.run_folder import RunFolder, find_checkpoint
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import TEACHER, Pupil, Session, ViewSet
 from neurfield.training.stored import fitting
 from neurfield.training.trainer import StepReport, Trainer
 
 PRESET = "kilonerf"
-TEACHER = "teacher"  # the entry of a checkpoint's header
 
 
 def to_kilonerf(teacher: Run, request: Request) -> Run | None:
@@ -57,20 +53,6 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
     conversion.refuse()
     conversion.plan()
     return conversion.run()
-
-
-@dataclass(frozen=True)
-class _Pupil:
-    """What checkpoints of a conversion tell: the views, and which teacher it is made of, by a hash."""
-
-    views: ViewSet
-    teacher: str
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.views.tensors()
-
-    def header(self) -> dict[str, Any]:
-        return self.views.header() | {TEACHER: self.teacher}
 
 
 class Conversion:
@@ -130,7 +112,7 @@ class Conversion:
         teacher, request = self.teacher, self.request
         self.scene = _scene(teacher, self.config.data)
         teacher.to(self.config.device)
-        self.pupil = _Pupil(teacher.views, _digest(teacher))
+        self.pupil = Pupil(teacher.views, _digest(teacher))
         voxels, largest = occupied_voxels(
             teacher.grid,
             make_density(teacher.field),
@@ -232,9 +214,7 @@ class Conversion:
 
 def _scene(teacher: Run, source: str) -> Scene:
     scene = load_scene(source, teacher.config.load, splits=("train",))
-    Resumed(teacher.path or Path("run/checkpoints/none"), teacher.config, teacher.views).check_views(
-        ViewSet.of_scene(scene)
-    )
+    check_views(ViewSet.of_scene(scene), teacher.views, "train", teacher.path)
     return scene
 
 

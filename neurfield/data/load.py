@@ -75,14 +75,11 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None, **change
     return replace(manifest, name=name, source=str(source.absolute()), options=load)
 
 
-def locate(
-    path: str | Path, options: ReadOptions, otherwise: LoadOptions | None = None
-) -> tuple[Path, str, LoadOptions]:
+def locate(path: str | Path, options: ReadOptions) -> tuple[Path, str, LoadOptions]:
     """Where a data set lies, what it is called and how it is read; a scene file says all three.
 
     Args:
         options: the caller's wishes, which win.
-        otherwise: what counts where neither they nor a scene file say anything; None: the defaults.
 
     Raises:
         UserError: nothing there, or a scene file that cannot be used.
@@ -90,11 +87,10 @@ def locate(
     path = Path(path)
     if not os.path.exists(path):  # false, not an error, for names that no file can have
         raise UserError(f"{path}: no such file or folder")
-    load = otherwise or LoadOptions()
     if not scene_file.is_scene_file(path):
-        return path, data_name(path), options.over(load)
+        return path, data_name(path), options.over(LoadOptions())
     source, name, said = scene_file.read(path)
-    return source, name, options.over(said.over(load))
+    return source, name, options.over(said.over(LoadOptions()))
 
 
 def _format(path: Path, options: LoadOptions) -> Format:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from neurfield import config as configuration
-from neurfield.data.options import LoadOptions, ReadOptions
+from neurfield.data.options import ReadOptions
 from neurfield.errors import UserError
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
-from neurfield.training.session import ViewSet, unpack_views
+from neurfield.training.session import TEACHER, Pupil, Subject, ViewSet, unpack_views
 from neurfield.training.stored import check_stored, fitting
 
 ROUNDING = 1e-5  # poses are read through float64 decompositions, whose last bits are the library's
@@ -31,6 +31,7 @@ class Resumed:
     path: Path
     config: RunConfig
     views: ViewSet
+    subject: Subject  # what its checkpoints are to tell: the views, and which teacher a distilled field has
 
     def continued(self, max_seconds: float | None, max_num_iterations: int | None, device: str) -> RunConfig:
         """The configuration of the run, with the new budget if one is given, on a device; `auto` is that of the run.
@@ -41,13 +42,13 @@ class Resumed:
         config = self.config.with_budget(max_seconds, max_num_iterations)
         return dataclasses.replace(config, device=resolve_device(config.device if device == "auto" else device))
 
-    def check_request(self, seed: int | None, load: LoadOptions) -> None:
+    def check_request(self, seed: int | None, load: ReadOptions) -> None:
         """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""
         check_seed(seed, self.config)
-        for field in dataclasses.fields(ReadOptions):
-            asked, stored = getattr(load, field.name), getattr(self.config.load, field.name)
-            if asked != stored:
-                flag = "--" + field.name.replace("_", "-")
+        for name, asked in load.wishes().items():
+            stored = getattr(self.config.load, name)
+            if asked != stored and name != "splits":
+                flag = "--" + name.replace("_", "-")
                 raise UserError(f"{flag} {asked}: the run was trained with {stored}; {_ELSE}")
 
     def check_views(self, found: ViewSet) -> None:
@@ -118,4 +119,5 @@ def _read(path: Path) -> Resumed:
         config = configuration.from_dict(RunConfig, header["config"], str(path))
         views = unpack_views(tensors, header)
         check_stored(lambda: views.build(config.method.field), tensors)
-        return Resumed(path, config, views)
+        teacher = header.get(TEACHER)
+        return Resumed(path, config, views, views if teacher is None else Pupil(views, teacher))

@@ -17,10 +17,10 @@ ASIDE = ".distill"  # ends the folder of a distillation: a stage of the run besi
 BEFORE = ".before"  # ends the folder of a run that another is about to replace
 MOVED = "moved-by-convert.txt"  # in such a folder
 _WRITTEN = (
-    CONFIG_FILE, ".config.*.tmp.yaml", "frequency.json", "frequency.png", ".frequency.*.tmp.*", "metrics.jsonl",
+    ".config.*.tmp.yaml", "frequency.json", "frequency.png", ".frequency.*.tmp.*", "metrics.jsonl",
     "events.out.tfevents.*", f"checkpoints/step-*{SUFFIX}", f"checkpoints/step-*{SUFFIX}.aside",
     f"checkpoints/.step-*.tmp{SUFFIX}",
-    MOVED,  # the last to be removed: until then the folder is known for what it is
+    CONFIG_FILE, MOVED,  # the last to be removed: until then the folder is known for what it is
 )  # fmt: skip
 
 
@@ -46,10 +46,14 @@ class RunFolder:
         """Whether nothing is there, or an empty folder."""
         return not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
 
+    def written(self) -> Iterator[Path]:
+        """What lies in it and has a name that runs give."""
+        return (path for pattern in _WRITTEN for path in self.path.glob(pattern))
+
     def others(self) -> Iterator[Path]:
         """What lies in it and no run has written."""
-        written = {path for pattern in _WRITTEN for path in self.path.glob(pattern)}
-        return (path for path in self.path.rglob("*") if path not in written | {self.path / "checkpoints"})
+        known = {*self.written(), self.path / "checkpoints"}
+        return (path for path in self.path.rglob("*") if path not in known)
 
     def clear(self) -> None:
         """Removes what runs have written in it.
@@ -57,9 +61,8 @@ class RunFolder:
         Raises:
             OSError: a file cannot be removed.
         """
-        for pattern in _WRITTEN:
-            for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+        for path in self.written():
+            path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not empty, or not there
             (self.path / "checkpoints").rmdir()
 

@@ -25,6 +25,7 @@ from neurfield.training.run_folder import RunFolder
 from neurfield.training.trainer import StepReport, Trainer
 
 _LOG_INTERVAL = 50  # steps between lines of the scalar log
+TEACHER = "teacher"  # the entry of a distilled field's header
 _CAMERA_FIELDS = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
 
 
@@ -75,6 +76,20 @@ class Subject(Protocol):
     def tensors(self) -> dict[str, Tensor]: ...
 
     def header(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """Of a field that is distilled: the views, and which teacher it is made of, by a hash."""
+
+    views: ViewSet
+    teacher: str
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.views.tensors()
+
+    def header(self) -> dict[str, Any]:
+        return self.views.header() | {TEACHER: self.teacher}
 
 
 def pack(trainer: Trainer, subject: Subject) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -82,8 +82,9 @@ class Trials:
         except MachineError:
             return -math.inf
         finally:
-            self.steps, self._seconds = self.steps if self._seconds is None else trainer.step, None
             self.longest = max(self.longest, time.monotonic() - start)
+        if self._seconds is not None:  # of the first trial that comes to its end: all have as many steps
+            self.steps, self._seconds = trainer.step, None
         return self._measure(trainer)
 
     @torch.no_grad()

@@ -84,8 +84,16 @@ def test_a_scene_file_that_changes_does_not_change_the_run(data, tmp_path, capsy
     assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30, "--downscale-factor", 1) == 2
     assert "--downscale-factor 1: the run was trained with 2" in fails(capsys)
     scene.write_text("path: ball\nname: ball\ndownscale_factor: 4\n")
-    assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 2
-    assert "--downscale-factor 4: the run was trained with 2" in fails(capsys)
+    assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 30) == 0
+    assert checkpoint.load_header(folder / "step-000000030.safetensors")["config"]["load"]["downscale_factor"] == 2
+
+
+def test_a_flag_that_won_over_a_scene_file_need_not_be_given_again(data, tmp_path, capsys):
+    scene = tmp_path / "scene.yaml"
+    scene.write_text("path: ball\nname: ball\ndownscale_factor: 2\n")
+    folder = started(scene, tmp_path / "out", "--downscale-factor", 1)
+    assert train(scene, tmp_path / "out", "--resume", "--max-num-iterations", 25) == 0
+    assert checkpoint.load_header(folder / "step-000000025.safetensors")["config"]["load"]["downscale_factor"] == 1
 
 
 @pytest.mark.parametrize(

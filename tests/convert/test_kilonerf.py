@@ -20,6 +20,7 @@ from neurfield import ops
 from neurfield.cli import _distilled
 from neurfield.cli.main import main
 from neurfield.cli.train import TrainOptions
+from neurfield.config import dumps
 from neurfield.convert import CONVERTERS
 from neurfield.convert.cells import plan_cells
 from neurfield.convert.distill import DistillTask
@@ -341,14 +342,30 @@ def test_what_could_not_be_put_back_keeps_its_mark(teacher, tmp_path, monkeypatc
 
 def test_killed_before_its_first_checkpoint_begins_again(teacher, tmp_path):
     quick = request(tmp_path / "a", "distill.iterations=2", max_num_iterations=1)
+    config = dataclasses.replace(teacher.config, method=load_method("kilonerf", quick.overrides))
     for option in ("resume", "overwrite"):
-        Session(SimpleNamespace(step=0, config=teacher.config), teacher.views, RunFolder(tmp_path / "a.distill"))
+        Session(SimpleNamespace(step=0, config=config), teacher.views, RunFolder(tmp_path / "a.distill"))
         assert not RunFolder(tmp_path / "a.distill").is_free
         with pytest.raises(UserError, match="a conversion exists there; continue it with --resume"):
             to_kilonerf(teacher, quick)
         assert to_kilonerf(teacher, dataclasses.replace(quick, **{option: True})) is not None
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
         shutil.rmtree(tmp_path / "a")
+
+
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_what_another_run_has_begun_is_no_conversion(option, teacher, tmp_path):
+    """Without a checkpoint, its configuration tells: files have the same names."""
+    other = RunFolder(tmp_path / "a")
+    other.create()
+    other.config_path.write_text(dumps(teacher.config))
+    (other.path / "metrics.jsonl").write_text("{}")
+    for _ in range(2):
+        before = files(tmp_path)
+        with pytest.raises(UserError, match="a: is there, and without a checkpoint of a conversion; move it away or"):
+            to_kilonerf(teacher, request(other.path, **{option: True}))
+        assert files(tmp_path) == before
+        other.config_path.unlink(missing_ok=True)
 
 
 def test_resume_goes_on_with_what_was_begun_alone(teacher, tmp_path):
@@ -440,8 +457,10 @@ def test_train_resume_ends_an_interrupted_conversion_as_convert_does(data, teach
     again = request(folder, "distill.iterations=3", overwrite=True, progress=stop)
     assert to_kilonerf(teacher, again) is None
     assert {path.name for path in folder.parent.iterdir()} == {"t", "t.before", "t.distill"}
+    known = checkpoint.load_header(RunFolder(folder).checkpoints()[-1])["teacher"]
     assert main(["train", str(data), "--method", "kilonerf", "--resume", "--output-dir", str(tmp_path)]) == 0
     assert [path.name for path in folder.parent.iterdir()] == ["t"]
+    assert checkpoint.load_header(RunFolder(folder).checkpoints()[-1])["teacher"] == known  # convert --resume asks
 
 
 def test_occupancy_is_the_teachers(teacher):

@@ -82,3 +82,6 @@ def test_a_method_that_gives_no_numbers_is_the_worst(signal):
     broken = method()
     broken = dataclasses.replace(broken, optimizer=dataclasses.replace(broken.optimizer, learning_rate=1e30))
     assert trials.psnr(broken) == -math.inf
+    timed = Trials(signal, Budget(max_seconds=16), 4096, 1)
+    assert timed.psnr(broken) == -math.inf
+    assert timed.steps is None and timed.are_telling  # what breaks off does not say how many steps the others have

@@ -100,7 +100,7 @@ class OccGridEstimator(nn.Module):
             rays_o, rays_d: float32 `[n_rays, 3]`, unit directions.
             sigma_fn, alpha_fn: density or opacity of samples, at most one of them. Samples in front of which less than
                 `early_stop_eps` of the light is left, or whose opacity is below `alpha_thre` (at most the mean
-                occupancy), are left out then.
+                occupancy), are left out then. A value that is NaN is kept, and ends its ray.
             near_plane, far_plane: where the first interval begins, and where the last middle lies at most; `t_min`,
                 `t_max` `[n_rays]`: the same for each ray, if that is less.
             render_step_size: length of an interval.
@@ -132,6 +132,7 @@ class OccGridEstimator(nn.Module):
                 f"OccGridEstimator: expected {list(t_starts.shape)} densities or opacities, got {list(values.shape)}"
             )
         thickness = -torch.log1p(-values) if sigma_fn is None else values * (t_ends - t_starts)
+        thickness = thickness.masked_fill(thickness.isnan(), torch.inf)  # ends its ray, and no other
         seen = _transmittance(thickness, ray_indices, rays_o.shape[0]) >= early_stop_eps
         if alpha_thre > 0:
             seen &= -torch.expm1(-thickness) >= min(alpha_thre, float(self.occs.mean()))

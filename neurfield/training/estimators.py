@@ -109,7 +109,7 @@ class OccGridSampler:
 
         def occupancy(x: Tensor) -> Tensor:
             parts = [density_fn(chunk).float() for chunk in x.split(EVALUATED_AT_ONCE)]
-            return torch.cat(parts)[:, None] * BASE_STEP
+            return torch.cat(parts)[:, None].nan_to_num(0.0) * BASE_STEP  # a maximum would keep NaN for good
 
         with _seeded(self._seed, 2 * step + 1, self._cells.device):
             self._estimator.update_every_n_steps(
@@ -187,12 +187,14 @@ class PropNetSampler:
             )  # fmt: skip
         length = t_ends - t_starts
         with torch.no_grad():
-            thickness = look(t_starts, t_ends, density).nan_to_num(0.0) * length
+            sigmas = look(t_starts, t_ends, density)
+        thickness = sigmas.nan_to_num(0.0) * length
         trans = torch.exp(thickness - thickness.cumsum(dim=1))
         if learns:
             self._adam.param_groups[0]["lr"] = learning_rate
             self._estimator.update_every_n_steps(trans, True)
-        kept = (thickness > 0) & (trans >= self._options.stop_transmittance * MARGIN)
+        # what is NaN is kept, so that a loss shows it
+        kept = ((thickness > 0) | sigmas.isnan()) & (trans >= self._options.stop_transmittance * MARGIN)
         rays = torch.arange(n_rays, device=kept.device)[:, None].expand_as(kept)
         starts = t_starts + length / 2
         return packed_samples(rays[kept], starts[kept], (starts + length)[kept], n_rays)

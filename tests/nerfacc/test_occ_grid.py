@@ -120,6 +120,20 @@ def test_invisible_samples_are_left_out() -> None:
     assert len(kept) == int((alphas >= 0.1).sum())
 
 
+def test_nan_ends_its_ray_and_no_other() -> None:
+    """What looks at values for NaN must come upon it."""
+    made, (origins, directions) = estimator(share=1.1), rays(50)
+    ray, starts, _ = made.sampling(origins, directions, render_step_size=0.05)
+    at = [int((ray == number).nonzero()[4]) for number in (0, 20)]
+    values = torch.full((len(ray),), 1e-3)
+    values[at] = torch.nan
+    sigma = made.sampling(origins, directions, lambda *_: values, render_step_size=0.05)
+    alpha = made.sampling(origins, directions, alpha_fn=lambda *_: values, render_step_size=0.05)
+    hidden = sum((ray == ray[i]) & (starts > starts[i]) for i in at) > 0
+    for got in (sigma, alpha):
+        assert torch.equal(got[0], ray[~hidden]) and torch.equal(got[1], starts[~hidden])
+
+
 def test_intervals_of_a_cone_grow() -> None:
     made, (origins, directions) = estimator(3, share=1.1), rays(20)
     ray, starts, ends = made.sampling(origins, directions, render_step_size=0.01, cone_angle=0.05, near_plane=0.1)

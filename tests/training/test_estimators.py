@@ -94,6 +94,20 @@ def test_what_is_hidden_is_left_out(config) -> None:
     assert not (in_wall[:-1] & ~in_wall[1:] & same_ray).any()
 
 
+@pytest.mark.parametrize("config", [OccGridConfig(), PropNetConfig(n_samples=200)])
+def test_samples_that_are_no_number_are_shown(config) -> None:
+    """A training asks whether its loss is finite, so what is not must be in it; rays without it keep theirs."""
+
+    def broken(x: Tensor, rays: Tensor) -> Tensor:
+        return torch.where(rays == 5, torch.nan, 1e-3)
+
+    grid = OccupancyGrid(1, resolution=16)
+    whole = drawn(config, grid, lambda x, rays: torch.full((len(x),), 1e-3))[0]
+    samples = drawn(config, grid, broken)[0]
+    assert torch.equal(whole.ray_indices[whole.ray_indices != 5], samples.ray_indices[samples.ray_indices != 5])
+    assert (samples.ray_indices == 5).any()
+
+
 def test_proposals_learn_where_samples_are_wanted() -> None:
     grid, origins_directions = OccupancyGrid(1, resolution=16), rays(300)
     sampler = made(PropNetConfig(n_samples=16, proposal_samples=(32,)), grid)
@@ -142,6 +156,13 @@ def test_the_grid_follows_what_the_estimator_learns() -> None:
         assert torch.equal(values[~closed] > 0, (x < 8)[~closed])
     bits = (grid.bitfield[0][:, None] >> torch.arange(8) & 1).flatten() != 0
     assert torch.equal(bits, (x < 8) & ~closed)
+
+
+def test_the_grid_takes_over_no_nan() -> None:
+    grid = OccupancyGrid(1, resolution=16)
+    sampler = made(OccGridConfig(), grid)
+    sampler.update(0, lambda x: torch.where(x[:, 0] < 0.5, torch.nan, 100.0), 3, 1)
+    assert grid.density_grid.isfinite().all() and float((grid.density_grid > 0).float().mean()) == 0.5
 
 
 @SAMPLERS

@@ -188,6 +188,9 @@ def check_ranges(config: Any) -> None:
 def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
     """Applies `dotted.key=value` assignments (values are YAML scalars or flow lists) to a configuration.
 
+    Another `otype` for one of several dataclasses keeps the values of the keys that both have; a mapping in its place
+    says all of itself.
+
     Raises:
         UserError: no `=`, an unknown key, or a value that does not fit.
     """
@@ -227,10 +230,22 @@ def _replace(config: Any, keys: Sequence[str], text: str, name: str, prefix: str
         inner = getattr(config, key)
         if not (dataclasses.is_dataclass(inner) or isinstance(inner, dict)):
             raise UserError(f"{name}: {path!r} is a single value, it has no key {'.'.join(rest)!r}")
-        value = _replace(inner, rest, text, name, path + ".")
+        choice = next((part for part in typing.get_args(hints[key]) if isinstance(part, OneOf)), None)
+        if choice and rest == ["otype"]:
+            value = _of_otype(inner, choice, text, name, path)
+        else:
+            value = _replace(inner, rest, text, name, path + ".")
     else:
         value = _Reader(name, with_lines=False).value(hints[key], _compose(text, name), path)
     return dataclasses.replace(config, **{key: value})
+
+
+def _of_otype(config: Any, choice: OneOf, text: str, name: str, path: str) -> Any:
+    otype = str(_scalar(text, name))
+    keys = {f.name for f in dataclasses.fields(choice.classes[otype])} if otype in choice.classes else set()
+    kept = {key: value for key, value in to_dict(config).items() if key in keys}
+    node = _compose(yaml.safe_dump(kept | {"otype": otype}, sort_keys=False), name)
+    return _Reader(name, with_lines=False).one_of(choice, node, path)
 
 
 def _compose(text: str, name: str) -> yaml.Node:

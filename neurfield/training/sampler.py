@@ -48,8 +48,9 @@ class SamplerConfig(BaseSamplerConfig):
 class OccGridConfig(BaseSamplerConfig):
     """Training rays are sampled by an OccGridEstimator, whose cells are those of the occupancy grid.
 
-    `backend` names whose: neurfield.nerfacc's, or that of nerfacc itself, which needs CUDA. Samples whose opacity is
-    below `alpha_threshold`, or below the mean occupancy, are left out.
+    `backend` names whose: neurfield.nerfacc's, or that of nerfacc itself, which needs CUDA. Samples are left out whose
+    opacity is below the smaller of `alpha_threshold` and, as nerfacc has it, the mean of all cells. A closed cell is -1
+    in that mean: where many are (`hull`, cells that no camera sees) it is below 0, and no sample is left out.
     """
 
     alpha_threshold: Annotated[float, Range(0, 1)] = 0.0

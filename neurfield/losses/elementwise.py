@@ -74,8 +74,9 @@ def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     """(t + e) ln((t + e) / (p + e)), and the same of 1 - t and 1 - p: p and t are probabilities, e = 1e-4.
 
     The cross-entropy less that of a perfect prediction, 0 where p = t; what is not in 0 ... 1 counts as the nearer end.
-    For values behind a sigmoid: the gradient before it is about p - t, where that of L2 is (p - t) p (1 - p) and leaves
-    a dark stroke white once the sigmoid is near 1.
+    For values behind a sigmoid: the gradient before it is about p - t as long as p and 1 - p are above e, where that of
+    L2 is 2 (p - t) p (1 - p) and leaves a dark stroke white once the sigmoid is near 1. For t = 0 it is 0.77 at a logit
+    of 8, 0.5 at 9.2, 0.06 at 12 and 0 from 17 on. A prediction outside of 0 ... 1 has none.
     """
     p, t = prediction.clamp(0, 1), target.clamp(0, 1)
     return _divergence(p, t) + _divergence(1 - p, 1 - t)

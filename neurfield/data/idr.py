@@ -16,8 +16,8 @@ import numpy as np
 from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import data_name
-from neurfield.data.tiny_nerf import BROKEN, CAMERA_FILES, member_shape
+from neurfield.data.paths import CAMERA_FILES, data_name
+from neurfield.data.tiny_nerf import BROKEN, member_shape
 from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 

@@ -8,6 +8,7 @@ from neurfield.errors import UserError
 
 # Tried in this order for names without a known suffix ("./train/r_0").
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".exr")
+CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")  # archives of the format `idr`, beside photos
 
 
 def resolve(root: Path, name: object, where: str, allow_outside: bool = False) -> Path:
@@ -65,8 +66,8 @@ def find_image(root: Path, name: object, where: str, allow_outside: bool = False
 
 
 def data_name(path: Path) -> str:
-    """What a data set is called: its folder, or its archive without the suffix."""
-    if path.suffix.lower() == ".npz" and path.is_file():
+    """What a data set is called: its folder, or its archive, if that is more than its cameras, without the suffix."""
+    if path.suffix.lower() == ".npz" and path.is_file() and path.name not in CAMERA_FILES:
         return path.stem
     return (path.parent if path.is_file() else path).resolve().name
 

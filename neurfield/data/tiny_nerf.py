@@ -18,11 +18,10 @@ from neurfield.data import normalize, splits
 from neurfield.data.image_files import ImageHeader
 from neurfield.data.lens import Intrinsics
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import data_name
+from neurfield.data.paths import CAMERA_FILES, data_name
 from neurfield.data.views import Manifest, View, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 
-CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")  # of the format `idr`
 KEYS = ("images", "poses", "focal")
 BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError)
 N_TRAIN = 100

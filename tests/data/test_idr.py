@@ -45,7 +45,8 @@ def test_poses_lenses_and_the_sphere(tmp_path: Path) -> None:
     assert norm.source == "given" and norm.aabb_scale == 4  # cameras two and more radii away, seen before a background
     assert manifest.splits["test"] == [0, 8]
     assert manifest.notes == ["every 8th view, by name, is for testing", "the masks of the object are not used"]
-    assert len(load_scene(tmp_path / "cameras_sphere.npz").images) == 9
+    by_archive = load_scene(tmp_path / "cameras_sphere.npz")
+    assert len(by_archive.images) == 9 and by_archive.name == manifest.name == tmp_path.name
 
 
 def test_an_archive_without_a_sphere_has_the_map_of_its_poses(tmp_path: Path) -> None:

@@ -117,6 +117,8 @@ def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
         raise ValueError(f"scene.splits: expected numbers of its {len(stored)} views")
     if not all(isinstance(text, str) for text in (scene["name"], *scene["paths"])):
         raise ValueError("scene: expected text as its name and paths")
+    if len(scene["paths"]) not in (0, len(stored)):
+        raise ValueError(f"scene.paths: expected one for each of its {len(stored)} views, or none")
     normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
     return ViewSet(scene["name"], stored, splits, normalization, scene["paths"])
 

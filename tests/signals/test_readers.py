@@ -192,6 +192,8 @@ def test_empty_and_not_finite_values_are_refused(tmp_path):
     values[1, 2, 3] = np.nan
     np.save(tmp_path / "v.npy", values)
     refused(tmp_path / "v.npy", "NaN or infinite")
+    np.save(tmp_path / "w.npy", np.array([[1.7e308, -1.7e308]]))
+    refused(tmp_path / "w.npy", "difference is more than float64 holds")
     np.save(tmp_path / "o.npy", np.array([[object()]]), allow_pickle=True)
     with pytest.raises(UserError, match=r"not a whole \.npy file"):
         signals.kind_of(tmp_path / "o.npy")

@@ -131,6 +131,7 @@ CHANGES = {
     "a split of text": _set("scene", "splits", {"test": "abc"}),
     "a list of splits": _set("scene", "splits", [1]),
     "paths of numbers": _set("scene", "paths", [1, 2]),
+    "a path for many views": _set("scene", "paths", ["a.png"]),
     "no text as name": _set("scene", "name", 1),
     "two rows": _cut("c2w"),
     "poses NaN": _fill("c2w", math.nan, 0),

@@ -144,13 +144,15 @@ def value_range(values: np.ndarray, source: str) -> tuple[float, float]:
     """Lowest and highest value, slab by slab; equal ones are spread by 1.
 
     Raises:
-        UserError: a value is NaN or infinite.
+        UserError: a value is NaN or infinite, or the difference of two is.
     """
     low, high = math.inf, -math.inf
     for slab in slabs(values):
         if slab.dtype.kind == "f" and not np.isfinite(slab).all():
             raise UserError(f"{source}: {int((~np.isfinite(slab)).sum())} or more values are NaN or infinite")
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+    if math.isinf(high - low):
+        raise UserError(f"{source}: values from {low:g} to {high:g}, whose difference is more than float64 holds")
     return low, high if high > low else low + max(1.0, 1e-6 * abs(low))
 
 

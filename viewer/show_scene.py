@@ -29,7 +29,7 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
         run.renderer.options,
         BACKGROUNDS[run.config.method.background],
         views.cameras,
-        tuple(views.splits.get("train") or range(len(views.cameras))),
+        tuple(views.train),
         photos,
         version,
     )

@@ -40,8 +40,7 @@ class Home:
     def of(views: ViewSet, distance: float = 1.0) -> "Home":
         """What the first training view sees, from `distance` times as far."""
         scale = 1 / views.normalization.scale
-        train = views.splits.get("train") or list(range(len(views.cameras)))
-        cameras = views.cameras[train]
+        cameras = views.cameras[views.train]
         first = cameras.c2w[0]
         forward = -first[:, 2]
         poses = cameras.c2w.double().numpy()

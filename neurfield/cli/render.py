@@ -154,7 +154,7 @@ def _check(options: RenderOptions) -> None:
 def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]]:
     """The views that the options ask for, downscaled, and notes for the user."""
     names, notes, fps, has_times = None, [], options.fps or DEFAULT_FPS, False
-    train = trained.cameras[trained.views.views("train")] if trained.views.splits.get("train") else trained.cameras
+    train = trained.cameras[trained.views.train]
     if options.camera_path:
         n_frames = max(round(options.seconds * fps), 1) if options.seconds else None
         width, height = train.sizes[0].tolist()

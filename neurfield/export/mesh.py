@@ -111,7 +111,7 @@ def automatic_level(run: "Run", extent: int = 1) -> float:
     Raises:
         UserError: no ray ends anywhere.
     """
-    views = run.views.splits.get("train") or list(range(len(run.cameras)))
+    views = run.views.train
     chosen = views[:: max(len(views) // LEVEL_VIEWS, 1)][:LEVEL_VIEWS]
     norm = run.views.normalization
     origins, directions = [], []
@@ -151,8 +151,7 @@ def _in_frame(run: "Run", mesh: Mesh, frame: str, level: float, resolution: int)
     world_from_unit[:3, 3] = -np.array(norm.offset) / norm.scale
     if frame == "world":
         mesh = replace(mesh, vertices=(mesh.vertices - np.array(norm.offset)) / norm.scale)
-    train = run.views.splits.get("train") or list(range(len(run.cameras)))
-    mesh = replace(mesh, up=up(run.cameras.c2w[train].double().numpy()))
+    mesh = replace(mesh, up=up(run.cameras.c2w[run.views.train].double().numpy()))
     metadata = {
         "frame": frame, "up": mesh.up, "world_from_unit": world_from_unit.tolist(), "level_per_world_unit": level,
         "resolution": resolution,

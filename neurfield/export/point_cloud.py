@@ -57,7 +57,7 @@ def export_point_cloud(
         MachineError: the disk refuses.
     """
     path = checked_path(path, n_points, overwrite)
-    views = run.views.splits.get("train") or list(range(len(run.cameras)))
+    views = run.views.train
     views = views[:: -(-len(views) // _MAX_VIEWS)]
     positions, colors = [], []
     for i, view in enumerate(views):

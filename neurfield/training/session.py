@@ -56,6 +56,11 @@ class ViewSet:
             raise UserError(f"{self.name}: no views in split {split!r} (there are {there or 'none'})")
         return self.splits[split]
 
+    @property
+    def train(self) -> list[int]:
+        """View indices of the training views, or of all views where there are none."""
+        return self.splits.get("train") or list(range(len(self.cameras)))
+
     def build(self, field: AnyFieldConfig) -> RadianceModule:
         """The field that a configuration describes, for these views."""
         return field.build(self.normalization.aabb, len(self.splits.get("train", [])))

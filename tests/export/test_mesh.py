@@ -78,7 +78,7 @@ def fake_run(inside: Callable[[Tensor], Tensor], aabb_scale: int = 1) -> SimpleN
     offset = torch.stack([3 * angle.cos(), 3 * angle.sin(), 1.5 * (torch.arange(8) % 2)], dim=1)
     centre = NORM.to_world(CENTRE)
     cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 100.0, 96, 80)
-    views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []})
+    views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []}, train=list(range(8)))
     renderer = SimpleNamespace(options=MarchOptions.for_box(aabb_scale))
     run = SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
     run.on_cpu, run.at = lambda: run, lambda time, appearance: run

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.data.options import SPLITS, LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
@@ -94,6 +95,10 @@ def info(options: InfoOptions) -> int:
 
     kind = kind_of(options.data)
     if kind is not None:
+        refuse_scene_options(options.load, options.data, kind)
+        for flag, is_given in (("--splits", options.splits != SPLITS), ("--output", options.output is not None)):
+            if is_given:
+                raise UserError(f"{flag} is for scenes, and {options.data} is of the kind {kind}; leave it out")
         load = options.load.over(LoadOptions())
         print(f"{kind}: {read(options.data, kind, load.max_megapixels).info.describe()}")
         return 0

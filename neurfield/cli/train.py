@@ -70,8 +70,8 @@ class TrainOptions:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Override the method: --set optimizer.learning_rate=0.01 training.n_samples=65536"""
     auto_frequency: bool = False
-    """First choose the parameter that decides the method's frequencies, by spectra; its seconds count.
-    What was found is kept in the run's folder."""
+    """First choose the parameter that decides the method's frequencies, by spectra and, for images, videos and
+    volumes, short trainings; its seconds count. What was found is kept in the run's folder."""
     eval_split: str = "test"
     """Views that are measured at the end: train, val or test; 'none' measures nothing."""
     seconds_per_eval: float | None = None
@@ -170,7 +170,11 @@ def _check(options: TrainOptions) -> None:
     if options.resume and options.auto_frequency:
         raise UserError("a resumed run keeps its frequencies; leave --auto-frequency out, or train a new run")
     seed = RunConfig.seed if options.seed is None else options.seed
-    RunConfig(max_seconds=options.max_seconds, max_num_iterations=options.max_num_iterations, seed=seed)
+    try:
+        RunConfig(max_seconds=options.max_seconds, max_num_iterations=options.max_num_iterations, seed=seed)
+    except UserError as error:
+        name, _, rest = str(error).partition(":")
+        raise UserError(f"--{name.replace('_', '-')}:{rest}") from None
     names = ("none", *SPLITS)
     if options.eval_split not in names:
         hint = nearest(options.eval_split, names)

@@ -66,7 +66,7 @@ def check_views(found: ViewSet, known: ViewSet, split: str, path: Path | None) -
     if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING):
         raise UserError(
             f"{found.name}: its {len(theirs) - 1} {split} views, or their map into unit space, are not those of "
-            f"{path or 'this run'}; restore the data, or train a new run"
+            f"{path or 'this run'}, sizes of images included; restore the data, or train a new run"
         )
 
 

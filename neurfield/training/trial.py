@@ -2,7 +2,7 @@
 """Short trainings on a signal on a grid that tell which of several methods will learn it best.
 
 What comes out of a training depends more on the number of its steps than on that of its samples: a trial takes up to
-four fifths of the training's steps, of a 64th of their samples (but of 256 at least, and of fewer steps then), with the
+four fifths of the training's steps, of a 64th of their samples (but of 64 at least, and of fewer steps then), with the
 learning rate's whole schedule. A tenth of the samples is kept from it and measured.
 """
 

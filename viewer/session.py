@@ -246,7 +246,7 @@ class Session:
         """A picture between the moving one before and the whole one, in number of pixels, where that will take long."""
         width, height = fitted(eye.width, eye.height, look.longest)
         part = self._size[0] * self._size[1] / (width * height)
-        if self._seconds[1] < LONG * part:
+        if not 0 < part < 0.5 or self._seconds[1] < LONG * part:  # 0 or 1: the moving picture has failed
             return
         side = part**0.25
         camera = eye.camera(max(round(width * side), 1), max(round(height * side), 1))

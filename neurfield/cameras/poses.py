@@ -89,14 +89,22 @@ def focus(c2w: Array) -> Focus:
 def up(c2w: Array) -> tuple[float, float, float]:
     """Which way is up in the world of the views `c2w [n, 3, 4]`, n >= 1; of length 1.
 
-    +z, as the conventions have it, where the views stand upright in it; else their mean up: the world of a sparse model
-    that nobody has turned has the axes of its first camera.
+    +z, as the conventions have it, where the views stand upright in it; else the direction across their right hands,
+    which are level however much they look down: the world of a sparse model that nobody has turned has the axes of its
+    first camera. Their mean up, which leans forward where they look down from one side, says which of both directions,
+    and is taken itself where all right hands are parallel or lie in no plane.
     """
-    mean = c2w[:, :, 1].mean(axis=0)
+    rights, mean = c2w[:, :, 0], c2w[:, :, 1].mean(axis=0)
+    spread, axes = np.linalg.eigh(
+        rights.T @ rights / len(rights)
+    )  # ascending; about angle^2 for right hands so far apart
     length = float(np.linalg.norm(mean))
-    if length < 0.1:  # views of all rolls, say straight down from everywhere, have none
+    if spread[1] > 0.02 and spread[0] < 0.1 * spread[1] and length > 0.01:
+        axis = np.copysign(1.0, axes[:, 0] @ mean) * axes[:, 0]
+    elif length > 0.1:
+        axis = mean / length
+    else:  # views of all rolls
         return 0.0, 0.0, 1.0
-    x, y, z = (float(v) for v in mean / length)
-    # views from one side that look down have a mean up that leans forward; their right hands are level all the same
-    is_level = float(np.median(np.abs(c2w[:, 2, 0]))) < 0.1
+    x, y, z = (float(v) for v in axis)
+    is_level = float(np.median(np.abs(rights[:, 2]))) < 0.1
     return (0.0, 0.0, 1.0) if z > (0.5 if is_level else 0.9) else (x, y, z)

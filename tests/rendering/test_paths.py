@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,19 @@ def test_instant_ngp_path_returns_to_the_world(tmp_path: Path) -> None:
     torch.testing.assert_close(found.cameras.c2w[7], c2w, atol=1e-5, rtol=0)
     focal = 100 / torch.tan(torch.deg2rad(torch.tensor(25.0)))
     torch.testing.assert_close(found.cameras.intrinsics[0, 0], focal)
+
+
+@pytest.mark.parametrize("above", [0.3, 0.8, 1.2, 1.5])  # radians
+@pytest.mark.parametrize("true", [(0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.6, 0.0, -0.8), (0.0, 0.0, 1.0)])
+def test_up_does_not_lean_with_views_that_look_down_from_one_side(true: tuple[float, float, float], above: float):
+    axis = torch.tensor(true)
+    right, forward = paths._level_axes(true)
+    angles = torch.linspace(0, 1.2, 9)[:, None]
+    places = math.cos(above) * (angles.cos() * right + angles.sin() * forward) + math.sin(above) * axis
+    found = up(paths.look_at(4 * places, torch.zeros(3), true).double().numpy())
+    assert math.degrees(math.acos(min(float(torch.tensor(found) @ axis), 1.0))) < 0.1
+    alone = up(paths.look_at(4 * places[:1], torch.zeros(3), true).double().numpy())
+    assert all(math.isfinite(v) for v in alone)
 
 
 def bad_paths() -> list[tuple[object, str]]:

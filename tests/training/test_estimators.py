@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurfield import nerfacc as ours
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError
 from neurfield.nerfacc import backend
 from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions
 from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, OccupancyGrid
@@ -170,6 +170,17 @@ def test_a_field_learns_from_its_samples(sampler: str) -> None:
     scene = ball_scene()
     trainer = trained(scene, small_config(sampler, steps=150))
     assert evaluate(trainer.task.renderer, scene, "test")["psnr"] > mean_psnr(scene, disc) + 1
+
+
+@SAMPLERS
+def test_a_field_that_has_become_nan_is_noticed(sampler: str) -> None:
+    trainer = radiance_trainer(ball_scene(8, 1), small_config(sampler))
+    trainer.train_step()
+    with torch.no_grad():
+        trainer.tensors()["field.density_network.params"].fill_(torch.nan)
+    with pytest.raises(MachineError, match=r"no finite loss in 8 steps in a row \(not finite: field.density_network"):
+        for _ in range(8):
+            trainer.train_step()
 
 
 @SAMPLERS

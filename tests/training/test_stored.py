@@ -168,5 +168,5 @@ def test_other_seeds_are_refused_by_name(tmp_path, seed, capsys):
     words = ["train", str(picture), "--output-dir", str(tmp_path / "out"), "--max-num-iterations", "1"]
     for more in ([], ["--auto-frequency", "--method", "image-fourier"]):
         assert main([*words, "--seed", str(seed), *more]) == 2
-        assert capsys.readouterr().err.startswith("neurfield: seed: expected 0 ... 9.22337e+18, got")
+        assert capsys.readouterr().err.startswith("neurfield: --seed: expected 0 ... 9.22337e+18, got")
     assert not (tmp_path / "out").exists()

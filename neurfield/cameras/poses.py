@@ -95,9 +95,7 @@ def up(c2w: Array) -> tuple[float, float, float]:
     and is taken itself where all right hands are parallel or lie in no plane.
     """
     rights, mean = c2w[:, :, 0], c2w[:, :, 1].mean(axis=0)
-    spread, axes = np.linalg.eigh(
-        rights.T @ rights / len(rights)
-    )  # ascending; about angle^2 for right hands so far apart
+    spread, axes = np.linalg.eigh(rights.T @ rights / len(rights))  # ascending; about angle^2 for hands so far apart
     length = float(np.linalg.norm(mean))
     if spread[1] > 0.02 and spread[0] < 0.1 * spread[1] and length > 0.01:
         axis = np.copysign(1.0, axes[:, 0] @ mean) * axes[:, 0]

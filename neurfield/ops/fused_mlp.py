@@ -261,7 +261,7 @@ def _backward(
         activation, output_activation, bias, input_padding, arguments, normalizes,
     )  # fmt: skip
     grad_x = empty(x, x.shape[0] if needs_x else 0, x.shape[1])
-    grad_params = x.new_empty(params.numel() * needs_params)
+    grad_params = x.new_empty(params.numel() if needs_params else 0)
     grad_modulation = _modulation_gradient(x, modulation, needs_modulation)
     scratch = empty(x, lib.fused_mlp_sizes(shape, x.shape[0])[2] if needs_params else 0)
     x, params, grad_y = x.contiguous(), params.contiguous(), grad_y.contiguous()
@@ -278,7 +278,11 @@ def _(
     bias, input_padding, arguments, normalizes, needs_x, needs_params, needs_modulation,
 ):  # fmt: skip
     grad_x = x.new_empty(x.shape if needs_x else (0, x.shape[1]))
-    return grad_x, x.new_empty(params.numel() * needs_params), _modulation_gradient(x, modulation, needs_modulation)
+    return (
+        grad_x,
+        x.new_empty(params.numel() if needs_params else 0),
+        _modulation_gradient(x, modulation, needs_modulation),
+    )
 
 
 def _modulation_gradient(x: Tensor, modulation: Tensor | None, needed: bool) -> Tensor:
@@ -439,7 +443,7 @@ def _half_backward(
         arguments, normalizes,
     )  # fmt: skip
     grad_x = x.new_empty(x.shape[0] if needs_x else 0, x.shape[1])
-    grad_params = params.new_empty(params.numel() * needs_params)
+    grad_params = params.new_empty(params.numel() if needs_params else 0)
     scratch = x.new_empty(lib.fused_mlp_half_bytes(shape, x.shape[0])[2], dtype=torch.uint8)
     lib.fused_mlp_half_backward(
         shape, _bits(x), params.contiguous(), _bits(y), saved, _bits(grad_y), _bits(grad_x), grad_params, scratch,
@@ -453,7 +457,7 @@ def _(
     grad_y, x, params, y, saved, n_output_dims, n_neurons, n_hidden_layers, activation, output_activation, bias,
     input_padding, arguments, normalizes, needs_x, needs_params,
 ):  # fmt: skip
-    return x.new_empty(x.shape if needs_x else (0, x.shape[1])), params.new_empty(params.numel() * needs_params)
+    return x.new_empty(x.shape if needs_x else (0, x.shape[1])), params.new_empty(params.numel() if needs_params else 0)
 
 
 # They have no modulation; what is shared with the other operator finds None in its place.

@@ -134,10 +134,10 @@ def _backward(
         not_deterministic("kilo_mlp: on CUDA the gradient of params has no deterministic form; compute it on the CPU")
     lib = native(x)
     n = x.shape[0]
-    grad_x, grad_directions = empty(x, n * needs_x, 3), empty(x, n * needs_directions, 3)
-    grad_params = empty(params, params.shape[0] * needs_params, params.shape[1])
+    grad_x, grad_directions = empty(x, n if needs_x else 0, 3), empty(x, n if needs_directions else 0, 3)
+    grad_params = empty(params, params.shape[0] if needs_params else 0, params.shape[1])
     sort = network.new_empty(lib.kilo_sort_scratch(n, params.shape[0]), dtype=torch.int64)
-    slots = empty(x, lib.kilo_n_slots(n) * params.shape[1] * needs_params)
+    slots = empty(x, lib.kilo_n_slots(n) * params.shape[1] if needs_params else 0)
     shape = (width, position_frequencies, direction_frequencies)
     lib.kilo_mlp_backward(
         shape, *_arrays(x, directions, network, params), grad_y.contiguous(), grad_params, grad_x, grad_directions,
@@ -153,9 +153,9 @@ def _(
 ):  # fmt: skip
     n = x.shape[0]
     return (
-        x.new_empty(n * needs_x, 3),
-        x.new_empty(n * needs_directions, 3),
-        params.new_empty(params.shape[0] * needs_params, params.shape[1]),
+        x.new_empty(n if needs_x else 0, 3),
+        x.new_empty(n if needs_directions else 0, 3),
+        params.new_empty(params.shape[0] if needs_params else 0, params.shape[1]),
     )
 
 

@@ -11,9 +11,11 @@ shell, thin: they cross it. Not yet run on a GPU.
 import itertools
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from benchmarks.harness import Row, report
 from benchmarks.ops.bench_cuda import milliseconds
@@ -40,26 +42,36 @@ def pair(name: str, n: int, fn: Callable[[], Tensor], leaves: list[Tensor], grad
     return [forward, rate(f"{name}, forward + backward", lambda: torch.autograd.grad(fn(), leaves, grad), n)]
 
 
+def peer_rows(name: str, n: int, made: Callable[[ModuleType], Module], x: Tensor, grad: Tensor) -> list[Row]:
+    """tiny-cuda-nn, as its bindings run by default and with the kernels that it fuses at run time."""
+    rows: list[Row] = []
+    if tcnn := found("tinycudann"):
+        for kind in ("", " fused at run time"):
+            peer = made(tcnn).to(x.device)
+            peer.jit_fusion = bool(kind)
+            leaves = [*([x] if x.requires_grad else []), peer.params]
+            measured = pair(f"tiny-cuda-nn{kind}, {name}", n, partial(peer, x), leaves, grad)
+            if peer.jit_fusion == bool(kind):  # it falls back where it cannot compile
+                rows += measured
+    return rows
+
+
 def grid_rows(device: torch.device, n: int) -> list[Row]:
     x = uniform(n, 3).to(device)
     params = uniform(GRID.n_params, low=-1e-4, high=1e-4).to(device).requires_grad_()
     half = params.detach().half()
     grad = uniform(n, GRID.n_output_dims, low=-1, seed=1).to(device)
-    tcnn = found("tinycudann")
-    peer = tcnn_parts.encoding(tcnn, GRID).to(device) if tcnn else None
     own = pair("grid", n, lambda: ops.hash_grid(x, params, GRID, half_copy=half), [params], grad)
-    return own if peer is None else own + pair("tiny-cuda-nn grid", n, lambda: peer(x), [peer.params], grad.half())
+    return own + peer_rows("grid", n, partial(tcnn_parts.encoding, config=GRID), x, grad.half())
 
 
 def network_rows(device: torch.device, n: int, name: str, config: MLPConfig) -> list[Row]:
     x = uniform(n, config.n_input_dims, low=-1).half().to(device).requires_grad_()
     params = uniform(config.n_params, low=-0.2, high=0.2, seed=1).to(device).requires_grad_()
     grad = uniform(n, config.n_output_dims, low=-1, seed=2).half().to(device)
-    tcnn = found("tinycudann")
-    peer = tcnn_parts.network(tcnn, config).to(device) if tcnn else None
     name = f"network {name}"
     own = pair(name, n, lambda: ops.fused_mlp(x, params, config, half_products=True), [x, params], grad)
-    return own if peer is None else own + pair(f"tiny-cuda-nn {name}", n, lambda: peer(x), [x, peer.params], grad)
+    return own + peer_rows(name, n, partial(tcnn_parts.network, config=config), x, grad)
 
 
 def kilo_rows(device: torch.device) -> list[Row]:

@@ -22,6 +22,12 @@ NF_HD float madd(float a, float b, float c) { return a * b + c; }
 NF_HD double madd(double a, double b, double c) { return a * b + c; }
 #endif
 
+// Of the argument's own type: on a host ::floor and ::sqrt of a float are those of double, which round elsewhere.
+NF_HD float floor_of(float x) { return ::floorf(x); }
+NF_HD double floor_of(double x) { return ::floor(x); }
+NF_HD float root_of(float x) { return ::sqrtf(x); }
+NF_HD double root_of(double x) { return ::sqrt(x); }
+
 template <typename T>
 constexpr NF_HD T min(T a, T b) {
   return b < a ? b : a;

@@ -134,7 +134,7 @@ NF_HD vi floor_to_int(vf x) {
   return t + (__builtin_convertvector(t, vf) > x);
 #endif
 }
-NF_HD vf floor(vf x) {
+NF_HD vf floor_of(vf x) {
 #if defined(__AVX512F__)
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined(__AVX2__)
@@ -149,7 +149,7 @@ NF_HD vf floor(vf x) {
 }
 NF_HD vf to_float(vi v) { return __builtin_convertvector(v, vf); }
 
-NF_HD vf sqrt(vf x) {
+NF_HD vf root_of(vf x) {
 #if defined(__AVX512F__)
   return _mm512_sqrt_ps(x);
 #elif defined(__AVX2__)

@@ -51,7 +51,7 @@ struct GridBlock {
       vu products[D];
       for (int d = 0; d < D; ++d) {
         const vf position = fma(splat(level.scale), load(x[d] + j), splat(0.5f));
-        const vf f = position - floor(position);
+        const vf f = position - floor_of(position);
         products[d] = (vu)floor_to_int(position) * level.factors[d];
         store(upper[d] + j, interpolation == Interpolation::kLinear       ? f
                             : interpolation == Interpolation::kSmoothstep ? smoothstep(f)

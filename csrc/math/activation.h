@@ -47,11 +47,8 @@ namespace detail {
 NF_HD double select(bool mask, double a, double b) { return mask ? a : b; }
 NF_HD double broadcast(double x, double) { return x; }
 NF_HD float broadcast(double x, float) { return static_cast<float>(x); }
-NF_HD float root(float x) { return ::sqrtf(x); }
-NF_HD double root(double x) { return ::sqrt(x); }
 #ifndef __CUDACC__
 NF_HD vf broadcast(double x, vf) { return splat(static_cast<float>(x)); }
-NF_HD vf root(vf x) { return nf::sqrt(x); }
 #endif
 template <typename V>
 NF_HD V constant(double value) {
@@ -95,7 +92,7 @@ NF_HD V activation_forward(V z, ActivationArguments arguments = {}) {
     return sigmoid(z);
   } else if constexpr (kind == Activation::kSquareplus) {
     // (z + r) / 2 with r = sqrt(z^2 + 4); for z < 0 the equal 2 / (r - z) does not cancel
-    const V t = z * detail::constant<V>(10.0), r = detail::root(t * t + detail::constant<V>(4.0));
+    const V t = z * detail::constant<V>(10.0), r = root_of(t * t + detail::constant<V>(4.0));
     const V sum = r + detail::magnitude(t);
     return detail::select(t < zero, detail::constant<V>(0.2) / sum, sum * detail::constant<V>(0.05));
   } else if constexpr (kind == Activation::kSoftplus) {

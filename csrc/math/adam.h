@@ -29,13 +29,8 @@ inline double adam_rate(const AdamConfig& config, int64_t step) {
 }
 
 namespace detail {
-NF_HD float adam_root(float x) { return ::sqrtf(x); }
-NF_HD double adam_root(double x) { return ::sqrt(x); }
 NF_HD float adam_expm1(float x) { return ::expm1f(x); }
 NF_HD double adam_expm1(double x) { return ::expm1(x); }
-#ifndef __CUDACC__
-NF_HD vf adam_root(vf x) { return sqrt(x); }
-#endif
 }  // namespace detail
 
 // adam_rate of a count that only the device knows, or where no table of rates is at hand: 1 - beta^k as -expm1(k ln
@@ -48,7 +43,7 @@ struct AdamRates {
 
   NF_HD T operator()(int32_t count) const {
     const T k = static_cast<T>(count);
-    return learning_rate * detail::adam_root(-detail::adam_expm1(k * log_beta2)) / -detail::adam_expm1(k * log_beta1);
+    return learning_rate * root_of(-detail::adam_expm1(k * log_beta2)) / -detail::adam_expm1(k * log_beta1);
   }
 };
 
@@ -70,7 +65,7 @@ struct AdamUpdate {
     g = g + w * l2_reg;
     *m = *m * keep1 + g * take1;
     *v = *v * keep2 + g * g * take2;
-    return w - rate * *m / (detail::adam_root(*v) + epsilon);
+    return w - rate * *m / (root_of(*v) + epsilon);
   }
 };
 

@@ -131,7 +131,7 @@ NF_HD void camera_ray(const CameraViews<T>& views, int64_t view, T x, T y, T* or
   const T p[2] = {(x - intrinsics[2]) / intrinsics[0], (y - intrinsics[3]) / intrinsics[1]};
   T d[3];
   lift(views.models[view], views.distortion + 6 * view, intrinsics, p, d);
-  const T scale = T(1) / ::sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
+  const T scale = T(1) / root_of(d[0] * d[0] + d[1] * d[1] + d[2] * d[2]);
   const T local[3] = {d[0] * scale, -d[1] * scale, -d[2] * scale};
   const T* c2w = views.c2w + 12 * view;
   for (int row = 0; row < 3; ++row) {
@@ -157,7 +157,7 @@ NF_HD bool image_point(const CameraViews<T>& views, int64_t view, const T* lens,
   const T* distortion = views.distortion + 6 * view;
   T p[2];
   if (views.models[view] == kOpencvFisheye) {
-    const T r = ::sqrt(lens[0] * lens[0] + lens[1] * lens[1]);
+    const T r = root_of(lens[0] * lens[0] + lens[1] * lens[1]);
     if (r == 0 && !(lens[2] > 0)) return false;
     // in double, so that every device rounds to the same float
     const T theta = static_cast<T>(::atan2(static_cast<double>(r), static_cast<double>(lens[2])));

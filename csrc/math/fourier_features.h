@@ -16,12 +16,9 @@
 namespace nf {
 
 namespace detail {
-NF_HD float floor_of(float x) { return ::floorf(x); }
-NF_HD double floor_of(double x) { return ::floor(x); }
 NF_HD float numbers(float x, float) { return x; }
 NF_HD double numbers(double x, double) { return x; }
 #ifndef __CUDACC__
-NF_HD vf floor_of(vf x) { return nf::floor(x); }
 NF_HD vf numbers(float x, vf) { return splat(x); }
 #endif
 }  // namespace detail
@@ -39,13 +36,13 @@ NF_HD void sine_cosine_pi(float x, float* s, float* c) { ::sincospif(x, s, c); }
 NF_HD void sine_cosine_pi(double x, double* s, double* c) { ::sincospi(x, s, c); }
 template <typename V, typename T>
 NF_HD void sine_cosine_turns(V t, T, V* s, V* c) {
-  sine_cosine_pi(V(2) * (t - detail::floor_of(t + V(0.5))), s, c);
+  sine_cosine_pi(V(2) * (t - floor_of(t + V(0.5))), s, c);
 }
 #else
 template <typename V, typename T>
 NF_HD void sine_cosine_turns(V t, T two_pi, V* s, V* c) {
   const V half = detail::numbers(T(0.5), V{});
-  sine_cosine((t - detail::floor_of(t + half)) * detail::numbers(two_pi, V{}), s, c);
+  sine_cosine((t - floor_of(t + half)) * detail::numbers(two_pi, V{}), s, c);
 }
 #endif
 

@@ -14,7 +14,7 @@ namespace nf {
 // sin and cos of pi * x, reduced exactly: error of the libm call plus, on the CPU, one rounding.
 template <typename T>
 NF_HD void sincos_pi(T x, T* s, T* c) {
-  const T turns = x - T(2) * ::floor(x * T(0.5));  // in [0, 2)
+  const T turns = x - T(2) * floor_of(x * T(0.5));  // in [0, 2)
 #ifdef __CUDA_ARCH__
   *s = ::sinpi(turns);  // the device's sin keeps a table in local memory for arguments that do not occur here
   *c = ::cospi(turns);

@@ -82,7 +82,7 @@ struct MaxLevel {
 
 template <typename T>
 NF_HD T grid_floor(T x) {
-  return ::floor(x);
+  return floor_of(x);
 }
 
 template <typename T>

@@ -62,7 +62,7 @@ struct ModulationCell {
       const int r = grid.resolution[a];
       T position, slope;
       if (grid.wraps[a]) {
-        position = (x[a] - ::floor(x[a])) * T(r);  // r itself when x is just below an integer
+        position = (x[a] - floor_of(x[a])) * T(r);  // r itself when x is just below an integer
         slope = T(r);
       } else {
         const bool inside = x[a] > T(0) && x[a] < T(1);
@@ -166,7 +166,7 @@ struct ModulationBackwardInput {
 // The scale that normalises a row of features whose squared distances from their mean sum to `squares`.
 template <typename V>
 NF_HD V inverse_deviation(V squares, V n_features) {
-  return V(1) / ::sqrt(squares / n_features + V(kNormalizationEpsilon));
+  return V(1) / root_of(squares / n_features + V(kNormalizationEpsilon));
 }
 
 // dL/dz of a normalised and modulated feature from dv = dL/d(gamma zhat + beta), the row's sums

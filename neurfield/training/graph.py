@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a GPU busy: steps captured in a CUDA graph, and numbers that are read late. Not yet run on a GPU."""
 
+import contextlib
+import gc
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -48,7 +50,9 @@ class _Captured:
     def __init__(self, fn: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):  # runs nothing
+        # Other threads, a viewer's, may go on; but a graph or memory that is freed on the way would end the capture, so
+        # garbage is collected before.
+        with _without_garbage(), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # runs nothing
             self._output = fn(*self._inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -56,6 +60,19 @@ class _Captured:
             own.copy_(given)
         self._graph.replay()
         return self._output
+
+
+@contextlib.contextmanager
+def _without_garbage() -> Iterator[None]:
+    """Cycles are collected before, and none inside."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Delayed:

@@ -2,6 +2,7 @@
 """Training on a CUDA device: the numbers of the CPU's step, no waiting, graphs, and what comes out of it."""
 
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import composed_step as steps
 from neurfield.training.composed_step import RayBatch, capacity_step
 from neurfield.training.evaluation import evaluate
+from neurfield.training.graph import Graphed
 from neurfield.training.optimizer import Adam
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
@@ -83,6 +85,21 @@ def test_a_graph_trains_as_the_calls_that_it_is_made_of(device: torch.device, mo
         losses.append(torch.tensor([step(rays, 0.01, 7).loss for _ in range(10)]))
     assert (losses[0].log() - losses[1].log()).abs().max() < 0.01
     assert losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.cuda
+def test_an_earlier_graph_in_the_garbage_does_not_end_a_capture(device: torch.device) -> None:
+    def doubled(x: torch.Tensor) -> torch.Tensor:
+        if torch.cuda.is_current_stream_capturing():
+            gc.collect()
+        return 2 * x
+
+    x = torch.arange(1000.0, device=device)
+    for _ in range(2):
+        graphed = Graphed(doubled)
+        graphed.itself = graphed  # a cycle, as a run is one
+        for _ in range(5):
+            assert torch.equal(graphed(x), 2 * x)
 
 
 @pytest.mark.cuda

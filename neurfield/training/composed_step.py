@@ -59,7 +59,8 @@ class RayBatch:
 
 
 RayStepFn = Callable[[RayBatch, float, int], StepResult]
-_MARCHED = 8  # samples that there is room for before those behind surfaces are left out, for each afterwards
+_MARCHED = 8  # samples that there is room for at most before those behind surfaces are left out, for each afterwards
+_SPARE = 1.25
 
 
 def composed_step(
@@ -100,20 +101,21 @@ def capacity_step(
     """The same on the leading pixels whose samples fit into `training.n_samples`, without waiting for the device.
 
     Results arrive two steps late. Drawing rays and samples, whose random numbers change with every step, is launched as
-    it is; on CUDA the rest, from the field to Adam, is a graph for each shape of batch.
+    it is; on CUDA the rest, from the field to Adam, is a graph for each shape of batch. No more rays are marched than
+    should fill the room, see _Reach; those behind have no samples and do not count.
     """
     learn, parameters = _learning(field, optimizer, options, method), list(field.parameters())
     # the first pixel always fits, so there is always something to learn
     capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
-    density, fused, late = density_along(field), field.fused_visible(), Delayed()
+    density, fused, late, reach = density_along(field), field.fused_visible(), Delayed(), _Reach(capacity)
     eps = options.stop_transmittance * MARGIN
     quick = dataclasses.replace(options, stop_transmittance=eps)
 
-    def draw(batch: RayBatch, jitter: tuple[int, int]) -> PackedSamples:
-        rays = batch.origins, batch.directions
+    def draw(batch: RayBatch, n_rays: int, jitter: tuple[int, int]) -> PackedSamples:
+        rays = batch.origins[:n_rays], batch.directions[:n_rays]
         if fused is not None:
             return fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter), capacity)
-        marched = march_rays(grid, *rays, options, jitter, _MARCHED * capacity)
+        marched = march_rays(grid, *rays, options, jitter, reach.rows(n_rays))
         with torch.no_grad():
             positions, _ = sample_positions(marched, *rays)
             sigmas = density(batch.conditions)(positions, marched.ray_indices)
@@ -129,7 +131,10 @@ def capacity_step(
     run = Graphed(learn_flat) if is_cuda else learn_flat
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
-        samples = draw(batch, (seed, number))
+        n_rays = reach.rays(batch)
+        samples = draw(batch, n_rays, (seed, number))
+        marched_per_ray = samples.counts[2:].double() / n_rays
+        samples = _with_rays_behind(samples, batch.n_rays - n_rays)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
         for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
@@ -138,9 +143,52 @@ def capacity_step(
         for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
             torch.autograd.graph.increment_version(parameter)
             ops.mark_half_copy_current(parameter)
-        return _result(late.exchange(numbers))
+        *said, per_ray = late.exchange(torch.cat([numbers, marched_per_ray]))
+        result = _result(said)
+        reach.follow(result, per_ray)
+        return result
 
     return step
+
+
+class _Reach:
+    """How many of a batch's rays are marched, and rows for their samples: what the last known step says would fill the
+    capacity, and a quarter more. All there is before that step is known.
+
+    Which rays take part is the same as if all were marched, unless a step finds much less on its rays than that one.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._n_rays, self._per_ray = capacity, math.inf, math.inf
+
+    def rays(self, batch: RayBatch) -> int:
+        """Those of whole pixels."""
+        per_pixel = batch.n_rays // batch.n_pixels
+        return min(batch.n_rays, -(-_rounded(min(self._n_rays, batch.n_rays)) // per_pixel) * per_pixel)
+
+    def rows(self, n_rays: int) -> int:
+        return max(self._capacity, _rounded(min(_SPARE * self._per_ray * n_rays, _MARCHED * self._capacity)))
+
+    def follow(self, result: StepResult, marched_per_ray: float) -> None:
+        self._n_rays = _SPARE * result.n_rays * self._capacity / max(result.n_samples, 1)
+        self._per_ray = marched_per_ray
+
+
+def _rounded(n: float) -> int:
+    """Up, to one of eight numbers in an octave: blocks of memory are used again where their sizes are."""
+    unit = 1 << max(math.frexp(n)[1] - 4, 0)
+    return math.ceil(n / unit) * unit
+
+
+def _with_rays_behind(samples: PackedSamples, n_rays: int) -> PackedSamples:
+    """The same with so many more rays that were not marched: without samples, and counted as dropped."""
+    if not n_rays:
+        return samples
+    n_samples, n_dropped, n_wanted = samples.counts.unbind()
+    return samples._replace(
+        packed_info=torch.nn.functional.pad(samples.packed_info, (0, 0, 0, n_rays)),
+        counts=torch.stack([n_samples, n_dropped + n_rays, n_wanted]),
+    )
 
 
 def _result(numbers: list[float]) -> StepResult:

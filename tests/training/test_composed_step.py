@@ -129,6 +129,35 @@ def test_the_first_pixel_is_learned_from_however_small_the_capacity() -> None:
     assert result.n_rays > 0 and math.isfinite(result.loss)
 
 
+@pytest.mark.parametrize("per_pixel", [1, 4])
+def test_no_more_rays_are_marched_than_fill_the_room_and_it_changes_nothing(per_pixel: int, monkeypatch) -> None:
+    """A quarter more than the step two before took, in a buffer for their samples; the same losses as from all rays."""
+    rays, seen = batch(per_pixel), []
+
+    def recorded(grid, origins, directions, options, jitter, capacity):
+        samples = march_rays(grid, origins, directions, options, jitter, capacity)
+        assert samples.counts[1] == 0  # all rays have room
+        seen.append((origins.shape[0], capacity, int(samples.counts[2])))
+        return samples
+
+    monkeypatch.setattr(steps, "march_rays", recorded)
+    config = method("training.n_samples=4096")
+    results = {}
+    for spare in (1.25, 1e9):
+        monkeypatch.setattr(steps, "_SPARE", spare)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            field = config.field.build((0, 0, 0, 1, 1, 1))
+        step = capacity_step(field, OccupancyGrid(1, resolution=16), Adam(field, config.optimizer), OPTIONS, config, 3)
+        results[spare] = [step(rays, 0.01, number) for number in range(8)]
+    assert results[1.25] == results[1e9]
+    first, last = seen[0], seen[7]
+    assert first[0] == seen[-1][0] == rays.n_rays and first[1] == steps._MARCHED * 4096
+    taken = results[1.25][-1].n_rays
+    assert 1.1 * taken < last[0] < 1.5 * taken + per_pixel and last[0] % per_pixel == 0
+    assert last[2] < last[1] < 1.5 * last[2]
+
+
 def test_results_are_two_steps_late() -> None:
     late = Delayed()
     assert [late.exchange(torch.tensor([float(i)])) for i in range(6)] == [[0], [0], [0], [1], [2], [3]]

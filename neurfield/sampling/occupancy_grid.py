@@ -9,7 +9,7 @@ neurfield.ops.occupancy.
 import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -129,24 +129,17 @@ class OccupancyGrid(nn.Module):
         self.load_state_dict({"density_grid": density, "bitfield": bits, "coarse": coarse})
 
     @torch.no_grad()
-    def carve(self, cameras: Cameras, images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> None:
-        """Closes for good the cells outside of the visual hull of the images' alpha channels.
+    def carve(self, cameras: Cameras, opaque: Tensor) -> None:
+        """Closes for good the cells outside of the visual hull of silhouettes.
 
-        A cell is closed when some view that sees all of it has alpha 0 in its whole footprint and one pixel around.
-        Views that see a cell only in part, pixels that are masked and images without alpha say nothing against it.
+        A cell is closed when some view that sees all of it is not opaque in its whole footprint and one pixel around.
+        Views that see a cell only in part say nothing against it.
 
         Args:
             cameras: in unit space.
-            images: per view `[height, width, n_channels]`, uint8 or float32; alpha is the last of 2 or 4 channels.
-            masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
+            opaque: bool `[n_pixels]`, of all views one after the other (PixelSampler.silhouettes).
         """
-        silhouettes = []
-        for view, image in enumerate(images):
-            has_alpha = image.dim() == 3 and image.shape[2] % 2 == 0
-            opaque = image[:, :, -1] != 0 if has_alpha else torch.ones(image.shape[:2], dtype=torch.bool)
-            mask = masks[view] if masks is not None else None
-            silhouettes.append((opaque if mask is None else opaque | (mask == 0)).reshape(-1))
-        ops.carve(self.density_grid, cameras, torch.cat(silhouettes).view(torch.uint8), CLOSED)
+        ops.carve(self.density_grid, cameras, opaque.view(torch.uint8), CLOSED)
         self._close_bits()
 
     @torch.no_grad()

@@ -57,6 +57,14 @@ class PixelSampler:
         """Blocks of 8 x 8 pixels that are drawn from."""
         return len(self.blocks) if self.blocks is not None else int(block_counts(self.cameras.sizes).sum())
 
+    def silhouettes(self) -> Tensor:
+        """bool `[n_pixels]`, of all views one after the other: where something is or may be.
+
+        That is where alpha is not 0, where a pixel is masked, and everywhere in images without alpha.
+        """
+        opaque = self.values[:, -1] != 0 if self.values.shape[1] % 2 == 0 else torch.ones_like(self.values[:, 0]) > 0
+        return opaque if self.masks is None else opaque | (self.masks == 0)
+
     def restrict(self, grid: OccupancyGrid) -> None:
         """From now on draws only from blocks of 8 x 8 pixels near those whose rays meet an occupied cell of `grid`.
 

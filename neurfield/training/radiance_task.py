@@ -89,20 +89,19 @@ class RadianceTask:
             self.notes.append(
                 f"the views are of {n_times} times, which method {method.name} learns as if nothing moved"
             )
+        self.pixels = PixelSampler(images, cameras, masks)
+        self.pixels.to(self.device)
+        self.field.to(self.device)
+        self.grid.to(self.device)
+        cameras = cameras.to(self.device)
         self.grid.close_unseen(cameras)
         # what one view sees to be empty, another one may see full at another time; and a field with a coarse companion
         # is looked at outside of the hull, too
         has_companion = self.field.companion() is not None
         is_seen_alike = not (cameras.times_differ or has_companion)
-        has_hull = method.sampler.hull and scene.has_alpha and is_seen_alike
-        if has_hull:
-            self.grid.carve(cameras, images, masks)
-        self.pixels = PixelSampler(images, cameras, masks)
-        if has_hull:
+        if method.sampler.hull and scene.has_alpha and is_seen_alike:
+            self.grid.carve(cameras, self.pixels.silhouettes())
             self.pixels.restrict(self.grid)
-        self.field.to(self.device)
-        self.grid.to(self.device)
-        self.pixels.to(self.device)
         self.estimator = estimators.create(sampler, self.grid, cameras.c2w[:, :, 3], self.march, config.seed)
         kind = method.training.background
         self._behind = None if kind == "random" else torch.tensor(BACKGROUNDS[kind], device=self.device)

@@ -102,17 +102,22 @@ def test_views_that_show_nothing_at_all_and_masks() -> None:
     cameras = orbit("pinhole", n=4)
     grid = OccupancyGrid(resolution=16)
     image = torch.zeros(56, 64, 4, dtype=torch.uint8)
-    opaque_image = image[:, :, :3]
-    grid.carve(cameras, [opaque_image] * 4)
+
+    def carve(image: Tensor, n: int, mask: Tensor | None = None) -> None:
+        some = cameras[:n]
+        grid.carve(some, PixelSampler([image] * n, some, mask if mask is None else [mask] * n).silhouettes())
+
+    carve(image[:, :, :3], 4)
     assert grid.occupied_fraction() == 1.0  # no alpha: nothing is known
     ignored = torch.zeros(56, 64, dtype=torch.uint8)
-    grid.carve(cameras, [image] * 4, masks=[ignored] * 4)
+    ignored[0, 0] = 1  # something is to be drawn
+    carve(image, 4, ignored)
     assert grid.occupied_fraction() == 1.0  # empty, but masked
-    grid.carve(cameras[1:2], [image])
+    carve(image, 1)
     closed = (grid.density_grid == CLOSED).float().mean()
     assert 0 < closed < 1  # what the one view sees whole is empty; what lies outside of it is not judged
     assert grid.occupied_fraction() == pytest.approx(1 - float(closed))
-    grid.carve(cameras[1:2], [image[:, :, -1:].expand(-1, -1, 2).float()])  # grey and alpha, as floats: the same
+    carve(image[:, :, -1:].expand(-1, -1, 2).float(), 1)  # grey and alpha, as floats: the same
     assert grid.occupied_fraction() == pytest.approx(1 - float(closed))
 
 
@@ -169,8 +174,8 @@ def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model:
     opaque = silhouettes(cameras)
     images = [torch.stack([alpha * 255] * 4, dim=2) for alpha in opaque.view(len(cameras), 56, 64)]
     grid = OccupancyGrid(resolution=32)
-    grid.carve(cameras, images)
     sampler = PixelSampler(images, cameras)
+    grid.carve(cameras, sampler.silhouettes())
     before = sampler.n_blocks
     sampler.restrict(grid)
     assert sampler.n_blocks < before

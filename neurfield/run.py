@@ -68,12 +68,13 @@ class Run:
         self._scene = scene
 
     def to(self, device: str) -> None:
-        """Moves field and grid to `cpu`, which is `auto`, too, or `cuda`: the run is measured and rendered there.
+        """Moves field and grid to `cpu`, `cuda` or `auto`, CUDA where it can be used: the run is measured and rendered
+        there.
 
         Raises:
             UserError: cuda cannot be used, or not for this field.
         """
-        kind = resolve_device(device, self.field.why_not_cuda() or "")
+        kind = resolve_device(device, self.config.method.field.why_not_cuda)
         self.field.to(kind)
         self.grid.to(kind)
 
@@ -243,7 +244,8 @@ def train(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
-        device: cpu, cuda or auto: that of the run that is continued, else the CPU. What comes from cuda lies there.
+        device: cpu, cuda or auto: that of the run that is continued, else CUDA where it can be used. What comes from
+            cuda lies there.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
         resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.
@@ -266,17 +268,18 @@ def train(
         resumed.check_views(views)
         views, config = resumed.views, resumed.continued(max_seconds, max_num_iterations, device)
     else:
+        chosen = _method(
+            method or default_preset(kind, max_seconds, scene.unit_cameras("train").times_differ), tuple(overrides)
+        )
         config = RunConfig(
             data=scene.source,
             load=scene.options,
             experiment_name=scene.name,
-            method=_method(
-                method or default_preset(kind, max_seconds, scene.unit_cameras("train").times_differ), tuple(overrides)
-            ),
+            method=chosen,
             max_seconds=max_seconds,
             max_num_iterations=max_num_iterations,
             seed=RunConfig.seed if seed is None else seed,
-            device=kind,
+            device=resolve_device(device, chosen.field.why_not_cuda),
         )
         if output_dir is not None:
             folder = new_run(Path(output_dir), scene.name, config.method.name)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators of a training step on a CUDA device, one by one, against what its memory copies; nerfacc beside them.
 
+nerfacc's sampling tells the host how many samples there are; ours has buffers that hold them all, as in training.
+
 2^20 samples on rays of 1 ... 64 samples; a grid of one cascade with 128^3 cells, one in ten occupied; 2^24 parameters;
 2^20 points near a ball of triangles, in million points per second.
-Each row is the median of many calls between two events of the stream, allocations included. Not yet run on a GPU.
+Each row is the median of many calls between two events of the stream, allocations included.
 """
 
 import statistics
@@ -13,6 +15,7 @@ import torch
 
 from benchmarks.harness import Row, report
 from benchmarks.peers.cuda_peer import found
+from benchmarks.peers.nerfacc_step import STEP
 from neurfield import ops
 from neurfield.training.device import why_not_cuda
 from tests.cases import generator, packed_samples, uniform, unit_vectors
@@ -74,7 +77,11 @@ def composite_rows(device: torch.device, bandwidth: float) -> list[Row]:
             rgb = nerfacc.accumulate_along_rays(weights, leaves[1], rays, len(counts))
             return rgb.sum() + nerfacc.accumulate_along_rays(weights, None, rays, len(counts)).sum()
 
-        rows.append(row("nerfacc, the same", lambda: torch.autograd.grad(peer(), leaves), 88 * n, bandwidth))
+        rows.append(
+            row(
+                "nerfacc, composite, forward + backward", lambda: torch.autograd.grad(peer(), leaves), 88 * n, bandwidth
+            )
+        )
     return rows
 
 
@@ -89,7 +96,28 @@ def march_rows(device: torch.device, bandwidth: float) -> list[Row]:
         return torch.ops.neurfield.march(origins, directions, bitfield, coarse, *settings)
 
     n_samples, n_dropped, _ = march()[4].tolist()
-    return [row("march", march, 16 * n_samples, bandwidth, f"{n_samples} samples, {n_dropped} rays dropped")]
+    rows = [row("march", march, 16 * n_samples, bandwidth, f"{n_samples} samples, {n_dropped} rays dropped")]
+    if nerfacc := found("nerfacc"):
+        estimator = nerfacc.OccGridEstimator([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], resolution=128, levels=1).to(device)
+        estimator.binaries.copy_((density > 0.9).view(1, 128, 128, 128))
+
+        def peer() -> tuple[torch.Tensor, ...]:
+            return estimator.sampling(origins, directions, render_step_size=STEP)
+
+        n_samples = peer()[0].shape[0]
+        rows.append(row("nerfacc, march", peer, 16 * n_samples, bandwidth, f"{n_samples} samples"))
+    return rows
+
+
+def ratio_row(rows: list[Row]) -> list[Row]:
+    """Marching and compositing together against nerfacc, as seconds of a sample."""
+    by_name = {row.name: row.value for row in rows}
+    if "nerfacc, march" not in by_name:
+        return []
+    own, peer = (
+        16 / by_name[f"{who}march"] + 88 / by_name[f"{who}composite, forward + backward"] for who in ("", "nerfacc, ")
+    )
+    return [Row("march and composite against nerfacc", peer / own, "times", note="per sample")]
 
 
 def other_rows(device: torch.device, bandwidth: float) -> list[Row]:
@@ -130,8 +158,8 @@ def main() -> None:
     source = torch.zeros(2**28, device=device)
     copy = row("copy of 1 GiB", lambda: source.clone(), 8 * source.numel(), None)
     bandwidth = copy.value
-    rows = [copy, *composite_rows(device, bandwidth), *march_rows(device, bandwidth), *other_rows(device, bandwidth)]
-    rows += mesh_rows(device)
+    rows = [copy, *composite_rows(device, bandwidth), *march_rows(device, bandwidth)]
+    rows += [*ratio_row(rows), *other_rows(device, bandwidth), *mesh_rows(device)]
     report("cuda", f"operators on {torch.cuda.get_device_name()}", rows)
 
 

@@ -5,7 +5,7 @@ frames of a KiloNeRF.
 Grid: 16 levels of 2 features, 2^19 entries, 16 to 2048, its table read in float16; networks: 64 wide with one and two
 hidden layers, float16 inputs and outputs. Rows are million samples per second, medians between events of the stream.
 KiloNeRF: 16^3 cells, each with a network, 800 x 800 rays through a ball of occupied cells; dense: they end in its
-shell, thin: they cross it. Not yet run on a GPU.
+shell, thin: they cross it.
 """
 
 import itertools

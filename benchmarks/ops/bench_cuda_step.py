@@ -5,7 +5,7 @@ The scene is the tests' coloured ball, 24 views of 400 x 400. Steps are timed ma
 at the end: everything that a run does counts, from drawing pixels to the updates of the occupancy grid. A frame counts
 until its picture is on the host. Where nerfacc and tiny-cuda-nn are installed, the same field is trained with them
 (benchmarks/peers/nerfacc_step.py), in this run; the ratio is that of samples per second, since steps have different
-numbers of samples. Not yet run on a GPU.
+numbers of samples.
 """
 
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nerfacc and tiny-cuda-nn, where they are installed. Neither has run beside neurfield yet."""
+"""nerfacc and tiny-cuda-nn, where they are installed."""
 
 import functools
 import importlib

@@ -5,7 +5,7 @@ The field of instant-ngp as preset `ngp` has it, in the unit cube, written in th
 used: a grid of 128^3 cells, updated every 16 steps; samples in occupied cells, those behind surfaces left out by their
 density; float16 features and networks, the loss scaled by a constant; torch's fused Adam. Rays are drawn in torch, as
 many as should give the samples that are asked for. The sampler tells the host how many samples there are, so every step
-waits for the device. Not yet run on a GPU.
+waits for the device.
 """
 
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tiny-cuda-nn's grid encoding and fully fused networks. Not yet run on a GPU."""
+"""tiny-cuda-nn's grid encoding and fully fused networks."""
 
 from types import ModuleType
 

@@ -146,6 +146,10 @@ NF_DEVICE void color_rows(const FieldArguments& field, const MlpWeights& net, co
       });
 }
 
+// Lanes with a sample that are worth an evaluation: the last few would have the others wait for their way through empty
+// steps, and may as well go on with it the next time.
+constexpr int kEnough = 24;
+
 struct ImageArguments {
   FusedMarch march;
   FusedRays rays;
@@ -189,20 +193,28 @@ __global__ void __launch_bounds__(kThreads, kResident<T>)
   for (;;) {
     float t_start = 0, t_end = 0;
     bool has_sample = false;
+    int n_samples = 0;
+    bool any_looks = true;
 #pragma unroll 1
-    while (!has_sample && (ray.index >= 0 || rays_left)) {
-      if (ray.index < 0) {
+    while (any_looks && n_samples < kEnough) {
+      if (!has_sample && ray.index < 0 && rays_left) {
         const auto i = static_cast<int64_t>(atomicAdd(args.next_ray, 1ull));
         rays_left = i < args.rays.n;
-        if (!rays_left) break;
-        ray.begin(march, args.rays, i);
-        HalfRow harmonics{color_input + field.n_geometry};
-        harmonics_up_to<kMaxSphericalHarmonicsDegree>(field.sh_degree, ray.march.direction, harmonics);
+        if (rays_left) {
+          ray.begin(march, args.rays, i);
+          HalfRow harmonics{color_input + field.n_geometry};
+          harmonics_up_to<kMaxSphericalHarmonicsDegree>(field.sh_degree, ray.march.direction, harmonics);
+        }
       }
-      has_sample = ray.next(march, &t_start, &t_end);
-      if (!has_sample) ray.finish(args.image);
+      if (!has_sample && ray.index >= 0) {
+        const Tested tested = ray.test(march, &t_start, &t_end);
+        has_sample = tested == Tested::kSample;
+        if (tested == Tested::kEnd) ray.finish(args.image);
+      }
+      n_samples = __popc(__ballot_sync(~0u, has_sample));
+      any_looks = __any_sync(~0u, !has_sample && (ray.index >= 0 || rays_left));
     }
-    if (!__any_sync(~0u, has_sample)) break;  // no lane has a sample: none has a ray
+    if (n_samples == 0) break;  // and none looks for one: no lane has a ray
 
     if (has_sample) {
       float x[3];

@@ -10,7 +10,7 @@ namespace nf::cuda {
 struct MarchedRay {
   int64_t index = -1;  // -1: none
   RayMarch march;
-  int count;  // of samples, met or asked for
+  int count;  // of samples met
 
   NF_DEVICE void begin(const FusedMarch& m, const FusedRays& rays, int64_t i) {
     index = i;
@@ -18,9 +18,18 @@ struct MarchedRay {
                         m.jitter ? march_jitter(m.jitter_stream, i) : 0.0f);
     count = 0;
   }
+  // Of the next step; a ray with all the samples that it may have has ended.
+  NF_DEVICE Tested test(const FusedMarch& m, float* t_start, float* t_end) {
+    if (count == m.max_samples) return Tested::kEnd;
+    const Tested tested = test_step(m.grid, m.lattice, march, t_start, t_end);
+    count += tested == Tested::kSample;
+    return tested;
+  }
   // The next sample; false: there is none.
   NF_DEVICE bool next(const FusedMarch& m, float* t_start, float* t_end) {
-    return count++ < m.max_samples && next_sample(m.grid, m.lattice, march, t_start, t_end);
+    Tested tested = Tested::kNothing;
+    while (tested == Tested::kNothing) tested = test(m, t_start, t_end);
+    return tested == Tested::kSample;
   }
 };
 

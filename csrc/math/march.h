@@ -186,23 +186,33 @@ NF_HD bool skip_empty_blocks(const OccupancyView& grid, const StepLattice& latti
   return true;
 }
 
+// What a test of a ray's next step finds.
+enum class Tested { kNothing, kSample, kEnd };
+
+// Tests the next step of a ray and moves it on, over empty blocks where it is in them: nothing is there, or a sample
+// with its interval, or the ray has ended.
+NF_HD Tested test_step(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float* t_start,
+                       float* t_end) {
+  const float t = lattice.distance(ray.start, static_cast<float>(ray.step));
+  if (!(t < ray.t_far && ray.step < kMaxLatticeSteps)) return Tested::kEnd;
+  float x[3];
+  for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, ray.direction[axis], ray.origin[axis]);
+  const int32_t cascade = cascade_of(grid, x, lattice.step_length(t));
+  if (skip_empty_blocks(grid, lattice, ray, t, x, cascade)) return Tested::kNothing;
+  ++ray.step;
+  if (!is_occupied(grid, cell_index(grid, x, cascade))) return Tested::kNothing;
+  *t_start = t;
+  *t_end = lattice.distance(ray.start, static_cast<float>(ray.step));
+  return Tested::kSample;
+}
+
 // Finds the next sample of the ray: true and its interval, or false at the end. One step per test: the form for one
 // thread per ray; cpu/march_ray.h tests several steps at once and gives the same samples.
 NF_HD bool next_sample(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float* t_start,
                        float* t_end) {
-  for (;;) {
-    const float t = lattice.distance(ray.start, static_cast<float>(ray.step));
-    if (!(t < ray.t_far && ray.step < kMaxLatticeSteps)) return false;
-    float x[3];
-    for (int axis = 0; axis < 3; ++axis) x[axis] = madd(t, ray.direction[axis], ray.origin[axis]);
-    const int32_t cascade = cascade_of(grid, x, lattice.step_length(t));
-    if (skip_empty_blocks(grid, lattice, ray, t, x, cascade)) continue;
-    ++ray.step;
-    if (!is_occupied(grid, cell_index(grid, x, cascade))) continue;
-    *t_start = t;
-    *t_end = lattice.distance(ray.start, static_cast<float>(ray.step));
-    return true;
-  }
+  Tested tested = Tested::kNothing;
+  while (tested == Tested::kNothing) tested = test_step(grid, lattice, ray, t_start, t_end);
+  return tested == Tested::kSample;
 }
 
 }  // namespace nf

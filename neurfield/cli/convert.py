@@ -40,7 +40,7 @@ class ConvertOptions:
     seed: int = 42
     """Of all random numbers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks are trained: cuda is not yet tried, auto is cpu."""
+    """Where networks are trained: auto is CUDA where it can be used."""
     resume: bool = False
     """Continue a conversion that was interrupted, with the settings that it was begun with."""
     overwrite: bool = False

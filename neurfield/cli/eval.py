@@ -26,7 +26,7 @@ class EvalOptions:
     output: Path | None = None
     """JSON file, replaced if it exists; default: standard output."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
+    """Where to render a scene: auto is CUDA where it can be used."""
     data: Path | None = None
     """Where the images are now; default: where they were when the run was trained."""
 

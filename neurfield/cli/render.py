@@ -45,7 +45,7 @@ class RenderOptions:
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
     """What to show; a video has them side by side."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
+    """Where to render a scene: auto is CUDA where it can be used."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
     rays_per_pixel: Literal[1, 4, 9, 16] | None = None

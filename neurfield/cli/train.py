@@ -62,7 +62,7 @@ class TrainOptions:
     max_num_iterations: int | None = None
     """Budget in steps; with both, the first one that is used up ends the run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train: auto is the CPU, and for --resume where the run was trained. CUDA has not yet run on a GPU."""
+    """Where to train: auto is CUDA where it can be used, and for --resume where the run was trained."""
     seed: int | None = None
     """Of all random numbers; default: 42."""
     resume: bool = False
@@ -118,7 +118,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         config = resumed.continued(options.max_seconds, options.max_num_iterations, options.device)
         config = dataclasses.replace(config, data=manifest.source)  # it may have been moved
     else:
-        config = _config(options, manifest, method, device)
+        config = _config(options, manifest, method)
     say(f"{manifest.name}: " + ", ".join(f"{len(v)} {split}" for split, v in manifest.splits.items()) + " views")
     for note in manifest.notes:
         say(f"note: {note}")
@@ -188,9 +188,7 @@ def _check(options: TrainOptions) -> None:
             )
 
 
-def _config(
-    options: TrainOptions, manifest: Manifest, method: MethodConfig, device: Literal["cpu", "cuda"]
-) -> RunConfig:
+def _config(options: TrainOptions, manifest: Manifest, method: MethodConfig) -> RunConfig:
     return RunConfig(
         data=manifest.source,
         load=manifest.options,
@@ -199,7 +197,7 @@ def _config(
         max_seconds=options.max_seconds,
         max_num_iterations=options.max_num_iterations,
         seed=RunConfig.seed if options.seed is None else options.seed,
-        device=device,
+        device=resolve_device(options.device, method.field.why_not_cuda),
     )
 
 

@@ -30,7 +30,7 @@ class ViewOptions:
     """Run folder, .safetensors file, or data as `neurfield train` takes them: a scene, an image, a mesh, a video, a
     volume."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is the CPU. CUDA has not yet run on a GPU."""
+    """Where to render a scene: auto is CUDA where it can be used."""
     serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
     """Where the page is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)

@@ -41,6 +41,7 @@ class DynamicConfig:
     FieldConfig; along the time, the motion grid has `time_scale` times as many nodes.
     """
 
+    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["dynamic"] = "dynamic"
     encoding: Block = field(default_factory=lambda: Block(_GRID, n_levels=12, log2_hashmap_size=18))
     max_resolution: Annotated[int, Range(2)] = 1024
@@ -92,10 +93,6 @@ class DynamicField(RadianceModule):
         self.color_network = create_part(networks, config.color_network, n_color_inputs, 3)
         check_modulation("density_network", config.density_network, self.density_network, ("Position", "Time"))
         check_modulation("color_network", config.color_network, self.color_network, ("Position", "Direction", "Time"))
-
-    def why_not_cuda(self) -> str | None:
-        """See RadianceModule."""
-        return None
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

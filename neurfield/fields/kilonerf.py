@@ -37,6 +37,7 @@ class KiloNerfConfig:
     per unit of unit space, of one unit of a network's output.
     """
 
+    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["kilonerf"] = "kilonerf"
     longest: Annotated[int, Range(1, 256)] = 16
     width: Literal[16, 32, 48, 64] = 32
@@ -108,10 +109,6 @@ class KiloNerf(RadianceModule):
     def fused_visible(self) -> VisibleFn | None:
         """See RadianceModule."""
         return partial(ops.kilo_visible, self.params.detach(), self.grid(), self.network, self.config.density_scale)
-
-    def why_not_cuda(self) -> str | None:
-        """See RadianceModule."""
-        return None
 
     def raw(self, x: Tensor, directions: Tensor | None) -> Tensor:
         """What the networks give: `[n, 4]` density before its activation and rgb, `[n, 1]` without directions."""

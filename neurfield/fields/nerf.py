@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class NerfConfig:
     `coarse` adds a second network of the same shape, which learns where the samples of the first are worth most.
     """
 
+    why_not_cuda: ClassVar[str | None] = "Nerf has no CUDA kernels"
     otype: Literal["nerf"] = "nerf"
     width: Annotated[int, Range(16, 512)] = 256
     n_layers: Annotated[int, Range(1, 16)] = 8

@@ -60,6 +60,7 @@ class FieldConfig:
     appearance_channels: Annotated[int, Range(0, 64)] = 0
     table_precision: Literal["fp16", "fp32"] = "fp16"
     network_precision: Literal["bf16", "fp32"] = "bf16"
+    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["grid"] = "grid"
 
     def build(self, aabb: Sequence[float], n_views: int = 1) -> "RadianceField":
@@ -160,10 +161,6 @@ class RadianceField(RadianceModule):
         """See RadianceModule."""
         fused = self.fused()
         return None if fused is None else partial(ops.fused_render, fused)
-
-    def why_not_cuda(self) -> str | None:
-        """See RadianceModule."""
-        return None
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """Density and features of positions.

@@ -62,10 +62,6 @@ class RadianceModule(nn.Module, ABC):
         with a capacity, visible_samples."""
         return None
 
-    def why_not_cuda(self) -> str | None:
-        """Why this field cannot be trained and rendered on CUDA, or None where it can."""
-        return f"{type(self).__name__} has no CUDA kernels"
-
     def penalise_view_dependence(self, weight: float) -> Tensor | None:
         """Adds to the gradients that of `weight` times the size of what only the direction of view needs.
 
@@ -90,6 +86,3 @@ class Conditioned(RadianceModule):
 
     def forward(self, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         return self.field(x, directions, self.conditions.to(x.device))
-
-    def why_not_cuda(self) -> str | None:
-        return self.field.why_not_cuda()

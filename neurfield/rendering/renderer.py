@@ -36,7 +36,9 @@ OUTPUTS = {
 }
 DEFAULT_OUTPUTS = ("rgb", "depth", "accumulation")  # a normal costs many densities
 _TILE_RAYS = 1 << 14  # rays at a time on the composed path: some hundred MB of samples and activations at most
-_FUSED_TILE_RAYS = 1 << 18  # the fused path needs memory for its results only; tiles serve progress and interruption
+# the fused path needs memory for its results only; tiles serve progress and interruption, and on a GPU the last rays of
+# each leave it half idle
+_FUSED_TILE_RAYS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 
 class Renderer:
@@ -110,7 +112,7 @@ class Renderer:
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
         views = None if appearance is None else torch.tensor([appearance], device=self._device)
         field = self._at(Conditions(unit.times, views))
-        largest = _TILE_RAYS if _fused(field) is None else _FUSED_TILE_RAYS
+        largest = _TILE_RAYS if _fused(field) is None else _FUSED_TILE_RAYS[self._device.type]
         rows = max(1, min(tile_rays or largest, largest) // (width * self.rays_per_pixel))
         parts = []
         for top in range(0, height, rows):
@@ -118,7 +120,7 @@ class Renderer:
             parts.append(self._rendered(field, origins, directions, outputs, self.rays_per_pixel))
             if progress:
                 progress(min(top + rows, height) / height)
-        whole = {name: torch.cat([part[name] for part in parts]) for name in outputs}
+        whole = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in outputs}
         return {name: value.view(height, width, *value.shape[1:]) for name, value in whole.items()}
 
     @torch.no_grad()

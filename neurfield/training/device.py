@@ -59,8 +59,8 @@ def cuda_build() -> str:
     return f"{_targets(module)}; devices seen: {n_devices or f'none ({reason})'}"
 
 
-def resolve_device(name: str, cpu_only: str = "") -> Literal["cpu", "cuda"]:
-    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`. Until CUDA has run on a GPU, `auto` is `cpu`.
+def resolve_device(name: str, cpu_only: str | None = None) -> Literal["cpu", "cuda"]:
+    """`cpu` or `cuda` for `auto`, `cpu`, `cuda`. `auto` is `cuda` where nothing speaks against it.
 
     Args:
         cpu_only: the reason, if what is to run exists on the CPU only.
@@ -70,7 +70,7 @@ def resolve_device(name: str, cpu_only: str = "") -> Literal["cpu", "cuda"]:
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: expected auto, cpu or cuda, got {name!r}")
-    if name != "cuda":
+    if name == "cpu" or (name == "auto" and (cpu_only or why_not_cuda() or why_not_graph())):
         return "cpu"
     if reason := cpu_only or why_not_cuda():
         raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")

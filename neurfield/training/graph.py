@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps a GPU busy: steps captured in a CUDA graph, and numbers that are read late. Not yet run on a GPU."""
+"""What keeps a GPU busy: steps captured in a CUDA graph, and numbers that are read late."""
 
 import contextlib
 import gc

@@ -70,7 +70,7 @@ class RadianceTask:
                 f"{scene.name}: the {method.field.otype} field of method {method.name} needs views of different times, "
                 "and these have none; use a method for still scenes"
             )
-        if self.device.type == "cuda" and (reason := self.field.why_not_cuda() or why_not_graph()):
+        if self.device.type == "cuda" and (reason := method.field.why_not_cuda or why_not_graph()):
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         if self.field.companion() is not None and not isinstance(sampler, SamplerConfig):

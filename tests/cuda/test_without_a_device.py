@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import neurfield.ops
 from neurfield import _native
 from neurfield.errors import UserError
-from neurfield.fields.nerf import NerfConfig
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.ops.fused_field import _unsupported
@@ -216,15 +215,16 @@ def test_the_networks_of_a_field_multiply_on_tensor_cores() -> None:
 
 def test_what_has_no_kernels_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "why_not_cuda", lambda: None)
-    assert (device.resolve_device("auto"), device.resolve_device("cuda")) == ("cpu", "cuda")
+    monkeypatch.setattr(device, "why_not_graph", lambda: None)
+    assert [device.resolve_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert device.resolve_device("auto", "signals stay") == "cpu"
     with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
         device.resolve_device("cuda", "signals stay")
     monkeypatch.setattr(device, "why_not_cuda", lambda: "no driver")
+    assert device.resolve_device("auto") == "cpu"
     with pytest.raises(UserError, match=r"^device cuda cannot be used: no driver; use --device cpu$"):
         device.resolve_device("cuda")
-    box = (0, 0, 0, 1, 1, 1)
-    assert FieldConfig().build(box).why_not_cuda() is None
-    assert NerfConfig(width=16).build(box).why_not_cuda() == "Nerf has no CUDA kernels"
+    assert FieldConfig.why_not_cuda is None
     config = RunConfig(method=load_method("nerf", ("field.width=16",)), device="cuda")
     with pytest.raises(UserError, match=r"^device cuda cannot be used: Nerf has no CUDA kernels; use --device cpu$"):
         RadianceTask(ball_scene(2, 0), config)

@@ -200,7 +200,7 @@ def test_numbers_of_the_real_encodings(name: str, bindings) -> None:
     x = uniform(300, n_dims)
     expected, actual = value_and_gradients(ours, x), value_and_gradients(theirs, x.cuda())
     # as in tests/encodings, where the sizes that round are written; the sines there are fast ones, off by 2^-20 of 1
-    assert_close(actual[0].cpu(), expected[0], 200, 1e-3 if "Grid" in str(block) else 60)
+    assert_close(actual[0].cpu(), expected[0], 200, 1e-3 if "Grid" in block["otype"] else 60)
     for a, wanted in zip(actual[1:], expected[1:], strict=False):
         assert wanted is None or relative_norm(a.cpu(), wanted) < 1e-4
 

@@ -10,7 +10,7 @@ namespace nf::cuda {
 struct MarchedRay {
   int64_t index = -1;  // -1: none
   RayMarch march;
-  int count;  // of samples met
+  int count;  // of samples met, or asked for by next()
 
   NF_DEVICE void begin(const FusedMarch& m, const FusedRays& rays, int64_t i) {
     index = i;
@@ -27,9 +27,7 @@ struct MarchedRay {
   }
   // The next sample; false: there is none.
   NF_DEVICE bool next(const FusedMarch& m, float* t_start, float* t_end) {
-    Tested tested = Tested::kNothing;
-    while (tested == Tested::kNothing) tested = test(m, t_start, t_end);
-    return tested == Tested::kSample;
+    return count++ < m.max_samples && next_sample(m.grid, m.lattice, march, t_start, t_end);
   }
 };
 

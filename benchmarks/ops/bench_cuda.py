@@ -90,7 +90,7 @@ def march_rows(device: torch.device, bandwidth: float) -> list[Row]:
     bitfield, coarse = ops.occupancy_bits(density.to(device), 0.9)
     origins = (0.5 + 1.5 * unit_vectors(N_RAYS)).to(device)
     directions = torch.nn.functional.normalize(uniform(N_RAYS, 3, seed=1).to(device) - origins, dim=1)
-    settings = (1.0, 0.0, 0.0, float("inf"), 1024, 2**23, True, 0, 0)  # a fixed capacity: nothing waits for the device
+    settings = (1.0, 0.0, 0.0, float("inf"), 1024, 2**23, False, True, 0, 0)  # a fixed capacity: nothing waits
 
     def march() -> tuple[torch.Tensor, ...]:
         return torch.ops.neurfield.march(origins, directions, bitfield, coarse, *settings)

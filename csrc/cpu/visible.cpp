@@ -11,7 +11,6 @@ namespace nf::cpu {
 namespace {
 
 constexpr int64_t kRaysPerTask = 64;
-constexpr int64_t kRowsPerTask = 1 << 16;
 
 int64_t count_visible(const PackedSamples<float>& samples, int64_t ray) {
   const RayRange range = range_of("visible_samples", samples, ray);
@@ -28,15 +27,6 @@ void write_visible(const PackedSamples<float>& samples, const PackedOutput& out,
   std::fill_n(out.ray_indices + to, n, ray);
   std::copy_n(samples.t_starts + from, n, out.t_starts + to);
   std::copy_n(samples.t_ends + from, n, out.t_ends + to);
-}
-
-void clear_behind(const PackedOutput& out) {
-  const int64_t kept = out.counts[0];
-  parallel_ranges(out.capacity - kept, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    std::fill_n(out.ray_indices + kept + begin, end - begin, int64_t(0));
-    std::fill_n(out.t_starts + kept + begin, end - begin, 0.0f);
-    std::fill_n(out.t_ends + kept + begin, end - begin, 0.0f);
-  });
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cuda/block_counts.h"
 #include "cuda/image_ray.h"
 #include "cuda/kilo_order.h"
+#include "cuda/padding.h"
 #include "ops/kilo_visible.h"
 
 namespace nf::cuda {
@@ -148,7 +149,7 @@ int64_t kilo_visible_scratch_bytes(int64_t n_rays, int max_samples) {
 }
 
 void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRays& rays, const PackedOutput& out,
-                  void* memory) {
+                  bool is_padded, void* memory) {
   const int shared = Tile::n_entries(field.shape) * kStride * static_cast<int>(sizeof(float));
   const int most = max_shared_bytes() - static_cast<int>(sizeof(Samples) + sizeof(Order));
   if (shared > most)
@@ -161,6 +162,7 @@ void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRa
   sum_blocks(rays.n, out.packed_info, args.scratch.block_places);
   assign_blocks(rays.n, out, args.scratch.block_places);
   launch("kilo_visible: write", write_visible, Grid{blocks_for(rays.n)}, args);
+  if (is_padded) clear_behind(out);
 }
 
 }  // namespace nf::cuda

@@ -240,6 +240,10 @@ def march(cone_angle: float):
             for field in ("packed_info", "ray_indices", "t_starts", "t_ends"):
                 yield Result(f"{field} in {capacity}", getattr(found, field), fma_only=True)
             yield Result(f"dropped in {capacity}", torch.tensor(found.n_dropped), fma_only=True)
+        for capacity in (0, 5000, n_samples + 300):
+            found = ops.march(*inputs, capacity=capacity, padded=True, max_samples=60, **settings)
+            for field, value in found._asdict().items():
+                yield Result(f"{field} padded to {capacity}", value, fma_only=True)
 
     return run
 

@@ -113,6 +113,13 @@ def _totals(sizes: Tensor) -> tuple[int, int]:
 
 
 @read_once
+def _starts(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """First pixel and first block of each image."""
+    areas, counts = sizes.prod(dim=1), block_counts(sizes)
+    return areas.cumsum(0) - areas, counts.cumsum(0) - counts
+
+
+@read_once
 def _range(blocks: Tensor) -> tuple[int, int]:
     """Lowest and highest number."""
     first, last = torch.stack(blocks.aminmax()).tolist()
@@ -148,11 +155,11 @@ def _sample(
     side: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     lib = native(values)
-    counts, areas = block_counts(sizes), sizes.prod(dim=1)
+    first_pixels, first_blocks = _starts(sizes)
     outputs = _empty_outputs(c2w, n, side)
     lib.sample_pixels(
-        values.contiguous(), None if masks is None else masks.contiguous(), areas.cumsum(0) - areas,
-        sizes.contiguous(), counts.cumsum(0) - counts, None if blocks is None else blocks.contiguous(),
+        values.contiguous(), None if masks is None else masks.contiguous(), first_pixels, sizes.contiguous(),
+        first_blocks, None if blocks is None else blocks.contiguous(),
         c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, side,
         *outputs,
     )  # fmt: skip

@@ -56,8 +56,7 @@ class _Captured:
             self._output = fn(*self._inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given)
+        torch._foreach_copy_(self._inputs, list(inputs))
         self._graph.replay()
         return self._output
 

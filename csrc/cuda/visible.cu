@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kBlock) count_visible(PackedSamples<float> sam
     Walk<float> walk{samples, start, start + count};
     Chunk<float> chunk;
     for (int64_t first = start; walk.step(&chunk); first = walk.next) {
-      const unsigned seen = __ballot_sync(kWholeWarp, chunk.is_seen && has_weight(chunk.weight));
+      const unsigned seen = __ballot_sync(kWholeWarp, has_weight(chunk.weight));
       if (seen) end = first + 32 - __clz(static_cast<int>(seen));
     }
   }

@@ -3,7 +3,6 @@
 are constants in the gradient. Every function maps two tensors of one shape to a third; the mean is the caller's.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,8 +27,7 @@ def huber(prediction: Tensor, target: Tensor, alpha: float = 0.1) -> Tensor:
 
     instant-ngp's form: the Huber loss of threshold alpha divided by 0.5 / alpha (5 for alpha = 0.1).
     """
-    distance = l1(prediction, target)
-    return torch.where(distance <= alpha, distance.square(), 2 * alpha * distance - alpha**2)
+    return 2 * functional.huber_loss(prediction, target, reduction="none", delta=alpha)
 
 
 def relative_l1(prediction: Tensor, target: Tensor) -> Tensor:

@@ -211,7 +211,9 @@ def _learning(
         n_rays = n_pixels * (batch.n_rays // batch.n_pixels)
         seen = Conditioned(field, batch.conditions.of_rays(samples.ray_indices)) if field.needs else field
         rays = composite_rays(seen, samples, batch.origins, batch.directions, options)
-        rgb, acc = (x.view(batch.n_pixels, -1, x[0].numel()).mean(1) for x in (rays.rgb, rays.acc))
+        rgb, acc = rays.rgb, rays.acc[:, None]
+        if batch.n_rays > batch.n_pixels:
+            rgb, acc = (x.unflatten(0, (batch.n_pixels, -1)).mean(1) for x in (rgb, acc))
         rgb = rgb + (1 - acc) * batch.background
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
         for name, weight in weights.items():

@@ -21,7 +21,8 @@ def visible_samples(
     weights = composite(
         sigmas, sigmas.new_zeros(len(sigmas), 3), t_starts, t_ends, packed_info, None, stop_transmittance
     )[3]
-    info, rows, dropped, is_full = [], [], int(counts[1]), False
+    info, rows = list[tuple[int, int]](), list[tuple[int, int]]()
+    dropped, is_full = int(counts[1]), False
     for ray, (start, count) in enumerate(packed_info.tolist()):
         seen = weights[start : start + count].nonzero()[:, 0].tolist()
         n = seen[-1] + 1 if seen else 0

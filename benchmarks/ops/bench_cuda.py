@@ -90,13 +90,22 @@ def march_rows(device: torch.device, bandwidth: float) -> list[Row]:
     bitfield, coarse = ops.occupancy_bits(density.to(device), 0.9)
     origins = (0.5 + 1.5 * unit_vectors(N_RAYS)).to(device)
     directions = torch.nn.functional.normalize(uniform(N_RAYS, 3, seed=1).to(device) - origins, dim=1)
-    settings = (1.0, 0.0, 0.0, float("inf"), 1024, 2**23, True, 0, 0)  # a fixed capacity: nothing waits for the device
+    settings = (1.0, 0.0, 0.0, float("inf"), 1024, 2**23, False, True, 0, 0)  # a fixed capacity: nothing waits
 
     def march() -> tuple[torch.Tensor, ...]:
         return torch.ops.neurfield.march(origins, directions, bitfield, coarse, *settings)
 
-    n_samples, n_dropped, _ = march()[4].tolist()
+    marched = ops.PackedSamples(*march())
+    n_samples, n_dropped, _ = marched.counts.tolist()
     rows = [row("march", march, 16 * n_samples, bandwidth, f"{n_samples} samples, {n_dropped} rays dropped")]
+    sigmas, room = uniform(len(marched.t_starts), high=100, seed=2).to(device), 2**20
+
+    def visible() -> ops.PackedSamples:
+        return ops.visible_samples(marched, sigmas, 1e-4, room)
+
+    n_visible, n_dropped, _ = visible().counts.tolist()
+    n_bytes = 12 * n_samples + 8 * n_visible + 16 * room
+    rows.append(row("visible samples", visible, n_bytes, bandwidth, f"{n_visible} of them, {n_dropped} rays dropped"))
     if nerfacc := found("nerfacc"):
         estimator = nerfacc.OccGridEstimator([0.0, 0.0, 0.0, 1.0, 1.0, 1.0], resolution=128, levels=1).to(device)
         estimator.binaries.copy_((density > 0.9).view(1, 128, 128, 128))

@@ -28,6 +28,7 @@ void bind_pixel(nb::module_& m);
 void bind_fused_mlp(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
+void bind_visible(nb::module_& m);
 void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
 void bind_fused_render(nb::module_& m);
@@ -85,6 +86,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_fused_mlp(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
+  nf::bind_visible(m);
   nf::bind_adam(m);
   nf::bind_fused_radiance(m);
   nf::bind_fused_render(m);

@@ -2,63 +2,19 @@
 // A task owns a block of rays and with them their samples, so results do not depend on the number of threads.
 #include "ops/composite.h"
 
-#include <stdexcept>
-#include <string>
-
 #include "core/parallel.h"
-#include "math/composite.h"
+#include "cpu/ray_walk.h"
 
 namespace nf::cpu {
 namespace {
 
 constexpr int64_t kRaysPerTask = 64;
-constexpr int64_t kChunk = 64;  // opacities computed ahead of the walk; most rays of a trained scene end within one
-
-struct RayRange {
-  int64_t begin, end;
-};
-
-template <typename T>
-RayRange range_of(const PackedSamples<T>& samples, int64_t ray) {
-  const int64_t start = samples.packed_info[2 * ray], count = samples.packed_info[2 * ray + 1];
-  if (!samples.holds(start, count))
-    throw std::invalid_argument("composite: packed_info[" + std::to_string(ray) + "] is (start " +
-                                std::to_string(start) + ", count " + std::to_string(count) + "), outside the " +
-                                std::to_string(samples.n_samples) + " samples");
-  return {start, start + count};
-}
-
-void opacities(const PackedSamples<float>& s, int64_t begin, int64_t n, float* alphas) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const vf delta = load(s.t_ends + begin + i) - load(s.t_starts + begin + i);
-    store(alphas + i, opacity(load(s.sigmas + begin + i) * delta));
-  }
-  for (; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * s.delta(begin + i));
-}
-void opacities(const PackedSamples<double>& s, int64_t begin, int64_t n, double* alphas) {
-  for (int64_t i = 0; i < n; ++i) alphas[i] = opacity(s.sigmas[begin + i] * s.delta(begin + i));
-}
-
-// Calls visit(sample, alpha) front to back until the ray ends or `walk`, which visit advances, is opaque.
-template <typename T, typename Walk, typename Visit>
-void walk_ray(const PackedSamples<T>& samples, RayRange range, const Walk& walk, const Visit& visit) {
-  T alphas[kChunk];
-  for (int64_t begin = range.begin; begin < range.end; begin += kChunk) {
-    const int64_t n = range.end - begin < kChunk ? range.end - begin : kChunk;
-    opacities(samples, begin, n, alphas);
-    for (int64_t i = 0; i < n; ++i) {
-      visit(begin + i, alphas[i]);
-      if (walk.is_opaque(samples.stop_trans)) return;
-    }
-  }
-}
 
 template <typename T>
 void forward_ray(const PackedSamples<T>& samples, const CompositeOutputs<T>& outputs, int64_t ray) {
   CompositeForward<T> sum;
   DistortionForward<T> distortion;
-  walk_ray(samples, range_of(samples, ray), sum, [&](int64_t i, T alpha) {
+  walk_ray(samples, range_of("composite", samples, ray), sum, [&](int64_t i, T alpha) {
     const T* c = samples.rgbs + 3 * i;
     const T weight = sum.add(alpha, c[0], c[1], c[2], samples.t_starts[i]);
     distortion.add(weight, samples.midpoint(i), samples.delta(i));
@@ -87,7 +43,7 @@ DistortionBackward<T> distortion_totals(const PackedSamples<T>& samples, RayRang
 template <typename T>
 void backward_ray(const PackedSamples<T>& samples, const CompositeOutputs<const T>& outputs,
                   const CompositeOutputs<const T>& dL, const CompositeGradients<T>& grads, int64_t ray) {
-  const RayRange range = range_of(samples, ray);
+  const RayRange range = range_of("composite", samples, ray);
   const CompositeUpstream<T> up = upstream(dL, ray);
   T total = up.total(outputs.rgb + 3 * ray, outputs.depth[ray], outputs.acc[ray], outputs.distortion[ray]);
   if (dL.weights)

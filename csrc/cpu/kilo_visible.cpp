@@ -135,7 +135,7 @@ class VisibleBlock {
 }  // namespace
 
 void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRays& rays, const PackedOutput& out,
-                  void*) {
+                  bool is_padded, void*) {
   const int64_t n_blocks = (rays.n + kBlockRays - 1) / kBlockRays;
   std::vector<std::vector<Kept>> blocks(static_cast<size_t>(n_blocks));
   parallel_tasks(n_blocks, [&](int64_t b, int) {
@@ -159,6 +159,7 @@ void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRa
       out.t_ends[place] = kept.t_end;
     }
   });
+  if (is_padded) clear_behind(out);
 }
 
 int64_t kilo_visible_scratch_bytes(int64_t, int) { return 0; }

@@ -38,7 +38,7 @@ int64_t march_one(const OccupancyView& grid, const StepLattice& lattice, int32_t
 int64_t march_scratch_bytes(int64_t) { return 0; }
 
 void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSettings& settings, const float* origins,
-           const float* directions, int64_t n_rays, const PackedOutput& out, void*) {
+           const float* directions, int64_t n_rays, const PackedOutput& out, bool is_padded, void*) {
   const int64_t n_blocks = (n_rays + kRaysPerBlock - 1) / kRaysPerBlock;
   std::vector<RayBlock> blocks(static_cast<size_t>(n_blocks));
   const auto block_end = [&](int64_t b) { return std::min(n_rays, (b + 1) * kRaysPerBlock); };
@@ -62,6 +62,7 @@ void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSet
     std::copy_n(blocks[b].t_starts.begin(), n, out.t_starts + first);
     std::copy_n(blocks[b].t_ends.begin(), n, out.t_ends + first);
   });
+  if (is_padded) clear_behind(out);
 }
 
 }  // namespace nf::cpu

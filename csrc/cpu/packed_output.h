@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the samples of each ray go in a packed output, once their numbers are known.
+// Where the samples of each ray go in a packed output, once their numbers are known, and what is behind them.
 #pragma once
 
+#include <algorithm>
+
+#include "core/parallel.h"
 #include "ops/march.h"
 
 namespace nf::cpu {
@@ -22,6 +25,16 @@ inline void assign_places(int64_t n_rays, const PackedOutput& out) {
   out.counts[0] = kept;
   out.counts[1] = dropped;
   out.counts[2] = end;
+}
+
+// Zeros behind the samples.
+inline void clear_behind(const PackedOutput& out) {
+  const int64_t kept = out.counts[0];
+  parallel_ranges(out.capacity - kept, 1 << 16, [&](int64_t begin, int64_t end) {
+    std::fill_n(out.ray_indices + kept + begin, end - begin, int64_t(0));
+    std::fill_n(out.t_starts + kept + begin, end - begin, 0.0f);
+    std::fill_n(out.t_ends + kept + begin, end - begin, 0.0f);
+  });
 }
 
 }  // namespace nf::cpu

@@ -6,9 +6,10 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda/block_counts.h"
 #include "cuda/image_ray.h"
 #include "cuda/kilo_order.h"
-#include "cuda/packed_output.h"
+#include "cuda/padding.h"
 #include "ops/kilo_visible.h"
 
 namespace nf::cuda {
@@ -123,13 +124,6 @@ __global__ void __launch_bounds__(kThreads) find_visible(const __grid_constant__
   }
 }
 
-__global__ void __launch_bounds__(kBlock) sum_counts(const __grid_constant__ Arguments args) {
-  const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
-  int64_t total;
-  block_exclusive_sum<kBlock>(i < args.rays.n ? args.out.packed_info[2 * i + 1] : 0, &total);
-  if (threadIdx.x == 0) args.scratch.block_places[blockIdx.x] = total;
-}
-
 __global__ void __launch_bounds__(kBlock) write_visible(const __grid_constant__ Arguments args) {
   const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
   const Place place = place_of_ray(args.out, args.rays.n, args.scratch.block_places);
@@ -155,7 +149,7 @@ int64_t kilo_visible_scratch_bytes(int64_t n_rays, int max_samples) {
 }
 
 void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRays& rays, const PackedOutput& out,
-                  void* memory) {
+                  bool is_padded, void* memory) {
   const int shared = Tile::n_entries(field.shape) * kStride * static_cast<int>(sizeof(float));
   const int most = max_shared_bytes() - static_cast<int>(sizeof(Samples) + sizeof(Order));
   if (shared > most)
@@ -165,9 +159,10 @@ void kilo_visible(const KiloField& field, const FusedMarch& march, const FusedRa
   const Arguments args{field, march, rays, out, Scratch(memory, rays.n, march.max_samples)};
   fill_zero(args.scratch.bits, rays.n * args.scratch.n_words);
   launch("kilo_visible: find", find_visible, Grid{blocks_for(rays.n, kBlockRays), kThreads, shared}, args);
-  launch("kilo_visible: sum", sum_counts, Grid{blocks_for(rays.n)}, args);
+  sum_blocks(rays.n, out.packed_info, args.scratch.block_places);
   assign_blocks(rays.n, out, args.scratch.block_places);
   launch("kilo_visible: write", write_visible, Grid{blocks_for(rays.n)}, args);
+  if (is_padded) clear_behind(out);
 }
 
 }  // namespace nf::cuda

@@ -2,6 +2,7 @@
 // One thread per ray, twice: the first pass counts the samples of each ray, a scan over the counts gives their places,
 // the second pass writes them. The second starts at the first occupied step, so that empty space is crossed once.
 #include "cuda/packed_output.h"
+#include "cuda/padding.h"
 #include "ops/march.h"
 
 namespace nf::cuda {
@@ -65,13 +66,14 @@ __global__ void __launch_bounds__(kBlock) write_samples(Rays rays, PackedOutput 
 int64_t march_scratch_bytes(int64_t n_rays) { return 8 * blocks_for(n_rays) + 4 * n_rays; }
 
 void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSettings& settings, const float* origins,
-           const float* directions, int64_t n_rays, const PackedOutput& out, void* bytes) {
+           const float* directions, int64_t n_rays, const PackedOutput& out, bool is_padded, void* bytes) {
   const Rays rays{grid, lattice, settings, origins, directions, n_rays};
   const Scratch scratch(bytes, n_rays);
   const int64_t n_blocks = blocks_for(n_rays);
   launch("march: count", count_samples, Grid{n_blocks}, rays, out.packed_info, scratch);
   assign_blocks(n_rays, out, scratch.block_places);
   launch("march: write", write_samples, Grid{n_blocks}, rays, out, scratch);
+  if (is_padded) clear_behind(out);
 }
 
 }  // namespace nf::cuda

@@ -25,9 +25,9 @@ struct PackedOutput {
 
 // The samples of all rays, packed in the order of the rays. A ray whose samples would end beyond the capacity is
 // dropped whole, so the kept ones are the leading rays. The same result for any number of threads, and on every device.
-// `scratch` has march_scratch_bytes.
+// Rows behind them are zero where it is_padded, else not written. `scratch` has march_scratch_bytes.
 void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSettings& settings, const float* origins,
-           const float* directions, int64_t n_rays, const PackedOutput& out, void* scratch);
+           const float* directions, int64_t n_rays, const PackedOutput& out, bool is_padded, void* scratch);
 int64_t march_scratch_bytes(int64_t n_rays);
 
 }  // namespace nf::NF_BACKEND

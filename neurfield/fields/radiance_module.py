@@ -59,7 +59,7 @@ class RadianceModule(nn.Module, ABC):
 
     def fused_visible(self) -> VisibleFn | None:
         """Finding what rays reach in native code, or None; gives what rendering.volume.march_visible gives, or,
-        with a capacity, visible_samples."""
+        with a capacity, ops.visible_samples."""
         return None
 
     def penalise_view_dependence(self, weight: float) -> Tensor | None:

@@ -3,8 +3,8 @@
 
 One file per operator, with the stem of its mathematics in csrc/math and of its oracle in neurfield/reference. Native
 code runs inside of registered operators only; outside of them it answers for sizes, layouts and memory. Functions whose
-result has as many rows as the data says (occupancy_select, occupied_pixel_blocks, march), or is a number
-(fused_gradients), break a traced graph where they read that from a tensor.
+result has as many rows as the data says (occupancy_select, occupied_pixel_blocks, march, visible_samples), or is a
+number (fused_gradients), break a traced graph where they read that from a tensor.
 """
 
 from neurfield.ops.aabb import ray_aabb
@@ -49,6 +49,7 @@ from neurfield.ops.occupancy import (
 from neurfield.ops.pixel import SampledPixels, over_background, sample_pixels
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
+from neurfield.ops.visible import visible_samples
 
 __all__ = [
     "Composite",
@@ -112,4 +113,5 @@ __all__ = [
     "sample_pixels",
     "spherical_harmonics",
     "trunc_exp",
+    "visible_samples",
 ]

@@ -61,16 +61,12 @@ def kilo_visible(
         return PackedSamples(
             *_visible(
                 params, grid.cells, origins, directions, bitfield, coarse, shape, grid.box, density_scale, march.values,
-                list(march.jitter or ()), room,
+                list(march.jitter or ()), room, capacity is not None,
             )
         )  # fmt: skip
 
     if capacity is not None:
-        found = attempt(capacity)
-        behind = torch.arange(capacity, device=device) >= found.counts[0]
-        for buffer in (found.ray_indices, found.t_starts, found.t_ends):
-            buffer.masked_fill_(behind, 0)
-        return found
+        return attempt(capacity)
     found = attempt(_GUESSED_SAMPLES_PER_RAY * origins.shape[0])
     if found.n_dropped:
         found = attempt(int(found.counts[2]))
@@ -82,6 +78,7 @@ def kilo_visible(
 def _visible(
     params: Tensor, cells: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor, coarse: Tensor,
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], capacity: int,
+    padded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
     lib = native(origins)
@@ -90,13 +87,13 @@ def _visible(
     arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
     lib.kilo_visible(
         shape, aligned(params), cells.contiguous(), box, density_scale, *arrays, march, list(jitter) or None,
-        *outputs, origins.new_empty(n_bytes, dtype=torch.uint8),
+        *outputs, padded, origins.new_empty(n_bytes, dtype=torch.uint8),
     )  # fmt: skip
     return outputs
 
 
 @_visible.register_fake
-def _(params, cells, origins, directions, bitfield, coarse, shape, box, density_scale, march, jitter, capacity):
+def _(params, cells, origins, directions, bitfield, coarse, shape, box, density_scale, march, jitter, capacity, padded):
     return _allocate(origins, capacity)
 
 

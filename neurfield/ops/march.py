@@ -94,17 +94,14 @@ def march(
     def attempt(room: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         jitter = step is not None
         return _march(
-            origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, room, jitter, seed,
-            step or 0,
+            origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, room, padded, jitter,
+            seed, step or 0,
         )  # fmt: skip
 
     packed_info, ray_indices, t_starts, t_ends, counts = attempt(
         origins.shape[0] * GUESSED_SAMPLES_PER_RAY if capacity is None else capacity
     )
     if padded:
-        behind = torch.arange(ray_indices.shape[0], device=origins.device) >= counts[0]
-        for buffer in (ray_indices, t_starts, t_ends):
-            buffer.masked_fill_(behind, 0)
         return PackedSamples(packed_info, ray_indices, t_starts, t_ends, counts)
     if capacity is None and counts[1] > 0:
         packed_info, ray_indices, t_starts, t_ends, counts = attempt(int(counts[2]))
@@ -124,6 +121,7 @@ def _march(
     far: float,
     max_samples: int,
     capacity: int,
+    padded: bool,
     jitter: bool,
     seed: int,
     step: int,
@@ -134,15 +132,16 @@ def _march(
     scratch = origins.new_empty(lib.march_scratch_bytes(origins.shape[0]), dtype=torch.uint8)
     lib.march(
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), step_scale,
-        cone_angle, near, far, max_samples, jitter, seed, step, *outputs, scratch,
+        cone_angle, near, far, max_samples, jitter, seed, step, *outputs, padded, scratch,
     )  # fmt: skip
     return outputs
 
 
 @_march.register_fake
 def _(
-    origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, capacity, jitter, seed, step
-):
+    origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, capacity, padded, jitter,
+    seed, step,
+):  # fmt: skip
     return _empty_outputs(origins, capacity)
 
 

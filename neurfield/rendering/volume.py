@@ -93,38 +93,6 @@ def march_rays(
     )
 
 
-@torch.no_grad()
-def visible_samples(samples: PackedSamples, sigmas: Tensor, capacity: int, stop_transmittance: float) -> PackedSamples:
-    """The samples in front of the place where their ray becomes opaque, packed anew; waits for no device.
-
-    Args:
-        samples: of some rays, perhaps padded, see ops.march.
-        sigmas: density at each of them, `[n]`; what it is behind the samples does not matter.
-        capacity: rows of the result, zero behind its samples. Rays that find no room have none, as in ops.march.
-        stop_transmittance: a ray is opaque behind the sample that takes its transmittance below this.
-    """
-    t_starts, t_ends, packed_info, eps = samples.t_starts, samples.t_ends, samples.packed_info, stop_transmittance
-    colors = sigmas.new_zeros(sigmas.shape[0], 3)
-    weights = ops.composite(sigmas, colors, t_starts, t_ends, packed_info, early_stop_eps=eps).weights
-    is_seen = ~(weights <= 0)  # NaN is kept: a step must notice it
-    starts = packed_info[:, 0]
-    behind = torch.arange(1, is_seen.shape[0] + 1, device=sigmas.device) * is_seen
-    ends = torch.zeros_like(starts).scatter_reduce(0, samples.ray_indices, behind, "amax")  # of what is seen of a ray
-    wanted = (ends - starts).clamp_min(0)
-    fits = wanted.cumsum(0) <= capacity
-    counts = wanted * fits
-    ends = counts.cumsum(0)
-    row = torch.arange(capacity, device=sigmas.device)
-    ray = torch.searchsorted(ends, row, right=True).clamp_max(starts.shape[0] - 1)
-    source = (starts[ray] + row - (ends - counts)[ray]).clamp(0, is_seen.shape[0] - 1)
-    exists = row < ends[-1]
-    _, n_dropped, n_wanted = samples.counts.unbind()
-    return PackedSamples(
-        torch.stack([ends - counts, counts], dim=1), ray * exists, t_starts[source] * exists, t_ends[source] * exists,
-        torch.stack([ends[-1], n_dropped + (wanted > counts).sum(), n_wanted]),
-    )  # fmt: skip
-
-
 def march_visible(
     grid: OccupancyGrid,
     origins: Tensor,
@@ -134,17 +102,14 @@ def march_visible(
     stop_transmittance: float,
     jitter: tuple[int, int] | None = None,
 ) -> PackedSamples:
-    """march_rays without what visible_samples leaves out, by `density`: positions `[n, 3]`, and which of the rays they
-    are on, int64 `[n]`, to sigma `[n]`."""
+    """march_rays without what ops.visible_samples leaves out, by `density`: positions `[n, 3]`, and which of the rays
+    they are on, int64 `[n]`, to sigma `[n]`."""
     marched = march_rays(grid, origins, directions, options, jitter)
-    n_marched = marched.t_starts.shape[0]
-    if not n_marched:
+    if not marched.t_starts.shape[0]:
         return marched
     with torch.no_grad():
         sigmas = density(sample_positions(marched, origins, directions)[0], marched.ray_indices)
-    found = visible_samples(marched, sigmas, n_marched, stop_transmittance)
-    n = int(found.counts[0])
-    return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
+    return ops.visible_samples(marched, sigmas, stop_transmittance)
 
 
 def sample_positions(samples: PackedSamples, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

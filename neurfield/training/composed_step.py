@@ -24,7 +24,6 @@ from neurfield.rendering.volume import (
     march_rays,
     march_visible,
     sample_positions,
-    visible_samples,
 )
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import density_along
@@ -119,7 +118,7 @@ def capacity_step(
         with torch.no_grad():
             positions, _ = sample_positions(marched, *rays)
             sigmas = density(batch.conditions)(positions, marched.ray_indices)
-        return visible_samples(marched, sigmas, capacity, eps)
+        return ops.visible_samples(marched, sigmas, eps, capacity)
 
     def learn_flat(*tensors: Tensor) -> Tensor:
         conditions = Conditions(**dict(zip(field.needs, tensors[10:], strict=True)))

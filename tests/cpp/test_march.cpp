@@ -62,7 +62,7 @@ static void test_packed_march_fills_its_buffers() {
     const cpu::PackedOutput out{capacity,        packed_info.data(), ray_indices.data(),
                                 t_starts.data(), t_ends.data(),      counts.data()};
     cpu::march(grid.view, StepLattice::make(1, 0), {0, INFINITY, 1024, true, 1}, origins.data(), directions.data(),
-               n_rays, out, nullptr);
+               n_rays, out, true, nullptr);
     CHECK(counts[0] <= capacity && counts[2] > 5000);
     CHECK((counts[1] > 0) == (counts[2] > capacity));
   }

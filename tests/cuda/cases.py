@@ -240,6 +240,10 @@ def march(cone_angle: float):
             for field in ("packed_info", "ray_indices", "t_starts", "t_ends"):
                 yield Result(f"{field} in {capacity}", getattr(found, field), fma_only=True)
             yield Result(f"dropped in {capacity}", torch.tensor(found.n_dropped), fma_only=True)
+        for capacity in (0, 5000, n_samples + 300):
+            found = ops.march(*inputs, capacity=capacity, padded=True, max_samples=60, **settings)
+            for field, value in found._asdict().items():
+                yield Result(f"{field} padded to {capacity}", value, fma_only=True)
 
     return run
 
@@ -569,6 +573,31 @@ def kilo_samples(to: Move) -> Iterator[Result]:
                 yield Result(f"{field} of {shape}, room for {capacity}", value)
 
 
+def visible(to: Move) -> Iterator[Result]:
+    """Rays of several blocks: short ones, long ones, a cut one, one that is no number; rows that are no ray's."""
+    counts = [0, 1, 31, 32, 33, 64, 200, 7] * 70
+    inputs = packed_samples(counts)
+    inputs["sigmas"] *= 8 * (uniform(sum(counts), seed=5) < 0.6)
+    inputs["sigmas"][1000:3000] *= 30
+    inputs["sigmas"][700] = math.nan
+    sigmas = to(torch.cat([inputs["sigmas"], torch.full((1000,), math.nan)]))
+    t_starts, t_ends = (to(torch.cat([inputs[name], torch.zeros(1000)])) for name in ("t_starts", "t_ends"))
+    given = torch.tensor([sum(counts), 3, sum(counts) + 50])
+    indices = torch.empty(0, dtype=torch.int64)  # are not read
+    for n_rays in (len(counts), 256, 257, 0):
+        info = to(inputs["packed_info"][:n_rays])
+        samples = ops.PackedSamples(info, to(indices), t_starts, t_ends, to(given))
+        for stop in (0.01, 0.0):
+            n = len(ops.visible_samples(samples, sigmas, stop).t_starts)
+            for capacity in (None, n + 300, n, n - 1, n // 2, 0):
+                if capacity is not None and capacity < 0:
+                    continue
+                found = ops.visible_samples(samples, sigmas, stop, capacity)
+                for field, value in found._asdict().items():
+                    name = f"{field} of {n_rays} rays above {stop}, room for {capacity}"
+                    yield Result(name, value, fma_only=True)
+
+
 CASES = [
     *(
         Case(f"{name}-{str(dtype).removeprefix('torch.')}", make(dtype))
@@ -599,6 +628,7 @@ CASES = [
     Case("kilo_visible", kilo_samples),
     Case("mesh_distance", mesh),
     Case("occupancy", occupancy),
+    Case("visible", visible),
     Case("carve", carve),
     Case("carve-large", carve_large),
 ]

@@ -9,6 +9,7 @@ import torch
 
 import neurfield
 import neurfield.run
+from neurfield import ops
 from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.fields.radiance_field import RadianceField
@@ -111,7 +112,7 @@ def test_a_step_does_not_wait(device: torch.device) -> None:
     try:
         for number in range(3):
             marched = steps.march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, number), 8192)
-            learn(rays, steps.visible_samples(marched, torch.ones_like(marched.t_starts), 4096, 1e-4), rate)
+            learn(rays, ops.visible_samples(marched, torch.ones_like(marched.t_starts), 1e-4, 4096), rate)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

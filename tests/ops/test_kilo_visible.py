@@ -108,7 +108,7 @@ def test_operator() -> None:
     occupancy, march = grid(), FusedMarch()
     arguments = (
         parameters(), cells().cells, origins, directions, occupancy.bitfield, occupancy.coarse, [16, 4, 2],
-        cells().box, SCALE, march.values, [], 500,
+        cells().box, SCALE, march.values, [], 500, True,
     )  # fmt: skip
     opcheck(torch.ops.neurfield.kilo_visible.default, arguments, test_utils=("test_schema", "test_faketensor"))
 

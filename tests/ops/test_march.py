@@ -219,7 +219,7 @@ def test_hopeless_rays_have_no_samples() -> None:
 
 def test_opcheck() -> None:
     grid = ops.occupancy_bits(random_grid(1, 16), 0.5)
-    args = (*rays(5), *grid, 1.0, 0.0, 0.0, math.inf, 1024, 500, True, 0, 0)
+    args = (*rays(5), *grid, 1.0, 0.0, 0.0, math.inf, 1024, 500, False, True, 0, 0)
     # the buffers past the counted samples are not initialised, so only the schema and the fakes are compared
     opcheck(torch.ops.neurfield.march.default, args, test_utils=("test_schema", "test_faketensor"))
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neurfield import ops
-from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions, visible_samples
+from neurfield.rendering.volume import MarchOptions, march_rays, sample_positions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import composed_step as steps
 from neurfield.training import radiance_task
@@ -268,7 +268,7 @@ def test_the_step_reads_nothing_from_its_device_and_makes_nothing_elsewhere(meth
     with OnDevice(meta) as mode:
         marched = march_rays(grid, rays.origins, rays.directions, OPTIONS, (3, 7), 4096)
         sigmas = field.density(sample_positions(marched, rays.origins, rays.directions)[0])[0]
-        samples = visible_samples(marched, sigmas, 1024, 1e-4)
+        samples = ops.visible_samples(marched, sigmas, 1e-4, 1024)
         numbers = learn(rays, samples, torch.full((), 0.01, dtype=torch.float64, device=meta))
     assert numbers.shape == (4,)
     assert {"neurfield::march", f"neurfield::{kernel}", "neurfield::adam_step"} <= mode.names

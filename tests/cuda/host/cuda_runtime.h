@@ -180,6 +180,7 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
   });
 }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
+inline int __clz(int bits) { return bits ? __builtin_clz(static_cast<unsigned>(bits)) : 32; }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline void __syncwarp() { host::wait(host::block.warps[host::thread_index.x / 32]); }

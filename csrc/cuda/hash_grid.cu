@@ -32,31 +32,48 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // Adds to the table of one level what the samples of a warp give it, all of whose lanes come here; lanes that are not
-// `used` add nothing. Samples lie along rays, so neighbours often share a cell of a coarse level and would add to the
-// same entries one after another. Such runs of lanes are summed in registers, and their first lane adds for all. Even
-// one pair pays: what is waited for are additions in the second-level cache, where a shuffle costs a tenth.
+// `used` add nothing. What is waited for are the additions in the second-level cache, and shuffles are cheap, so there
+// are fewer requests for the same sums:
+// - Samples lie along rays, so neighbours often share a cell of a coarse level and would add to the same entries one
+//   after another. Such runs of lanes are summed in registers, and their first lane adds for all.
+// - Corners that are neighbours on the first axis mostly lie in the same 128 bytes, hashed or not, as the first factor
+//   of the hash is 1. Two lanes exchange half of theirs, so that one instruction adds both corners of a lane: a request
+//   to the cache is what an instruction wants of 128 bytes.
 template <typename T, typename G, int D, int F, typename Add>
 NF_DEVICE void add_to_table(const GridLevel& level, const GridCell<T, D>& cell, const T (&dL_dfeatures)[F], bool used,
                             G* dL_dparams, const Add& add) {
+  const int lane = lane_index();
   const unsigned used_lanes = __ballot_sync(kWholeWarp, used);
   if (used_lanes == 0) return;
-  bool continues = (used_lanes & used_lanes << 1) >> lane_index() & 1;
+  bool continues = (used_lanes & used_lanes << 1) >> lane & 1;
   NF_UNROLL for (int d = 0; d < D; ++d) {
     const uint32_t before = __shfl_up_sync(kWholeWarp, cell.products[d], 1);
     continues &= before == cell.products[d];  // cells of equal products have equal corners
   }
   const LaneRuns runs(continues);
-  constexpr int kCorners = nf::min(1 << D, F < 8 ? 8 / F : 1);  // at a time: 8 sums in registers
+  const unsigned adding_lanes = __ballot_sync(kWholeWarp, used && !continues);
+  constexpr int kCorners = nf::min(1 << D, nf::max<int>(2, 32 / (F * sizeof(G))));  // at a time: sums in 8 registers
   NF_ROLL for (int first = 0; first < cell.n_corners; first += kCorners) {
     G sums[kCorners][F];
     NF_UNROLL for (int c = 0; c < kCorners; ++c) {
-      const T w = first + c < cell.n_corners ? cell.weight(first + c) : T(0);
+      const T w = cell.weight(first + c);
       NF_UNROLL for (int f = 0; f < F; ++f) sums[c][f] = add.term(w * dL_dfeatures[f]);
     }
     runs.template sum<kCorners * F>(sums[0]);
-    if (!used || continues) continue;
-    NF_UNROLL for (int c = 0; c < kCorners; ++c) if (first + c < cell.n_corners)
-        add(dL_dparams + (level.offset + cell.index(level, first + c)) * F, sums[c]);
+    const auto add_at = [&](uint32_t index, const G(&values)[F]) {
+      add(dL_dparams + (level.offset + index) * F, values);
+    };
+    if (cell.n_corners == 1) {
+      if (adding_lanes >> lane & 1) add_at(cell.index(level, first), sums[0]);
+      continue;
+    }
+    NF_UNROLL for (int c = 0; c < kCorners; c += 2) {
+      uint32_t of_even = cell.index(level, first + c), of_odd = cell.index(level, first + c + 1);
+      transpose_in_pairs(of_even, of_odd);
+      NF_UNROLL for (int f = 0; f < F; ++f) transpose_in_pairs(sums[c][f], sums[c + 1][f]);
+      if (adding_lanes >> (lane & ~1) & 1) add_at(of_even, sums[c]);
+      if (adding_lanes >> (lane | 1) & 1) add_at(of_odd, sums[c + 1]);
+    }
   }
 }
 

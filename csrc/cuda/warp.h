@@ -28,6 +28,14 @@ __device__ __forceinline__ T warp_inclusive_sum(T value) {
   return value;
 }
 
+// Lanes 2k and 2k + 1 transpose two values each: lane 2k gets `first` of both, lane 2k + 1 `second` of both.
+template <typename T>
+__device__ __forceinline__ void transpose_in_pairs(T& first, T& second) {
+  const bool is_odd = lane_index() & 1;
+  const T received = __shfl_xor_sync(kWholeWarp, is_odd ? first : second, 1);
+  (is_odd ? first : second) = received;
+}
+
 // The lanes of a warp cut into runs of neighbours.
 class LaneRuns {
  public:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grid encoding forward, and the gradient of its tables by atomic additions in float.
 #include "cuda/hash_grid_kernels.h"
+#include "cuda/warp.h"
 
 namespace nf::cuda {
 namespace {
@@ -30,33 +31,70 @@ __global__ void __launch_bounds__(kBlock)
       row[g * F + f] = features[g * F + f];
 }
 
-// G: float, double, or 64-bit integers; add(entry, values) as AddPlainly.
+// Adds to the table of one level what the samples of a warp give it, all of whose lanes come here; lanes that are not
+// `used` add nothing. What is waited for are the additions in the second-level cache, and shuffles are cheap, so there
+// are fewer requests for the same sums:
+// - Samples lie along rays, so neighbours often share a cell of a coarse level and would add to the same entries one
+//   after another. Such runs of lanes are summed in registers, and their first lane adds for all.
+// - Corners that are neighbours on the first axis mostly lie in the same 128 bytes, hashed or not, as the first factor
+//   of the hash is 1. Two lanes exchange half of theirs, so that one instruction adds both corners of a lane: a request
+//   to the cache is what an instruction wants of 128 bytes.
+template <typename T, typename G, int D, int F, typename Add>
+NF_DEVICE void add_to_table(const GridLevel& level, const GridCell<T, D>& cell, const T (&dL_dfeatures)[F], bool used,
+                            G* dL_dparams, const Add& add) {
+  const int lane = lane_index();
+  const unsigned used_lanes = __ballot_sync(kWholeWarp, used);
+  if (used_lanes == 0) return;
+  bool continues = (used_lanes & used_lanes << 1) >> lane & 1;
+  NF_UNROLL for (int d = 0; d < D; ++d) {
+    const uint32_t before = __shfl_up_sync(kWholeWarp, cell.products[d], 1);
+    continues &= before == cell.products[d];  // cells of equal products have equal corners
+  }
+  const LaneRuns runs(continues);
+  const unsigned adding_lanes = __ballot_sync(kWholeWarp, used && !continues);
+  constexpr int kCorners = nf::min(1 << D, nf::max<int>(2, 32 / (F * sizeof(G))));  // at a time: sums in 8 registers
+  NF_ROLL for (int first = 0; first < cell.n_corners; first += kCorners) {
+    G sums[kCorners][F];
+    NF_UNROLL for (int c = 0; c < kCorners; ++c) {
+      const T w = cell.weight(first + c);
+      NF_UNROLL for (int f = 0; f < F; ++f) sums[c][f] = add.term(w * dL_dfeatures[f]);
+    }
+    runs.template sum<kCorners * F>(sums[0]);
+    const auto add_at = [&](uint32_t index, const G(&values)[F]) {
+      add(dL_dparams + (level.offset + index) * F, values);
+    };
+    if (cell.n_corners == 1) {
+      if (adding_lanes >> lane & 1) add_at(cell.index(level, first), sums[0]);
+      continue;
+    }
+    NF_UNROLL for (int c = 0; c < kCorners; c += 2) {
+      uint32_t of_even = cell.index(level, first + c), of_odd = cell.index(level, first + c + 1);
+      transpose_in_pairs(of_even, of_odd);
+      NF_UNROLL for (int f = 0; f < F; ++f) transpose_in_pairs(sums[c][f], sums[c + 1][f]);
+      if (adding_lanes >> (lane & ~1) & 1) add_at(of_even, sums[c]);
+      if (adding_lanes >> (lane | 1) & 1) add_at(of_odd, sums[c + 1]);
+    }
+  }
+}
+
+// G: float, double, or 64-bit integers. add.term(value) is what is summed, add(entry, sums) adds the sums.
 template <typename T, typename G, int D, int F, typename Add>
 __global__ void __launch_bounds__(kBlock)
     backward_kernel(const __grid_constant__ LevelBatch batch, const GridSamples<T> samples, const T* dL_dy,
                     G* dL_dparams, const Add add) {
   constexpr int kLevels = kSectorLevels<T, F>;
   const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
-  if (i >= samples.n) return;
   const int first = blockIdx.y * kLevels;
-  T x[D], gradient[kLevels * F];
-  samples.position(i, x);
-  const T* row = dL_dy + i * batch.n_levels * F + (batch.first + first) * F;
-  if (first + kLevels <= batch.n && batch.n_levels % kLevels == 0)
-    load_values<kLevels * F>(row, gradient);
-  else
-    NF_UNROLL for (int v = 0; v < kLevels * F; ++v) gradient[v] = first + v / F < batch.n ? row[v] : T(0);
-  NF_UNROLL for (int g = 0; g < kLevels; ++g) {
-    const int l = first + g;
-    bool is_zero = true;  // samples without influence, such as the unused ones of a fixed capacity, cost no additions
-    T dL_dfeatures[F];
-    NF_UNROLL for (int f = 0; f < F; ++f) {
-      dL_dfeatures[f] = gradient[g * F + f];
-      is_zero &= dL_dfeatures[f] == 0;
-    }
-    if (l >= batch.n || is_zero || samples.hides(batch, l, i)) continue;
-    grid_backward_table<T, D, F>(batch.levels[l], samples.interpolation, x, dL_dfeatures,
-                                 dL_dparams + batch.levels[l].offset * F, add);
+  T x[D] = {};
+  if (i < samples.n) samples.position(i, x);
+  NF_ROLL for (int l = first; l < min(first + kLevels, batch.n); ++l) {
+    T dL_dfeatures[F] = {};
+    if (i < samples.n && !samples.hides(batch, l, i))
+      load_values<F>(dL_dy + (i * batch.n_levels + batch.first + l) * F, dL_dfeatures);
+    bool used = false;  // samples without influence, such as those of a fixed capacity that are not used
+    NF_UNROLL for (int f = 0; f < F; ++f) used |= dL_dfeatures[f] != 0;
+    add_to_table(batch.levels[l], GridCell<T, D>(batch.levels[l], samples.interpolation, x), dL_dfeatures, used,
+                 dL_dparams, add);
   }
 }
 
@@ -95,11 +133,13 @@ NF_DEVICE double power_of_two(int exponent) { return __hiloint2double((exponent 
 struct AddExactly {
   const uint32_t* largest;
   int log2_n;
+  NF_DEVICE long long term(float value) const {
+    return __double2ll_rn(value * power_of_two(unit_exponent(*largest, log2_n)));
+  }
   template <int F>
-  NF_DEVICE void operator()(long long* entry, const float (&values)[F]) const {
-    const double units = power_of_two(unit_exponent(*largest, log2_n));
-    NF_UNROLL for (int f = 0; f < F; ++f) atomicAdd(reinterpret_cast<unsigned long long*>(entry + f),
-                                                    static_cast<unsigned long long>(__double2ll_rn(values[f] * units)));
+  NF_DEVICE void operator()(long long* entry, const long long (&sums)[F]) const {
+    NF_UNROLL for (int f = 0; f < F; ++f)
+        atomicAdd(reinterpret_cast<unsigned long long*>(entry + f), static_cast<unsigned long long>(sums[f]));
   }
 };
 

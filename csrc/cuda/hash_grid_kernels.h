@@ -54,6 +54,10 @@ void for_batches(const GridConfig& config, const Launch& launch) {
 
 // Atomic counterparts of AddPlainly: the order of additions is that of the device.
 struct AddAtomically {
+  template <typename T>
+  NF_DEVICE T term(T value) const {
+    return value;
+  }
   template <typename T, int F>
   NF_DEVICE void operator()(T* entry, const T (&values)[F]) const {
     NF_UNROLL for (int f = 0; f < F; ++f) atomicAdd(entry + f, values[f]);

@@ -180,25 +180,16 @@ NF_HD void grid_forward(const GridLevel& level, Interpolation interpolation, con
   }
 }
 
-// How gradients reach a table that nobody else writes: entry[f] += values[f].
-struct AddPlainly {
-  template <typename T, int F>
-  NF_HD void operator()(T* entry, const T (&values)[F]) const {
-    for (int f = 0; f < F; ++f) entry[f] += values[f];
-  }
-};
-
-// dL/dtable[corner][f] += weight * dL/dy[f], through add(entry, values).
-template <typename T, int D, int F, typename G, typename Add = AddPlainly>
+// dL/dtable[corner][f] += weight * dL/dy[f]
+template <typename T, int D, int F>
 NF_HD void grid_backward_table(const GridLevel& level, Interpolation interpolation, const T* x, const T* dL_dy,
-                               G* dL_dtable, const Add& add = Add()) {
+                               T* dL_dtable) {
   const GridCell<T, D> cell(level, interpolation, x);
   NF_UNROLL for (int k = 0; k < cell.kMaxCorners; ++k) {
     if (k >= cell.n_corners) break;
     const T w = cell.weight(k);
-    T values[F];
-    NF_UNROLL for (int f = 0; f < F; ++f) values[f] = w * dL_dy[f];
-    add(dL_dtable + int64_t(cell.index(level, k)) * F, values);
+    T* entry = dL_dtable + int64_t(cell.index(level, k)) * F;
+    NF_UNROLL for (int f = 0; f < F; ++f) entry[f] += w * dL_dy[f];
   }
 }
 
@@ -216,6 +207,14 @@ NF_HD void grid_backward_input(const GridLevel& level, Interpolation interpolati
     NF_UNROLL for (int a = 0; a < D; ++a) dL_dx[a] += cell.weight_derivative(k, a) * projected;
   }
 }
+
+// How gradients reach a table that nobody else writes: entry[f] += values[f].
+struct AddPlainly {
+  template <typename T, int F>
+  NF_HD void operator()(T* entry, const T (&values)[F]) const {
+    for (int f = 0; f < F; ++f) entry[f] += values[f];
+  }
+};
 
 // Gradients of H = v . dL/dx, the scalar that the backward pass of the input gradient differentiates:
 //   dH/dtable[corner][f] += dL/dy[f] * w',   dH/d(dL/dy)[f] = sum feature[f] * w',

@@ -280,25 +280,3 @@ def test_density_on_the_host(kernels_on_host, name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_density_on_the_device(device: torch.device, name: str) -> None:
     check_density(name, lambda x: ops.fused_density(fused_field(name, device), x.to(device)))
-
-
-@pytest.mark.cuda
-def test_grid_gradients_of_the_device(device: torch.device) -> None:
-    """Atomic sums in any order within a rounding for each term; the deterministic ones are the same bits twice."""
-    config = GridConfig(3, 8, 2, 10, 4, 2.0)
-    # multiples of 2^-12 lie at places in cells that float knows exactly
-    x, grad_y = (uniform(5000, 3) * 4096).round() / 4096, uniform(5000, config.n_output_dims, low=-1, seed=2)
-
-    def gradient(x: Tensor, grad_y: Tensor) -> Tensor:
-        params = torch.zeros(config.n_params, dtype=x.dtype, device=x.device).requires_grad_()
-        return torch.autograd.grad(ops.hash_grid(x, params, config), params, grad_y)[0]
-
-    exact, terms = gradient(x.double(), grad_y.double()), gradient(x.double(), grad_y.abs().double())
-    atomic = gradient(x.to(device), grad_y.to(device)).cpu()
-    assert ((atomic - exact).abs() <= 5000 * 2.0**-24 * terms.clamp_min(1e-6)).all()
-    torch.use_deterministic_algorithms(True)
-    try:
-        first, second = (gradient(x.to(device), grad_y.to(device)).cpu() for _ in range(2))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert torch.equal(first, second) and ((first - exact).abs() <= 20 * 2.0**-24 * terms.clamp_min(1e-6)).all()

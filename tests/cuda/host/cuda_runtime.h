@@ -169,6 +169,13 @@ T __shfl_up_sync(unsigned, T value, int offset) {
   });
 }
 template <typename T>
+T __shfl_down_sync(unsigned, T value, int offset) {
+  return host::exchange(value, [=](auto at, unsigned lane) {
+    const unsigned other = lane + static_cast<unsigned>(offset);
+    return at(other < 32 ? other : lane);
+  });
+}
+template <typename T>
 T __shfl_xor_sync(unsigned, T value, int bits) {
   return host::exchange(value, [=](auto at, unsigned lane) { return at(lane ^ static_cast<unsigned>(bits)); });
 }

@@ -35,6 +35,9 @@ struct DeviceWarp {
     return block;
   }
 
+  // Brings what lies there into the second cache, without waiting.
+  static NF_DEVICE void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
+
  private:
   static NF_DEVICE void mma_half(float* c, const uint32_t* a, const uint32_t* b) {
     asm volatile(
@@ -49,6 +52,7 @@ struct DeviceWarp {
     host::warp_transpose(block.w);
     return block;
   }
+  static void prefetch(const void*) {}
 #endif
 };
 

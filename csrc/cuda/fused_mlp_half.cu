@@ -3,7 +3,8 @@
 // through the caches where they do not fit) and activations never leave the registers, except for what backward asks
 // for. Backward: one launch for as many layers, from the top, as shared memory has room for; their gradients stay there
 // while a thread block goes through its tiles, and each thread block writes one slot at the end. The slots are added in
-// order.
+// order. What a warp reads of the next layer, or of the next tile, is under way while it adds up the gradient of a
+// matrix.
 #include <algorithm>
 #include <type_traits>
 #include <vector>
@@ -24,8 +25,21 @@ constexpr int kSumBytes = kBlockValues * sizeof(float);
 constexpr int resident(int width) { return width <= 4 ? 4 : 2; }
 constexpr int resident_backward(int width) { return width <= 2 ? 4 : width <= 4 ? 3 : 2; }
 
+NF_DEVICE int64_t first_row_block(int64_t tile) {  // of this warp
+  return (tile * kWarps + threadIdx.x / kLanesOfWarp) * kRowBlocks;
+}
+
 NF_DEVICE void copy_words(const Words* from, Words* to, int n) {
   for (int i = threadIdx.x; i < n; i += kThreads) to[i] = from[i];
+}
+
+// Rows of a tile of this warp, a row for each lane.
+template <typename X>
+NF_DEVICE void prefetch_rows(const Rows<X>& rows, int64_t first_row_block) {
+  constexpr int kLine = 128 / sizeof(X);
+  const int64_t row = min(first_row_block * kSide + threadIdx.x % kLanesOfWarp, rows.n - 1);
+  for (int column = 0; column < rows.n_columns; column += kLine)
+    DeviceWarp::prefetch(rows.x + row * rows.n_columns + column);
 }
 
 template <typename X>
@@ -38,10 +52,6 @@ struct ForwardArguments {
   int64_t n_tiles;
 };
 
-// The widest networks, whose compilation is the longest, have the registers for calls.
-template <int T>
-constexpr bool kApart = T > 4;
-
 template <int T, typename X, bool kStaged>
 __global__ void __launch_bounds__(kThreads, resident(T)) mlp_forward_kernel(const ForwardArguments<X> args) {
   Words* staged = dynamic_shared<Words>();
@@ -52,16 +62,14 @@ __global__ void __launch_bounds__(kThreads, resident(T)) mlp_forward_kernel(cons
     net.matrices = staged;
     __syncthreads();
   }
-  const int warp = threadIdx.x / kLanesOfWarp;
   for (int64_t tile = blockIdx.x; tile < args.n_tiles; tile += gridDim.x) {
-    const int64_t first = (tile * kWarps + warp) * kRowBlocks;
-    mlp_forward<W, T, kApart<T>>(
+    const int64_t first = first_row_block(tile);
+    prefetch_rows(args.input.rows, first_row_block(tile + gridDim.x));
+    mlp_forward<W, T>(
         net, args.saved, first,
         [&](int m, int k) { return W::each([&](int lane) { return args.input(first + m, k, lane); }); },
         [&](int m, int k, const Sums& sums) {
-          W::each([&](int lane) {
-            args.output(first + m, k, lane, activated_if<kApart<T>>(args.output_activation, sums));
-          });
+          W::each([&](int lane) { args.output(first + m, k, lane, activated(args.output_activation, sums)); });
         });
   }
 }
@@ -91,7 +99,10 @@ struct BackwardMemory {
       gradient = std::max(gradient, size.n_out(l));
       input = std::max(input, size.n_in(l));
     }
-    if (!with_params) sums = gradient = input = 0;
+    if (!with_params) {
+      gradient = highest == size.n_hidden ? size.outputs : 0;
+      sums = input = 0;
+    }
   }
   int bytes() const {
     return matrices * kBlockBytes + sums * kSumBytes + kTileBlocks * (gradient + input) * kBlockBytes;
@@ -114,39 +125,55 @@ __global__ void __launch_bounds__(kThreads, resident_backward(T))
 
   MlpWeights net = args.net;
   net.matrices = matrices;
-  const float scale = gradient_scale(*args.largest), unscale = 1.0f / scale;  // powers of two: exact
+  OutputGradient<X> top = args.gradient;
+  top.scale = gradient_scale(*args.largest);
   const int warp = threadIdx.x / kLanesOfWarp;
-  for (int64_t tile = blockIdx.x; tile < args.n_tiles; tile += gridDim.x) {
-    const int64_t first = (tile * kWarps + warp) * kRowBlocks;
-    OutputGradient<X> top = args.gradient;
-    top.scale = scale;
-    const auto gradient_of = [&](int m, int k) { return W::each([&](int lane) { return top(first + m, k, lane); }); };
-    const auto input_of = [&](int m, int k) {
-      return W::each([&](int lane) { return args.input(first + m, k, lane); });
-    };
-    MlpBackward<W, T, decltype(gradient_of), decltype(input_of)> backward{net,         args.saved, first,
-                                                                          gradient_of, input_of,   {}};
+  const auto gradient_of = [&](int64_t row_block, int k) {
+    return W::each([&](int lane) { return top(row_block, k, lane); });
+  };
+  const auto input_of = [&](int64_t row_block, int k) {
+    return W::each([&](int lane) { return args.input(row_block, k, lane); });
+  };
+  MlpBackward<W, T, decltype(gradient_of), decltype(input_of)> backward{net, args.saved, gradient_of, input_of,
+                                                                        0,   {},         {}};
+  const int64_t n_row_blocks = args.n_tiles * kTileBlocks;
+  const auto begin = [&](int64_t row_block) {  // a tile, if it is one
+    backward.first_row_block = row_block;
+    if (row_block >= n_row_blocks) return;
+    backward.fetch(args.highest);
+    if (args.highest == size.n_hidden) {
+      prefetch_rows(top.dL_dy, backward.first_row_block);
+      if (top.activation != Activation::kNone) prefetch_rows(top.outputs(), backward.first_row_block);
+    }
+    if (args.lowest == 0 && args.slots) prefetch_rows(args.input.rows, backward.first_row_block);
+  };
+  begin(first_row_block(blockIdx.x));
+  while (backward.first_row_block < n_row_blocks) {  // the same for all warps: tiles are whole
     if (args.highest < size.n_hidden) backward.load_border(args.border);
 #pragma unroll 1
     for (int l = args.highest; l >= args.lowest; --l) {
-      if (args.slots) {
-        const OuterStage stage{gradient, input, size.n_out(l), size.n_in(l), size.has_bias};
-        backward.stage(l, warp, stage);
-        __syncthreads();
-        accumulate_outer<W>(stage, warp,
-                            sums + (size.first_gradient(l) - size.first_gradient(args.lowest)) * kBlockValues);
-      }
+      const OuterStage stage{gradient, input, size.n_out(l), size.n_in(l), size.has_bias};
+      backward.stage(l, warp, stage, args.slots != nullptr);
       if (l > 0)
-        backward.descend(l);
+        backward.descend(l, warp, stage);
       else if (args.input_gradient.y)
-        backward.leave([&](int m, int k, Sums values) {
+        backward.leave(warp, stage, [&](int m, int k, Sums values) {
 #pragma unroll
-          for (float& v : values.v) v *= unscale;
-          W::each([&](int lane) { args.input_gradient(first + m, k, lane, values); });
+          for (float& v : values.v) v *= inverse_of_power_of_two(top.scale);
+          W::each([&](int lane) { args.input_gradient(backward.first_row_block + m, k, lane, values); });
         });
-      if (args.slots) __syncthreads();
+      if (l > args.lowest) {
+        backward.fetch(l - 1);
+      } else {
+        if (l > 0) backward.store_border(args.border);
+        begin(backward.first_row_block + int64_t(gridDim.x) * kTileBlocks);
+      }
+      if (!args.slots) continue;
+      __syncthreads();
+      accumulate_outer<W, (T > 4 ? 2 : 1)>(
+          stage, warp, sums + (size.first_gradient(l) - size.first_gradient(args.lowest)) * kBlockValues);
+      __syncthreads();
     }
-    if (args.lowest > 0) backward.store_border(args.border);
   }
   if (!args.slots) return;
   const int64_t first = int64_t(blockIdx.x) * size.n_gradient_blocks() + size.first_gradient(args.lowest);
@@ -155,17 +182,21 @@ __global__ void __launch_bounds__(kThreads, resident_backward(T))
 }
 
 template <typename X>
-__global__ void __launch_bounds__(kBlock) largest_gradient_kernel(const OutputGradient<X> gradient, uint32_t* largest) {
+__global__ void __launch_bounds__(kBlock)
+    largest_gradient_kernel(const OutputGradient<X> gradient, int64_t n, uint32_t* largest) {
   uint32_t bits = 0;
-  const int64_t n = gradient.n * gradient.n_columns;
-  for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += int64_t(gridDim.x) * kBlock)
-    bits = max(bits, float_bits(gradient.value(i)) & 0x7fffffffu);
+  const int64_t step = int64_t(gridDim.x) * kBlock;
+  for (int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += 8 * step) {
+    const Sums values = gradient.eight(i, step);
+#pragma unroll
+    for (const float value : values.v) bits = max(bits, float_bits(value) & 0x7fffffffu);
+  }
 #pragma unroll
   for (int distance = 16; distance > 0; distance /= 2) bits = max(bits, __shfl_xor_sync(~0u, bits, distance));
   if (threadIdx.x % kLanesOfWarp == 0) atomicMax(largest, bits);
 }
 
-constexpr int kSlotGroups = 8;
+constexpr int kSlotGroups = 16;
 __global__ void __launch_bounds__(kLanesOfWarp* kSlotGroups)
     sum_slots_kernel(const float* slots, int n_slots, int n_values, const GradientPlace place, const uint32_t* largest,
                      float* dL_dparams) {
@@ -173,6 +204,7 @@ __global__ void __launch_bounds__(kLanesOfWarp* kSlotGroups)
   const int lane = threadIdx.x % kLanesOfWarp, group = threadIdx.x / kLanesOfWarp;
   const int i = blockIdx.x * kLanesOfWarp + lane;  // n_values is a multiple of a warp
   float sum = 0;
+#pragma unroll 8
   for (int slot = group; slot < n_slots; slot += kSlotGroups) sum += slots[int64_t(slot) * n_values + i];
   partial[group][lane] = sum;
   __syncthreads();
@@ -203,12 +235,14 @@ SavedBlocks saved_of(const MlpBlocks& size, int64_t n, const std::byte* bytes) {
   return {reinterpret_cast<Words*>(const_cast<std::byte*>(bytes)), tiles_of(n) * kTileBlocks, size.width};
 }
 
+constexpr int kSystemBytes = 1024;  // of the shared memory of each thread block
+
 // Layers of each launch, from the top: as many as half of a multiprocessor's shared memory holds, at least one.
 struct LayerRange {
   int lowest, highest;
 };
 std::vector<LayerRange> backward_launches(const MlpBlocks& size, bool with_params) {
-  const int room = max_shared_bytes() / 2 - 1024;  // 1 KB of each thread block is the system's
+  const int room = max_shared_bytes() / 2 - kSystemBytes;
   std::vector<LayerRange> ranges;
   for (int highest = size.n_hidden; highest >= 0; highest = ranges.back().lowest - 1) {
     int lowest = highest;
@@ -218,8 +252,20 @@ std::vector<LayerRange> backward_launches(const MlpBlocks& size, bool with_param
   return ranges;
 }
 
-// Slots do not depend on the kernel's occupancy, so that sizes are known before it is compiled for a device.
-int64_t backward_blocks(int64_t n) { return std::min<int64_t>(tiles_of(n), 2 * n_multiprocessors()); }
+int shared_bytes_of_backward(const MlpBlocks& size) {
+  int bytes = 0;
+  for (const LayerRange range : backward_launches(size, true))
+    bytes = std::max(bytes, BackwardMemory(size, range.lowest, range.highest, true).bytes());
+  return bytes;
+}
+
+// As many as a multiprocessor has shared memory for, and registers by the launch bounds: known before the kernel is
+// compiled for a device, as the sizes of buffers must be.
+int64_t backward_blocks(const MlpBlocks& size, int64_t n) {
+  const int by_shared = (max_shared_bytes() + kSystemBytes) / (shared_bytes_of_backward(size) + kSystemBytes);
+  return std::min<int64_t>(tiles_of(n),
+                           int64_t(clamp(by_shared, 1, resident_backward(size.width))) * n_multiprocessors());
+}
 
 // What the backward pass keeps in scratch.
 struct BackwardScratch {
@@ -228,7 +274,7 @@ struct BackwardScratch {
   BackwardScratch(const MlpBlocks& size, int64_t n) {
     matrices = 0;
     slots = matrices + int64_t(size.n_matrix_blocks()) * kBlockBytes;
-    border = slots + backward_blocks(n) * size.n_gradient_blocks() * kSumBytes;
+    border = slots + backward_blocks(size, n) * size.n_gradient_blocks() * kSumBytes;
     largest = border + tiles_of(n) * kTileBlocks * size.width * kBlockBytes;
     bytes = largest + sizeof(Words);
   }
@@ -248,13 +294,7 @@ int64_t fused_mlp_half_backward_scratch_bytes(const MlpShape& shape, int64_t n) 
   return BackwardScratch(MlpBlocks(shape), n).bytes;
 }
 
-int64_t fused_mlp_half_shared_bytes(const MlpShape& shape) {
-  const MlpBlocks size(shape);
-  int bytes = 0;
-  for (const LayerRange range : backward_launches(size, true))
-    bytes = std::max(bytes, BackwardMemory(size, range.lowest, range.highest, true).bytes());
-  return bytes;
-}
+int64_t fused_mlp_half_shared_bytes(const MlpShape& shape) { return shared_bytes_of_backward(MlpBlocks(shape)); }
 
 template <typename X>
 void fused_mlp_half_forward(const MlpShape& shape, const X* x, const float* params, int64_t n, X* y, std::byte* saved,
@@ -266,7 +306,7 @@ void fused_mlp_half_forward(const MlpShape& shape, const X* x, const float* para
   for_each("fused_mlp_pack", n > 0 ? int64_t(size.n_matrix_blocks()) * kLanesOfWarp * 4 : 0,
            PackMlp{shape, size, params, matrices->w, nullptr, bias});
   const ForwardArguments<X> args{{size, shape.activation, matrices, bias, 0},
-                                 {x, n, int(shape.n_input_dims), float(shape.input_padding)},
+                                 {{x, n, int(shape.n_input_dims)}, float(shape.input_padding)},
                                  {y, n, int(shape.n_output_dims)},
                                  shape.output_activation,
                                  saved_of(size, n, saved),
@@ -292,17 +332,18 @@ void fused_mlp_half_backward(const MlpShape& shape, const X* x, const float* par
   auto* largest = reinterpret_cast<uint32_t*>(scratch + places.largest);
   for_each("fused_mlp_pack", int64_t(size.n_matrix_blocks()) * kLanesOfWarp * 4,
            PackMlp{shape, size, params, nullptr, matrices->w, nullptr});
-  const OutputGradient<X> gradient{dL_dy, y, n, int(shape.n_output_dims), shape.output_activation, 1.0f};
+  const OutputGradient<X> gradient{{dL_dy, n, int(shape.n_output_dims)}, y, shape.output_activation, 1.0f};
   fill_zero(largest, 1);
   launch("fused_mlp_half_largest_gradient", largest_gradient_kernel<X>,
-         Grid{std::min<int64_t>(blocks_for(n * shape.n_output_dims), 4 * n_multiprocessors())}, gradient, largest);
-  const int64_t n_blocks = backward_blocks(n);
+         Grid{std::min<int64_t>(blocks_for(n * shape.n_output_dims, 8 * kBlock), 4 * n_multiprocessors())}, gradient,
+         n * shape.n_output_dims, largest);
+  const int64_t n_blocks = backward_blocks(size, n);
   for (const LayerRange range : backward_launches(size, dL_dparams != nullptr)) {
     const BackwardMemory memory(size, range.lowest, range.highest, dL_dparams != nullptr);
     const BackwardArguments<X> args{
         {size, shape.activation, matrices + int64_t(size.first_matrix(range.lowest)) * kLanesOfWarp, nullptr,
          range.lowest},
-        {x, n, int(shape.n_input_dims), float(shape.input_padding)},
+        {{x, n, int(shape.n_input_dims)}, float(shape.input_padding)},
         gradient,
         {dL_dx, n, int(shape.n_input_dims)},
         saved_of(size, n, saved),

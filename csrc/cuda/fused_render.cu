@@ -112,7 +112,7 @@ NF_DEVICE void harmonics_up_to(int degree, const float (&d)[3], HalfRow& out) {
 // The first output, ln(sigma), to log_sigma; all of them to the input of the colour network.
 template <int T>
 NF_DEVICE void density_rows(const FieldArguments& field, const MlpWeights& net, const WarpMemory& memory) {
-  mlp_forward<W, T, true>(
+  mlp_forward<W, T>(
       net, SavedBlocks{nullptr, 0, T}, 0,
       [&](int m, int k) {
         return W::each([&](int lane) { return row_words(memory.encoding, field.density.row_halves, m, k, lane); });
@@ -130,13 +130,13 @@ NF_DEVICE void density_rows(const FieldArguments& field, const MlpWeights& net, 
 }
 template <int T>
 NF_DEVICE void color_rows(const FieldArguments& field, const MlpWeights& net, const WarpMemory& memory) {
-  mlp_forward<W, T, true>(
+  mlp_forward<W, T>(
       net, SavedBlocks{nullptr, 0, T}, 0,
       [&](int m, int k) {
         return W::each([&](int lane) { return row_words(memory.color_input, field.color.row_halves, m, k, lane); });
       },
       [&](int m, int n, const Sums& sums) {
-        const Sums color = activated_apart(field.color.output_activation, sums);
+        const Sums color = activated(field.color.output_activation, sums);
         W::each([&](int lane) {
           NF_UNROLL for (int v = 0; v < 8; ++v) {
             const int row = m * kSide + sum_row(lane, v), column = n * kSide + sum_column(lane, v);

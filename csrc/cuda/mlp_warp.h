@@ -9,36 +9,64 @@
 
 namespace nf::cuda {
 
-// Rows [n, n_columns] of X (float, half) as A operands. Columns past the last are `padding`; rows past the last repeat
-// it: whatever they are multiplied by is zero, and they must not bring infinities of their own.
+// Two neighbours of a row.
 template <typename X>
-struct RowBlocks {
+struct alignas(2 * sizeof(X)) Pair {
+  X low, high;
+};
+NF_DEVICE uint32_t packed(const Pair<float>& pair) { return pack_halves(pair.low, pair.high); }
+NF_DEVICE uint32_t packed(const Pair<half>& pair) { return pair.low.bits | uint32_t(pair.high.bits) << 16; }
+
+// Rows [n, n_columns] of X (float, half).
+template <typename X>
+struct Rows {
   const X* x;
   int64_t n;
   int n_columns;
+
+  // What a lane holds of block k of the columns. Rows and columns past the last repeat it: no load depends on a
+  // condition of its own, so that all of them are under way at a time.
+  NF_DEVICE void load(int64_t row_block, int k, int lane, Pair<X> (&pairs)[4]) const {
+    const X* row[2];
+#pragma unroll
+    for (int w = 0; w < 2; ++w) row[w] = x + min(row_block * kSide + word_row(lane, w), n - 1) * n_columns;
+    const int column = k * kSide;
+    if (n_columns % 2 == 0) {
+#pragma unroll
+      for (int w = 0; w < 4; ++w)
+        pairs[w] = *reinterpret_cast<const Pair<X>*>(row[w & 1] + min(column + word_column(lane, w), n_columns - 2));
+    } else {
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        pairs[w].low = row[w & 1][min(column + word_column(lane, w), n_columns - 1)];
+        pairs[w].high = row[w & 1][min(column + word_column(lane, w) + 1, n_columns - 1)];
+      }
+    }
+  }
+};
+
+// Rows as A operands. Columns past the last are `padding`; rows past the last repeat it: whatever they are multiplied
+// by is zero, and they must not bring infinities of their own.
+template <typename X>
+struct RowBlocks {
+  Rows<X> rows;
   float padding;
 
   NF_DEVICE Words operator()(int64_t row_block, int k, int lane) const {
+    Pair<X> pairs[4];
+    rows.load(row_block, k, lane, pairs);
     Words words;
 #pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      const int64_t row = min(row_block * kSide + word_row(lane, w), n - 1);
-      words.w[w] = pair(x + row * n_columns, k * kSide + word_column(lane, w));
+    for (int w = 0; w < 4; ++w) words.w[w] = packed(pairs[w]);
+    if ((k + 1) * kSide > rows.n_columns) {
+      const uint32_t padded = pack_halves(padding, padding);
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        const int n_left = rows.n_columns - k * kSide - word_column(lane, w);
+        if (n_left < 2) words.w[w] = n_left < 1 ? padded : (words.w[w] & 0xffffu) | (padded & 0xffff0000u);
+      }
     }
     return words;
-  }
-
- private:
-  struct alignas(2 * sizeof(X)) Pair {
-    X low, high;
-  };
-  NF_DEVICE uint32_t pair(const X* row, int column) const {
-    if (column + 1 < n_columns && n_columns % 2 == 0) {
-      const Pair both = *reinterpret_cast<const Pair*>(row + column);
-      return pack_halves(to_float(both.low), to_float(both.high));
-    }
-    return pack_halves(column < n_columns ? to_float(row[column]) : padding,
-                       column + 1 < n_columns ? to_float(row[column + 1]) : padding);
   }
 };
 
@@ -50,31 +78,53 @@ NF_HD float gradient_scale(uint32_t largest_bits) {
   return bits_float(static_cast<uint32_t>(127 + clamp(exponent, -120, 120)) << 23);
 }
 
+// Exact, and no division: 2^-e from 2^e, -126 <= e <= 126.
+NF_HD float inverse_of_power_of_two(float power) { return bits_float(0x7f000000u - float_bits(power)); }
+
 // dL/dz of the outputs, scaled so that halves can hold it (a power of two).
 template <typename X>
 struct OutputGradient {
-  const X *dL_dy, *y;  // [n, n_columns]
-  int64_t n;
-  int n_columns;
+  Rows<X> dL_dy;
+  const X* y;  // as dL_dy
   Activation activation;
   float scale;
 
-  NF_DEVICE float value(int64_t i) const {
-    float slope = 1.0f;
-    with_activation(activation, [&](auto k) { slope = activation_derivative<decltype(k)::value>(to_float(y[i])); });
-    return to_float(dL_dy[i]) * slope;
-  }
+  NF_DEVICE Rows<X> outputs() const { return {y, dL_dy.n, dL_dy.n_columns}; }
   NF_DEVICE Words operator()(int64_t row_block, int k, int lane) const {
-    Words words;
+    Sums values = loaded(dL_dy, row_block, k, lane);
+    if (activation != Activation::kNone)
+      values = times_derivative(activation, values, loaded(outputs(), row_block, k, lane));
+#pragma unroll
+    for (int v = 0; v < 8; ++v) {
+      const bool is_inside =
+          row_block * kSide + sum_row(lane, v) < dL_dy.n && k * kSide + sum_column(lane, v) < dL_dy.n_columns;
+      values.v[v] = is_inside ? values.v[v] * scale : 0.0f;
+    }
+    return packed(values);
+  }
+  // Of eight values, from `first` on and `step` apart; those past the last repeat it.
+  NF_DEVICE Sums eight(int64_t first, int64_t step) const {
+    Sums values, outputs{};
+    const int64_t last = dL_dy.n * dL_dy.n_columns - 1;
+#pragma unroll
+    for (int v = 0; v < 8; ++v) values.v[v] = to_float(dL_dy.x[min(first + v * step, last)]);
+    if (activation == Activation::kNone) return values;
+#pragma unroll
+    for (int v = 0; v < 8; ++v) outputs.v[v] = to_float(y[min(first + v * step, last)]);
+    return times_derivative(activation, values, outputs);
+  }
+
+ private:
+  static NF_DEVICE Sums loaded(const Rows<X>& rows, int64_t row_block, int k, int lane) {
+    Pair<X> pairs[4];
+    rows.load(row_block, k, lane, pairs);
+    Sums sums;
 #pragma unroll
     for (int w = 0; w < 4; ++w) {
-      const int64_t row = row_block * kSide + word_row(lane, w);
-      const int column = k * kSide + word_column(lane, w);
-      const bool low = row < n && column < n_columns, high = row < n && column + 1 < n_columns;
-      words.w[w] = pack_halves(low ? value(row * n_columns + column) * scale : 0.0f,
-                               high ? value(row * n_columns + column + 1) * scale : 0.0f);
+      sums.v[2 * w] = to_float(pairs[w].low);
+      sums.v[2 * w + 1] = to_float(pairs[w].high);
     }
-    return words;
+    return sums;
   }
 };
 
@@ -86,25 +136,25 @@ struct RowSink {
   int n_columns;
 
   NF_DEVICE void operator()(int64_t row_block, int k, int lane, const Sums& sums) const {
+    const auto each = [&](const auto& store) {
 #pragma unroll
-    for (int v = 0; v < 8; v += 2) {
-      const int64_t row = row_block * kSide + sum_row(lane, v);
-      const int column = k * kSide + sum_column(lane, v);
-      if (row >= n || column >= n_columns) continue;
-      X* p = y + row * n_columns + column;
-      if (n_columns % 2 == 0) {
-        *reinterpret_cast<Pair*>(p) = {as(sums.v[v], X()), as(sums.v[v + 1], X())};
-      } else {
-        p[0] = as(sums.v[v], X());
-        if (column + 1 < n_columns) p[1] = as(sums.v[v + 1], X());
+      for (int w = 0; w < 4; ++w) {
+        const int64_t row = row_block * kSide + word_row(lane, w);
+        const int column = k * kSide + word_column(lane, w);
+        if (row < n && column < n_columns)
+          store(y + row * n_columns + column, column, as(sums.v[2 * w], X()), as(sums.v[2 * w + 1], X()));
       }
-    }
+    };
+    if (n_columns % 2 == 0)
+      each([](X* p, int, X low, X high) { *reinterpret_cast<Pair<X>*>(p) = {low, high}; });
+    else
+      each([&](X* p, int column, X low, X high) {
+        p[0] = low;
+        if (column + 1 < n_columns) p[1] = high;
+      });
   }
 
  private:
-  struct alignas(2 * sizeof(X)) Pair {
-    X low, high;
-  };
   static NF_DEVICE float as(float value, float) { return value; }
   static NF_DEVICE half as(float value, half) { return to_half(value); }
 };
@@ -132,9 +182,8 @@ struct MlpWeights {
   NF_DEVICE MatrixBlocks backward(int l) const { return {matrix(l), nullptr, size.n_out(l)}; }  // W^T
 };
 
-// source(m, k) -> Block, sink(m, n, sums): of this warp's row blocks, the first of which is first_row_block. kApart:
-// see activated_apart.
-template <class W, int T, bool kApart = false, typename Source, typename Sink>
+// source(m, k) -> Block, sink(m, n, sums): of this warp's row blocks, the first of which is first_row_block.
+template <class W, int T, typename Source, typename Sink>
 NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int64_t first_row_block,
                            const Source& source, const Sink& sink) {
   const int n_hidden = net.size.n_hidden;
@@ -145,7 +194,7 @@ NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int6
     return [&net, &saved, first_row_block, keeps_input, l](int m, int n, const BlockSums<W>& sums) {
       return W::each([&](int lane) {
         const Sums& z = W::at(sums, lane);
-        const Words h = packed_finite(activated_if<kApart>(net.activation, z));
+        const Words h = packed_finite(activated_hidden(net.activation, z));
         if (saved.blocks)
           saved.blocks[saved.index(l, first_row_block + m, n) * kLanesOfWarp + lane] =
               keeps_input ? packed_finite(z) : h;
@@ -159,54 +208,81 @@ NF_DEVICE void mlp_forward(const MlpWeights& net, const SavedBlocks& saved, int6
   tile.leave(net.forward(n_hidden), net.size.outputs, sink);
 }
 
-// The backward pass of one warp, layer by layer from the top: between the calls for one layer, stage -> accumulate and
-// accumulate -> next stage, the thread block meets. Gradient(m, k) -> Block: dL/dz of the outputs; Input: the x of
-// forward.
+// The backward pass of one warp, layer by layer from the top, l: stage -> descend or leave -> accumulate. Around the
+// last, which reads what other warps staged, the thread block meets. Gradient(row block, k) -> Block: dL/dz of the
+// outputs; Input: the x of forward.
 template <class W, int T, typename Gradient, typename Input>
 struct MlpBackward {
   const MlpWeights& net;  // transposed matrices
   const SavedBlocks& saved;
-  int64_t first_row_block;
   Gradient gradient;
   Input input;
+  int64_t first_row_block;
   WarpTile<W, T> tile;  // dL/dz of the layer that is next, below the top
+  // What forward kept of the inputs of the layer that is next, for both of its uses. Wider tiles have no registers for
+  // it and load it twice.
+  static constexpr bool kHolds = T <= 4;
+  Block<W> held[kRowBlocks][kHolds ? T : 1];
 
   NF_DEVICE bool is_top(int l) const { return l == net.size.n_hidden; }
 
-  NF_DEVICE void stage(int l, int warp, const OuterStage& stage) const {
+  // Sets loads of layer l under way, long before they are waited for.
+  NF_DEVICE void fetch(int l) {
+    if (!kHolds || l == 0) return;
 #pragma unroll
-    for (int m = 0; m < kRowBlocks; ++m) {
-      const int row_block = warp * kRowBlocks + m;
-      if (is_top(l)) {
-#pragma unroll 1
-        for (int k = 0; k < stage.n_out; ++k) stage_gradient<W>(stage, row_block, k, gradient(m, k));
-      } else {
+    for (int m = 0; m < kRowBlocks; ++m)
 #pragma unroll
-        for (int k = 0; k < T; ++k) stage_gradient<W>(stage, row_block, k, tile.h[m][k]);
-      }
+      for (int k = 0; k < T; ++k) held[m][kHolds ? k : 0] = load_stored(l, m, k);
+  }
+
+  // The output gradient always, the other operands if the gradient of the matrix is wanted.
+  NF_DEVICE void stage(int l, int warp, const OuterStage& stage, bool with_params) const {
+    const int row_block = warp * kRowBlocks;
+    if (is_top(l)) {
 #pragma unroll 1
-      for (int k = 0; k < stage.n_in; ++k) stage_input<W>(stage, row_block, k, l == 0 ? input(m, k) : hidden(l, m, k));
+      for (int k = 0; k < stage.n_out; ++k)
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m)
+          stage_gradient<W>(stage, row_block + m, k, gradient(first_row_block + m, k));
+    } else if (with_params) {
+#pragma unroll
+      for (int m = 0; m < kRowBlocks; ++m)
+#pragma unroll
+        for (int k = 0; k < T; ++k) stage_gradient<W>(stage, row_block + m, k, tile.h[m][k]);
+    }
+    if (!with_params) return;
+    if (l == 0) {
+#pragma unroll 1
+      for (int k = 0; k < stage.n_in; ++k)
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) stage_input<W>(stage, row_block + m, k, input(first_row_block + m, k));
+    } else {
+#pragma unroll
+      for (int k = 0; k < T; ++k)
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) stage_input<W>(stage, row_block + m, k, hidden(l, m, k));
     }
   }
 
   // From dL/dz of layer l >= 1 to that of l - 1.
-  NF_DEVICE void descend(int l) {
+  NF_DEVICE void descend(int l, int warp, const OuterStage& stage) {
     const auto finish = [this, l](int m, int n, const BlockSums<W>& sums) {
-      const Block<W> stored = load_block<W>(saved.blocks, saved.index(l - 1, first_row_block + m, n));
-      return W::each(
-          [&](int lane) { return packed(times_derivative(net.activation, W::at(sums, lane), W::at(stored, lane))); });
+      const Block<W> z_or_h = stored(l, m, n);
+      return W::each([&](int lane) {
+        return packed(times_derivative_hidden(net.activation, W::at(sums, lane), W::at(z_or_h, lane)));
+      });
     };
     if (is_top(l))
-      tile.enter(net.backward(l), gradient, finish);
+      tile.enter(net.backward(l), staged_by(warp, stage), finish);
     else
       tile.pass(net.backward(l), finish);
   }
 
   // dL/dx, from dL/dz of the first layer.
   template <typename Sink>
-  NF_DEVICE void leave(const Sink& sink) const {
+  NF_DEVICE void leave(int warp, const OuterStage& stage, const Sink& sink) const {
     if (net.size.n_hidden == 0)
-      single_layer<W>(net.backward(0), net.size.inputs, gradient, sink);
+      single_layer<W>(net.backward(0), net.size.inputs, staged_by(warp, stage), sink);
     else
       tile.leave(net.backward(0), net.size.inputs, sink);
   }
@@ -226,11 +302,24 @@ struct MlpBackward {
   }
 
  private:
-  // h_l, l >= 1
-  NF_DEVICE Block<W> hidden(int l, int m, int k) const {
-    const Block<W> stored = load_block<W>(saved.blocks, saved.index(l - 1, first_row_block + m, k));
-    if (!stores_input(net.activation)) return stored;
-    return W::each([&](int lane) { return packed_finite(activated(net.activation, unpacked(W::at(stored, lane)))); });
+  static NF_DEVICE auto staged_by(int warp, const OuterStage& stage) {
+    return [warp, &stage](int m, int k) { return staged_gradient<W>(stage, warp * kRowBlocks + m, k); };
+  }
+  // Of layer l >= 1.
+  NF_DEVICE Block<W> load_stored(int l, int m, int k) const {
+    return load_block<W>(saved.blocks, saved.index(l - 1, first_row_block + m, k));
+  }
+  NF_DEVICE Block<W> stored(int l, int m, int k) const {
+    if constexpr (kHolds)
+      return held[m][k];
+    else
+      return load_stored(l, m, k);
+  }
+  NF_DEVICE Block<W> hidden(int l, int m, int k) const {  // h_l
+    const Block<W> z_or_h = stored(l, m, k);
+    if (!stores_input(net.activation)) return z_or_h;
+    return W::each(
+        [&](int lane) { return packed_finite(activated_hidden(net.activation, unpacked(W::at(z_or_h, lane)))); });
   }
 };
 

@@ -98,31 +98,58 @@ NF_DEVICE Sums activated(Activation kind, Sums sums) {
   return sums;
 }
 
-// The same with all activations but two behind a call. Where they stand at every block of every layer, compiling a
-// kernel takes up to half a minute; a call costs a caller some registers, which not every kernel has.
-NF_APART Sums activated_by_call(Activation kind, Sums sums) { return activated(kind, sums); }
-NF_DEVICE Sums activated_apart(Activation kind, Sums sums) {
-  if (kind == Activation::kNone) return sums;
-  if (kind != Activation::kReLU) return activated_by_call(kind, sums);
-#pragma unroll
-  for (float& z : sums.v) z = activation_forward<Activation::kReLU>(z);
-  return sums;
-}
-template <bool kApart>
-NF_DEVICE Sums activated_if(Activation kind, Sums sums) {
-  if constexpr (kApart)
-    return activated_apart(kind, sums);
-  else
-    return activated(kind, sums);
-}
-
 // sums * a'(stored)
-NF_DEVICE Sums times_derivative(Activation kind, Sums sums, const Words& stored) {
-  const Sums s = unpacked(stored);
+NF_DEVICE Sums times_derivative(Activation kind, Sums sums, const Sums& stored) {
   with_activation(kind, [&](auto k) {
 #pragma unroll
-    for (int v = 0; v < 8; ++v) sums.v[v] *= activation_derivative<decltype(k)::value>(s.v[v]);
+    for (int v = 0; v < 8; ++v) sums.v[v] *= activation_derivative<decltype(k)::value>(stored.v[v]);
   });
+  return sums;
+}
+
+// The same for hidden layers, with all activations but two behind a call, value by value. They stand at every block of
+// every layer: inlined, they make a kernel of 500 KB, which no instruction cache holds and which takes half a minute to
+// compile.
+NF_APART float activated_by_call(Activation kind, float z) {
+  with_activation(kind, [&](auto k) { z = activation_forward<decltype(k)::value>(z); });
+  return z;
+}
+NF_DEVICE Sums activated_hidden(Activation kind, Sums sums) {
+  if (kind == Activation::kNone) return sums;
+  if (kind == Activation::kReLU) {
+#pragma unroll
+    for (float& z : sums.v) z = activation_forward<Activation::kReLU>(z);
+  } else {
+#pragma unroll
+    for (float& z : sums.v) z = activated_by_call(kind, z);
+  }
+  return sums;
+}
+struct TwoFloats {
+  float low, high;
+};
+NF_APART TwoFloats derivatives_by_call(Activation kind, uint32_t stored) {  // of two halves
+  TwoFloats slopes{1.0f, 1.0f};
+  with_activation(kind, [&](auto k) {
+    slopes = {activation_derivative<decltype(k)::value>(low_half(stored)),
+              activation_derivative<decltype(k)::value>(high_half(stored))};
+  });
+  return slopes;
+}
+NF_DEVICE Sums times_derivative_hidden(Activation kind, Sums sums, const Words& stored) {
+  if (kind == Activation::kNone) return sums;
+  if (kind == Activation::kReLU) {
+    const Sums s = unpacked(stored);
+#pragma unroll
+    for (int v = 0; v < 8; ++v) sums.v[v] *= activation_derivative<Activation::kReLU>(s.v[v]);
+  } else {
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      const TwoFloats slopes = derivatives_by_call(kind, stored.w[w]);
+      sums.v[2 * w] *= slopes.low;
+      sums.v[2 * w + 1] *= slopes.high;
+    }
+  }
   return sums;
 }
 
@@ -302,6 +329,17 @@ template <class W>
 NF_DEVICE void stage_input(const OuterStage& stage, int row_block, int in, const Block<W>& h) {
   store_block<W>(stage.input, row_block * stage.n_in + in, W::transpose(h));
 }
+// What stage_gradient was given: each lane reads what it wrote itself.
+template <class W>
+NF_DEVICE Block<W> staged_gradient(const OuterStage& stage, int row_block, int out) {
+  const Block<W> t = load_block<W>(stage.gradient, row_block * stage.n_out + out);
+  return W::transpose(W::each([&](int lane) {
+    Words words;
+#pragma unroll
+    for (int w = 0; w < 4; ++w) words.w[transposed_word(w)] = W::at(t, lane).w[w];
+    return words;
+  }));
+}
 
 // B operand whose column 0 is one: sums rows.
 template <class W>
@@ -312,38 +350,45 @@ NF_DEVICE Block<W> ones_column() {
   });
 }
 
-// Adds this warp's share of the blocks of dL/dW to `sums` (shared memory, n_out x n_columns() blocks).
-template <class W>
+// Adds this warp's share of the blocks of dL/dW to `sums` (shared memory, n_out x n_columns() blocks), kOuts x 2 blocks
+// at a time: more of them load less, fewer take fewer registers and leave no warp of a small matrix idle.
+template <class W, int kOuts>
 NF_DEVICE void accumulate_outer(const OuterStage& stage, int warp, float* sums) {
-  const int n_columns = stage.n_columns(), pairs = (n_columns + 1) / 2, n_groups = (stage.n_out + 1) / 2 * pairs;
+  constexpr int kIns = 2;
+  const int n_columns = stage.n_columns();
+  int out = 0, in = kIns * warp;
+  const auto wrap = [&] {
+    for (; in >= n_columns && out < stage.n_out; out += kOuts) in -= (n_columns + kIns - 1) / kIns * kIns;
+  };
 #pragma unroll 1
-  for (int group = warp; group < n_groups; group += kWarps) {
-    const int out = 2 * (group / pairs), in = 2 * (group % pairs);
-    BlockSums<W> block[2][2];
+  for (wrap(); out < stage.n_out; in += kIns * kWarps, wrap()) {
+    BlockSums<W> block[kOuts][kIns];
 #pragma unroll
-    for (int a = 0; a < 2; ++a)
+    for (int a = 0; a < kOuts; ++a)
 #pragma unroll
-      for (int b = 0; b < 2; ++b)
+      for (int b = 0; b < kIns; ++b)
         block[a][b] = out + a < stage.n_out && in + b < n_columns ? load_sums<W>(sums, (out + a) * n_columns + in + b)
                                                                   : zero_sums<W>();
-#pragma unroll 1
+    const Words* gradient = stage.gradient + out * kLanesOfWarp;
+    const Words* input = stage.input + in * kLanesOfWarp;
+#pragma unroll 2
     for (int row = 0; row < kTileBlocks; ++row) {
-      Block<W> z[2], h[2];
+      Block<W> z[kOuts], h[kIns];
 #pragma unroll
-      for (int a = 0; a < 2; ++a)
-        z[a] = load_block<W>(stage.gradient, row * stage.n_out + min(out + a, stage.n_out - 1));
+      for (int a = 0; a < kOuts; ++a) z[a] = load_block<W>(gradient, out + a < stage.n_out ? a : 0);
 #pragma unroll
-      for (int b = 0; b < 2; ++b)
-        h[b] = in + b < stage.n_in ? load_block<W>(stage.input, row * stage.n_in + in + b) : ones_column<W>();
+      for (int b = 0; b < kIns; ++b) h[b] = in + b < stage.n_in ? load_block<W>(input, b) : ones_column<W>();
 #pragma unroll
-      for (int a = 0; a < 2; ++a)
+      for (int a = 0; a < kOuts; ++a)
 #pragma unroll
-        for (int b = 0; b < 2; ++b) W::mma(block[a][b], z[a], h[b]);
+        for (int b = 0; b < kIns; ++b) W::mma(block[a][b], z[a], h[b]);
+      gradient += stage.n_out * kLanesOfWarp;
+      input += stage.n_in * kLanesOfWarp;
     }
 #pragma unroll
-    for (int a = 0; a < 2; ++a)
+    for (int a = 0; a < kOuts; ++a)
 #pragma unroll
-      for (int b = 0; b < 2; ++b)
+      for (int b = 0; b < kIns; ++b)
         if (out + a < stage.n_out && in + b < n_columns)
           store_sums<W>(sums, (out + a) * n_columns + in + b, block[a][b]);
   }

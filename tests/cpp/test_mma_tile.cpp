@@ -87,7 +87,7 @@ static float slope(Activation kind, float stored) {
   s.v[0] = 1;
   Words words{};
   words.w[0] = pack_halves(stored, 0);
-  return times_derivative(kind, s, words).v[0];
+  return times_derivative(kind, s, unpacked(words)).v[0];
 }
 
 // The plain network on rounded factors, sums in double: h[l] [n, n_out(l)], and its gradients.
@@ -196,7 +196,7 @@ static void run_network(const MlpShape& shape, int64_t n, int n_groups) {
   const SavedBlocks saved{saved_blocks.data(), n_tiles * kTileBlocks, T};
   std::vector<float> y(n * shape.n_output_dims), y_inference(y.size());
   const int n_in = static_cast<int>(shape.n_input_dims), n_out = static_cast<int>(shape.n_output_dims);
-  const RowBlocks<float> rows{x.data(), n, n_in, static_cast<float>(shape.input_padding)};
+  const RowBlocks<float> rows{{x.data(), n, n_in}, static_cast<float>(shape.input_padding)};
   const auto source_of = [&](int64_t first) {
     return [&rows, first](int m, int k) { return W::each([&](int lane) { return rows(first + m, k, lane); }); };
   };
@@ -231,11 +231,14 @@ static void run_network(const MlpShape& shape, int64_t n, int n_groups) {
   const float scale = 4;
   std::vector<float> gradients(size.n_gradient_blocks() * kBlockValues, 0.0f), dx(n * n_in, NAN);
   std::vector<Words> border(n_tiles * kTileBlocks * T * 32);
-  const OutputGradient<float> top{dy.data(), y.data(), n, n_out, shape.output_activation, scale};
-  const auto gradient_of = [&](int64_t first) {
-    return [&top, first](int m, int k) { return W::each([&](int lane) { return top(first + m, k, lane); }); };
+  const OutputGradient<float> top{{dy.data(), n, n_out}, y.data(), shape.output_activation, scale};
+  const auto gradient_of = [&](int64_t row_block, int k) {
+    return W::each([&](int lane) { return top(row_block, k, lane); });
   };
-  using Warp = MlpBackward<W, T, decltype(gradient_of(0)), decltype(source_of(0))>;
+  const auto input_of = [&](int64_t row_block, int k) {
+    return W::each([&](int lane) { return rows(row_block, k, lane); });
+  };
+  using Warp = MlpBackward<W, T, decltype(gradient_of), decltype(input_of)>;
   const int n_layers = size.n_hidden + 1;
   for (int group = 0; group < n_groups; ++group) {
     const int hi = n_layers - 1 - group * n_layers / n_groups, lo = n_layers - (group + 1) * n_layers / n_groups;
@@ -243,21 +246,24 @@ static void run_network(const MlpShape& shape, int64_t n, int n_groups) {
     for (int64_t tile = 0; tile < n_tiles; ++tile) {
       std::vector<Warp> warps;
       for (int w = 0; w < kWarps; ++w) {
-        const int64_t first = (tile * kWarps + w) * kRowBlocks;
-        warps.push_back({transposed, saved, first, gradient_of(first), source_of(first), {}});
+        warps.push_back({transposed, saved, gradient_of, input_of, (tile * kWarps + w) * kRowBlocks, {}, {}});
+        warps.back().fetch(hi);
         if (hi < size.n_hidden) warps.back().load_border(border.data());
       }
       for (int l = hi; l >= lo; --l) {
         std::vector<Words> z(kTileBlocks * size.n_out(l) * 32), h(kTileBlocks * size.n_in(l) * 32);
         const OuterStage stage{z.data(), h.data(), size.n_out(l), size.n_in(l), shape.has_bias};
-        for (int w = 0; w < kWarps; ++w) warps[w].stage(l, w, stage);
-        for (int w = 0; w < kWarps; ++w)
-          accumulate_outer<W>(stage, w, gradients.data() + size.first_gradient(l) * kBlockValues);
-        for (int w = 0; w < kWarps; ++w)
+        for (int w = 0; w < kWarps; ++w) {
+          warps[w].stage(l, w, stage, true);
           if (l > 0)
-            warps[w].descend(l);
+            warps[w].descend(l, w, stage);
           else
-            warps[w].leave(sink_to({dx.data(), n, n_in}, warps[w].first_row_block, Activation::kNone, 1 / scale));
+            warps[w].leave(w, stage,
+                           sink_to({dx.data(), n, n_in}, warps[w].first_row_block, Activation::kNone, 1 / scale));
+          if (l > lo) warps[w].fetch(l - 1);
+        }
+        for (int w = 0; w < kWarps; ++w)
+          accumulate_outer<W, T == 8 ? 2 : 1>(stage, w, gradients.data() + size.first_gradient(l) * kBlockValues);
       }
       if (lo > 0)
         for (const Warp& warp : warps) warp.store_border(border.data());

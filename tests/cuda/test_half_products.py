@@ -37,7 +37,14 @@ def bits(tensor: Tensor) -> Tensor:
     return tensor.view(torch.int16) if tensor.dtype == torch.float16 else tensor
 
 
-def on_host(module: ModuleType, config: MLPConfig, x: Tensor, params: Tensor, grad_y: Tensor) -> list[Tensor]:
+def on_host(
+    module: ModuleType,
+    config: MLPConfig,
+    x: Tensor,
+    params: Tensor,
+    grad_y: Tensor,
+    needs: tuple[bool, bool] = (True, True),
+) -> list[Tensor]:
     """y and both gradients, from memory that is full of other numbers before."""
     shape, n = _config_shape(config), x.shape[0]
     sizes = module.fused_mlp_half_bytes(shape, n)
@@ -47,7 +54,7 @@ def on_host(module: ModuleType, config: MLPConfig, x: Tensor, params: Tensor, gr
     grad_params = torch.full_like(params, torch.nan)
     module.fused_mlp_half_forward(shape, bits(x), params, bits(y), saved, scratch)
     module.fused_mlp_half_backward(
-        shape, bits(x), params, bits(y), saved, bits(grad_y), bits(grad_x), grad_params, more, True, True
+        shape, bits(x), params, bits(y), saved, bits(grad_y), bits(grad_x), grad_params, more, *needs
     )
     return [y, grad_x, grad_params]
 
@@ -82,6 +89,24 @@ def check_network(run: Callable[..., list[Tensor]], config: MLPConfig, dtype: to
 def test_network_on_the_host(host_module: ModuleType, config: MLPConfig, dtype: torch.dtype) -> None:
     for n in (1, 33, 150) if config.n_neurons < 100 else (33,):
         check_network(lambda *arguments: on_host(host_module, *arguments), config, dtype, n)
+
+
+@pytest.mark.parametrize("config", [NETWORKS[0], MLPConfig(12, 3, 16, 2, "ReLU", "Sigmoid", bias=True)])
+def test_network_whose_thread_blocks_take_several_tiles(host_module: ModuleType, config: MLPConfig) -> None:
+    # of 128 samples; there are two multiprocessors with at most four thread blocks
+    check_network(lambda *arguments: on_host(host_module, *arguments), config, torch.float32, 2 * 8 * 128 + 1)
+
+
+@pytest.mark.parametrize("config", [NETWORKS[1], NETWORKS[3], NETWORKS[4]])
+def test_one_gradient_alone_is_that_of_both(host_module: ModuleType, config: MLPConfig) -> None:
+    limit = (3 / config.n_neurons) ** 0.5
+    x, params = uniform(33, config.n_input_dims, low=-1), uniform(config.n_params, low=-limit, high=limit, seed=1)
+    arguments = host_module, config, x, params, uniform(33, config.n_output_dims, low=-1, seed=2)
+    _, grad_x, grad_params = on_host(*arguments)
+    _, grad_x_alone, nothing = on_host(*arguments, needs=(True, False))
+    assert torch.equal(grad_x_alone, grad_x) and nothing.isnan().all()
+    _, nothing, grad_params_alone = on_host(*arguments, needs=(False, True))
+    assert torch.equal(grad_params_alone, grad_params) and nothing.isnan().all()
 
 
 @pytest.mark.parametrize("activation", ["ReLU", "SiLU", "Exponential"])

@@ -44,9 +44,8 @@ static void bind(nb::module_& m) {
         const auto samples = packed_samples<T>(sigmas, rgbs, t_starts, t_ends, packed_info, stop);
         backend::composite_backward<T>(
             samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()},
-            {optional_data(dL_drgb), optional_data(dL_ddepth), optional_data(dL_dacc), optional_data(dL_dweights),
-             optional_data(dL_ddistortion)},
-            {dL_dsigmas.data(), dL_drgbs.data(), optional_data(dL_dt_starts), optional_data(dL_dt_ends)});
+            {dL_drgb.data(), dL_ddepth.data(), dL_dacc.data(), dL_dweights.data(), dL_ddistortion.data()},
+            {dL_dsigmas.data(), dL_drgbs.data(), dL_dt_starts.data(), dL_dt_ends.data()});
       },
       nb::arg("sigmas").noconvert(), nb::arg("rgbs").noconvert(), nb::arg("t_starts").noconvert(),
       nb::arg("t_ends").noconvert(), nb::arg("packed_info").noconvert(), nb::arg("stop_trans"),

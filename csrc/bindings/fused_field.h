@@ -21,7 +21,7 @@ namespace nf {
 //   scales: per_level_scale, box_low x y z, box_scale x y z, input_padding of the density net and the colour net
 using Sizes = std::array<int, 20>;
 using Scales = std::array<float, 9>;
-using Table = nb::ndarray<nb::ndim<1>, nb::c_contig, Device>;  // float, or the bits of half as int16
+using Table = Array<void, 1>;  // float, or the bits of half as int16
 using Params = Array<const float, 1>;
 using Rays = Array<const float, 2>;
 using Bits = Array<const uint8_t, 2>;

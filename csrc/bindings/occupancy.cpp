@@ -55,7 +55,8 @@ void bind_occupancy(nb::module_& m) {
   m.def(
       "occupancy_update",
       [](Array<float, 2> density_grid, Array<const int64_t, 1> cells, Array<const float, 1> values, float decay) {
-        backend::occupancy_update(density_grid.data(), static_cast<int64_t>(density_grid.size()), cells.data(),
+        backend::occupancy_update(density_grid.data(),
+                                  static_cast<int64_t>(density_grid.shape(0) * density_grid.shape(1)), cells.data(),
                                   values.data(), static_cast<int64_t>(cells.shape(0)), decay);
       },
       nb::arg("density_grid").noconvert(), nb::arg("cells").noconvert(), nb::arg("values").noconvert(),

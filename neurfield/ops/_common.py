@@ -30,16 +30,15 @@ def check_tensor(
 
     `shape` mixes exact sizes and names of free ones: `("n", 3)`.
     """
-    expected = f"{'/'.join(str(d).removeprefix('torch.') for d in dtypes)} [{', '.join(map(str, shape))}]"
-    found = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-    message = f"{op}: {name} must be {expected}, got {found}"
-    if tensor.dtype not in dtypes:
-        raise TypeError(message)
-    fits = len(shape) == tensor.dim() and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, tensor.shape, strict=False)
-    )
-    if not fits:
-        raise ValueError(message)
+    sizes, of_dtype = tensor.shape, tensor.dtype in dtypes
+    fits = len(shape) == len(sizes) and not [
+        want for want, got in zip(shape, sizes, strict=True) if not isinstance(want, str) and want != got
+    ]
+    if not (of_dtype and fits):  # the words only then: every call comes by here, several times
+        expected = f"{'/'.join(str(d).removeprefix('torch.') for d in dtypes)} [{', '.join(map(str, shape))}]"
+        found = f"{str(tensor.dtype).removeprefix('torch.')} {list(sizes)}"
+        message = f"{op}: {name} must be {expected}, got {found}"
+        raise ValueError(message) if of_dtype else TypeError(message)
     if device is not None and tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")
 
@@ -111,7 +110,7 @@ def _native_cuda(index: int) -> "ModuleType | _OtherDevice":
         raise RuntimeError(
             "this build of neurfield has no CUDA kernels: install it again where nvcc is found, or use CPU tensors"
         )
-    module.use(index, torch.cuda.current_stream(index).cuda_stream)
+    module.use(index, torch._C._cuda_getCurrentRawStream(index))  # that of current_stream, which builds an object
     return module if index == torch.cuda.current_device() else _OtherDevice(module, index)
 
 

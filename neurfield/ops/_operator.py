@@ -12,7 +12,11 @@ _LIBRARY = torch.library.Library("neurfield", "FRAGMENT")
 
 
 class Operator:
-    """An operator of torch. Calling it goes through torch's dispatcher, so that autograd and torch.compile see it."""
+    """An operator of torch. Calling it goes through torch's dispatcher: torch.compile, modes and profilers see it.
+
+    An eager call asks before whether there is something to differentiate. `torch.ops.neurfield.NAME`, which compilers
+    and transformations take, asks when the dispatcher has come to autograd, from where it enters Python a second time.
+    """
 
     def __init__(self, name: str, kernel: Callable[..., Any], mutated: Sequence[str], devices: Sequence[str]) -> None:
         self.name = f"neurfield::{name}"
@@ -23,13 +27,31 @@ class Operator:
         self._op = getattr(torch.ops.neurfield, name).default
         arguments = [argument.name for argument in self._op._schema.arguments]
         changed = [arguments.index(argument) for argument in mutated]
+        self._n_arguments = len(arguments)
+        self._tensors = [i for i, argument in enumerate(self._op._schema.arguments) if "Tensor" in str(argument.type)]
         for device in devices:
             _LIBRARY.impl(name, _counting(kernel, changed) if changed else kernel, device.upper())
+        self._call = None if changed else _differentiable_call(self)
         if not changed:
             torch.library.register_autograd(self.name, self._differentiate, setup_context=self._keep, lib=_LIBRARY)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._op(*args, **kwargs)
+    def __call__(self, *args: Any) -> Any:
+        if (
+            self._call is None
+            or len(args) != self._n_arguments
+            or torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()
+        ):
+            return self._op(*args)
+        if torch.is_grad_enabled():
+            for i in self._tensors:
+                if args[i] is not None and args[i].requires_grad:
+                    return self._call.apply(*args)
+        return self._below_autograd(*args)
+
+    def _below_autograd(self, *args: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return self._op(*args)
 
     def register_fake(self, fake: Callable[..., Any]) -> Callable[..., Any]:
         """A decorator: shapes and dtypes of the results, for tensors without values."""
@@ -50,6 +72,22 @@ class Operator:
         if self._backward is None:
             raise RuntimeError(f"{self.name} has no derivative")
         return self._backward(ctx, *grads)
+
+
+def _differentiable_call(operator: Operator) -> Any:
+    """The operator as a torch.autograd.Function."""
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = operator._below_autograd(*args)
+        operator._keep(ctx, args, output)
+        return output
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return operator._differentiate(ctx, *grads)
+
+    name = operator.name.replace("::", "_")  # grad_fn and profilers show it
+    functions = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(name, (torch.autograd.Function,), functions)
 
 
 def _counting(kernel: Callable[..., Any], changed: Sequence[int]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fused multi-layer perceptron (csrc/ops/fused_mlp.h, csrc/math/activation.h)."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -107,6 +108,7 @@ class MLPConfig:
                 raise ValueError(f"fused_mlp: {key} must be a positive number, got {value}")
             if value != 1 and key not in ARGUMENTS.get(self.activation, ()):
                 raise ValueError(f"fused_mlp: activation {self.activation} takes no {key}, got {value}")
+        _ = self.n_params  # is kept: compilers cannot trace the first reading
 
     @property
     def arguments(self) -> tuple[float, float, float]:
@@ -120,7 +122,7 @@ class MLPConfig:
         widths = [_padded(self.n_input_dims), *hidden, _padded(self.n_output_dims)]
         return [(n_out, n_in) for n_in, n_out in itertools.pairwise(widths)]
 
-    @property
+    @functools.cached_property
     def n_params(self) -> int:
         return sum(n_out * (n_in + self.bias) for n_out, n_in in self.matrix_shapes)
 
@@ -172,7 +174,7 @@ def fused_mlp(
         check_tensor("fused_mlp", "modulation", modulation, (x.shape[0], per_sample), (x.dtype,), x.device)
     elif config.normalizes:
         raise ValueError("fused_mlp: config.normalizes needs a modulation, got none")
-    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    keep = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in inputs])
     if use_half and half_reason(config, x.device) is None:
         return _half_forward(x, params, *_flatten(config), keep)[0]
     if x.is_cuda:
@@ -182,6 +184,7 @@ def fused_mlp(
     return _forward(x, params, modulation, *_flatten(config), keep)[0]
 
 
+@functools.cache  # what fits is not asked again, at every call
 def _check_shared_memory(config: MLPConfig, dtype: torch.dtype, device: torch.device) -> None:
     """Raises ValueError where the CUDA kernel in the precision of its inputs cannot hold a tile of samples."""
     core = cuda_core(device)
@@ -367,6 +370,7 @@ _HALF_TILE_ROWS = 128  # and the bytes of a 16 x 16 block of halves
 _HALF_BLOCK_BYTES = 512
 
 
+@functools.cache
 def half_reason(config: MLPConfig, device: torch.device | None = None) -> str | None:
     """Why tensor cores cannot take a network (it is evaluated in float32 then), or None if they can.
 

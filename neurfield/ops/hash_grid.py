@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-resolution grid encoding: hash, dense and tiled grids (csrc/math/hash_grid.h)."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -76,10 +77,10 @@ class GridConfig:
         """Coarse to fine, sized by the native routine that the kernels use."""
         return [GridLevel(*level) for level in lib.hash_grid_levels(self.layout, self.per_level_scale)]
 
-    @property
-    def layout(self) -> list[int]:
+    @functools.cached_property
+    def layout(self) -> tuple[int, ...]:
         """All but per_level_scale as integers: what the operators pass on."""
-        return [
+        return (
             self.n_input_dims,
             self.n_levels,
             self.n_features_per_level,
@@ -87,13 +88,12 @@ class GridConfig:
             self.base_resolution,
             TYPES.index(self.type),
             INTERPOLATIONS.index(self.interpolation),
-        ]
+        )
 
-    @property
+    @functools.cached_property
     def n_params(self) -> int:
         """Table values of all levels."""
-        last = self.levels()[-1]
-        return (last.offset + last.n_entries) * self.n_features_per_level
+        return _n_params(self.layout, self.per_level_scale)
 
     @property
     def n_output_dims(self) -> int:
@@ -151,8 +151,9 @@ def _native_table(params: Tensor, half_copy: Tensor | None) -> Tensor:
     return table.view(torch.int16) if table.dtype == torch.float16 else table
 
 
-def _n_params(layout: Sequence[int], per_level_scale: float) -> int:
-    _, _, n_entries, offset, _ = lib.hash_grid_levels(list(layout), per_level_scale)[-1]
+@functools.cache
+def _n_params(layout: tuple[int, ...], per_level_scale: float) -> int:
+    _, _, n_entries, offset, _ = lib.hash_grid_levels(layout, per_level_scale)[-1]
     return (offset + n_entries) * layout[2]
 
 
@@ -168,7 +169,7 @@ def _forward(
     lib = native(x)
     y = empty(x, x.shape[0], layout[1] * layout[2])
     table = _native_table(params, half_copy)
-    lib.hash_grid_forward(list(layout), per_level_scale, x.contiguous(), table, contiguous(max_level), y)
+    lib.hash_grid_forward(layout, per_level_scale, x.contiguous(), table, contiguous(max_level), y)
     return y
 
 
@@ -181,9 +182,9 @@ def _(x, params, half_copy, max_level, layout, per_level_scale):
 def hash_grid_backward_params(
     x: Tensor, grad_y: Tensor, max_level: Tensor | None, layout: Sequence[int], per_level_scale: float
 ) -> Tensor:
-    grad_params = empty(x, _n_params(layout, per_level_scale))
+    grad_params = empty(x, _n_params(tuple(layout), per_level_scale))
     lib = native(x)
-    inputs = list(layout), per_level_scale, x.contiguous(), aligned(grad_y), contiguous(max_level)
+    inputs = layout, per_level_scale, x.contiguous(), aligned(grad_y), contiguous(max_level)
     if x.is_cuda and torch.are_deterministic_algorithms_enabled():
         if x.dtype == torch.float32:
             scratch = x.new_empty(grad_params.numel() + 1, dtype=torch.int64)
@@ -196,7 +197,7 @@ def hash_grid_backward_params(
 
 @hash_grid_backward_params.register_fake
 def _(x, grad_y, max_level, layout, per_level_scale):
-    return x.new_empty(_n_params(layout, per_level_scale))
+    return x.new_empty(_n_params(tuple(layout), per_level_scale))
 
 
 @operator("hash_grid_backward_input", devices=DEVICES)
@@ -211,7 +212,7 @@ def _backward_input(
 ) -> Tensor:
     lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    table, sizes = _native_table(params, half_copy), (list(layout), per_level_scale)
+    table, sizes = _native_table(params, half_copy), (layout, per_level_scale)
     lib.hash_grid_backward_input(*sizes, x.contiguous(), table, aligned(grad_y), contiguous(max_level), grad_x)
     return grad_x
 
@@ -241,7 +242,7 @@ def _backward_backward_input(
     lib = native(x)
     outputs = _second_order_outputs(x, grad_y, needed, layout, per_level_scale)
     lib.hash_grid_backward_backward_input(
-        list(layout),
+        layout,
         per_level_scale,
         x.contiguous(),
         _native_table(params, half_copy),
@@ -259,7 +260,7 @@ def _(x, params, half_copy, grad_y, grad_grad_x, max_level, needed, layout, per_
 
 
 def _second_order_outputs(x, grad_y, needed, layout, per_level_scale) -> tuple[Tensor, Tensor, Tensor]:
-    shapes = ((_n_params(layout, per_level_scale),), grad_y.shape, x.shape)
+    shapes = ((_n_params(tuple(layout), per_level_scale),), grad_y.shape, x.shape)
     grad_params, grad_grad_y, grad_x = (x.new_empty(s if n else (0,)) for s, n in zip(shapes, needed, strict=True))
     return grad_params, grad_grad_y, grad_x
 

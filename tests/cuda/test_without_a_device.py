@@ -20,7 +20,7 @@ from neurfield.errors import UserError
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.ops.fused_field import _unsupported
-from neurfield.ops.fused_mlp import half_reason
+from neurfield.ops.fused_mlp import _check_shared_memory, half_reason
 from neurfield.training import device
 from neurfield.training.device import architectures, cuda_build, why_not_cuda, why_not_graph
 from neurfield.training.method import RunConfig, load_method
@@ -155,7 +155,9 @@ def test_inputs_on_two_devices_are_an_error() -> None:
             neurfield.ops.fused_density(field, here)
 
 
-def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_into_shared_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     core = SimpleNamespace(
         max_shared_bytes=lambda: 500,
         fused_mlp_shared_bytes=lambda shape: (600, 1200),
@@ -164,6 +166,9 @@ def test_what_does_not_fit_into_shared_memory_is_refused(monkeypatch: pytest.Mon
     )
     for module in ("fused_mlp", "fused_field"):
         monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{module}"), "cuda_core", lambda device: core)
+    for cached in (half_reason, _check_shared_memory):  # nothing of another core, and nothing of this one afterwards
+        cached.cache_clear()
+        request.addfinalizer(cached.cache_clear)
     here = torch.device("cuda", 0)
     config = MLPConfig(3, 2, 16)
     assert half_reason(config, here) == ("its backward pass takes 700 bytes of shared memory, more than 500 of cuda:0")

@@ -57,3 +57,18 @@ def test_operator_without_derivative_says_so() -> None:
     (grad,) = torch.autograd.grad(ops.frequency(x, 2).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="neurfield::frequency_backward has no derivative"):
         grad.sum().backward()
+
+
+def test_eager_calls_are_differentiated_as_by_the_dispatcher() -> None:
+    x = torch.rand(5, 3, requires_grad=True)
+    ours, dispatched = ops.trunc_exp(x), torch.ops.neurfield.trunc_exp(x)
+    assert ours.grad_fn.name() == "neurfield_trunc_expBackward" and torch.equal(ours, dispatched)
+    upstream = torch.rand_like(ours)
+    assert torch.equal(*(torch.autograd.grad(y, x, upstream)[0] for y in (ours, dispatched)))
+
+
+def test_nothing_is_kept_where_nothing_is_differentiated() -> None:
+    x = torch.rand(5, 3, requires_grad=True)
+    assert ops.frequency(x.detach(), 4).grad_fn is None
+    with torch.no_grad():
+        assert ops.frequency(x, 4).grad_fn is None

@@ -4,7 +4,7 @@
 // longer ray are fewer, and neighbouring samples are written by neighbouring lanes. Twice: the first pass counts the
 // samples of each ray, a scan over the counts gives their places, the second pass writes them; it starts at the first
 // occupied step.
-#include "cuda/packed_output.h"
+#include "cuda/block_counts.h"
 #include "cuda/padding.h"
 #include "cuda/warp.h"
 #include "ops/march.h"
@@ -57,7 +57,8 @@ __device__ Found test_steps(const Rays& rays, RayMarch& ray, bool& is_on) {
     return __ballot_sync(kWholeWarp, predicate) >> (lane_index() - lane_of_ray()) & ((1u << kLanes) - 1);
   };
   found.lanes = of_ray(tested == Tested::kSample);
-  is_on = is_on && of_ray(tested == Tested::kEnd) == 0;
+  const bool has_ended = of_ray(tested == Tested::kEnd) != 0;  // not behind &&: all lanes must be asked
+  is_on = is_on && !has_ended;
   int32_t next = ahead.step;
   for (int offset = 1; offset < kLanes; offset *= 2) next = max(next, __shfl_xor_sync(kWholeWarp, next, offset));
   ray.step = next;
@@ -81,18 +82,6 @@ __global__ void __launch_bounds__(kBlock) count_samples(Rays rays, int64_t* pack
   if (!exists || lane_of_ray() != 0) return;
   packed_info[2 * i + 1] = count;
   scratch.first_steps[i] = first;
-}
-
-__global__ void __launch_bounds__(kBlock)
-    sum_blocks(const int64_t* packed_info, int64_t n_rays, int64_t* block_places) {
-  const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
-  int64_t total;
-  block_exclusive_sum<kBlock>(i < n_rays ? packed_info[2 * i + 1] : 0, &total);
-  if (threadIdx.x == 0) block_places[blockIdx.x] = total;
-}
-
-__global__ void __launch_bounds__(kBlock) place_rays(PackedOutput out, int64_t n_rays, const int64_t* block_places) {
-  place_of_ray(out, n_rays, block_places);
 }
 
 __global__ void __launch_bounds__(kBlock) write_samples(Rays rays, PackedOutput out, const int32_t* first_steps) {
@@ -129,9 +118,9 @@ void march(const OccupancyView& grid, const StepLattice& lattice, const MarchSet
   const Scratch scratch(bytes, n_rays);
   const int64_t n_blocks = blocks_for(n_rays), n_groups = blocks_for(n_rays, kRays);
   launch("march: count", count_samples, Grid{n_groups}, rays, out.packed_info, scratch);
-  launch("march: sums", sum_blocks, Grid{n_blocks}, out.packed_info, n_rays, scratch.block_places);
+  sum_blocks(n_rays, out.packed_info, scratch.block_places);
   assign_blocks(n_rays, out, scratch.block_places);
-  launch("march: places", place_rays, Grid{n_blocks}, out, n_rays, scratch.block_places);
+  assign_rays(n_rays, out, scratch.block_places);
   launch("march: write", write_samples, Grid{n_groups}, rays, out, scratch.first_steps);
   if (is_padded) clear_behind(out);
 }

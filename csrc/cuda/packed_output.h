@@ -70,4 +70,14 @@ __device__ inline Place place_of_ray(const PackedOutput& out, int64_t n_rays, co
   return {start, kept ? count : 0};
 }
 
+static __global__ void __launch_bounds__(kBlock)
+    place_rays(PackedOutput out, int64_t n_rays, const int64_t* block_places) {
+  place_of_ray(out, n_rays, block_places);
+}
+
+// Fills packed_info for kernels whose threads are not the rays.
+inline void assign_rays(int64_t n_rays, const PackedOutput& out, const int64_t* block_places) {
+  launch("packed: places", place_rays, Grid{blocks_for(n_rays)}, out, n_rays, block_places);
+}
+
 }  // namespace nf::cuda

@@ -30,10 +30,6 @@ __global__ void __launch_bounds__(kBlock) count_visible(PackedSamples<float> sam
   if (lane_index() == 0) packed_info[2 * ray + 1] = end - start;
 }
 
-__global__ void __launch_bounds__(kBlock) place_rays(PackedOutput out, int64_t n_rays, const int64_t* block_places) {
-  place_of_ray(out, n_rays, block_places);
-}
-
 // The ray that owns a row below counts[0]: the last that starts there or in front. Those without samples start where
 // the next one does.
 __device__ int64_t ray_of_row(const int64_t* packed_info, int64_t n_rays, int64_t row) {
@@ -77,7 +73,7 @@ void visible_samples(const PackedSamples<float>& samples, const int64_t* marched
   launch("visible: count", count_visible, Grid{blocks_for(n_rays, kRaysPerBlock)}, samples, out.packed_info);
   sum_blocks(n_rays, out.packed_info, block_places);
   assign_blocks(n_rays, out, block_places);
-  launch("visible: place", place_rays, Grid{blocks_for(n_rays)}, out, n_rays, block_places);
+  assign_rays(n_rays, out, block_places);
   // one block at least, for the counts
   launch("visible: write", write_visible, Grid{std::max<int64_t>(1, blocks_for(out.capacity))}, samples, marched_counts,
          out);

@@ -228,11 +228,13 @@ struct MlpBackward {
 
   // Sets loads of layer l under way, long before they are waited for.
   NF_DEVICE void fetch(int l) {
-    if (!kHolds || l == 0) return;
+    if constexpr (kHolds) {
+      if (l == 0) return;
 #pragma unroll
-    for (int m = 0; m < kRowBlocks; ++m)
+      for (int m = 0; m < kRowBlocks; ++m)
 #pragma unroll
-      for (int k = 0; k < T; ++k) held[m][kHolds ? k : 0] = load_stored(l, m, k);
+        for (int k = 0; k < T; ++k) held[m][k] = load_stored(l, m, k);
+    }
   }
 
   // The output gradient always, the other operands if the gradient of the matrix is wanted.

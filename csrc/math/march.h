@@ -210,9 +210,10 @@ NF_HD Tested test_step(const OccupancyView& grid, const StepLattice& lattice, Ra
 // thread per ray; cpu/march_ray.h tests several steps at once and gives the same samples.
 NF_HD bool next_sample(const OccupancyView& grid, const StepLattice& lattice, RayMarch& ray, float* t_start,
                        float* t_end) {
-  Tested tested = Tested::kNothing;
-  while (tested == Tested::kNothing) tested = test_step(grid, lattice, ray, t_start, t_end);
-  return tested == Tested::kSample;
+  for (;;) {
+    const Tested tested = test_step(grid, lattice, ray, t_start, t_end);
+    if (tested != Tested::kNothing) return tested == Tested::kSample;
+  }
 }
 
 }  // namespace nf

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quality over the time of training alone: images are in memory and the device is awake when the clock starts.
 
-    python -m benchmarks.scenes.bench_curve DATA [--budgets 5 15 60 300] [--method ngp] [--device D] [--name NAME]
+    python -m benchmarks.scenes.bench_curve DATA [--budgets 5 15 60 300] [--method ngp] [--set K=V ...] [--device D]
+                                                 [--name NAME]
 
 This is how published figures count; bench_scene.py counts what a user waits for. For every budget a fresh field is
 trained in this process and measured on the test views. results/curve_NAME.json holds the figures, the output folder
@@ -16,9 +17,10 @@ import neurfield
 from benchmarks.harness import RESULTS, Row, machine, measure, print_table
 from benchmarks.scenes.bench_scene import plot
 from neurfield.data.scene import Scene
+from neurfield.training.method import MethodConfig, load_method
 
 
-def run_budget(scene: Scene, method: str, device: str, seconds: float, folder: Path) -> dict:
+def run_budget(scene: Scene, method: MethodConfig, device: str, seconds: float, folder: Path) -> dict:
     """Trains for `seconds`, measures, keeps a picture; returns the figures of this budget."""
     run = neurfield.train(scene, method, max_seconds=seconds, device=device)
     figures = run.evaluate("test")
@@ -31,8 +33,7 @@ def run_budget(scene: Scene, method: str, device: str, seconds: float, folder: P
         "psnr": figures["psnr"],
         "ssim": figures["ssim"],
         "seconds_per_view": figures["seconds_per_view"],
-        "frames_per_second": 1
-        / frame.median,  # of the first test view, one ray for a pixel unless the method says more
+        "frames_per_second": 1 / frame.median,
     }
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budgets", type=float, nargs="+", default=[5, 15, 60, 300])
     parser.add_argument("--method", default="ngp")
+    parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="overrides of the method")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--name", help="of the result (default: the data folder and the method)")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
@@ -49,8 +51,9 @@ def main() -> None:
     folder = options.output / name
     folder.mkdir(parents=True, exist_ok=True)
     scene = neurfield.load_scene(options.data, splits=("train", "test"))
-    neurfield.train(scene, options.method, max_num_iterations=8, device=options.device)
-    runs = [run_budget(scene, options.method, options.device, s, folder) for s in options.budgets]
+    method = load_method(options.method, tuple(options.set))
+    neurfield.train(scene, method, max_num_iterations=8, device=options.device)
+    runs = [run_budget(scene, method, options.device, s, folder) for s in options.budgets]
     plot(name, runs, folder / "psnr.png", "training [s]")
     rows = [
         Row(

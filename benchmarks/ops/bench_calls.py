@@ -55,7 +55,7 @@ def main() -> None:
         )
         rows.append(row(f"{name}, forward + backward", both))
     where = torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
-    report("calls", f"calls of operators on {N} samples on {where}", rows)
+    report("calls" if device.type == "cpu" else "calls_cuda", f"calls of operators on {N} samples on {where}", rows)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class ConvertOptions:
     seed: int = 42
     """Of all random numbers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks are trained: auto is CUDA where it can be used."""
+    """Where networks are trained: auto is CUDA where it can be used, and for --resume where it was begun."""
     resume: bool = False
     """Continue a conversion that was interrupted, with the settings that it was begun with."""
     overwrite: bool = False
@@ -49,7 +49,7 @@ class ConvertOptions:
 
 def run(options: ConvertOptions) -> int:
     converter = lookup(CONVERTERS, options.to, "conversion")
-    resolve_device(options.device, "" if converter.trains else f"--to {options.to} trains nothing")
+    resolve_device(options.device, None if converter.trains else f"--to {options.to} trains nothing")
     with ExitStack() as stack:
         request = Request(
             output=options.output,

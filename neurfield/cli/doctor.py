@@ -15,7 +15,7 @@ from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
 from neurfield.errors import MachineError
 from neurfield.memory import available_bytes, readable
-from neurfield.training.device import cuda_build, why_not_cuda
+from neurfield.training.device import cuda_build, why_not_auto
 
 # distribution: what works with it; those that pyproject.toml depends on, then those that add something
 PACKAGES = {
@@ -50,8 +50,8 @@ def run(options: DoctorOptions) -> int:
     print(f"native core: {_native.isa} (this machine runs {supported}; NEURFIELD_ISA forces one)")
     print(f"threads: {torch.get_num_threads()} (torch.set_num_threads or OMP_NUM_THREADS changes it)")
     print(f"CUDA kernels: {cuda_build()}")
-    reason = why_not_cuda()
-    print(f"device: cpu; {f'cuda cannot be used: {reason}' if reason else 'cuda with --device cuda (not yet tried)'}")
+    reason = why_not_auto()
+    print(f"device: {f'cpu ({reason})' if reason else 'cuda'}")
     print("packages:")
     for name, use in PACKAGES.items():
         print(f"  {name:14}{_version(name):12}{use}")

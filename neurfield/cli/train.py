@@ -87,11 +87,11 @@ class TrainOptions:
 def run(options: TrainOptions, is_last: bool = True) -> int:
     """The command; `is_last`: a viewer goes on when the training is over."""
     start = time.monotonic() - process_age()
-    device = resolve_device(options.device)
     _check(options)
     kind = kind_of(options.data)
     if kind is not None:
         return train_signal(options, kind, start)
+    device = resolve_device(options.device)
     source, name, load = locate(options.data, options.load)
     found = None if options.resume else read_manifest(source, load)
     times_differ = found is not None and found.times_differ

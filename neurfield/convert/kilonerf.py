@@ -164,6 +164,8 @@ class Conversion:
             free = {name: getattr(config, name) for name in ("data", "device", "max_seconds", "max_num_iterations")}
             if key := configuration.difference(dataclasses.replace(stored, **free), config):
                 raise UserError(f"{folder.path}: begun with another {key} than is asked for now; {way_out}")
+            if self.request.device == "auto":  # where it was begun
+                self.config = dataclasses.replace(self.config, device=resolve_device(stored.device))
         return newest
 
     def _distil(self) -> bool:

@@ -26,7 +26,8 @@ class Request:
         data: where the images are now; None: where they were.
         max_seconds, max_num_iterations: budget of the training on images; both None: the method's.
         seed: of all random numbers.
-        device: where networks are trained: `cpu`, which is `auto`, too, or `cuda`.
+        device: where networks are trained: `cpu`, `cuda` or `auto`, where a resumed one was begun, else CUDA
+            where it can be used.
         resume: continue a conversion that was interrupted.
         overwrite: replace what an earlier conversion has made there.
         report: takes a line for the user.

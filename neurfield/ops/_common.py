@@ -129,7 +129,8 @@ def cuda_core(device: torch.device) -> Any:
 
 
 class _OtherDevice:
-    """The CUDA module for a device that is not the current one: torch exports tensors of the current one only."""
+    """The CUDA module for a device that is not the current one: kernels are launched on the current one, and
+    `Tensor.__dlpack__` exports no other's tensors."""
 
     def __init__(self, module: ModuleType, index: int) -> None:
         self._module, self._index = module, index

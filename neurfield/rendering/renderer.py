@@ -35,6 +35,7 @@ OUTPUTS = {
     "samples": "samples in such cells along the ray, before any is hidden, [h, w]",
 }
 DEFAULT_OUTPUTS = ("rgb", "depth", "accumulation")  # a normal costs many densities
+_COLORS = frozenset(DEFAULT_OUTPUTS)  # what fused kernels give
 _TILE_RAYS = 1 << 14  # rays at a time on the composed path: some hundred MB of samples and activations at most
 # the fused path needs memory for its results only; tiles serve progress and interruption, and on a GPU the last rays of
 # each leave it half idle
@@ -112,7 +113,8 @@ class Renderer:
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
         views = None if appearance is None else torch.tensor([appearance], device=self._device)
         field = self._at(Conditions(unit.times, views))
-        largest = _TILE_RAYS if _fused(field) is None else _FUSED_TILE_RAYS[self._device.type]
+        is_fused = _fused(field) is not None and _COLORS.issuperset(outputs)
+        largest = _FUSED_TILE_RAYS[self._device.type] if is_fused else _TILE_RAYS
         rows = max(1, min(tile_rays or largest, largest) // (width * self.rays_per_pixel))
         parts = []
         for top in range(0, height, rows):
@@ -144,7 +146,7 @@ class Renderer:
     ) -> dict[str, Tensor]:
         background = self.background.to(self._device)
         result: dict[str, Tensor] = {}
-        if {"rgb", "depth", "accumulation"} & set(outputs):
+        if _COLORS & set(outputs):
             colors = self._colors(field, origins, directions)
             rgb, depth, acc = (_pixel_means(value, rays_per_pixel) for value in colors)
             result["rgb"] = rgb + (1 - acc)[:, None] * background

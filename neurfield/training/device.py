@@ -2,6 +2,7 @@
 """Which device a run uses, and why CUDA is not it."""
 
 import inspect
+import os
 from types import ModuleType
 from typing import Literal
 
@@ -41,6 +42,13 @@ def why_not_graph() -> str | None:
     return None
 
 
+def why_not_auto() -> str | None:
+    """The reason why `auto` is the CPU, or None: CUDA cannot be used or cannot train, or NEURFIELD_CUDA is 0."""
+    if os.environ.get("NEURFIELD_CUDA") == "0":
+        return "NEURFIELD_CUDA is 0"
+    return why_not_cuda() or why_not_graph()
+
+
 def architectures(module: ModuleType) -> list[int]:
     """Compute capabilities that the kernels are compiled for, 90 for 9.0; their PTX serves newer devices."""
     return [int(name.split("-")[0].rstrip("af")) for name in module.architectures.split()]
@@ -70,7 +78,7 @@ def resolve_device(name: str, cpu_only: str | None = None) -> Literal["cpu", "cu
     """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: expected auto, cpu or cuda, got {name!r}")
-    if name == "cpu" or (name == "auto" and (cpu_only or why_not_cuda() or why_not_graph())):
+    if name == "cpu" or (name == "auto" and (cpu_only or why_not_auto())):
         return "cpu"
     if reason := cpu_only or why_not_cuda():
         raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")

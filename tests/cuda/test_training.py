@@ -23,7 +23,7 @@ from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.task import StepResult
 from tests.compare import EPS, relative_norm
-from tests.scenes import ball_scene, radiance_trainer, write_synthetic
+from tests.scenes import ball_scene, moving_scene, radiance_trainer, write_synthetic
 from tests.training.test_composed_step import N_PIXELS, OPTIONS, REGULARISED, Recorder, batch, method
 from tests.training.test_trainer import SMALL, disc, mean_psnr, small_config
 
@@ -128,6 +128,17 @@ def test_a_run_learns_the_ball_and_renders_on_the_cpu_as_well(device: torch.devi
     path = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run")).save()
     on_cpu = neurfield.load(path)
     assert abs(evaluate(on_cpu.renderer, scene, "test")["psnr"] - psnr) < 0.05
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("preset", ["ngp-dynamic", "ngp-dynamic-cam", "ngp-cam"])
+def test_moving_and_modulated_fields_learn_and_render_on_the_cpu_as_well(preset: str, device: torch.device) -> None:
+    scene = moving_scene() if "dynamic" in preset else ball_scene()
+    run = neurfield.train(scene, preset, overrides=SMALL, max_num_iterations=300, device=device.type)
+    there = run.evaluate()["psnr"]
+    assert there > mean_psnr(scene, disc) + 1
+    run.to("cpu")
+    assert abs(run.evaluate()["psnr"] - there) < 0.05
 
 
 @pytest.mark.cuda

@@ -9,7 +9,7 @@ from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
 from neurfield.ops.kilo_grid import KiloCells, check_networks
 from neurfield.ops.kilo_mlp import KiloConfig
-from neurfield.ops.march import PackedSamples
+from neurfield.ops.march import PackedSamples, empty_packed
 from neurfield.ops.occupancy import check_occupancy
 
 _GUESSED_SAMPLES_PER_RAY = 8
@@ -82,7 +82,7 @@ def _visible(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
     lib = native(origins)
-    outputs = _allocate(origins, capacity)
+    outputs = empty_packed(origins, origins.shape[0], capacity)
     n_bytes = lib.kilo_visible_scratch_bytes(origins.shape[0], int(march[-1]))
     arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
     lib.kilo_visible(
@@ -94,15 +94,4 @@ def _visible(
 
 @_visible.register_fake
 def _(params, cells, origins, directions, bitfield, coarse, shape, box, density_scale, march, jitter, capacity, padded):
-    return _allocate(origins, capacity)
-
-
-def _allocate(origins: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    integers = origins.new_empty(0, dtype=torch.int64)
-    return (
-        integers.new_empty(origins.shape[0], 2),
-        integers.new_empty(capacity),
-        origins.new_empty(capacity),
-        origins.new_empty(capacity),
-        integers.new_empty(3),
-    )
+    return empty_packed(origins, origins.shape[0], capacity)

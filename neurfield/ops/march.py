@@ -128,7 +128,7 @@ def _march(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Buffers of the full capacity, filled from the front, and counts: samples, dropped rays, samples wanted."""
     lib = native(origins)
-    outputs = _empty_outputs(origins, capacity)
+    outputs = empty_packed(origins, origins.shape[0], capacity)
     scratch = origins.new_empty(lib.march_scratch_bytes(origins.shape[0]), dtype=torch.uint8)
     lib.march(
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), step_scale,
@@ -142,14 +142,15 @@ def _(
     origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, capacity, padded, jitter,
     seed, step,
 ):  # fmt: skip
-    return _empty_outputs(origins, capacity)
+    return empty_packed(origins, origins.shape[0], capacity)
 
 
-def _empty_outputs(origins: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def empty_packed(like: Tensor, n_rays: int, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Memory for PackedSamples, of the dtype and on the device of `like`."""
     return (
-        origins.new_empty(origins.shape[0], 2, dtype=torch.int64),
-        origins.new_empty(capacity, dtype=torch.int64),
-        origins.new_empty(capacity),
-        origins.new_empty(capacity),
-        origins.new_empty(3, dtype=torch.int64),
+        like.new_empty(n_rays, 2, dtype=torch.int64),
+        like.new_empty(capacity, dtype=torch.int64),
+        like.new_empty(capacity),
+        like.new_empty(capacity),
+        like.new_empty(3, dtype=torch.int64),
     )

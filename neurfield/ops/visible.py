@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops._operator import operator
-from neurfield.ops.march import PackedSamples
+from neurfield.ops.march import PackedSamples, empty_packed
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def _visible(
     capacity: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     lib = native(sigmas)
-    outputs = _allocate(sigmas, packed_info, capacity)
+    outputs = empty_packed(sigmas, packed_info.shape[0], capacity)
     scratch = sigmas.new_empty(lib.visible_scratch_bytes(packed_info.shape[0]), dtype=torch.uint8)
     inputs = (t.contiguous() for t in (sigmas, t_starts, t_ends, packed_info, counts))
     lib.visible_samples(*inputs, stop_transmittance, *outputs, scratch)
@@ -76,14 +76,4 @@ def _visible(
 
 @_visible.register_fake
 def _(sigmas, t_starts, t_ends, packed_info, counts, stop_transmittance, capacity):
-    return _allocate(sigmas, packed_info, capacity)
-
-
-def _allocate(sigmas: Tensor, packed_info: Tensor, capacity: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return (
-        packed_info.new_empty(packed_info.shape[0], 2),
-        packed_info.new_empty(capacity),
-        sigmas.new_empty(capacity),
-        sigmas.new_empty(capacity),
-        packed_info.new_empty(3),
-    )
+    return empty_packed(sigmas, packed_info.shape[0], capacity)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in parts: builds, tests, measures.
+# Everything that needs a GPU, in parts: builds, tests, measures. What it calls has run on one, this script not yet.
 #
 #   benchmarks/gpu_check.sh build tests kernels curve                        # the first run
 #   benchmarks/gpu_check.sh build peers kernels curve300 commands kilonerf

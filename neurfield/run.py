@@ -74,7 +74,7 @@ class Run:
         Raises:
             UserError: cuda cannot be used, or not for this field.
         """
-        kind = resolve_device(device, self.config.method.field.why_not_cuda)
+        kind = resolve_device(device)
         self.field.to(kind)
         self.grid.to(kind)
 
@@ -279,7 +279,7 @@ def train(
             max_seconds=max_seconds,
             max_num_iterations=max_num_iterations,
             seed=RunConfig.seed if seed is None else seed,
-            device=resolve_device(device, chosen.field.why_not_cuda),
+            device=resolve_device(device),
         )
         if output_dir is not None:
             folder = new_run(Path(output_dir), scene.name, config.method.name)

@@ -8,12 +8,12 @@ nerfacc's sampling tells the host how many samples there are; ours has buffers t
 Each row is the median of many calls between two events of the stream, allocations included.
 """
 
-import statistics
 from collections.abc import Callable
 
 import torch
 
 from benchmarks.harness import Row, report
+from benchmarks.ops.cuda_card import copy_row, milliseconds
 from benchmarks.peers.cuda_peer import found
 from benchmarks.peers.nerfacc_step import STEP
 from neurfield import ops
@@ -24,27 +24,9 @@ from tests.meshes import icosphere
 N_SAMPLES = 2**20
 N_RAYS = 2**16
 N_PARAMS = 2**24
-REPETITIONS = 50
 
 
-def milliseconds(fn: Callable[[], object]) -> tuple[float, float]:
-    """Median and relative spread of one call."""
-    for _ in range(5):
-        fn()
-    times = []
-    for _ in range(REPETITIONS):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        fn()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    quartiles = statistics.quantiles(times, n=4)
-    median = statistics.median(times)
-    return median, (quartiles[2] - quartiles[0]) / median
-
-
-def row(name: str, fn: Callable[[], object], n_bytes: float, bandwidth: float | None, note: str = "") -> Row:
+def row(name: str, fn: Callable[[], object], n_bytes: float, bandwidth: float, note: str = "") -> Row:
     """GB/s of the bytes that must move."""
     median, spread = milliseconds(fn)
     return Row(name, n_bytes / median / 1e6, "GB/s", spread, bandwidth, note or f"{median:.3f} ms")
@@ -164,8 +146,7 @@ def main() -> None:
         print(f"cuda: not measured: {reason}")
         return
     device = torch.device("cuda", torch.cuda.current_device())
-    source = torch.zeros(2**28, device=device)
-    copy = row("copy of 1 GiB", lambda: source.clone(), 8 * source.numel(), None)
+    copy = copy_row(device)
     bandwidth = copy.value
     rows = [copy, *composite_rows(device, bandwidth), *march_rows(device, bandwidth)]
     rows += [*ratio_row(rows), *other_rows(device, bandwidth), *mesh_rows(device)]

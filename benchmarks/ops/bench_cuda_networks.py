@@ -3,13 +3,16 @@
 frames of a KiloNeRF.
 
 Grid: 16 levels of 2 features, 2^19 entries, 16 to 2048, its table read in float16; networks: 64 wide with one and two
-hidden layers, float16 inputs and outputs. Rows are million samples per second, medians between events of the stream.
+hidden layers, float16 inputs and outputs. Rows are million samples per second, medians between events of the stream;
+their roof is what the card's copies and matrix products allow for the bytes of inputs, outputs, their gradients and
+tables, each moved once, and for the products. What a grid gathers, 512 bytes a sample, is not in it.
 KiloNeRF: 16^3 cells, each with a network, 800 x 800 rays through a ball of occupied cells; dense: they end in its
 shell, thin: they cross it.
 """
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 
@@ -18,7 +21,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from benchmarks.harness import Row, report
-from benchmarks.ops.bench_cuda import milliseconds
+from benchmarks.ops.cuda_card import Card, milliseconds
 from benchmarks.peers import tcnn_parts
 from benchmarks.peers.cuda_peer import found
 from neurfield import ops
@@ -30,48 +33,70 @@ GRID = GridConfig(3, 16, 2, 19, 16, 1.381912879967776)
 NETWORKS = {"32-64-16": MLPConfig(32, 16, 64, 1), "32-64-64-16": MLPConfig(32, 16, 64, 2)}
 
 
-def rate(name: str, fn: Callable[[], object], n: int) -> Row:
-    median, spread = milliseconds(fn)
-    return Row(f"{name}, {n} samples", n / median / 1e3, "Ms/s", spread)
+@dataclass(frozen=True)
+class Work:
+    """Of one sample: bytes that must move, and FLOP of the products."""
+
+    n_bytes: float
+    flops: float = 0
 
 
-def pair(name: str, n: int, fn: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor) -> list[Row]:
-    """Inference, and forward + backward to all leaves."""
-    with torch.no_grad():
-        forward = rate(f"{name}, forward", fn, n)
-    return [forward, rate(f"{name}, forward + backward", lambda: torch.autograd.grad(fn(), leaves, grad), n)]
+@dataclass(frozen=True)
+class Bench:
+    """What is timed on `n` samples, forward and with backward, on which card."""
+
+    card: Card
+    n: int
+    forward: Work
+    both: Work
+
+    def rate(self, name: str, fn: Callable[[], object], work: Work) -> Row:
+        median, spread = milliseconds(fn)
+        roof, note = self.card.roof(work.n_bytes, work.flops)
+        return Row(f"{name}, {self.n} samples", self.n / median / 1e3, "Ms/s", spread, roof, note)
+
+    def pair(self, name: str, fn: Callable[[], Tensor], leaves: list[Tensor], grad: Tensor) -> list[Row]:
+        """Inference, and forward + backward to all leaves."""
+        with torch.no_grad():
+            forward = self.rate(f"{name}, forward", fn, self.forward)
+        both = self.rate(f"{name}, forward + backward", lambda: torch.autograd.grad(fn(), leaves, grad), self.both)
+        return [forward, both]
+
+    def peer_rows(self, name: str, made: Callable[[ModuleType], Module], x: Tensor, grad: Tensor) -> list[Row]:
+        """tiny-cuda-nn, as its bindings run by default and with the kernels that it fuses at run time."""
+        rows: list[Row] = []
+        if tcnn := found("tinycudann"):
+            for kind in ("", " fused at run time"):
+                peer = made(tcnn).to(x.device)
+                peer.jit_fusion = bool(kind)
+                leaves = [*([x] if x.requires_grad else []), peer.params]
+                measured = self.pair(f"tiny-cuda-nn{kind}, {name}", partial(peer, x), leaves, grad)
+                if peer.jit_fusion == bool(kind):  # it falls back where it cannot compile
+                    rows += measured
+        return rows
 
 
-def peer_rows(name: str, n: int, made: Callable[[ModuleType], Module], x: Tensor, grad: Tensor) -> list[Row]:
-    """tiny-cuda-nn, as its bindings run by default and with the kernels that it fuses at run time."""
-    rows: list[Row] = []
-    if tcnn := found("tinycudann"):
-        for kind in ("", " fused at run time"):
-            peer = made(tcnn).to(x.device)
-            peer.jit_fusion = bool(kind)
-            leaves = [*([x] if x.requires_grad else []), peer.params]
-            measured = pair(f"tiny-cuda-nn{kind}, {name}", n, partial(peer, x), leaves, grad)
-            if peer.jit_fusion == bool(kind):  # it falls back where it cannot compile
-                rows += measured
-    return rows
-
-
-def grid_rows(device: torch.device, n: int) -> list[Row]:
+def grid_rows(device: torch.device, card: Card, n: int) -> list[Row]:
     x = uniform(n, 3).to(device)
     params = uniform(GRID.n_params, low=-1e-4, high=1e-4).to(device).requires_grad_()
     half = params.detach().half()
     grad = uniform(n, GRID.n_output_dims, low=-1, seed=1).to(device)
-    own = pair("grid", n, lambda: ops.hash_grid(x, params, GRID, half_copy=half), [params], grad)
-    return own + peer_rows("grid", n, partial(tcnn_parts.encoding, config=GRID), x, grad.half())
+    moved, table = 12 + 2 * GRID.n_output_dims, 2 * GRID.n_params / n  # in float16, as tiny-cuda-nn has it
+    bench = Bench(card, n, Work(moved + table), Work(2 * moved + 3 * table))  # gradients in float32
+    own = bench.pair("grid", lambda: ops.hash_grid(x, params, GRID, half_copy=half), [params], grad)
+    return own + bench.peer_rows("grid", partial(tcnn_parts.encoding, config=GRID), x, grad.half())
 
 
-def network_rows(device: torch.device, n: int, name: str, config: MLPConfig) -> list[Row]:
+def network_rows(device: torch.device, card: Card, n: int, name: str, config: MLPConfig) -> list[Row]:
     x = uniform(n, config.n_input_dims, low=-1).half().to(device).requires_grad_()
     params = uniform(config.n_params, low=-0.2, high=0.2, seed=1).to(device).requires_grad_()
     grad = uniform(n, config.n_output_dims, low=-1, seed=2).half().to(device)
-    name = f"network {name}"
-    own = pair(name, n, lambda: ops.fused_mlp(x, params, config, half_products=True), [x, params], grad)
-    return own + peer_rows(name, n, partial(tcnn_parts.network, config=config), x, grad)
+    name, moved = f"network {name}", 2 * (config.n_input_dims + config.n_output_dims)
+    # backward reads inputs again, and has a product for either factor of one forward
+    both = Work(2 * moved + 2 * config.n_input_dims, 6 * config.n_params)
+    bench = Bench(card, n, Work(moved, 2 * config.n_params), both)
+    own = bench.pair(name, lambda: ops.fused_mlp(x, params, config, half_products=True), [x, params], grad)
+    return own + bench.peer_rows(name, partial(tcnn_parts.network, config=config), x, grad)
 
 
 def kilo_rows(device: torch.device) -> list[Row]:
@@ -95,24 +120,18 @@ def kilo_rows(device: torch.device) -> list[Row]:
     return rows
 
 
-def matrix_row(device: torch.device) -> Row:
-    """What a large product of float16 matrices reaches."""
-    a, b = (uniform(8192, 8192, low=-1, seed=s).half().to(device) for s in range(2))
-    median, spread = milliseconds(lambda: a @ b)
-    return Row("matrix product of 8192^3", 2 * 8192**3 / median / 1e9, "TFLOP/s", spread)
-
-
 def main() -> None:
     reason = why_not_cuda()
     if reason:
         print(f"cuda_networks: not measured: {reason}")
         return
     device = torch.device("cuda", torch.cuda.current_device())
-    rows = [matrix_row(device)]
+    card = Card.measured(device)
+    rows = card.rows
     for n, (name, config) in itertools.product((2**18, 2**22), NETWORKS.items()):
-        rows += network_rows(device, n, name, config)
+        rows += network_rows(device, card, n, name, config)
     for n in (2**18, 2**22):
-        rows += grid_rows(device, n)
+        rows += grid_rows(device, card, n)
     rows += kilo_rows(device)
     report("cuda_networks", f"grid and networks on {torch.cuda.get_device_name()}", rows)
 

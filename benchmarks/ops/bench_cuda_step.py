@@ -3,20 +3,25 @@
 
 The scene is the tests' coloured ball, 24 views of 400 x 400. Steps are timed many at a time, the device is waited for
 at the end: everything that a run does counts, from drawing pixels to the updates of the occupancy grid. A frame counts
-until its picture is on the host. Where nerfacc and tiny-cuda-nn are installed, the same field is trained with them
-(benchmarks/peers/nerfacc_step.py), in this run; the ratio is that of samples per second, since steps have different
-numbers of samples.
+until its picture is on the host. The roof of training is what the card's copies and matrix products allow: every entry
+of the tables has a gradient that is zeroed and read, every sample of a step passes the networks once forward and, as
+products, twice backward; what is gathered from tables, and samples that turn out to lie behind surfaces, are not in it.
+Where nerfacc and tiny-cuda-nn are installed, the same field is trained with them (benchmarks/peers/nerfacc_step.py), in
+this run; the ratio is that of samples per second, since steps have different numbers of samples.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from benchmarks.harness import Row, measure, report
+from benchmarks.ops.cuda_card import Card
 from benchmarks.peers.cuda_peer import found
 from benchmarks.peers.nerfacc_step import PeerTrainer
+from neurfield.fields.radiance_field import RadianceField
 from neurfield.training.device import why_not_cuda
 from neurfield.training.method import MethodConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
@@ -59,14 +64,24 @@ def step_rows(name: str, step: Callable[[], Counted], device: str, warm_up: int,
     ]
 
 
+def with_roof(training: Row, card: Card, field: RadianceField, n_samples: int) -> Row:
+    """The row against what the card allows."""
+    sizes = {name: value.numel() for name, value in field.named_parameters()}
+    tables = sum(n for name, n in sizes.items() if name.startswith(field.sparse_parameters))
+    roof, note = card.roof(8 * tables / n_samples, 6 * (sum(sizes.values()) - tables))
+    return replace(training, roof=roof, note=note)
+
+
 def rows(device: str, method: MethodConfig, size: int = 400, warm_up: int = WARM_UP, n_steps: int = 256) -> list[Row]:
     scene = ball_scene(size=size)
     config = RunConfig(method=method, device=device, max_num_iterations=10**6)
     task = RadianceTask(scene, config)
-    steps = step_rows("", Trainer(task, config).train_step, device, warm_up, n_steps)
+    step, training = step_rows("", Trainer(task, config).train_step, device, warm_up, n_steps)
+    card = Card.measured(torch.device(device))
+    training = with_roof(training, card, task.field, method.training.n_samples)
     camera = scene.cameras[scene.splits["test"][0]].resized(800 / size)
     frame = measure(lambda: task.renderer.render(camera, ("rgb",)))
-    return [*steps, Row("frame of 800 x 800", 1 / frame.median, "1/s", frame.spread)]
+    return [step, training, Row("frame of 800 x 800", 1 / frame.median, "1/s", frame.spread)]
 
 
 def peer_rows(

@@ -197,7 +197,7 @@ def _config(options: TrainOptions, manifest: Manifest, method: MethodConfig) -> 
         max_seconds=options.max_seconds,
         max_num_iterations=options.max_num_iterations,
         seed=RunConfig.seed if options.seed is None else options.seed,
-        device=resolve_device(options.device, method.field.why_not_cuda),
+        device=resolve_device(options.device),
     )
 
 

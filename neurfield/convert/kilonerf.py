@@ -79,7 +79,7 @@ class Conversion:
             max_seconds=request.max_seconds,
             max_num_iterations=request.max_num_iterations,
             seed=request.seed,
-            device=resolve_device(request.device, teacher.config.method.field.why_not_cuda),
+            device=resolve_device(request.device),
         )
         self.earlier = Earlier.beside(request.output)
         self.folder, self.aside = self.earlier.folders

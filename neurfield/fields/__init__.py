@@ -2,8 +2,7 @@
 """Radiance fields by the `otype` of their configuration. A new one is a file and a line here.
 
 A configuration is a frozen dataclass with `otype` and `build(aabb, n_views)`, which makes the field, a RadianceModule,
-for a box of unit space and a number of training views; its `why_not_cuda` says why such fields stay on the CPU, or is
-None.
+for a box of unit space and a number of training views.
 """
 
 from neurfield.fields.dynamic import DynamicConfig

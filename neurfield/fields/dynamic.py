@@ -41,7 +41,6 @@ class DynamicConfig:
     FieldConfig; along the time, the motion grid has `time_scale` times as many nodes.
     """
 
-    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["dynamic"] = "dynamic"
     encoding: Block = field(default_factory=lambda: Block(_GRID, n_levels=12, log2_hashmap_size=18))
     max_resolution: Annotated[int, Range(2)] = 1024

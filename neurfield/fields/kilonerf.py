@@ -37,7 +37,6 @@ class KiloNerfConfig:
     per unit of unit space, of one unit of a network's output.
     """
 
-    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["kilonerf"] = "kilonerf"
     longest: Annotated[int, Range(1, 256)] = 16
     width: Literal[16, 32, 48, 64] = 32

@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.networks import MLP, NetworkConfig
 
-_CHUNK = 16384  # positions at a time where no gradient is needed: larger layers of activations leave the caches
+# positions at a time where no gradient is needed: on a CPU larger layers of activations leave the caches
+_CHUNK = {"cpu": 1 << 14, "cuda": 1 << 18}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,6 @@ class NerfConfig:
     `coarse` adds a second network of the same shape, which learns where the samples of the first are worth most.
     """
 
-    why_not_cuda: ClassVar[str | None] = "Nerf has no CUDA kernels"
     otype: Literal["nerf"] = "nerf"
     width: Annotated[int, Range(16, 512)] = 256
     n_layers: Annotated[int, Range(1, 16)] = 8
@@ -99,9 +99,10 @@ class Nerf(RadianceModule):
         return self._chunked(self._color, x, directions)
 
     def _chunked(self, evaluate: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        if torch.is_grad_enabled() or inputs[0].shape[0] <= _CHUNK:
+        size = _CHUNK[inputs[0].device.type]
+        if torch.is_grad_enabled() or inputs[0].shape[0] <= size:
             return evaluate(*inputs)
-        parts = [evaluate(*chunk) for chunk in zip(*(t.split(_CHUNK) for t in inputs), strict=True)]
+        parts = [evaluate(*chunk) for chunk in zip(*(t.split(size) for t in inputs), strict=True)]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def _density(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,7 +60,6 @@ class FieldConfig:
     appearance_channels: Annotated[int, Range(0, 64)] = 0
     table_precision: Literal["fp16", "fp32"] = "fp16"
     network_precision: Literal["bf16", "fp32"] = "bf16"
-    why_not_cuda: ClassVar[str | None] = None
     otype: Literal["grid"] = "grid"
 
     def build(self, aabb: Sequence[float], n_views: int = 1) -> "RadianceField":

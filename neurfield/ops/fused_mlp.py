@@ -177,26 +177,21 @@ def fused_mlp(
     keep = torch.is_grad_enabled() and any([tensor.requires_grad for tensor in inputs])
     if use_half and half_reason(config, x.device) is None:
         return _half_forward(x, params, *_flatten(config), keep)[0]
-    if x.is_cuda:
-        _check_shared_memory(config, dtype, x.device)
+    if x.is_cuda and not _fits_shared_memory(config, dtype, x.device):
+        return _composed(x.to(dtype), params, modulation, config).to(x.dtype)
     if x.dtype == torch.float16:
         return _forward(x.float(), params, None, *_flatten(config), keep)[0].half()
     return _forward(x, params, modulation, *_flatten(config), keep)[0]
 
 
 @functools.cache  # what fits is not asked again, at every call
-def _check_shared_memory(config: MLPConfig, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises ValueError where the CUDA kernel in the precision of its inputs cannot hold a tile of samples."""
+def _fits_shared_memory(config: MLPConfig, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the CUDA kernel in the precision of its inputs can hold a tile of samples: not of very wide layers."""
     core = cuda_core(device)
     if core is None:
-        return
+        return True
     in_float, in_double = core.fused_mlp_shared_bytes(_config_shape(config))
-    n_bytes, limit = in_double if dtype == torch.float64 else in_float, core.max_shared_bytes()
-    if n_bytes > limit:
-        raise ValueError(
-            f"fused_mlp: expected a network whose widest layer takes at most {limit} bytes of shared memory on "
-            f"{device}, got {n_bytes}: use a narrower one or the CPU"
-        )
+    return bool((in_double if dtype == torch.float64 else in_float) <= core.max_shared_bytes())
 
 
 def _flatten(config: MLPConfig) -> tuple[int, int, int, str, str, bool, float, list[float], bool]:

@@ -50,10 +50,10 @@ def hierarchical(
     """
     if n_coarse < 1:
         raise ValueError(f"hierarchical: n_coarse must be at least 1, got {n_coarse}")
-    near, far = ops.ray_aabb(origins, directions, torch.tensor(aabb))
+    near, far = ops.ray_aabb(origins, directions, origins.new_tensor(aabb))
     hit = (far > near).nonzero()[:, 0]
     o, d, near, far = origins[hit], directions[hit], near[hit, None], far[hit, None]
-    part = torch.linspace(0, 1, n_coarse + 1).expand(len(hit), -1)
+    part = torch.linspace(0, 1, n_coarse + 1, device=origins.device).expand(len(hit), -1)
     if jitter:
         part = torch.cat(
             [part[:, :1], part[:, 1:-1] + (jitter(len(hit), n_coarse - 1) - 0.5) / n_coarse, part[:, -1:]], 1
@@ -84,7 +84,7 @@ def _composite(field: Field, origins: Tensor, directions: Tensor, edges: Tensor)
     middle = (edges[:, 1:] + edges[:, :-1]) / 2
     x = origins[:, None] + middle[:, :, None] * directions[:, None]
     sigma, color = field(x.view(-1, 3), directions[:, None].expand(-1, m, -1).reshape(-1, 3))
-    start = torch.arange(n) * m
+    start = torch.arange(n, device=edges.device) * m
     info = torch.stack([start, torch.full_like(start, m)], dim=1)
     flat = (edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1))
     return ops.composite(sigma, color, *flat, info, early_stop_eps=0.0)
@@ -94,8 +94,8 @@ def _draw(edges: Tensor, weights: Tensor, n: int, jitter: Jitter | None) -> Tens
     """`n` places per ray `[n_rays, n]`, evenly spread over the distribution that the weights of the intervals give."""
     pdf = weights + 1e-5
     cdf = torch.cat([torch.zeros_like(pdf[:, :1]), (pdf / pdf.sum(dim=1, keepdim=True)).cumsum(dim=1)], dim=1)
-    within = jitter(len(edges), n) if jitter else torch.full((len(edges), n), 0.5)
-    u = (torch.arange(n) + within) / n
+    within = jitter(len(edges), n) if jitter else edges.new_full((len(edges), n), 0.5)
+    u = (torch.arange(n, device=edges.device) + within) / n
     above = torch.searchsorted(cdf, u, right=True).clamp(1, cdf.shape[1] - 1)
     low, high = cdf.gather(1, above - 1), cdf.gather(1, above)
     part = ((u - low) / (high - low).clamp_min(1e-5)).clamp(0, 1)

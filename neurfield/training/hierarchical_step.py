@@ -38,10 +38,12 @@ def hierarchical_step(
     weights = {name: weight for name in losses.REGULARIZERS if (weight := getattr(method.loss, name)) > 0}
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
+        device = batch.origins.device
+        # the same places on every device
         generator = torch.Generator().manual_seed(((seed << 32) + number) % (1 << 63))
         hit, first, second = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
-            lambda rows, columns: torch.rand(rows, columns, generator=generator),
+            lambda rows, columns: torch.rand(rows, columns, generator=generator).to(device),
         )  # fmt: skip
 
         def colors(rays: Composite) -> Tensor:
@@ -59,7 +61,7 @@ def hierarchical_step(
         for name, weight in weights.items():
             term = losses.REGULARIZERS[name]
             loss = loss + weight * (term(first).sum() + term(second).sum()) / batch.n_rays
-        rate = torch.tensor(learning_rate, dtype=torch.float64)
+        rate = torch.full((), learning_rate, dtype=torch.float64, device=device)
         value = descend(loss, field, optimizer, method.loss.view_dependence, rate)
         return StepResult(float(value), squared_error, batch.n_rays, len(hit) * (2 * sampler.n_coarse + sampler.n_fine))
 

@@ -70,7 +70,7 @@ class RadianceTask:
                 f"{scene.name}: the {method.field.otype} field of method {method.name} needs views of different times, "
                 "and these have none; use a method for still scenes"
             )
-        if self.device.type == "cuda" and (reason := method.field.why_not_cuda or why_not_graph()):
+        if self.device.type == "cuda" and (reason := why_not_graph()):
             raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
         sampler = method.sampler
         if self.field.companion() is not None and not isinstance(sampler, SamplerConfig):
@@ -108,7 +108,7 @@ class RadianceTask:
         rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
         background = BACKGROUNDS[method.background]
         self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
-        self._adapts = self.device.type == "cpu" or self.estimator is not None
+        self._adapts = self.device.type == "cpu" or self.estimator is not None or has_companion
         per_ray = _FIRST_SAMPLES_PER_RAY
         if has_companion and isinstance(sampler, SamplerConfig):
             per_ray = 2 * sampler.n_coarse + sampler.n_fine

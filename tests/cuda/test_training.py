@@ -135,10 +135,11 @@ def test_a_run_learns_the_ball_and_renders_on_the_cpu_as_well(device: torch.devi
 def test_moving_and_modulated_fields_learn_and_render_on_the_cpu_as_well(preset: str, device: torch.device) -> None:
     scene = moving_scene() if "dynamic" in preset else ball_scene()
     run = neurfield.train(scene, preset, overrides=SMALL, max_num_iterations=300, device=device.type)
-    there = run.evaluate()["psnr"]
-    assert there > mean_psnr(scene, disc) + 1
+    # of views that it has learned: what grids over the directions say between a dozen views is chance
+    there = run.evaluate("train")["psnr"]
+    assert there > mean_psnr(scene, disc) + 5
     run.to("cpu")
-    assert abs(run.evaluate()["psnr"] - there) < 0.05
+    assert abs(run.evaluate("train")["psnr"] - there) < 0.05
 
 
 @pytest.mark.cuda

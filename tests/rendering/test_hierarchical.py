@@ -48,6 +48,15 @@ def test_rays_that_miss_are_empty() -> None:
     assert not rgb.any() and not depth.any() and not acc.any()
 
 
+def test_all_lies_where_the_rays_lie() -> None:
+    """What would be made on the default device cannot meet the rays."""
+    origins, directions = rays(50)
+    here = render_hierarchical(Blob(), Blob(), origins, directions)
+    with torch.device("meta"):
+        there = render_hierarchical(Blob(), Blob(), origins, directions)
+    assert all(torch.equal(a, b) for a, b in zip(there, here, strict=True))
+
+
 def test_rounds_give_what_one_pass_gives() -> None:
     origins, directions = rays(300)
     options = MarchOptions(near=0.0, stop_transmittance=1e-3)

@@ -67,6 +67,10 @@ class Run:
         )
         self._scene = scene
 
+    def __repr__(self) -> str:
+        place = "" if self.path is None else f", {self.path}"
+        return f"Run({self.config.method.name}, step {self.step}{place})"
+
     def to(self, device: str) -> None:
         """Moves field and grid to `cpu`, `cuda` or `auto`, CUDA where it can be used: the run is measured and rendered
         there.

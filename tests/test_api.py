@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public Python API: what the README shows runs, and it can do what the commands can."""
 
+import dataclasses
 import json
 import re
 import signal
@@ -63,6 +64,16 @@ def test_a_run_that_is_loaded_reads_its_images_as_it_was_trained(data, tmp_path)
     measured = loaded.evaluate("test")
     assert measured["psnr"] == run.evaluate("test")["psnr"] and measured["protocol"]["n_views"] == 2
     assert loaded.cameras.sizes.unique().tolist() == [16]
+
+
+def test_scenes_and_runs_say_what_they_are_in_a_line(data, tmp_path):
+    scene = neurfield.load_scene(data, splits=("train", "test"))
+    assert repr(scene) == "Scene('lighthouse': 12 train, 2 test views, 32 x 32 pixels)"
+    mixed = dataclasses.replace(scene, images=[*scene.images[1:], torch.zeros(20, 48, 3)], splits={})
+    assert repr(mixed) == "Scene('lighthouse': no views, up to 48 x 20 pixels)"
+    run = train(scene, output_dir=tmp_path / "out")
+    assert repr(run) == f"Run(ngp-fast, step {STEPS}, {run.path})"
+    assert repr(train(scene)) == f"Run(ngp-fast, step {STEPS})"
 
 
 def test_overrides_and_reports(data):

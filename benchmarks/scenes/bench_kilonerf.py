@@ -2,7 +2,7 @@
 """KiloNeRF beside its teacher and the original NeRF: quality, time of a frame, memory.
 
     python -m benchmarks.scenes.bench_kilonerf --teacher RUN --student RUN [--hash-field RUN] [--data DATA]
-        [--size 800] [--name lego] [--views 25] [--picture FILE]
+        [--size 800] [--name lego] [--views 25] [--picture FILE] [--device cpu]
 
 Frames of SIZE x SIZE pixels of the first test view, one ray a pixel for all; quality is that of as many rays a
 pixel, for all of them, as the method of any of them has. A hash field is measured besides where the teacher is none, or
@@ -12,7 +12,8 @@ the student's own occupancy grid and with its march. Training one until its surf
 days on a CPU, and one that is less sharp ends its rays later, which would flatter the student. So the densities and
 colours of the second are the student's, and the network of the original NeRF is evaluated for each of the same samples
 besides; what the student took is subtracted. The time of the first does not depend on what was learned.
-Both are measured on a regular subset of the pixels (`pixels` in the notes) and scaled to the frame.
+Both are measured on a regular subset of the pixels (`pixels` in the notes) and scaled to the frame; its networks are
+evaluated in float32.
 results/kilonerf_NAME.json holds the figures; FILE shows the photo, the teacher, the student
 and the hash field side by side.
 """
@@ -52,16 +53,24 @@ def frame_rays(run: Run, camera: Cameras, stride: int) -> tuple[Tensor, Tensor]:
     norm = run.views.normalization
     width, height = camera.sizes[0].tolist()
     rays = image_rays(camera.transformed(norm.scale, torch.tensor(norm.offset)), 0, height)
-    origins, directions = (r.view(height, width, 3)[::stride, ::stride].reshape(-1, 3).contiguous() for r in rays)
+    on_image = (r.view(height, width, 3)[::stride, ::stride].reshape(-1, 3).contiguous() for r in rays)
+    origins, directions = (r.to(run.grid.bitfield.device) for r in on_image)
     return origins, directions
 
 
+# of the pixels that the original NeRF is measured on, as published and with skipping: enough to keep the device busy
+STRIDES = {"cpu": (32, 4), "cuda": (4, 2)}
+
+
 def seconds_of(fn: Callable[[], object], repetitions: int) -> list[float]:
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     fn()
     times = []
     for _ in range(repetitions):
+        wait()
         start = time.perf_counter()
         fn()
+        wait()
         times.append(time.perf_counter() - start)
     return times
 
@@ -97,12 +106,16 @@ def main() -> None:
     parser.add_argument("--name", default="scene")
     parser.add_argument("--views", type=int, default=25)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     paths = {"teacher": options.teacher, "student": options.student, "hash field": options.hash_field}
     runs = {name: load(path) for name, path in paths.items() if path}
+    for run in runs.values():
+        run.to(options.device)
     teacher, student = runs["teacher"], runs["student"]
     norm = student.views.normalization
-    nerf = NerfConfig().build(norm.aabb)
+    nerf = NerfConfig().build(norm.aabb).to(options.device)
+    every, skipping = STRIDES[options.device]
     scene = load_scene(options.data or teacher.config.data, teacher.config.load, splits=("test",))
     scene.splits["test"] = scene.splits["test"][: options.views]
     camera = resized(scene.cameras[scene.views("test")[0]], options.size)
@@ -121,11 +134,11 @@ def main() -> None:
         for name, stride, fn, besides in (
             (
                 "nerf, skipping and termination",
-                4,
+                skipping,
                 lambda *rays: both.render_rays(*rays, ("rgb",)),
                 lambda *rays: alone.render_rays(*rays, ("rgb",)),
             ),
-            ("nerf, 64 + 192 samples a ray", 32, lambda *rays: render_hierarchical(nerf, nerf, *rays), None),
+            ("nerf, 64 + 192 samples a ray", every, lambda *rays: render_hierarchical(nerf, nerf, *rays), None),
         ):
             rays = frame_rays(student, camera, stride)
             scale = n_pixels / len(rays[0])

@@ -50,7 +50,7 @@ def box(aabb_scale: int) -> tuple[float, float, float, float, float, float]:
     return (low, low, low, high, high, high)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """Posed images in memory.
 
@@ -79,6 +79,13 @@ class Scene:
     applied_transform: Tensor | None = None
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
+
+    def __repr__(self) -> str:
+        """A line: pictures say nothing as numbers."""
+        views = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
+        sizes = sorted({tuple(image.shape[1::-1]) for image in self.images}, reverse=True)
+        largest = f", {'up to ' if len(sizes) > 1 else ''}{sizes[0][0]} x {sizes[0][1]} pixels" if sizes else ""
+        return f"Scene({self.name!r}: {views or 'no'} views{largest})"
 
     @property
     def has_alpha(self) -> bool:

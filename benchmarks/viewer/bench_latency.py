@@ -2,6 +2,7 @@
 """Latency and frame rate of the viewer over its websocket: from a camera's message to the picture that follows it.
 
     python -m benchmarks.viewer.bench_latency RUN [--training DATA] [--signals RUN ...]
+                                            [--device cuda --name viewer_cuda]
 
 A page of 800 x 600 pixels orbits the scene and sends 50 cameras a second, as viser's does. A camera's latency is the
 time until the first picture that was begun after it, which is at the latest the second one to arrive.
@@ -26,7 +27,7 @@ import torch
 import neurfield
 from benchmarks.harness import Row, report
 from neurfield.cameras.paths import look_at
-from neurfield.training.method import RunConfig, load_method
+from neurfield.training.method import RunConfig, default_preset, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.session import ViewSet
 from neurfield.training.trainer import StepReport, Trainer
@@ -90,10 +91,10 @@ def moving(
     return latencies[skipped:], [b - a for a, b in itertools.pairwise(arrived)], pixels
 
 
-def opening_row(run: Path, c2w: torch.Tensor) -> Row:
+def opening_row(run: Path, c2w: torch.Tensor, device: str) -> Row:
     """From the start of the command to a picture on a page that waits for it."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "neurfield.cli.main", "view", str(run), "--port", "0"]
+    command = [sys.executable, "-m", "neurfield.cli.main", "view", str(run), "--port", "0", "--device", device]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -156,8 +157,9 @@ def view_rows(run: neurfield.Run | neurfield.SignalRun, prefix: str = "") -> lis
 class Training:
     """A training in a thread, with a viewer, whose samples are counted between `begin` and `rate`."""
 
-    def __init__(self, scene: neurfield.Scene) -> None:
-        config = RunConfig(method=load_method("ngp-fast"), max_num_iterations=10**7)
+    def __init__(self, scene: neurfield.Scene, device: str) -> None:
+        method = load_method(default_preset(device, None))
+        config = RunConfig(method=method, max_num_iterations=10**7, device=device)
         task, views = RadianceTask(scene, config), ViewSet.of_scene(scene)
         self._trainer = Trainer(task, config)
         self._live = Live(self._trainer)
@@ -195,13 +197,13 @@ class Training:
             self._trainer.train(on_step)
 
 
-def training_rows(data: Path) -> list[Row]:
+def training_rows(data: Path, device: str) -> list[Row]:
     scene = neurfield.load_scene(data, splits=("train",))
     orbit = neurfield.orbit(scene.cameras, 500).c2w
-    with Training(scene) as training:
+    with Training(scene, device) as training:
         time.sleep(TRAINING_SECONDS)
         alone = training.rate()
-    with Training(scene) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
+    with Training(scene, device) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
         page.look_from(orbit[0], FOV)
         page.frame_of(SIZE)
         training.begin()
@@ -210,7 +212,7 @@ def training_rows(data: Path) -> list[Row]:
             while True:
                 page.frame(max(end - time.perf_counter(), 0.0))
         resting = training.rate()
-    with Training(scene) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
+    with Training(scene, device) as training, WirePage(training.viewer.base_url, size=SIZE) as page:
         page.look_from(orbit[0], FOV)
         page.frame()
         training.begin()
@@ -229,15 +231,19 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--training", type=Path)
     parser.add_argument("--signals", type=Path, nargs="*", default=[])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--name", default="viewer", help="of the result")
     options = parser.parse_args()
     run = neurfield.load(options.run)
-    rows = [opening_row(options.run, run.cameras.c2w[0]), *view_rows(run)]
+    rows = [opening_row(options.run, run.cameras.c2w[0], options.device)]
+    run.to(options.device)
+    rows += view_rows(run)
     if options.training:
-        rows += training_rows(options.training)
+        rows += training_rows(options.training, options.device)
     for path in options.signals:
         signal = neurfield.load(path)
         rows += view_rows(signal, f"{signal.config.kind}: ")
-    report("viewer", "Viewer over the websocket, page of 800 x 600", rows)
+    report(options.name, "Viewer over the websocket, page of 800 x 600", rows)
 
 
 if __name__ == "__main__":

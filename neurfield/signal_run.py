@@ -26,7 +26,6 @@ from neurfield.training.stored import build_field, fitting, load_field
 from neurfield.training.trainer import StepReport, Trainer
 
 HEADER = "signal"  # the entry of a checkpoint's header
-CPU_ONLY = "fields of images, shapes, videos and volumes stay on the CPU"  # for resolve_device
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,15 @@ class SignalRun:
     ):
         self.config, self.info, self.field, self.step, self.path = config, info, field, step, path
         self.stored_as = stored_as
+
+    def to(self, device: str) -> None:
+        """Moves the field to `cpu`, `cuda` or `auto`, CUDA where it can be used: it is evaluated there. Positions and
+        values, meshes and pictures stay where they are.
+
+        Raises:
+            UserError: cuda cannot be used.
+        """
+        self.field.to(resolve_device(device))
 
     @property
     def kind(self) -> Kind:
@@ -149,6 +157,7 @@ def train_signal(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers.
+        device: cpu, cuda or auto, CUDA where it can be used. What comes from cuda lies there.
         max_megapixels: larger images are refused.
         on_step: called after each step.
         report: takes a line for the user: skipped steps, roll-backs.
@@ -167,7 +176,7 @@ def train_signal(
         chosen = load_signal_method(method or kind, kind, tuple(overrides))
     config = SignalRunConfig(
         data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
-        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device, CPU_ONLY), kind=chosen.kind,
+        max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
     if auto_frequency:
@@ -223,7 +232,7 @@ def from_trainer(trainer: Trainer, config: SignalRunConfig, info: Any, path: Pat
     """The run that a trainer has made; with an average, the field is a copy that holds it."""
     field = trainer.task.field
     if trainer.ema:
-        field = KINDS[config.kind].field(config.method.field, info, config.seed)
+        field = KINDS[config.kind].field(config.method.field, info, config.seed).to(config.device)
         field.load_state_dict(trainer.task.field.state_dict() | trainer.ema.tensors())
     assert isinstance(field, SignalField)
     return SignalRun(config, info, field, trainer.step, path)

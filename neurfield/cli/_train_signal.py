@@ -18,7 +18,7 @@ from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
-from neurfield.signal_run import CPU_ONLY, SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.memory import n_bytes
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     """Trains a field of the file `options.data`, keeps checkpoints, measures it at the end."""
-    device = resolve_device(options.device, CPU_ONLY)
+    device = resolve_device(options.device)
     _check(options, kind)
     method = load_signal_method(options.method or kind, kind, options.set)
     kind = method.kind
@@ -49,8 +49,9 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
         kind = config.kind  # several kinds are read from files of one sort
         check_seed(options.seed, config)
         config = dataclasses.replace(
-            config.with_budget(options.max_seconds, options.max_num_iterations), data=str(path)
-        )
+            config.with_budget(options.max_seconds, options.max_num_iterations), data=str(path),
+            device=resolve_device(config.device if options.device == "auto" else options.device),
+        )  # fmt: skip
     else:
         folder = new_run(options.output_dir, experiment, method.name, options.timestamp)
         config = SignalRunConfig(
@@ -85,7 +86,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
         auto_frequency.write_report(folder.path, choice)
     parameters = n_bytes(task.field.parameters())
     say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
-    say(f"{config.method.name} on {device}, {budget_text(config)}; files in {folder.path}")
+    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
     assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"

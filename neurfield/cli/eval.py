@@ -13,8 +13,7 @@ from neurfield.cli._console import Progress
 from neurfield.cli._train_signal import summary
 from neurfield.files import atomic_write, refuse_existing
 from neurfield.run import load
-from neurfield.signal_run import CPU_ONLY, SignalRun
-from neurfield.training.device import resolve_device
+from neurfield.signal_run import SignalRun
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class EvalOptions:
     output: Path | None = None
     """JSON file, replaced if it exists; default: standard output."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is CUDA where it can be used."""
+    """Where the field is evaluated: auto is CUDA where it can be used."""
     data: Path | None = None
     """Where the images are now; default: where they were when the run was trained."""
 
@@ -36,10 +35,7 @@ def run(options: EvalOptions) -> int:
         refuse_existing(options.output, overwrite=True)
     trained = load(options.run)
     data = str(options.data) if options.data else None
-    if isinstance(trained, SignalRun):
-        resolve_device(options.device, CPU_ONLY)
-    else:
-        trained.to(options.device)
+    trained.to(options.device)
     with Progress("measure") as progress:
         if isinstance(trained, SignalRun):
             result = trained.evaluate(data, progress.update)

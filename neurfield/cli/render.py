@@ -22,8 +22,7 @@ from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.run import Run, load_scene_run
 from neurfield.signal_kinds import SignalRender
-from neurfield.signal_run import CPU_ONLY, holds_signal, load_signal_run
-from neurfield.training.device import resolve_device
+from neurfield.signal_run import holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
 
 
@@ -45,7 +44,7 @@ class RenderOptions:
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
     """What to show; a video has them side by side."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is CUDA where it can be used."""
+    """Where the field is evaluated: auto is CUDA where it can be used."""
     downscale_factor: float = 1.0
     """Divide width and height by this."""
     rays_per_pixel: Literal[1, 4, 9, 16] | None = None
@@ -114,7 +113,6 @@ def run(options: RenderOptions) -> int:
 
 
 def _render_signal(options: RenderOptions) -> int:
-    resolve_device(options.device, CPU_ONLY)
     if not 1e-3 <= options.scale <= 1e3:
         raise UserError(f"--scale must be 0.001 ... 1000, got {options.scale:g}")
     for name in _OF_SCENES:
@@ -122,6 +120,7 @@ def _render_signal(options: RenderOptions) -> int:
             raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
+    trained.to(options.device)
     for name in ("orbit", "elevation"):
         if getattr(options, name) is not None and trained.kind.distance is None:
             raise UserError(

@@ -30,7 +30,7 @@ class ViewOptions:
     """Run folder, .safetensors file, or data as `neurfield train` takes them: a scene, an image, a mesh, a video, a
     volume."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render a scene: auto is CUDA where it can be used."""
+    """Where the field is evaluated: auto is CUDA where it can be used."""
     serve: Annotated[ServeOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ServeOptions)
     """Where the page is served."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
@@ -94,18 +94,13 @@ def _say_where(viewer: "Viewer") -> None:
 
 
 def _shown(options: ViewOptions) -> "Shown":
-    from neurfield.run import Run, load
-    from neurfield.signal_run import CPU_ONLY
-    from neurfield.training.device import resolve_device
+    from neurfield.run import load
     from neurfield.viewer import shown_data, shown_run
 
     what = options.what
     if what.suffix == SUFFIX or (what.is_dir() and RunFolder(what).checkpoints()):
         run = load(what)
-        if isinstance(run, Run):
-            run.to(options.device)
-        else:
-            resolve_device(options.device, CPU_ONLY)
+        run.to(options.device)
         return shown_run(run)
     if not what.exists():
         raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")

@@ -37,10 +37,6 @@ class Frequency(Encoding):
         # octave by octave, as gates are, then in the order of ops.frequency; 2^k pi x is 2^(k - 1) turns of x
         octaves = 2.0 ** (torch.arange(n_octaves, dtype=x.dtype, device=x.device) - 1)
         frequencies = torch.kron(octaves[:, None], torch.eye(n_dims, dtype=x.dtype, device=x.device))
-        y = ops.fourier_features(x, frequencies, gates.repeat_interleave(_sizes(n_octaves, gates.shape[1]), dim=1))
+        gate = torch.arange(n_octaves, device=x.device) * gates.shape[1] // n_octaves
+        y = ops.fourier_features(x, frequencies, gates[:, gate])
         return y.view(-1, n_octaves, n_dims, 2).transpose(1, 2).flatten(1)
-
-
-def _sizes(n_octaves: int, n_gates: int) -> Tensor:
-    """Octaves of each gate."""
-    return torch.bincount(torch.arange(n_octaves) * n_gates // n_octaves, minlength=n_gates)

@@ -7,7 +7,7 @@ out once stays out. Between nodes, and over a box of nodes, the mask is smoothed
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -35,7 +35,7 @@ class SpatialProgress(nn.Module):
         open_blocks: int32 `[n_nodes]`, how many blocks each node has opened.
         counts: uint8 `[n_nodes, n_blocks]`, how many nodes of the box around it have.
         done: float64, the part of the training that is over.
-        n_due: int64, how many blocks have been due.
+        n_due: int64, how many blocks have been due. This and `done` stay on the CPU: every step asks for them.
 
     Raises:
         UserError: sizes out of range.
@@ -47,6 +47,7 @@ class SpatialProgress(nn.Module):
     feedback: Tensor
     done: Tensor
     n_due: Tensor
+    sizes: Tensor
 
     def __init__(self, n_blocks: int, resolution: Sequence[int], epsilon: float, ramp: Ramp = "Hard") -> None:
         super().__init__()
@@ -66,17 +67,24 @@ class SpatialProgress(nn.Module):
         self.register_buffer("feedback", torch.zeros(n_nodes, 2))  # sums of weight * loss and of weight
         self.register_buffer("done", torch.tensor(0.0, dtype=torch.float64))
         self.register_buffer("n_due", torch.tensor(1))
+        self.register_buffer("sizes", torch.tensor(self.resolution), persistent=False)
         self.counts[:, 0] = self.box
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SpatialProgress":
+        done, n_due = self.done, self.n_due
+        super()._apply(fn, recurse)
+        self.done, self.n_due = done, n_due
+        return self
 
     def gates(self, x: Tensor) -> Tensor:
         """Factors `[n, n_blocks]` in [0, 1] for samples at `x` [n, d] in [0, 1]; constants."""
         n_due = int(self.n_due)
-        factors = torch.zeros(self.n_blocks, dtype=x.dtype)
+        factors = torch.zeros(self.n_blocks, dtype=x.dtype, device=x.device)
         factors[:n_due] = 1 / self.box
         if self.ramp == "Soft" and n_due > 1:
             since = float(self.done) * 2 * self.n_blocks - (n_due - 1)  # in the times of a block
             factors[n_due - 1] *= min(1.0, 2 * since)
-        return ops.gates(self._grid_coordinates(x), self.counts, factors.to(x.device), self.resolution)
+        return ops.gates(self._grid_coordinates(x), self.counts, factors, self.resolution)
 
     @torch.no_grad()
     def after_step(self, x: Tensor, loss: Tensor, progress: float) -> None:
@@ -84,7 +92,7 @@ class SpatialProgress(nn.Module):
 
         Args:
             x: its samples `[n, d]` in [0, 1].
-            loss: of each of them, `[n]`.
+            loss: of each of them, `[n]`. Those that are not finite are left out.
             progress: the part of the training that is over, 0 ... 1; block k of n is due at k / (2 n). Where
                 steps are so long that several are due at once, they open by the same losses. It never goes back: a
                 resumed training with a larger budget waits until it has caught up.
@@ -109,12 +117,13 @@ class SpatialProgress(nn.Module):
 
     def _grid_coordinates(self, x: Tensor) -> Tensor:
         """The domain ends half a node inside of the grid (released code), which spans [0, 1] for the operators."""
-        resolution = torch.tensor(self.resolution, dtype=x.dtype, device=x.device)
+        resolution = self.sizes.to(x.dtype)
         return (x.detach().clamp(0, 1) * (resolution - 2) + 0.5) / (resolution - 1)
 
     def _record(self, x: Tensor, loss: Tensor) -> None:
         at = self._grid_coordinates(x.float())
         rows = torch.stack([loss.detach().float().reshape(-1), torch.ones_like(at[:, 0])], dim=1)
+        rows = torch.where(rows.isfinite().all(dim=1, keepdim=True), rows, 0.0)
         self.feedback += ops.modulation_gradient(at, rows, self.resolution)
 
     def _open(self, blocks: range) -> None:

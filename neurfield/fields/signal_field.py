@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neurfield import encodings, networks, ops
+from neurfield import encodings, networks
 from neurfield.config import Block, Range
 from neurfield.encodings import Grid
 from neurfield.errors import UserError
@@ -21,7 +21,8 @@ class SignalFieldConfig:
 
     `finest` is the finest resolution of a grid encoding as a fraction of the signal's longest axis; for signals that
     are no grids `max_resolution` takes its place. Both count only where the encoding gives no `per_level_scale`.
-    `table_precision` fp16 reads grid encodings from a rounded copy.
+    `table_precision` fp16 reads grid encodings from a rounded copy. `network_precision` fp16 rounds what networks
+    multiply on CUDA, see ops.fused_mlp; on the CPU it means nothing.
     """
 
     encoding: Block = field(default_factory=lambda: Block(otype="HashGrid"))
@@ -31,17 +32,23 @@ class SignalFieldConfig:
         default_factory=lambda: Block(otype="FullyFusedMLP", activation="ReLU", n_neurons=64, n_hidden_layers=2)
     )
     table_precision: Literal["fp16", "fp32"] = "fp16"
+    network_precision: Literal["fp16", "fp32"] = "fp32"
 
 
 class SignalField(nn.Module):
     """Maps positions `[n, n_dims]` in 0 ... 1 to values `[n, n_channels]`.
 
+    Positions may lie on any device: they are taken to the parameters, and the values are brought back.
+
     Args:
         n_dims, n_channels: of the signal.
         encoding, network: tiny-cuda-nn style blocks.
         seed: of the network's initial values; those of the encoding come from torch's generator.
-        table_precision: "fp16" lets a grid encoding be read from `half_table`, a rounded copy that whoever changes the
-            parameters has to keep (loading a state does).
+        table_precision: "fp16" lets a grid encoding be read from a rounded copy.
+        network_precision: "fp16" lets products on CUDA be of rounded factors.
+
+    Attributes:
+        skipping_parameters: see Adam.
 
     Raises:
         UserError: a block that its registry does not know.
@@ -58,6 +65,7 @@ class SignalField(nn.Module):
         network: dict[str, Any],
         seed: int = 1337,
         table_precision: str = "fp32",
+        network_precision: str = "fp32",
     ):
         super().__init__()
         self.n_dims, self.n_channels = n_dims, n_channels
@@ -70,10 +78,11 @@ class SignalField(nn.Module):
                 f"network: modulation: expected Position in {n_dims} dimensions, "
                 f"got {modulation.config.coordinates} in {modulation.n_coordinates}"
             )
-        self.half_table: Tensor | None = None
-        if isinstance(self.encoding, Grid) and table_precision == "fp16":
-            self.half_table = self.encoding.params.detach().half()
-            self.register_load_state_dict_post_hook(SignalField._round_table)
+        self.network.half_products = network_precision == "fp16"
+        is_grid = isinstance(self.encoding, Grid)
+        self.skipping_parameters = ("encoding.params",) if is_grid else ()
+        if is_grid:
+            self.encoding.reads_half = table_precision == "fp16"
 
     @staticmethod
     def from_config(
@@ -89,22 +98,19 @@ class SignalField(nn.Module):
         encoding = with_per_level_scale(config.encoding, finest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return SignalField(n_dims, n_channels, encoding, config.network, seed, config.table_precision)
+            return SignalField(
+                n_dims, n_channels, encoding, config.network, seed, config.table_precision, config.network_precision
+            )
 
-    @staticmethod
-    def _round_table(field: "SignalField", _: Any) -> None:
-        if field.half_table is not None:
-            field.half_table.copy_(field.encoding.params.detach())
-
-    def features(self, x: Tensor) -> Tensor:
-        """The encoded positions."""
-        if self.half_table is not None:
-            return ops.hash_grid(x, self.encoding.params, self.encoding.config, half_copy=self.half_table)
-        return self.encoding(x)
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return next(self.parameters()).device
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values `[n, n_channels]` of positions `[n, n_dims]`; differentiable in x and parameters."""
-        return self.decode(self.features(x), x)
+        """Values `[n, n_channels]` of positions `[n, n_dims]`, on their device; differentiable in x and parameters."""
+        there = x.to(self.device)
+        return self.decode(self.encoding(there), there).to(x.device)
 
     def decode(self, features: Tensor, x: Tensor) -> Tensor:
         """Values of encoded positions; a modulated network takes the positions, too."""

@@ -28,9 +28,9 @@ from neurfield.rendering.volume import (
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import density_along
 from neurfield.training.estimators import MARGIN, RayEstimator
-from neurfield.training.graph import Delayed, Graphed
+from neurfield.training.graph import Delayed, learner
 from neurfield.training.method import MethodConfig
-from neurfield.training.optimizer import Adam
+from neurfield.training.optimizer import Adam, step_if_finite
 from neurfield.training.task import StepResult
 
 
@@ -126,8 +126,7 @@ def capacity_step(
         rays = RayBatch(origins, directions, target, background, conditions)
         return learn(rays, PackedSamples(*samples), rate)
 
-    is_cuda = parameters[0].is_cuda
-    run = Graphed(learn_flat) if is_cuda else learn_flat
+    run = learner(learn_flat, parameters, parameters[0].is_cuda)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         n_rays = reach.rays(batch)
@@ -136,12 +135,7 @@ def capacity_step(
         samples = _with_rays_behind(samples, batch.n_rays - n_rays)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
         needed = [getattr(batch.conditions, name) for name in field.needs]
-        for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
-            ops.renew_half_copy(parameter)
         numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *needed)
-        for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
-            torch.autograd.graph.increment_version(parameter)
-            ops.mark_half_copy_current(parameter)
         *said, per_ray = late.exchange(torch.cat([numbers, marched_per_ray]))
         result = _result(said)
         reach.follow(result, per_ray)
@@ -238,11 +232,7 @@ def descend(
     if view_dependence > 0:
         penalty = field.penalise_view_dependence(view_dependence)
         value = value if penalty is None else value + penalty
-    # a sum is finite exactly when all terms are, unless it overflows, which is as bad
-    sums = [param.grad.sum() for param in field.parameters() if param.grad is not None]
-    is_finite = torch.stack([value, *sums]).isfinite().all()
-    optimizer.step_if(is_finite, learning_rate)
-    return value.masked_fill(~is_finite, math.nan)
+    return step_if_finite(optimizer, field.parameters(), value, learning_rate)
 
 
 def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:

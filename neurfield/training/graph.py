@@ -4,10 +4,13 @@
 import contextlib
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from neurfield import ops
 
 _EAGER_CALLS = 3  # torch wants some before a capture, on a stream of their own: libraries allocate in their first calls
 _LATE = 2  # steps that the host is ahead
@@ -42,6 +45,22 @@ class Graphed:
         here.wait_stream(self._stream)
         output.record_stream(here)
         return output
+
+
+def learner(fn: Callable[..., Tensor], parameters: Sequence[Tensor], is_graph: bool) -> Callable[..., Tensor]:
+    """`fn`, which changes `parameters` and, alike, the float16 copies of them that there are; as a graph if asked."""
+    run = Graphed(fn) if is_graph else fn
+
+    def call(*inputs: Any) -> Tensor:
+        for parameter in parameters:  # a graph cannot see that a roll-back, say, has changed a table
+            ops.renew_half_copy(parameter)
+        output = run(*inputs)
+        for parameter in parameters:  # nor does torch see what a graph has changed, a table and its copy alike
+            torch.autograd.graph.increment_version(parameter)
+            ops.mark_half_copy_current(parameter)
+        return output
+
+    return call
 
 
 class _Captured:

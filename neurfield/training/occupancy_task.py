@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
+from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
 from neurfield.training.sdf_task import sdf_field
@@ -29,19 +30,21 @@ class OccupancyTask(NoState):
 
     def __init__(self, signal: MeshSignal, config: SignalRunConfig, n_points: int = N_POINTS):
         self.signal, self.config = signal, config
-        self.field = sdf_field(config.method.field, signal.info, config.seed)
+        device = torch.device(config.device)
+        self.field = sdf_field(config.method.field, signal.info, config.seed).to(device)
         generator = step_generator(config.seed, POOL_STEP)
         surface = SurfaceSampler(signal.vertices, signal.faces)
         third = n_points // 3
         near = [surface.sample(third, generator) + s * torch.randn(third, 3, generator=generator) for s in NOISE]
         uniform = torch.rand(n_points - 2 * third, 3, generator=generator)
-        self._positions = torch.cat([*near, uniform]).clamp_(0, 1)
-        self._inside = signal.inside(self._positions).float()[:, None]
+        self._positions = torch.cat([*near, uniform]).clamp_(0, 1).to(device)
+        self._inside = signal.to(device).inside(self._positions).float()[:, None]
 
     def start(self, optimizer: Adam) -> StepFn:
         return make_step(self.field, optimizer, self.config.method.loss, self._batch, has_psnr=False)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         n = self.config.method.training.n_samples
-        index = torch.randint(len(self._positions), (n,), generator=step_generator(self.config.seed, step))
+        drawn = torch.randint(len(self._positions), (n,), generator=step_generator(self.config.seed, step))
+        index = hand_over(drawn, self.field.device)
         return self._positions[index], self._inside[index]

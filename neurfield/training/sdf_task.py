@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig
+from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
@@ -33,15 +34,17 @@ class SdfTask(NoState):
 
     def __init__(self, signal: MeshSignal, config: SignalRunConfig):
         self.signal, self.config = signal, config
-        self.field = sdf_field(config.method.field, signal.info, config.seed)
-        self._surface = SurfaceSampler(signal.vertices, signal.faces)
+        device = torch.device(config.device)
+        self.field = sdf_field(config.method.field, signal.info, config.seed).to(device)
+        surface, there = SurfaceSampler(signal.vertices, signal.faces), signal.to(device)
         generator = step_generator(config.seed, POOL_STEP)
         radius = float((signal.vertices.amax(0) - signal.vertices.amin(0)).norm()) / 2
         u = torch.rand(NEAR_POOL, 3, generator=generator, dtype=torch.float64).clamp_(1e-9, 1 - 1e-9)
         noise = (u.log() - (-u).log1p()).float() * (radius * NOISE_SCALE)
-        near = (self._surface.sample(NEAR_POOL, generator) + noise).clamp_(0, 1)
+        near = (surface.sample(NEAR_POOL, generator) + noise).clamp_(0, 1)
         uniform = torch.rand(UNIFORM_POOL, 3, generator=generator)
-        self._pools = [(x, signal.distance(x)[:, None]) for x in (near, uniform)]
+        self._pools = [(x, there.distance(x)[:, None]) for x in (near.to(device), uniform.to(device))]
+        self._surface = surface.to(device)
 
     def start(self, optimizer: Adam) -> StepFn:
         return make_step(self.field, optimizer, self.config.method.loss, self._batch, has_psnr=False)
@@ -49,9 +52,10 @@ class SdfTask(NoState):
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         n = self.config.method.training.n_samples
         generator = step_generator(self.config.seed, step)
-        positions, targets = [self._surface.sample(n // 2, generator)], [torch.zeros(n // 2, 1)]
+        device = self.field.device
+        positions, targets = [self._surface.sample(n // 2, generator)], [torch.zeros(n // 2, 1, device=device)]
         for (x, distance), count in zip(self._pools, (n * 3 // 8, n // 8), strict=True):
-            index = torch.randint(len(x), (count,), generator=generator)
+            index = hand_over(torch.randint(len(x), (count,), generator=generator), device)
             positions.append(x[index])
             targets.append(distance[index])
         return torch.cat(positions), torch.cat(targets)

@@ -13,7 +13,7 @@ from neurfield import metrics, run
 from neurfield.cli.main import main
 from neurfield.data import signals
 from neurfield.errors import UserError
-from neurfield.training import checkpoint
+from neurfield.training import checkpoint, device
 from neurfield.training.signal_method import load_signal_method, signal_presets
 from tests.meshes import icosphere
 from tests.signals.files import picture, write_obj, write_picture, write_video
@@ -148,6 +148,26 @@ def test_a_resumed_run_goes_on_to_its_new_budget(tmp_path):
     folder = train(path, tmp_path / "out", 5, "--eval-split", "none")
     assert train(path, tmp_path / "out", 12, "--resume", overrides=()) == folder
     assert checkpoint.load_header(run.find_checkpoint(folder))["counters"]["step"] == 12
+
+
+def test_a_run_from_cuda_goes_on_where_there_is_none(tmp_path, error, monkeypatch):
+    path = write_picture(tmp_path / "p.png")
+    folder = train(path, tmp_path / "out", 5, "--eval-split", "none", "--device", "cpu")
+    (file,) = (folder / "checkpoints").iterdir()
+    tensors, header = checkpoint.load(file)
+    header["config"]["device"] = "cuda"
+    checkpoint.save(file, tensors, header)
+    monkeypatch.setattr(device, "why_not_cuda", lambda: "no driver")
+    words = ("train", path, "--output-dir", tmp_path / "out", "--timestamp", "t", "--resume")
+    assert command(*words) == 2
+    assert error() == "neurfield: device cuda cannot be used: no driver; use --device cpu"
+    assert command(*words, "--device", "cpu", "--max-num-iterations", 12) == 0
+    continued = run.load(folder)
+    assert continued.step == 12 and continued.config.device == "cpu"
+    for used in (("train", path), ("eval", folder), ("render", folder, "--output", tmp_path / "x.png")):
+        assert command(*used, "--device", "cuda") == 2
+        assert error() == "neurfield: device cuda cannot be used: no driver; use --device cpu"
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_two_halves_equal_a_whole(tmp_path):

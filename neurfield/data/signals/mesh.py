@@ -5,7 +5,7 @@ Nothing but the file itself is opened: materials and textures are not looked for
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,10 @@ class MeshSignal:
     vertices: Tensor = field(repr=False)
     faces: Tensor = field(repr=False)
     source: str = ""
+
+    def to(self, device: torch.device) -> "MeshSignal":
+        """The mesh there; what is asked of it lies there as well."""
+        return replace(self, vertices=self.vertices.to(device), faces=self.faces.to(device))
 
     @cached_property
     def tree(self) -> ops.MeshTree:

@@ -30,7 +30,7 @@ from neurfield.files import atomic_write
 from neurfield.fresh.candidates import default_parameter, own_value
 from neurfield.rendering.color import BACKGROUNDS, over_background
 from neurfield.signal_kinds import KINDS
-from neurfield.training.method import MethodConfig
+from neurfield.training.method import Device, MethodConfig
 from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import SignalMethod
 from neurfield.training.trainer import Trainer
@@ -58,6 +58,7 @@ def for_signal(
     progress: Progress = lambda _: None,
     budget: Budget | None = None,
     known: Tensor | None = None,
+    device: Device = "cpu",
 ) -> tuple[SignalMethod, fresh.Choice]:
     """The method with the parameter that suits the signal, and what was found.
 
@@ -73,6 +74,7 @@ def for_signal(
         budget: of the training; the choice ends early rather than take much more than SHARE of its seconds. None: no
             trials.
         known: flat indices int64 `[n]`, ascending, of the samples that trials may see; None: all.
+        device: of trials; spectra are the CPU's.
 
     Raises:
         UserError: the method has no such parameter, the user has set it, or the signal has no spectrum.
@@ -94,7 +96,7 @@ def for_signal(
 
     if has_trials:
         assert budget is not None
-        trials = Trials(signal, budget, method.training.n_samples, seed, known)
+        trials = Trials(signal, budget, method.training.n_samples, seed, known, device)
 
         def may_begin(n: int) -> bool:
             progress((1 + n / MAX_TRIALS) / 2)

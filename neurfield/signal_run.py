@@ -180,7 +180,9 @@ def train_signal(
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
     if auto_frequency:
-        chosen, choice = frequencies.for_signal(chosen, signal, overrides, seed, budget=config.budget)
+        chosen, choice = frequencies.for_signal(
+            chosen, signal, overrides, seed, budget=config.budget, device=config.device
+        )
         config = replace(config, method=chosen)
         report(frequencies.describe(choice))
     trainer = Trainer(KINDS[chosen.kind].task(signal, config), config, start, report)

@@ -73,7 +73,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     if options.auto_frequency:
         with Progress("frequency") as progress:
             method, choice = auto_frequency.for_signal(
-                method, signal, options.set, config.seed, progress.update, config.budget
+                method, signal, options.set, config.seed, progress.update, config.budget, device=config.device
             )
         say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)

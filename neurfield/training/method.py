@@ -24,6 +24,7 @@ Fraction = Annotated[float, Range(0, 1)]
 NonNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(1e-30)]
 Count = Annotated[int, Range(1)]
+Device = Literal["cpu", "cuda"]
 
 _MINUTES = 120.0  # seconds from which larger tables and larger steps pay on a CPU
 
@@ -184,7 +185,7 @@ class BaseRunConfig:
     max_seconds: NonNegative | None = None
     max_num_iterations: Annotated[int, Range(0)] | None = None
     seed: Annotated[int, Range(0, (1 << 63) - 1)] = 42
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     seconds_per_save: Positive = 30.0
     keep_checkpoints: Count = 2
 

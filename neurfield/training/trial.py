@@ -17,6 +17,7 @@ from neurfield.data.signals.grid import GridSignal
 from neurfield.errors import MachineError
 from neurfield.fields.signal_field import grid_positions
 from neurfield.training.grid_task import GridTask
+from neurfield.training.method import Device
 from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig
 from neurfield.training.trainer import Trainer
@@ -38,14 +39,23 @@ class Trials:
         n_samples: of a step of that training.
         seed: of the training.
         known: flat indices int64 `[n]`, ascending, that training may see; None: all.
+        device: where trials train.
 
     Attributes:
         steps: of a trial; None before the first, where the budget is in seconds only.
         longest: seconds of the longest trial.
     """
 
-    def __init__(self, signal: GridSignal, budget: Budget, n_samples: int, seed: int, known: Tensor | None = None):
-        self.signal, self.seed, self.longest = signal, seed, 0.0
+    def __init__(
+        self,
+        signal: GridSignal,
+        budget: Budget,
+        n_samples: int,
+        seed: int,
+        known: Tensor | None = None,
+        device: Device = "cpu",
+    ):
+        self.signal, self.seed, self.device, self.longest = signal, seed, device, 0.0
         n_all = signal.info.n_samples if known is None else len(known)
         generator, n = torch.Generator().manual_seed(SPLIT_SEED), min(n_all, N_SEEN)
         offsets = torch.rand(n, generator=generator, dtype=torch.float64)
@@ -72,7 +82,7 @@ class Trials:
         start = time.monotonic()
         training = dataclasses.replace(method.training, n_samples=self.batch)
         config = SignalRunConfig(
-            method=dataclasses.replace(method, training=training), seed=self.seed, kind=method.kind,
+            method=dataclasses.replace(method, training=training), seed=self.seed, kind=method.kind, device=self.device,
             max_seconds=self._seconds, max_num_iterations=self.steps,
         )  # fmt: skip
         trainer = Trainer(GridTask(self.signal, config, self._trained), config)

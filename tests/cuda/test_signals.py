@@ -230,3 +230,15 @@ def test_an_average_lies_where_the_field_does(device, tmp_path: Path) -> None:
     overrides = (*SMALL_GRID, "training.n_samples=2048", "training.ema_decay=0.9")
     run = train_signal(path, max_num_iterations=STEPS, overrides=overrides, device="cuda")
     assert run.field.device.type == "cuda" and run.evaluate()["psnr"] > 25
+
+
+@pytest.mark.cuda
+def test_a_frequency_is_chosen_there(device, tmp_path: Path) -> None:
+    """By trials on the device."""
+    path = write_picture(tmp_path / "p.png")
+    lines: list[str] = []
+    run = train_signal(
+        path, "image-siren", max_num_iterations=400, overrides=(*SMALL_SIREN, "training.n_samples=2048"),
+        auto_frequency=True, device="cuda", report=lines.append,
+    )  # fmt: skip
+    assert lines and run.field.device.type == "cuda"

@@ -77,6 +77,18 @@ def test_of_seconds_the_first_trial_makes_the_steps_of_all(signal):
     assert both.steps == 12
 
 
+def test_trials_train_where_they_are_told_to(signal, monkeypatch):
+    devices, make = [], trial.GridTask
+
+    def task(signal, config, known):
+        devices.append(config.device)
+        return make(signal, dataclasses.replace(config, device="cpu"), known)
+
+    monkeypatch.setattr(trial, "GridTask", task)
+    Trials(signal, Budget(max_num_iterations=20), 4096, 1, None, "cuda").psnr(method())
+    assert devices == ["cuda"]
+
+
 def test_a_method_that_gives_no_numbers_is_the_worst(signal):
     trials = Trials(signal, STEPS, 4096, 1)
     broken = method()

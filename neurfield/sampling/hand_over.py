@@ -6,5 +6,8 @@ from torch import Tensor
 
 
 def hand_over(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on a device, without waiting for it: through page-locked memory to CUDA. On the CPU the tensor."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    """A tensor of the CPU on a device, without waiting for it: through page-locked memory to CUDA. One that lies
+    there is given back."""
+    if device.type == "cuda" and not tensor.is_cuda:
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

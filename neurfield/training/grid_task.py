@@ -69,6 +69,5 @@ class GridTask(NoState):
             parts = torch.arange(n, dtype=torch.float64, device=self._place) + hand_over(drawn, self._place)
             index = (parts * (n_all / n)).long().clamp_(max=n_all - 1)
         index = index if self.known is None else self.known[index]
-        batch = grid_positions(index, self.signal.info.sizes), self._values(index)
-        x, target = batch if self._place == self._device else [hand_over(part, self._device) for part in batch]
-        return x, target
+        x = grid_positions(index, self.signal.info.sizes)
+        return hand_over(x, self._device), hand_over(self._values(index), self._device)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda/device_warp.cuh"
+#include "cuda/grid_by_warp.h"
 #include "cuda/image_ray.h"
 #include "cuda/launch.h"
 #include "cuda/mlp_warp.h"
@@ -72,29 +73,29 @@ NF_DEVICE Words row_words(const half* rows, int row_halves, int m, int k, int la
 }
 
 template <int F>
-NF_DEVICE void encode_levels(const FieldArguments& field, const float (&x)[3], half* row) {
+NF_DEVICE void encode_levels(const FieldArguments& field, const float (&x)[3], bool is_sample, half* row) {
 #pragma unroll 1
   for (int l = 0; l < field.n_levels; ++l) {
     float features[F];
-    grid_forward<float, 3, F>(field.levels[l], field.interpolation, field.table + field.levels[l].offset * F, x,
-                              features);
-    NF_UNROLL for (int f = 0; f < F; ++f) row[l * F + f] = to_half(features[f]);
+    grid_forward_by_warp<float, 3, F>(field.levels[l], field.interpolation, field.table + field.levels[l].offset * F, x,
+                                      features);
+    if (is_sample) NF_UNROLL for (int f = 0; f < F; ++f) row[l * F + f] = to_half(features[f]);
   }
 }
-// Features of a position in unit space.
-NF_DEVICE void encode(const FieldArguments& field, const float (&position)[3], half* row) {
+// Features of a position in unit space where that is a sample; all lanes come here.
+NF_DEVICE void encode(const FieldArguments& field, const float (&position)[3], bool is_sample, half* row) {
   float x[3];
   NF_UNROLL for (int axis = 0; axis < 3; ++axis) x[axis] =
       (position[axis] - field.box_low[axis]) * field.box_scale[axis];
   switch (field.n_features_per_level) {
     case 1:
-      return encode_levels<1>(field, x, row);
+      return encode_levels<1>(field, x, is_sample, row);
     case 2:
-      return encode_levels<2>(field, x, row);
+      return encode_levels<2>(field, x, is_sample, row);
     case 4:
-      return encode_levels<4>(field, x, row);
+      return encode_levels<4>(field, x, is_sample, row);
     default:
-      return encode_levels<8>(field, x, row);
+      return encode_levels<8>(field, x, is_sample, row);
   }
 }
 
@@ -216,13 +217,12 @@ __global__ void __launch_bounds__(kThreads, kResident<T>)
     }
     if (n_samples == 0) break;  // and none looks for one: no lane has a ray
 
-    if (has_sample) {
-      float x[3];
-      // two roundings, as the CPU's: a sample at a border then falls into the same cell
+    float x[3] = {};
+    // two roundings, as the CPU's: a sample at a border then falls into the same cell
+    if (has_sample)
       NF_UNROLL for (int axis = 0; axis < 3; ++axis) x[axis] =
           ray.march.origin[axis] + t_start * ray.march.direction[axis];
-      encode(field, x, encoding);
-    }
+    encode(field, x, has_sample, encoding);
     __syncwarp();
     density_rows<T>(field, density, memory);
     __syncwarp();
@@ -256,10 +256,9 @@ __global__ void __launch_bounds__(kThreads, T <= 4 ? 4 : 2)
   __syncthreads();
   for (int64_t first = int64_t(blockIdx.x) * kThreads; first < n; first += int64_t(gridDim.x) * kThreads) {
     const int64_t i = first + threadIdx.x;
-    if (i < n) {
-      const float x[3] = {positions[3 * i], positions[3 * i + 1], positions[3 * i + 2]};
-      encode(field, x, encoding);
-    }
+    float x[3] = {};
+    if (i < n) NF_UNROLL for (int axis = 0; axis < 3; ++axis) x[axis] = positions[3 * i + axis];
+    encode(field, x, i < n, encoding);
     __syncwarp();
     density_rows<T>(field, density, memory);
     __syncwarp();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The grid encoding forward, and the gradient of its tables by atomic additions in float.
+#include "cuda/grid_by_warp.h"
 #include "cuda/hash_grid_kernels.h"
-#include "cuda/warp.h"
 
 namespace nf::cuda {
 namespace {
@@ -11,17 +11,20 @@ __global__ void __launch_bounds__(kBlock)
     forward_kernel(const __grid_constant__ LevelBatch batch, const GridSamples<T> samples, const P* params, T* y) {
   constexpr int kLevels = kSectorLevels<T, F>;
   const int64_t i = int64_t(blockIdx.x) * kBlock + threadIdx.x;
-  if (i >= samples.n) return;
+  const bool is_sample = i < samples.n;  // all lanes come to the levels
   const int first = blockIdx.y * kLevels;
-  T x[D], features[kLevels * F];
-  samples.position(i, x);
+  T x[D] = {}, features[kLevels * F];
+  if (is_sample) samples.position(i, x);
   NF_UNROLL for (int g = 0; g < kLevels; ++g) {
     const int l = first + g;
     T* out = features + g * F;
     NF_UNROLL for (int f = 0; f < F; ++f) out[f] = 0;
-    if (l < batch.n && !samples.hides(batch, l, i))
-      grid_forward<T, D, F>(batch.levels[l], samples.interpolation, params + batch.levels[l].offset * F, x, out);
+    const bool is_seen = is_sample && l < batch.n && !samples.hides(batch, l, i);
+    if (!__any_sync(kWholeWarp, is_seen)) continue;
+    grid_forward_by_warp<T, D, F>(batch.levels[l], samples.interpolation, params + batch.levels[l].offset * F, x, out);
+    if (!is_seen) NF_UNROLL for (int f = 0; f < F; ++f) out[f] = 0;
   }
+  if (!is_sample) return;
   T* row = y + i * batch.n_levels * F + (batch.first + first) * F;
   if (first + kLevels <= batch.n && batch.n_levels % kLevels == 0) {
     store_values<kLevels * F>(row, features);

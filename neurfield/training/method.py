@@ -26,7 +26,8 @@ Positive = Annotated[float, Range(1e-30)]
 Count = Annotated[int, Range(1)]
 Device = Literal["cpu", "cuda"]
 
-_MINUTES = 120.0  # seconds from which larger tables and larger steps pay on a CPU
+# seconds of training from which larger tables pay
+_LONG = {"cpu": 120.0, "cuda": 60.0}
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,11 @@ def presets() -> dict[str, Path]:
 
 
 def default_preset(device: str, max_seconds: float | None, times_differ: bool = False) -> str:
-    """What suits the device and, on a CPU, the budget; and views of different times, of something that moves."""
+    """What suits the device and the budget; and views of different times, of something that moves."""
     if times_differ:
         return "ngp-dynamic"
-    if device == "cuda":
-        return "ngp"
-    return "ngp-fast" if max_seconds is None or max_seconds < _MINUTES else "ngp-medium"
+    is_long = max_seconds is not None and max_seconds >= _LONG[device]
+    return {"cpu": ("ngp-fast", "ngp-medium"), "cuda": ("ngp", "ngp-big")}[device][is_long]
 
 
 def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:

@@ -13,7 +13,9 @@ from neurfield.training.sampler import BaseSamplerConfig, OccGridConfig, Sampler
 
 def test_the_default_follows_device_and_budget() -> None:
     for device, seconds, expected in (
-        ("cuda", 600.0, "ngp"),
+        ("cuda", None, "ngp"),
+        ("cuda", 59.0, "ngp"),
+        ("cuda", 60.0, "ngp-big"),
         ("cpu", None, "ngp-fast"),
         ("cpu", 119.0, "ngp-fast"),
         ("cpu", 120.0, "ngp-medium"),

@@ -31,7 +31,7 @@ from neurfield.viewer import (
 )
 from neurfield.viewer.look import Eye, triple, viser_pose
 from neurfield.viewer.session import OFFSETS, Cancelled, Session, moved
-from neurfield.viewer.stage import Painted
+from neurfield.viewer.stage import Picture, rounded
 
 if TYPE_CHECKING:
     from neurfield.viewer.server import Viewer
@@ -225,7 +225,7 @@ class Page:
 
             with self.viewer.turns:
                 total = total + self.viewer.shown.stage.paint(moved(camera, offset), look, tile, True).image
-        return (total / n_passes * 255 + 0.5).to(torch.uint8)
+        return rounded(total / n_passes)
 
     def _see(self, camera: viser.CameraHandle) -> None:
         numbers = [*camera.wxyz, *camera.position, camera.fov]
@@ -238,14 +238,13 @@ class Page:
         assert self.session is not None
         self.session.see(Eye((w, x, y, z), triple(camera.position), float(camera.fov), sizes[0], sizes[1]))
 
-    def _show(self, painted: Painted, is_final: bool) -> None:
+    def _show(self, picture: Picture, is_final: bool) -> None:
         if self.closed.is_set():
             return
-        image = (painted.image * 255 + 0.5).to(torch.uint8).numpy()
-        depth = None
-        if painted.depth is not None:
-            far = torch.full_like(painted.depth, 160.0)  # nothing is there; viser's depths end at 167
-            depth = torch.where(painted.depth > 0, painted.depth, far).numpy()
+        image, depth = picture.image.numpy(), None
+        if picture.depth is not None:
+            # nothing is there; viser's depths end at 167
+            depth = torch.where(picture.depth > 0, picture.depth, 160.0).numpy()
         quality = RESTING_QUALITY if is_final else MOVING_QUALITY
         self.client.scene.set_background_image(image, format="jpeg", jpeg_quality=quality, depth=depth)
         self.client.flush()

@@ -2,7 +2,7 @@
 """Radiance fields on the stage: colour, depth, normals, opacity, occupancy, cost, and the error against the photos."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +29,20 @@ MODES = {
     "cost": "samples in those cells along each ray",
     "error": "difference from the photo of the nearest training view, seen from there",
 }
-_OUTPUTS = {"occupancy": "occupancy", "cost": "samples"}  # others need colour, depth and opacity
-# Rays between two looks at whether the picture is still wanted: some 20 ms on two cores.
-_TILE_RAYS, _NORMAL_TILE_RAYS = 1 << 15, 1 << 11
+_DEPTH = ("depth", "accumulation")  # what a depth map is made of
+# what is rendered for a mode; final normals are those of the density instead
+_OUTPUTS = {
+    "colour": ("rgb",),
+    "depth": _DEPTH,
+    "normals": _DEPTH,
+    "opacity": ("accumulation",),
+    "occupancy": ("occupancy",),
+    "cost": ("samples",),
+    "error": ("rgb",),
+}
+# Rays between two looks at whether the picture is still wanted: some 20 ms on two cores, or on an H200, of which fewer
+# rays than that fill no more than a part.
+_TILE_RAYS, _NORMAL_TILE_RAYS = {"cpu": 1 << 15, "cuda": 1 << 20}, 1 << 11
 _ERROR_SHOWN = 0.25  # difference of sRGB values with the last colour
 _PROBE = 48  # pixels of the longer side of the view whose samples are counted
 
@@ -92,7 +103,7 @@ class RadianceStage:
         if "views" in self.field.needs:
             look = dataclasses.replace(look, appearance=self.train.index(view))
         painted = self._painted(seen, look, step, is_final, photo)
-        image, photo = (fitted_into(part, width, height) for part in (painted.image, photo))
+        image, photo = (fitted_into(part, width, height) for part in (painted.image.cpu(), photo))
         if look.split is not None:
             left = round((1 - look.split) * width)
             image[:, left:] = photo[:, left:]
@@ -101,32 +112,16 @@ class RadianceStage:
 
     def _painted(self, camera: Cameras, look: Look, step: Step, is_final: bool, photo: Tensor | None = None) -> Painted:
         """The field in a mode; with a photo of the same shape, mode `error` compares with it."""
-        renderer = self.renderer(look)
-
-        def render(outputs: Sequence[str], tile_rays: int) -> dict[str, Tensor]:
-            return renderer.render(camera, outputs, step, tile_rays, look.appearance)
-
-        output = _OUTPUTS.get(look.mode)
-        if output is not None:
-            value = render((output,), _TILE_RAYS)[output]
-            return Painted(picture(output, value).float() / 255)
-        result = render(("rgb", "depth", "accumulation"), _TILE_RAYS)
-        depth = depth_map(result, camera, "z")
-        if look.mode == "depth":
-            near, far = look.depth_range or depth_range(depth)
-            image = torch.where((depth > 0)[..., None], colored(depth, near, far, look.colors), renderer.background)
-        elif look.mode == "normals":
-            normal = render(("normal",), _NORMAL_TILE_RAYS)["normal"] if is_final else normals_of_depth(depth, camera)
-            image = normal / 2 + 0.5
-        elif look.mode == "opacity":
-            image = result["accumulation"][..., None].expand(-1, -1, 3)
-        elif look.mode == "error" and photo is not None:
-            h, w = depth.shape
-            same = torch.nn.functional.interpolate(photo.permute(2, 0, 1)[None], (h, w), mode="area")[0]
-            image = colored((result["rgb"] - same.permute(1, 2, 0)).abs().mean(2), _ERROR_SHOWN, 0.0)
-        else:
-            image = result["rgb"]
-        return Painted(image.clamp(0, 1), depth if look.with_depth else None)
+        is_normal = look.mode == "normals" and is_final
+        outputs = ("normal",) if is_normal else _OUTPUTS[look.mode]
+        with_depth = look.with_depth and look.mode not in ("occupancy", "cost")
+        if with_depth:
+            outputs = tuple(dict.fromkeys(outputs + _DEPTH))
+        tile_rays = _NORMAL_TILE_RAYS if is_normal else _TILE_RAYS[self.grid.bitfield.device.type]
+        result = self.renderer(look).render(camera, outputs, step, tile_rays, look.appearance, device=None)
+        depth = depth_map(result, camera, "z") if "depth" in outputs else None
+        image = image_of(result, depth, camera, look, self._background(look), photo)
+        return Painted(image.clamp(0, 1), depth if with_depth else None)
 
     def renderer(self, look: Look) -> Renderer:
         """What draws the field with the background and the crop of a look."""
@@ -170,9 +165,49 @@ class RadianceStage:
         return torch.tensor(look.background or self.background, dtype=torch.float32)
 
 
+def image_of(
+    result: Mapping[str, Tensor],
+    depth: Tensor | None,
+    camera: Cameras,
+    look: Look,
+    background: Tensor,
+    photo: Tensor | None = None,
+) -> Tensor:
+    """sRGB float32 `[h, w, 3]` of what was rendered for a look, where that lies, see `_OUTPUTS`.
+
+    Args:
+        depth: of the optical axis, `[h, w]`; for the modes that are drawn from it.
+        background: `[3]`, behind a depth.
+        photo: `[..., 3]` of any size, for the error.
+    """
+    if look.mode in ("occupancy", "cost"):
+        ((name, value),) = result.items()
+        return picture(name, value).float() / 255
+    if look.mode == "depth":
+        assert depth is not None
+        near, far = look.depth_range or depth_range(depth)
+        color = colored(depth, near, far, look.colors)
+        return torch.where((depth > 0)[..., None], color, background.to(depth.device))
+    if look.mode == "normals":
+        normal = result.get("normal")
+        if normal is None:
+            assert depth is not None
+            normal = normals_of_depth(depth, camera)
+        return normal / 2 + 0.5
+    if look.mode == "opacity":
+        return result["accumulation"][..., None].expand(-1, -1, 3)
+    rgb = result["rgb"]
+    if look.mode == "error" and photo is not None:
+        photo = photo.to(rgb.device).permute(2, 0, 1)[None]
+        same = torch.nn.functional.interpolate(photo, rgb.shape[:2], mode="area")[0].permute(1, 2, 0)
+        return colored((rgb - same).abs().mean(2), _ERROR_SHOWN, 0.0)
+    return rgb
+
+
 def normals_of_depth(depth: Tensor, camera: Cameras) -> Tensor:
     """Normals `[h, w, 3]`, world frame, across the slopes of a depth map `[h, w]`; zero where there is no depth."""
     height, width = depth.shape
+    camera = camera.to(depth.device)
     origins, directions = image_rays(camera, 0, height)
     forward = -camera.c2w[0, :, 2]
     points = origins + directions * (depth.reshape(-1, 1) / (directions @ forward)[:, None])

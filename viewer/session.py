@@ -22,7 +22,7 @@ from neurfield.errors import MachineError, UserError
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.resolution import Resolution, fitted
-from neurfield.viewer.stage import Painted, Stage
+from neurfield.viewer.stage import Picture, Stage, Step
 from neurfield.viewer.turns import Turns
 
 log = logging.getLogger("neurfield.viewer")
@@ -80,7 +80,7 @@ class Session:
         stage: Stage,
         turns: Turns,
         pace: Pace,
-        show: Callable[[Painted, bool], None],
+        show: Callable[[Picture, bool], None],
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._stage, self._turns, self._pace, self._show, self._say = stage, turns, pace, show, say
@@ -192,11 +192,9 @@ class Session:
         start = time.perf_counter()
         with self._turns:
             taken = time.perf_counter()
-            painted = self._stage.paint(
-                eye.camera(width, height), replace(look, with_depth=False), self._keep_if_open, False
-            )
+            picture = self._draft(eye.camera(width, height), replace(look, with_depth=False), self._keep_if_open)
         self._n_passes = 0
-        self._send(painted, False, start, taken)
+        self._send(picture, False, start, taken)
         # what waiting for a turn costs is not the size's fault
         seconds = time.perf_counter() - taken
         self._pace.spent(seconds)
@@ -219,7 +217,7 @@ class Session:
                 start = time.perf_counter()
                 with self._turns:
                     taken = time.perf_counter()
-                    draft = self._stage.paint(camera, look, step, False)
+                    draft = self._draft(camera, look, step)
                 self._send(draft, False, start, taken)
             n_passes = 1 if self._pace.is_training() else len(OFFSETS)
             for i, offset in enumerate(OFFSETS[:n_passes]):
@@ -227,15 +225,16 @@ class Session:
                 with self._turns:
                     taken = time.perf_counter()
                     painted = self._stage.paint(moved(camera, offset), look, step, True)
+                    total = painted.image if total is None else total + painted.image
+                    picture = Picture.of(replace(painted, image=total / (i + 1)))
                     rendered = time.perf_counter()
                     if i == 0:
                         self._samples = self._stage.samples_per_ray(camera)
                 seconds = time.perf_counter() - start
                 cost += seconds
-                total = painted.image if total is None else total + painted.image
                 self._n_passes = i + 1
                 if i in (0, n_passes - 1) or seconds > SLOW:
-                    self._send(replace(painted, image=total / (i + 1)), True, start, taken, rendered)
+                    self._send(picture, True, start, taken, rendered)
             if not self._pace.is_training():
                 return
             with self._changed:
@@ -253,8 +252,12 @@ class Session:
         start = time.perf_counter()
         with self._turns:
             taken = time.perf_counter()
-            painted = self._stage.paint(camera, look, step, False)
-        self._send(painted, False, start, taken)
+            picture = self._draft(camera, look, step)
+        self._send(picture, False, start, taken)
+
+    def _draft(self, camera: Cameras, look: Look, step: Step) -> Picture:
+        """A picture that is not final. Fetching it is part of the turn: a GPU has only been asked for it before."""
+        return Picture.of(self._stage.paint(camera, look, step, False))
 
     def _keep_if_open(self, part: float) -> None:
         if self._closed:
@@ -266,16 +269,16 @@ class Session:
                 self._changed.wait_for(lambda: self._closed, seconds)
 
     def _send(
-        self, painted: Painted, is_final: bool, asked: float, taken: float, rendered: float | None = None
+        self, picture: Picture, is_final: bool, asked: float, taken: float, rendered: float | None = None
     ) -> None:
         """Hands a picture on that was asked for, got its turn and was rendered (None: now) at these times."""
         rendered = rendered or time.perf_counter()
-        self._note = painted.note
+        self._note = picture.note
         self._say("")
         sending = time.perf_counter()
-        self._show(painted, is_final)
+        self._show(picture, is_final)
         self._seconds = (taken - asked, rendered - taken, time.perf_counter() - sending)
-        height, width = painted.image.shape[:2]
+        height, width = picture.image.shape[:2]
         self._size = (width, height)
         self._times.append(time.monotonic())
 

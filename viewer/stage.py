@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
@@ -18,10 +19,10 @@ Step = Callable[[float], None]  # called with the part done; what it raises ends
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture.
+    """A picture as a stage gives it, on any device; a GPU may still be at it.
 
     Attributes:
-        image: sRGB float32 `[h, w, 3]`.
+        image: sRGB float32 `[h, w, 3]`, 0 ... 1.
         depth: along the optical axis, world units, `[h, w]`; None where the look asks for none.
         note: for the page, or empty.
     """
@@ -29,6 +30,30 @@ class Painted:
     image: Tensor
     depth: Tensor | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a page takes it, on the CPU.
+
+    Attributes:
+        image: sRGB uint8 `[h, w, 3]`.
+        depth, note: as of Painted.
+    """
+
+    image: Tensor
+    depth: Tensor | None
+    note: str
+
+    @classmethod
+    def of(cls, painted: Painted) -> "Picture":
+        depth = painted.depth
+        return cls(rounded(painted.image), None if depth is None else depth.cpu(), painted.note)
+
+
+def rounded(image: Tensor) -> Tensor:
+    """uint8 on the CPU of an image in 0 ... 1; rounded where it lies, since bytes are quicker to copy than floats."""
+    return image.mul(255).add_(0.5).to(torch.uint8).cpu()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
     depth = torch.where(result["accumulation"] >= SOLID, result["depth"], 0.0)
     if kind == "ray":
         return depth
+    camera = camera.to(depth.device)
     _, directions = image_rays(camera, 0, depth.shape[0])
     forward = -camera.c2w[0, :, 2]
     return depth * (directions @ forward).view(depth.shape)
@@ -52,7 +53,7 @@ def colored(value: Tensor, near: float, far: float, colors: str = "warm") -> Ten
     Args:
         colors: key of COLOR_MAPS.
     """
-    table = torch.tensor(lookup(COLOR_MAPS, colors, "colour map")) / 255
+    table = torch.tensor(lookup(COLOR_MAPS, colors, "colour map"), device=value.device) / 255
     place = ((value - near) / (far - near)).clamp(0, 1) * (len(table) - 1)
     low = place.long().clamp_max(len(table) - 2)
     return torch.lerp(table[low], table[low + 1], (place - low)[..., None])

@@ -88,6 +88,7 @@ class Renderer:
         progress: Callable[[float], None] | None = None,
         tile_rays: int | None = None,
         appearance: int | None = None,
+        device: torch.device | str | None = "cpu",
     ) -> dict[str, Tensor]:
         """One view.
 
@@ -97,9 +98,10 @@ class Renderer:
             progress: called with the finished part, 0 ... 1; what it raises ends the rendering.
             tile_rays: rays between two calls of `progress`, at least one row of pixels; None: as suits the memory.
             appearance: number of the training view whose look is meant; None: the mean look.
+            device: where the outputs are to lie; None: where the field does, which of a GPU nobody waits for.
 
         Returns:
-            float32 CPU tensors by output name.
+            float32 tensors by output name.
 
         Raises:
             UserError: an unknown output.
@@ -119,7 +121,8 @@ class Renderer:
         parts = []
         for top in range(0, height, rows):
             origins, directions = image_rays(unit, top, min(top + rows, height), self._side)
-            parts.append(self._rendered(field, origins, directions, outputs, self.rays_per_pixel))
+            part = self._rendered(field, origins, directions, outputs, self.rays_per_pixel)
+            parts.append({name: value.to(device or value.device) for name, value in part.items()})
             if progress:
                 progress(min(top + rows, height) / height)
         whole = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in outputs}
@@ -139,7 +142,8 @@ class Renderer:
         The rays may lie on any device, the outputs lie on the CPU. `conditions`, of one row each, are of all rays.
         """
         field = self._at((conditions or Conditions()).to(self._device))
-        return self._rendered(field, origins.to(self._device), directions.to(self._device), outputs, rays_per_pixel)
+        result = self._rendered(field, origins.to(self._device), directions.to(self._device), outputs, rays_per_pixel)
+        return {name: value.cpu() for name, value in result.items()}
 
     def _rendered(
         self, field: Field, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int
@@ -162,7 +166,7 @@ class Renderer:
         if "samples" in outputs:
             counts = march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float()
             result["samples"] = _pixel_means(counts, rays_per_pixel)
-        return {name: result[name].cpu() for name in outputs}
+        return {name: result[name] for name in outputs}
 
     @property
     def _device(self) -> torch.device:

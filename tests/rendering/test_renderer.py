@@ -167,6 +167,14 @@ def test_small_tiles_are_asked_for_and_may_end_the_picture(camera, result):
         renderer.render(camera, ("rgb",), stop, tile_rays=100)
 
 
+def test_outputs_lie_where_they_are_asked_for(camera, result):
+    renderer = Renderer(Ball(), OccupancyGrid(), NORM)
+    away = renderer.render(camera, ("rgb", "depth"), device="meta")
+    assert {value.device.type for value in away.values()} == {"meta"}
+    stays = renderer.render(camera, ("rgb",), device=None)
+    assert torch.equal(stays["rgb"], result["rgb"])
+
+
 def test_occupancy_shows_the_first_cell(camera):
     """Cells of the ball only: where a ray meets none, the background; colours tell the cell's place."""
     grid = OccupancyGrid(resolution=32).cropped(lambda x: (x - 0.5).norm(dim=1) < RADIUS * NORM.scale)

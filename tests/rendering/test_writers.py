@@ -41,6 +41,19 @@ def test_z_depth_of_a_plane_across_the_axis_is_constant() -> None:
     assert torch.equal(depth_map(result, camera(), "ray"), torch.where(acc >= 0.5, length, 0.0))
 
 
+def test_pictures_of_outputs_lie_where_these_do() -> None:
+    """What would be made on the default device cannot meet them."""
+    view, result = camera(), values()
+    here = depth_map(result, view, "z"), picture("depth", result["depth"], 0.5, 4), picture("samples", result["depth"])
+    with torch.device("meta"):
+        there = (
+            depth_map(result, view, "z"),
+            picture("depth", result["depth"], 0.5, 4),
+            picture("samples", result["depth"]),
+        )
+    assert all(torch.equal(a, b) for a, b in zip(there, here, strict=True))
+
+
 def test_depth_range_ignores_what_is_empty_and_rare() -> None:
     depth = torch.cat([torch.zeros(50), torch.linspace(1, 2, 1000), torch.tensor([90.0])])
     near, far = depth_range(depth)

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from neurfield.errors import UserError
+from neurfield.rendering.renderer import Renderer
 from neurfield.run import Run
 from neurfield.viewer import shown_run
 from neurfield.viewer.look import CropBox, Eye, Look, matrix_from_viser, triple, viser_pose
 from neurfield.viewer.photos import fitted_into, photos_of_run
+from neurfield.viewer.radiance import MODES, image_of, normals_of_depth
 from tests.scenes import RADIUS, ball_scene, orbit, write_transforms
 
 
@@ -81,6 +83,54 @@ def test_depth_for_the_scene_is_along_the_axis(stage, run):
     assert float(depth[32, 32]) == pytest.approx(distance - RADIUS, abs=0.1)
     assert depth[0, 0] == 0
     assert stage.paint(camera, Look(), no_step, True).depth is None
+
+
+# what a picture takes: nothing that is not shown is rendered
+RENDERED = {
+    "colour": {"rgb"}, "depth": {"depth", "accumulation"}, "normals": {"normal"}, "opacity": {"accumulation"},
+    "occupancy": {"occupancy"}, "cost": {"samples"}, "error": {"rgb"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_rendered_that_is_not_shown(stage, run, mode, monkeypatch):
+    asked = []
+    whole = Renderer.render
+    monkeypatch.setattr(Renderer, "render", lambda *args, **names: asked.append(set(args[2])) or whole(*args, **names))
+    stage.paint(run.cameras[0], Look(mode), no_step, True)
+    assert asked == [RENDERED[mode]]
+    # things in the scene are hidden by what is seen, but not by the cells
+    asked.clear()
+    painted = stage.paint(run.cameras[0], Look(mode, with_depth=True), no_step, True)
+    if mode in ("occupancy", "cost", "error"):  # an error is seen from elsewhere
+        assert painted.depth is None
+    else:
+        assert asked == [RENDERED[mode] | {"depth", "accumulation"}] and painted.depth is not None
+    asked.clear()
+    stage.paint(run.cameras[0], Look(mode), no_step, False)
+    assert asked == [RENDERED["depth"] if mode == "normals" else RENDERED[mode]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_picture_is_drawn_where_it_was_rendered(stage, run, mode):
+    """Elsewhere than the camera, the background and the photo."""
+    if mode == "cost":
+        pytest.skip("reads its largest value, which tensors without values have not")
+    shapes = {"rgb": (6, 8, 3), "normal": (6, 8, 3), "occupancy": (6, 8, 3), "depth": (6, 8), "accumulation": (6, 8)}
+    result = {name: torch.empty(shapes[name], device="meta") for name in RENDERED[mode]}
+    depth, photo = torch.empty(6, 8, device="meta"), torch.empty(60, 80, 3)
+    look = Look(mode, depth_range=(1.0, 2.0))
+    image = image_of(result, depth, run.cameras[0], look, torch.zeros(3), photo)
+    assert image.shape == (6, 8, 3) and image.device.type == "meta"
+
+
+def test_normals_of_a_depth_lie_where_it_does(run):
+    """What would be made on the default device cannot meet it."""
+    camera = run.cameras[0]
+    depth = torch.rand(camera.sizes[0].flip(0).tolist(), generator=torch.Generator().manual_seed(1)) + 1
+    here = normals_of_depth(depth, camera)
+    with torch.device("meta"):
+        assert torch.equal(normals_of_depth(depth, camera), here)
 
 
 def test_normals_of_the_draft_and_of_the_final_agree(stage, run):

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.errors import MachineError, UserError
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.session import OFFSETS, Session
-from neurfield.viewer.stage import Painted
+from neurfield.viewer.stage import Painted, Picture, rounded
 from neurfield.viewer.turns import Turns
 
 EYE = Eye((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 0.7, 640, 480)
@@ -59,14 +61,27 @@ class Shown:
         self.lines: list[str] = []
         self.changed = threading.Condition()
 
-    def __call__(self, painted: Painted, is_final: bool) -> None:
+    def __call__(self, picture: Picture, is_final: bool) -> None:
         with self.changed:
-            self.frames.append((painted.image.shape[1], is_final, float(painted.image[0, 0, 0])))
+            self.frames.append((picture.image.shape[1], is_final, float(picture.image[0, 0, 0]) / 255))
             self.changed.notify_all()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         with self.changed:
             assert self.changed.wait_for(condition, 10), self.frames
+
+
+class Dtypes(TorchDispatchMode):
+    """Of what is brought to the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (kwargs or {}).get("device") == torch.device("cpu"):
+            self.of.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -87,10 +102,31 @@ def test_a_moving_picture_first_then_a_whole_and_a_smooth_one(shown):
     session.close()
     (width, is_final, _), whole, smooth = shown.frames
     assert width < 640 and not is_final
-    assert whole == (640, True, 0.5) and smooth[:2] == (640, True)
-    # the mean over passes whose rays are moved within the pixel
-    assert smooth[2] == pytest.approx(0.5 + sum(x for x, _ in OFFSETS) / len(OFFSETS), abs=1e-5)
+    assert whole == (640, True, 128 / 255) and smooth[:2] == (640, True)
+    # the mean over passes whose rays are moved within the pixel, rounded to a byte
+    assert smooth[2] == pytest.approx(0.5 + sum(x for x, _ in OFFSETS) / len(OFFSETS), abs=0.51 / 255)
+    assert smooth[2] != whole[2]
     assert session.statistics().samples_per_ray == 7.0 and session.statistics().n_passes == len(OFFSETS)
+
+
+def test_a_picture_is_fetched_within_the_turn_that_painted_it(shown, monkeypatch):
+    """A GPU has only been asked for it before: another's turn would begin beside it, and its time be called sending."""
+    turns, taken = Turns(), []
+    fetch = Picture.of
+    monkeypatch.setattr(Picture, "of", lambda painted: (taken.append(turns._taken), fetch(painted))[1])
+    session = Session(Slow(), turns, Pace(), shown)
+    session.see(EYE)
+    shown.wait(lambda: len(shown.frames) == 3)
+    session.close()
+    assert taken == [True] * (1 + len(OFFSETS))
+
+
+def test_a_picture_is_rounded_where_it_lies():
+    levels = torch.arange(256) / 255
+    assert rounded(levels).tolist() == list(range(256)) and torch.equal(levels, torch.arange(256) / 255)
+    with FakeTensorMode(), Dtypes() as fetched:
+        image = rounded(torch.empty(4, 5, 3, device="cuda:0"))
+    assert (image.device.type, image.dtype) == ("cpu", torch.uint8) and fetched.of == [torch.uint8]
 
 
 def test_a_slow_field_shows_a_picture_halfway_to_the_whole_one(shown):

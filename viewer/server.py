@@ -20,10 +20,13 @@ import viser
 from neurfield.errors import UserError
 from neurfield.viewer import linked
 from neurfield.viewer.gate import LOOPBACK, TOKEN, Gate, guarded
+from neurfield.viewer.look import Look
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.page import Page
+from neurfield.viewer.session import Cancelled
 from neurfield.viewer.shown import Shown
+from neurfield.viewer.stage import Picture
 from neurfield.viewer.turns import Turns
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ log = logging.getLogger("neurfield.viewer")
 warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
 _STATISTICS_INTERVAL = 0.5
 _PORTS_TRIED = 100
+_SMALL = (64, 48)  # pixels of a picture that nobody sees
 
 
 class Viewer:
@@ -129,6 +133,21 @@ class Viewer:
         server.on_client_connect(self._enter)
         server.on_client_disconnect(self._leave)
         threading.Thread(target=self._tick, name="neurfield-viewer-statistics", daemon=True).start()
+        threading.Thread(target=self._warm_up, name="neurfield-viewer-warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Paints a small picture while the first page is loaded: of a GPU the first one waits for its kernels."""
+        if self.shown.stage is None:
+            return
+
+        def keep_if_open(part: float) -> None:
+            if self._closed.is_set():
+                raise Cancelled
+
+        # whatever is wrong is said on the page that asks for a picture
+        with contextlib.suppress(Exception), self.turns:
+            keep_if_open(0.0)
+            Picture.of(self.shown.stage.paint(self.shown.home.camera(*_SMALL), Look(), keep_if_open, False))
 
     async def _enter(self, client: viser.ClientHandle) -> None:
         # only here, in the task of the connection, is known with which link it came

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.paths import look_at
 from neurfield.cameras.poses import focus, up
 from neurfield.data.scene import Normalization
 from neurfield.training.session import ViewSet
@@ -58,6 +60,11 @@ class Home:
         distance = size / 2 / math.tan(fov / 2) / frame.scale
         position = target + distance * torch.nn.functional.normalize(torch.tensor(back), dim=0)
         return Home(triple(position.tolist()), triple(target.tolist()), up, fov, 1 / frame.scale)
+
+    def camera(self, width: int, height: int) -> Cameras:
+        """What a page of this size begins with."""
+        c2w = look_at(torch.tensor([self.position]), torch.tensor(self.target), self.up)
+        return Cameras.pinhole(c2w, height / 2 / math.tan(self.fov / 2), width, height)
 
 
 @dataclass(frozen=True)

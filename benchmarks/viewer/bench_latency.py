@@ -51,8 +51,8 @@ def percentile(values: list[float], part: float) -> float:
 class Mover:
     """Sends the cameras of an orbit until it is told to stop."""
 
-    def __init__(self, page: WirePage, poses: torch.Tensor, fov: float) -> None:
-        self._page, self._poses, self._fov = page, poses, fov
+    def __init__(self, page: WirePage, poses: torch.Tensor, fov: float, cameras_per_second: float) -> None:
+        self._page, self._poses, self._fov, self._interval = page, poses, fov, 1 / cameras_per_second
         self.sent: list[float] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -60,7 +60,7 @@ class Mover:
 
     def _run(self) -> None:
         i = 0
-        while not self._stop.wait(1 / CAMERAS_PER_SECOND):
+        while not self._stop.wait(self._interval):
             self.sent.append(self._page.look_from(self._poses[i % len(self._poses)], self._fov))
             i += 1
 
@@ -70,10 +70,14 @@ class Mover:
 
 
 def moving(
-    page: WirePage, poses: torch.Tensor, seconds: float, fov: float = FOV
+    page: WirePage,
+    poses: torch.Tensor,
+    seconds: float,
+    fov: float = FOV,
+    cameras_per_second: float = CAMERAS_PER_SECOND,
 ) -> tuple[list[float], list[float], list[int]]:
     """Latencies, times between pictures, and pixels of each, while the camera moves."""
-    mover = Mover(page, poses, fov)
+    mover = Mover(page, poses, fov, cameras_per_second)
     arrived, pixels = [], []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -18,7 +18,8 @@ import neurfield.viewer
 from neurfield.cameras.paths import look_at
 from neurfield.cli.main import main
 from neurfield.errors import UserError
-from neurfield.viewer import Viewer, open_viewer, shown_data
+from neurfield.viewer import ServeOptions, Viewer, open_viewer, shown_data, shown_run
+from neurfield.viewer.radiance import RadianceStage
 from tests.viewer.conftest import METHOD, SIGNAL_SETS
 from tests.viewer.wire import WirePage
 
@@ -72,6 +73,35 @@ def test_the_link_has_the_camera(viewer, run):
     assert link == viewer.base_url + "?initialCameraPosition=1,2,3"
 
 
+@pytest.mark.parametrize("fault", [None, IndexError("7 of 3")])
+def test_a_small_picture_is_painted_before_there_is_a_page(run, monkeypatch, fault):
+    """What a device loads for its first picture is there then; its faults are those of the page that comes."""
+    paint, sizes, done = RadianceStage.paint, [], threading.Event()
+
+    def first(stage, camera, *rest):
+        sizes.append(camera.sizes[0].tolist())
+        done.set()
+        if fault is not None and len(sizes) == 1:
+            raise fault
+        return paint(stage, camera, *rest)
+
+    monkeypatch.setattr(RadianceStage, "paint", first)
+    with Viewer(shown_run(run), ServeOptions(port=0)) as viewer:
+        assert done.wait(10) and max(sizes[0]) < 100
+        with WirePage(viewer.base_url, size=(64, 64)) as page:
+            page.look_from(run.cameras.c2w[0])
+            assert page.frame().image.size
+
+
+def test_home_is_seen_by_a_camera(run):
+    home = shown_run(run).home
+    camera = home.camera(40, 30)
+    ahead = torch.tensor(home.target) - torch.tensor(home.position)
+    assert torch.allclose(-camera.c2w[0, :, 2], ahead / ahead.norm(), atol=1e-5)
+    assert camera.c2w[0, :, 3].tolist() == list(home.position) and camera.sizes.tolist() == [[40, 30]]
+    assert 15 / float(camera.intrinsics[0, 1]) == pytest.approx(np.tan(home.fov / 2), rel=1e-5)
+
+
 def test_open_viewer_takes_runs_and_their_folders(run):
     folder = run.path.parents[1]
     with open_viewer(folder, port=0) as viewer:
@@ -84,7 +114,7 @@ def test_open_viewer_takes_runs_and_their_folders(run):
 def test_data_have_views_and_no_field(data):
     shown = shown_data(data)
     assert shown.stage is None and len(shown.views.cameras) == 18
-    with Viewer(shown, neurfield.viewer.ServeOptions(port=0)) as viewer:
+    with Viewer(shown, ServeOptions(port=0)) as viewer:
         assert viewer.url
 
 

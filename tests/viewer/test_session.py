@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A page's pictures: coarse while it moves, whole and smooth at rest, dropped when they are not wanted any more."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -124,6 +125,7 @@ def test_a_picture_is_fetched_within_the_turn_that_painted_it(shown, monkeypatch
 def test_a_picture_is_rounded_where_it_lies():
     levels = torch.arange(256) / 255
     assert rounded(levels).tolist() == list(range(256)) and torch.equal(levels, torch.arange(256) / 255)
+    assert rounded(torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 1.0, math.nan]))[:4].tolist() == [0, 0, 1, 255]
     with FakeTensorMode(), Dtypes() as fetched:
         image = rounded(torch.empty(4, 5, 3, device="cuda:0"))
     assert (image.device.type, image.dtype) == ("cpu", torch.uint8) and fetched.of == [torch.uint8]

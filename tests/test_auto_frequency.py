@@ -74,7 +74,7 @@ def test_trials_decide_where_the_budget_has_room(tmp_path, capsys):
     assert (
         f"frequency: encoding.sigma = {report['value']:g} of 1 ... 12, best of {len(report['trials'])} trials" in said
     )
-    assert [t["value"] for t in report["trials"]][:2] == [report["nearest"], 10]  # the preset's
+    assert [t["value"] for t in report["trials"]][:2] == [10, report["nearest"]]  # the preset's first
     assert 2 <= len(report["trials"]) <= auto_frequency.MAX_TRIALS
     chosen_psnr = next(t["psnr"] for t in report["trials"] if t["value"] == report["value"])
     assert all(t["psnr"] <= chosen_psnr + 0.1 for t in report["trials"])

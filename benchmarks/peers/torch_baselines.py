@@ -35,7 +35,7 @@ class Octaves(nn.Module):
         self.n = n
 
     def forward(self, x: Tensor) -> Tensor:
-        turned = math.pi * x[:, :, None] * 2.0 ** torch.arange(self.n)
+        turned = math.pi * x[:, :, None] * 2.0 ** torch.arange(self.n, device=x.device)
         return torch.cat([x, torch.stack([turned.sin(), turned.cos()], dim=-1).flatten(1)], dim=1)
 
 

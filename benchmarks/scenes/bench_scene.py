@@ -3,10 +3,10 @@
 
     python -m benchmarks.scenes.bench_scene DATA [--budgets 15 60 180 600] [--method METHOD] [--device D] [--name NAME]
 
-For every budget a fresh `neurfield train` is started; its seconds count from the start of that process. Without
-METHOD it is ngp-fast below two minutes and ngp-medium from there on, ngp with `--device cuda`. Then `eval`
-measures the test views and `render` writes them. results/scene_NAME.json holds the figures; the curve (PNG) and the
-renders lie in the output folder, which is not part of the repository.
+For every budget a fresh `neurfield train` is started; its seconds count from the start of that process. Without METHOD
+it takes the preset of device and budget. Then `eval` measures the test views and `render` writes them.
+results/scene_NAME.json holds the figures; the curve (PNG) and the renders lie in the output folder, which is not part
+of the repository.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import RESULTS, Row, machine, print_table
+from neurfield.training.device import resolve_device
+from neurfield.training.method import default_preset
 
 
 def neurfield(*words: object) -> float:
@@ -55,12 +57,6 @@ def run_budget(data: Path, method: str, device: str, seconds: float, folder: Pat
     }
 
 
-def default_method(seconds: float, device: str) -> str:
-    if device == "cuda":
-        return "ngp"
-    return "ngp-fast" if seconds < 120 else "ngp-medium"
-
-
 def plot(
     name: str, runs: list[dict], path: Path, axis: str = "training budget [s], from the start of the process"
 ) -> None:
@@ -92,9 +88,10 @@ def main() -> None:
     folder = options.output / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    device = resolve_device(options.device)
     runs = [
-        run_budget(options.data, options.method or default_method(s, options.device), options.device, s, folder)
-        for s in options.budgets
+        run_budget(options.data, options.method or default_preset(device, seconds), device, seconds, folder)
+        for seconds in options.budgets
     ]
     plot(name, runs, folder / "psnr.png")
     rows = [

@@ -9,14 +9,14 @@ SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER: all pixels in ev
 coordinates in -1 ... 1 with the corner pixels at the corners, mean squared error, Adam (0.9, 0.999, 1e-8), a learning
 rate that falls tenfold, exponentially, over the training. Both start from the same values, so that they differ by
 rounding alone, which grows in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds.
-PSNR is over the pixels that were trained on. Trainings are kept in the result's file and not repeated under the same
-protocol: with --seconds they are measured in pieces.
+PSNR is over the pixels that were trained on; on CUDA where it can be used. Trainings are kept in the result's file and
+not repeated under the same protocol: with --seconds they are measured in pieces.
 """
 
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -30,10 +30,12 @@ from benchmarks.peers import torch_baselines as plain
 from benchmarks.signals.learning import Kept, save, side_by_side
 from benchmarks.signals.pictures import PICTURES
 from neurfield import encodings, networks
+from neurfield.training.device import resolve_device
 
 NAME = "signals_baselines"
 PICTURE = "kodim04"
-CHUNK = 1 << 13  # pixels whose gradients are added before a step: tensors stay small enough to be used again
+# pixels whose gradients are added before a step: on a CPU tensors stay small enough to be used again
+CHUNKS = {"cpu": 1 << 13, "cuda": 1 << 18}
 TIMED_SIDE, TIMED_STEPS = 256, 3  # a quarter of the published pixels
 
 
@@ -101,25 +103,30 @@ def _layers(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
 IMPLEMENTATIONS = {"ours": ours, "torch": in_torch}
 
 
-def data(side: int) -> tuple[Tensor, Tensor]:
-    """Coordinates `[side^2, 2]`, x first, and colours `[side^2, 3]`, both in -1 ... 1."""
+def data(side: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Parts of the coordinates `[side^2, 2]`, x first, and colours `[side^2, 3]`, both in -1 ... 1."""
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     colors = torch.from_numpy(np.asarray(PICTURES[PICTURE](side)).astype(np.float32) / 127.5 - 1)
-    return torch.stack([x, y], dim=-1).view(-1, 2), colors.view(-1, 3)
+    both = torch.stack([x, y], dim=-1).view(-1, 2), colors.view(-1, 3)
+    return zip(*(part.to(device).split(CHUNKS[device]) for part in both), strict=True)
 
 
 def train(net: nn.Module, learning_rate: float, side: int, steps: int, run: int | None = None) -> list[float]:
     """Takes `run` (default: all) of `steps` steps; the seconds of each."""
-    coordinates, colors = data(side)
+    device = resolve_device("auto")
+    net.to(device)
+    parts = list(data(side, device))
     optimizer, seconds = torch.optim.Adam(net.parameters(), learning_rate), []
     for step in range(steps if run is None else run):
         start = time.perf_counter()
         optimizer.param_groups[0]["lr"] = learning_rate * 0.1 ** (step / steps)
         optimizer.zero_grad()
-        for at, target in zip(coordinates.split(CHUNK), colors.split(CHUNK), strict=True):
-            ((net(at) - target).square().sum() / colors.numel()).backward()
+        for at, target in parts:
+            ((net(at) - target).square().sum() / (3 * side * side)).backward()
         optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -127,8 +134,8 @@ def train(net: nn.Module, learning_rate: float, side: int, steps: int, run: int 
 @torch.no_grad()
 def drawn(net: nn.Module, side: int) -> tuple[float, Image.Image]:
     """PSNR over all pixels, and the picture."""
-    coordinates, colors = data(side)
-    values = torch.cat([net(at) for at in coordinates.split(CHUNK)])
+    parts = list(data(side, next(net.parameters()).device.type))
+    values, colors = torch.cat([net(at) for at, _ in parts]).cpu(), torch.cat([target for _, target in parts]).cpu()
     psnr = -10 * math.log10(float((values - colors).double().square().mean()) / 4)  # values span 2
     eight_bit = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return psnr, Image.fromarray(eight_bit.view(side, side, 3).numpy())

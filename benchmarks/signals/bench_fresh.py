@@ -27,6 +27,7 @@ from benchmarks.signals.learning import Kept, learn, psnr_at, some_of
 from benchmarks.signals.pictures import PICTURES, cropped, picture
 from neurfield import auto_frequency, fresh
 from neurfield.data.signals.grid import GridSignal
+from neurfield.training.device import resolve_device
 from neurfield.training.schedule import Budget
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
 
@@ -58,7 +59,9 @@ class Measured:
         if name not in self.choices:
             method, budget = load_signal_method(model, "image", NETWORK), Budget(max_num_iterations=steps)
             known = some_of(signal, TRAINED_ON)
-            found = auto_frequency.for_signal(method, signal, seed=SignalRunConfig.seed, budget=budget, known=known)[1]
+            found = auto_frequency.for_signal(
+                method, signal, seed=SignalRunConfig.seed, budget=budget, known=known, device=resolve_device("auto")
+            )[1]
             fresh.draw(found).save(folder / f"{name.replace(', ', '_').replace(' ', '_')}.png")
             kept = ("key", "value", "nearest", "trials", "seconds")
             self.choices[name] = {key: value for key, value in found.report().items() if key in kept}

@@ -20,6 +20,7 @@ from neurfield.data.signals.mesh import MeshSignal
 from neurfield.export.density_mesh import evaluate
 from neurfield.fields.signal_field import SignalField
 from neurfield.metrics.shape import iou
+from neurfield.training.device import resolve_device
 from neurfield.training.occupancy_task import OccupancyTask
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
 from neurfield.training.trainer import Trainer
@@ -42,7 +43,7 @@ def learn(signal: MeshSignal, encoding: str, steps: int, n_points: int) -> Signa
         f"training.n_samples={SAMPLES}",
     )
     method = configuration.override(load_signal_method("occupancy-sape", "occupancy"), overrides)
-    config = SignalRunConfig(kind="occupancy", method=method, max_num_iterations=steps)
+    config = SignalRunConfig(kind="occupancy", method=method, max_num_iterations=steps, device=resolve_device("auto"))
     task = OccupancyTask(signal, config, n_points)
     Trainer(task, config).train()
     return task.field

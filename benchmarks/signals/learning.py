@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks of methods for signals share: trainings of a number of steps, and their PSNR over all pixels."""
+"""What the benchmarks of methods for signals share: trainings of a number of steps, and their PSNR over all pixels.
+
+They run where `train` would: on CUDA where it can be used; with NEURFIELD_CUDA=0 on the CPU.
+"""
 
 import json
 import math
@@ -18,6 +21,7 @@ from neurfield import config as configuration
 from neurfield.data.signals.grid import GridSignal
 from neurfield.fields.signal_field import SignalField, grid_positions
 from neurfield.training import checkpoint
+from neurfield.training.device import resolve_device
 from neurfield.training.grid_evaluation import evaluate_grid
 from neurfield.training.grid_task import GridTask
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
@@ -80,7 +84,10 @@ def _trainer(
 ) -> Trainer:
     if isinstance(method, str):
         method = load_signal_method(method, "image")
-    config = SignalRunConfig(method=configuration.override(method, overrides), max_num_iterations=steps, seed=seed)
+    config = SignalRunConfig(
+        method=configuration.override(method, overrides), max_num_iterations=steps, seed=seed,
+        device=resolve_device("auto"),
+    )  # fmt: skip
     return Trainer(GridTask(signal, config, known), config)
 
 

@@ -246,6 +246,7 @@ def main() -> None:
         rows += training_rows(options.training, options.device)
     for path in options.signals:
         signal = neurfield.load(path)
+        signal.to(options.device)
         rows += view_rows(signal, f"{signal.config.kind}: ")
     report(options.name, "Viewer over the websocket, page of 800 x 600", rows)
 

@@ -49,8 +49,8 @@ class TrainOptions:
     """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     method: str | None = None
     """Preset or YAML file; an unknown name lists the presets.
-    Default: ngp on a GPU, on a CPU ngp-fast or, from two minutes on, ngp-medium; for views of different times
-    ngp-dynamic; for single files the preset of their kind."""
+    Default: on a GPU ngp or, from a minute on, ngp-big; on a CPU ngp-fast or, from two minutes on, ngp-medium; for
+    views of different times ngp-dynamic; for single files the preset of their kind."""
     output_dir: Path = Path("outputs")
     """Runs are kept in OUTPUT_DIR/EXPERIMENT/METHOD/TIME."""
     experiment_name: str | None = None

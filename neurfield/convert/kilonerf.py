@@ -46,8 +46,7 @@ def to_kilonerf(teacher: Run, request: Request) -> Run | None:
 
     Raises:
         UserError: the method has no kilonerf field, the teacher is empty or has no images, too many networks, the
-            output exists, or was begun in another way than it is to go on, or cuda cannot be used, or not for the
-            teacher.
+            output exists, or was begun in another way than it is to go on, or cuda cannot be used.
     """
     conversion = Conversion(teacher, request)
     conversion.refuse()

@@ -83,9 +83,10 @@ class Scene:
     def __repr__(self) -> str:
         """A line: pictures say nothing as numbers."""
         views = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
-        sizes = sorted({tuple(image.shape[1::-1]) for image in self.images}, reverse=True)
-        largest = f", {'up to ' if len(sizes) > 1 else ''}{sizes[0][0]} x {sizes[0][1]} pixels" if sizes else ""
-        return f"Scene({self.name!r}: {views or 'no'} views{largest})"
+        sizes = {tuple(image.shape[1::-1]) for image in self.images}
+        largest = max(sizes, key=math.prod, default=None)
+        pixels = f", {'up to ' if len(sizes) > 1 else ''}{largest[0]} x {largest[1]} pixels" if largest else ""
+        return f"Scene({self.name!r}: {views or 'no'} views{pixels})"
 
     @property
     def has_alpha(self) -> bool:

@@ -128,7 +128,8 @@ class SpatialProgress(nn.Module):
 
     def _open(self, blocks: range) -> None:
         loss = self._box_sum(self._mean_losses()) / self.box
-        self.growing &= loss > self.epsilon
+        # without any loss, after steps that were not finite, nothing is known
+        self.growing &= (loss > self.epsilon) | (self.feedback[:, 1].sum() == 0)
         self.open_blocks += self.growing * len(blocks)
         self.counts[:, blocks.start : blocks.stop] = self._box_sum(self.growing.float()).to(torch.uint8)[:, None]
         self.feedback.zero_()

@@ -28,7 +28,7 @@ from neurfield.fields.radiance_module import RadianceModule
 from neurfield.networks import MLP, NetworkConfig
 
 # positions at a time where no gradient is needed: on a CPU larger layers of activations leave the caches
-_CHUNK = {"cpu": 1 << 14, "cuda": 1 << 18}
+_CPU_CHUNK, _CHUNK = 1 << 14, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Nerf(RadianceModule):
         return self._chunked(self._color, x, directions)
 
     def _chunked(self, evaluate: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        size = _CHUNK[inputs[0].device.type]
+        size = _CPU_CHUNK if inputs[0].device.type == "cpu" else _CHUNK
         if torch.is_grad_enabled() or inputs[0].shape[0] <= size:
             return evaluate(*inputs)
         parts = [evaluate(*chunk) for chunk in zip(*(t.split(size) for t in inputs), strict=True)]

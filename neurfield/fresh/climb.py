@@ -9,8 +9,11 @@ from neurfield.fresh.choose import Choice, Trial, best_of
 def climb(
     choice: Choice, own: float | None, score: Callable[[float | None], float], may_begin: Callable[[int], bool]
 ) -> tuple[Trial, ...]:
-    """Tries the nearest candidate and what the method has, then the neighbours of the better one, the nearer spectrum
+    """Tries what the method has and the nearest candidate, then the neighbours of the better one, the nearer spectrum
     first; the first that is better (see best_of) is the next to go on from, until none is or there is no time.
+
+    What the method has is tried first, so that it is kept where the nearest is hardly better; but last where it is no
+    candidate, since that has no neighbours to go on to.
 
     Args:
         choice: of the spectra.
@@ -19,7 +22,7 @@ def climb(
         may_begin: takes the number of trials so far: whether there is time for one more.
 
     Returns:
-        Trials in their order; none where there was no time for the method's own, without which they say little.
+        Trials in their order; none where there was no time for both of the first, without which they say little.
     """
     values, trials = choice.values, list[Trial]()
 
@@ -30,7 +33,8 @@ def climb(
             trials.append(Trial(value, score(value)))
         return True
 
-    if not (is_tried(values[choice.index]) and is_tried(own if own in values else None)):
+    nearest = values[choice.index]
+    if not all(is_tried(value) for value in ((own, nearest) if own in values else (nearest, None))):
         return ()
     while (best := best_of(trials)).value is not None:
         place = values.index(best.value)

@@ -35,29 +35,24 @@ class GridTask(NoState):
         field = grid_field(config.method.field, signal.info.sizes, signal.info.n_channels, config.seed)
         self.field = field.to(self._device)
         self._rows = signal.rows()
-        self._resident = self._on_device()
+        self._resident = self._on_device(known)
         self._place = torch.device("cpu") if self._resident is None else self._device  # where samples are gathered
         self.known = None if known is None else known.to(self._place)
 
     def start(self, optimizer: Adam) -> StepFn:
         return make_step(self.field, optimizer, self.config.method.loss, self._batch)
 
-    def _on_device(self) -> Tensor | None:
-        """All samples as the field sees them, where they are worth a place on the device and have one."""
-        info = self.signal.info
-        if self._device.type == "cpu" or 4 * info.n_samples * info.n_channels > MAX_RESIDENT:
+    def _on_device(self, known: Tensor | None) -> Tensor | None:
+        """The samples that training sees, as the field does, where they are worth a place there and have one."""
+        n, n_channels = self.signal.info.n_samples if known is None else len(known), self.signal.info.n_channels
+        if self._device.type == "cpu" or 4 * n * n_channels > MAX_RESIDENT:
             return None
-        values = torch.empty(info.n_samples, info.n_channels, device=self._device)
-        begin = 0
-        for rows in slabs(self._rows):
+        values, begin = torch.empty(n, n_channels, device=self._device), 0
+        parts = slabs(self._rows) if known is None else (np.take(self._rows, k, axis=0) for k in slabs(known.numpy()))
+        for rows in parts:
             values[begin : begin + len(rows)] = torch.from_numpy(self.signal.normalized(rows))
             begin += len(rows)
         return values
-
-    def _values(self, index: Tensor) -> Tensor:
-        if self._resident is not None:
-            return self._resident[index]
-        return torch.from_numpy(self.signal.normalized(np.take(self._rows, index.numpy(), axis=0)))
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         n_all = self.signal.info.n_samples if self.known is None else len(self.known)
@@ -68,6 +63,9 @@ class GridTask(NoState):
             drawn = torch.rand(n, generator=step_generator(self.config.seed, step), dtype=torch.float64)
             parts = torch.arange(n, dtype=torch.float64, device=self._place) + hand_over(drawn, self._place)
             index = (parts * (n_all / n)).long().clamp_(max=n_all - 1)
-        index = index if self.known is None else self.known[index]
-        x = grid_positions(index, self.signal.info.sizes)
-        return hand_over(x, self._device), hand_over(self._values(index), self._device)
+        place = index if self.known is None else self.known[index]
+        x = hand_over(grid_positions(place, self.signal.info.sizes), self._device)
+        if self._resident is not None:
+            return x, self._resident[index]
+        values = self.signal.normalized(np.take(self._rows, place.numpy(), axis=0))
+        return x, hand_over(torch.from_numpy(values), self._device)

@@ -43,7 +43,7 @@ def hierarchical_step(
         generator = torch.Generator().manual_seed(((seed << 32) + number) % (1 << 63))
         hit, first, second = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
-            lambda rows, columns: torch.rand(rows, columns, generator=generator).to(device),
+            lambda rows, columns: torch.rand(rows, columns, generator=generator, device="cpu").to(device),
         )  # fmt: skip
 
         def colors(rays: Composite) -> Tensor:

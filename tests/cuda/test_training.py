@@ -143,6 +143,20 @@ def test_moving_and_modulated_fields_learn_and_render_on_the_cpu_as_well(preset:
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("coarse", ["true", "false"])
+def test_the_original_nerf_learns_and_renders_on_the_cpu_as_well(coarse: str, device: torch.device) -> None:
+    sets = (
+        f"field.coarse={coarse}", "field.width=160", "field.n_layers=3", "field.skip=1", "field.position_frequencies=4",
+        "sampler.n_coarse=16", "sampler.n_fine=16", "training.n_samples=8192", "optimizer.learning_rate=0.002",
+    )  # fmt: skip
+    run = neurfield.train(ball_scene(), "nerf", overrides=sets, max_num_iterations=200, device=device.type)
+    there = run.evaluate("train")["psnr"]
+    assert there > mean_psnr(ball_scene(), disc) + 1
+    run.to("cpu")
+    assert abs(run.evaluate("train")["psnr"] - there) < 0.05
+
+
+@pytest.mark.cuda
 def test_an_update_of_the_grid_does_not_wait(device: torch.device) -> None:
     grid = OccupancyGrid(2, resolution=16).to(device)
     grid.update(0, lambda x: x[:, 0])  # counts the open cells

@@ -20,7 +20,7 @@ from neurfield.errors import UserError
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.ops import FusedField, GridConfig, MLPConfig, _common
 from neurfield.ops.fused_field import _unsupported
-from neurfield.ops.fused_mlp import _fits_shared_memory, half_reason
+from neurfield.ops.fused_mlp import _takes_kernel, half_reason
 from neurfield.training import device
 from neurfield.training.device import architectures, cuda_build, why_not_cuda, why_not_graph
 from neurfield.training.method import RunConfig, load_method
@@ -166,7 +166,7 @@ def test_what_does_not_fit_into_shared_memory_takes_another_way(
     )
     for module in ("fused_mlp", "fused_field"):
         monkeypatch.setattr(importlib.import_module(f"neurfield.ops.{module}"), "cuda_core", lambda device: core)
-    for cached in (half_reason, _fits_shared_memory):  # nothing of another core, and nothing of this one afterwards
+    for cached in (half_reason, _takes_kernel):  # nothing of another core, and nothing of this one afterwards
         cached.cache_clear()
         request.addfinalizer(cached.cache_clear)
     here = torch.device("cuda", 0)
@@ -184,6 +184,14 @@ def test_what_does_not_fit_into_shared_memory_takes_another_way(
         with Operators() as called:
             neurfield.ops.fused_mlp(x.double(), params.double(), config)
         assert called.names == set()
+        core.max_shared_bytes = lambda: 10_000  # all fits now, but wide layers are not for the kernel
+        _takes_kernel.cache_clear()
+        for width, expected in ((128, {"neurfield::fused_mlp"}), (144, set())):
+            config = MLPConfig(3, 2, width)
+            with Operators() as called:
+                neurfield.ops.fused_mlp(x, torch.empty(config.n_params, device=here), config)
+            assert called.names == expected
+        core.max_shared_bytes = lambda: 500
     grid, color = GridConfig(3, 1, 2, 8, 4), MLPConfig(2, 3, 16, 1)
     assert _unsupported(grid, MLPConfig(2, 1, 16, 1), color, here) == (
         "its networks take 800 bytes of shared memory, more than 500 of cuda:0"

@@ -281,8 +281,8 @@ def choice_of(values: list[float], nearest: int) -> fresh.Choice:
     ("nearest", "own", "best", "tried"),
     [
         (4, None, 1, [5, None, 4, 3, 2, 1]),  # downhill, the nearer spectrum first
-        (1, 5, 3, [2, 5, 4, 3]),  # on from what the method has, where that is better
-        (4, 2, 1, [5, 2, 3, 1]),  # the nearer spectrum is the higher one
+        (1, 5, 3, [5, 2, 4, 3]),  # on from what the method has, where that is better
+        (4, 2, 1, [2, 5, 3, 1]),  # the nearer spectrum is the higher one
         (2, 3, 2, [3, 2, 4]),  # nothing is better
         (0, 9, 0, [1, None, 2]),  # what the method has is no candidate
     ],
@@ -319,8 +319,13 @@ def test_what_the_method_has_is_kept_where_it_is_better() -> None:
 def test_chance_does_not_decide() -> None:
     """A tenth of a decibel is not worth leaving the nearer spectrum; trials without numbers are never chosen."""
     choice = choice_of([1.0, 2.0, 3.0], 1)
-    for scores, value in (({2.0: 5, None: 5.05, 1.0: 5.09, 3.0: 5.2}, 3), ({2.0: 5, None: 5.2}, None)):
-        trials = fresh.climb(choice, None, scores.__getitem__, lambda n: True)
+    for own, scores, value in (
+        (None, {2.0: 5, None: 5.05, 1.0: 5.09, 3.0: 5.2}, 3),
+        (None, {2.0: 5, None: 5.2}, None),
+        (1.0, {2.0: 5.09, 1.0: 5}, 1),  # nor is it worth leaving what the method has
+        (1.0, {2.0: 5.11, 1.0: 5, 3.0: 5}, 2),
+    ):
+        trials = fresh.climb(choice, own, scores.__getitem__, lambda n: True)
         assert dataclasses.replace(choice, trials=trials).value == value
     trials = fresh.climb(choice, None, lambda v: -math.inf, lambda n: True)
     broken = dataclasses.replace(choice, trials=trials)

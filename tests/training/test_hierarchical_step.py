@@ -66,6 +66,16 @@ def test_both_colours_are_compared_with_the_pixels(per_pixel: int) -> None:
     assert all(grad.any() for grad in recorder.grads.values()) and any("coarse" in name for name in recorder.grads)
 
 
+def test_all_lies_where_the_batch_lies() -> None:
+    """What would be made on the default device cannot meet the rays."""
+    config, rays = method(), batch(4)
+    field = field_of(config)
+    step = make_step(field, OccupancyGrid(1, resolution=16), Recorder(field), OPTIONS, config, 3)
+    expected = step(rays, 0.01, 7)
+    with torch.device("meta"):
+        assert step(rays, 0.01, 7) == expected
+
+
 def test_places_are_jittered_within_their_shares() -> None:
     origins, directions = blob_rays(60)
     seen: list[torch.Tensor] = []

@@ -100,6 +100,19 @@ def test_a_step_that_is_not_finite_changes_nothing(name, small, broken) -> None:
         assert value.isfinite().all(), key  # what SAPE has recorded of the losses
 
 
+def test_losses_that_are_not_finite_end_no_growth() -> None:
+    """A block that is due after such steps opens everywhere, as if nothing had been learned yet."""
+    method, field = load_signal_method("image-sape", "image", SMALL_SAPE), task_of("image-sape", *SMALL_SAPE).field
+    x, target = random_batch(field)
+    step = signal_step._composed_step(
+        field, Adam(field, method.optimizer), losses.create(method.loss), lambda number: (x, target * math.nan), True
+    )
+    progress = field.encoding.progress
+    before = progress.open_blocks.clone()
+    assert math.isnan(step(0, 0.01, 0.5).loss) and int(progress.n_due) > 1
+    assert progress.growing.all() and (progress.open_blocks > before).all()
+
+
 def methods() -> list[SignalMethod]:
     return [load_signal_method(name, name.split("-")[0]) for name in signal_presets()]
 
@@ -151,6 +164,7 @@ def test_batches_of_a_grid_lie_where_the_field_does(limit, known, monkeypatch) -
         task = GridTask(image(), config("image", f"training.n_samples={n}", device="meta"), known)
         x, target = task._batch(3)
         n_all = 48 * 64 if known is None else len(known)
+        assert task._resident is None if limit == 0 else task._resident.shape == (n_all, 3)
         assert x.device == target.device == META and task.field.device == META
         assert x.shape == (min(n, n_all), 2) and target.shape == (min(n, n_all), 3)
 
@@ -159,7 +173,7 @@ def test_batches_of_a_grid_lie_where_the_field_does(limit, known, monkeypatch) -
 def test_a_resident_array_gives_the_samples_that_the_host_gathers(known) -> None:
     task = GridTask(image(), config("image", "training.n_samples=700"), known)
     expected = task._batch(3)
-    task._resident = torch.from_numpy(task.signal.normalized(task._rows))
+    task._resident = torch.from_numpy(task.signal.normalized(task._rows if known is None else task._rows[known]))
     for ours, theirs in zip(task._batch(3), expected, strict=True):
         assert torch.equal(ours, theirs)
 

@@ -80,7 +80,9 @@ class MeshSignal:
     source: str = ""
 
     def to(self, device: torch.device) -> "MeshSignal":
-        """The mesh there; what is asked of it lies there as well."""
+        """The mesh there, itself where it lies there; what is asked of it lies there as well."""
+        if self.vertices.device == device:
+            return self
         return replace(self, vertices=self.vertices.to(device), faces=self.faces.to(device))
 
     @cached_property

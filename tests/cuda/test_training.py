@@ -22,6 +22,8 @@ from neurfield.training.optimizer import Adam
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.task import StepResult
+from neurfield.viewer import shown_run
+from neurfield.viewer.look import Look
 from tests.compare import EPS, relative_norm
 from tests.scenes import ball_scene, moving_scene, radiance_trainer, write_synthetic
 from tests.training.test_composed_step import N_PIXELS, OPTIONS, REGULARISED, Recorder, batch, method
@@ -184,3 +186,21 @@ def test_a_kilonerf_is_made_there_and_looks_the_same_on_the_cpu(device: torch.de
     assert there > 20
     on_cpu = neurfield.load(tmp_path / "kilo")
     assert abs(on_cpu.evaluate()["psnr"] - there) < 0.05
+
+
+@pytest.mark.cuda
+def test_the_viewer_draws_every_mode_as_on_the_cpu(device: torch.device, tmp_path) -> None:
+    scene = neurfield.load_scene(write_synthetic(ball_scene(12, 2, 32), tmp_path / "data"))
+    run = neurfield.train(scene, "ngp-fast", overrides=SMALL, max_num_iterations=100, device=device.type)
+    camera, stage = run.cameras[0], shown_run(run).stage
+    looks = [Look(mode=mode) for mode in stage.modes]
+    for is_final in (False, True):
+        run.to(device.type)
+        there = [stage.paint(camera, look, lambda part: None, is_final).image for look in looks]
+        run.to("cpu")
+        here = [stage.paint(camera, look, lambda part: None, is_final).image for look in looks]
+        for look, ours, theirs in zip(looks, there, here, strict=True):
+            assert ours.device.type == "cpu" and ours.shape == theirs.shape, look.mode
+            # in 0 ... 1 and, as bytes, in 0 ... 255; edges of cells and of steps may fall to either side
+            scale = 255 if ours.dtype == torch.uint8 else 1
+            assert (ours.double() - theirs.double()).abs().mean() < 0.01 * scale, look.mode

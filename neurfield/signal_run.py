@@ -74,6 +74,10 @@ class SignalRun:
         """
         self.field.to(resolve_device(device))
 
+    def __repr__(self) -> str:
+        place = "" if self.path is None else f", {self.path}"
+        return f"SignalRun({self.config.method.name}, step {self.step}{place})"
+
     @property
     def kind(self) -> Kind:
         return KINDS[self.config.kind]

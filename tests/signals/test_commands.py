@@ -307,6 +307,7 @@ def test_python_trains_without_files(tmp_path):
 
     path = write_picture(tmp_path / "p.png")
     trained = neurfield.train_signal(path, overrides=SMALL, max_num_iterations=30)
+    assert repr(trained) == "SignalRun(image, step 30)"
     assert trained.step == 30 and trained.evaluate()["psnr"] > 15 and list(tmp_path.iterdir()) == [path]
     trained.render(tmp_path / "back.png")
     assert Image.open(tmp_path / "back.png").size == (64, 48)

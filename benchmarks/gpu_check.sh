@@ -38,7 +38,7 @@ logs=build/gpu-logs
 # time, here one after another), and for the others what was guessed, twice.
 declare -A limits=(
   [build]=300 [tests]=480 [kernels]=200 [curve]=240 [peers]=600 [curve300]=420 [commands]=300 [kilonerf]=300 [page]=180
-  [signals]=900
+  [signals]=600
 )
 
 limited() {
@@ -119,8 +119,8 @@ page() {
 }
 
 signals() {
-  limited "$python" -m benchmarks.signals.bench_baselines --side 512 --steps 5000 --seconds 420
-  limited "$python" -m benchmarks.signals.bench_cam --side 512 --seconds 420
+  limited "$python" -m benchmarks.signals.bench_baselines --side 512 --steps 5000 --seconds 270
+  limited "$python" -m benchmarks.signals.bench_cam --side 512 --seconds 270
 }
 
 # Where nothing is installed, the command line finds its viewer here.

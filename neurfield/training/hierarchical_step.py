@@ -12,6 +12,7 @@ from neurfield import losses
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.ops.composite import Composite
 from neurfield.rendering.hierarchical import hierarchical
+from neurfield.sampling.hand_over import hand_over
 from neurfield.training.composed_step import RayBatch, RayStepFn, descend
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
@@ -43,7 +44,7 @@ def hierarchical_step(
         generator = torch.Generator().manual_seed(((seed << 32) + number) % (1 << 63))
         hit, first, second = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
-            lambda rows, columns: torch.rand(rows, columns, generator=generator, device="cpu").to(device),
+            lambda rows, columns: hand_over(torch.rand(rows, columns, generator=generator, device="cpu"), device),
         )  # fmt: skip
 
         def colors(rays: Composite) -> Tensor:

@@ -40,8 +40,8 @@ _OUTPUTS = {
     "cost": ("samples",),
     "error": ("rgb",),
 }
-# Rays between two looks at whether the picture is still wanted: some 20 ms on two cores, or on an H200, of which fewer
-# rays than that fill no more than a part.
+# Rays between two looks at whether the picture is still wanted: some 20 ms on two cores; fewer than a million fill no
+# more than a part of a GPU.
 _TILE_RAYS, _NORMAL_TILE_RAYS = {"cpu": 1 << 15, "cuda": 1 << 20}, 1 << 11
 _ERROR_SHOWN = 0.25  # difference of sRGB values with the last colour
 _PROBE = 48  # pixels of the longer side of the view whose samples are counted

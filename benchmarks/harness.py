@@ -99,15 +99,19 @@ def _cuda() -> dict[str, str]:
     return {"driver": driver, "kernels": cuda_build(), "torch_cuda": str(torch.version.cuda)}
 
 
+def _cpu() -> str:
+    """Name, family and model: the name alone ("AMD EPYC") need not tell the generation, and so the peak."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name", platform.machine())
+    return f"{name}, family {facts['cpu family']}, model {facts['model']}" if "cpu family" in facts else name
+
+
 def machine() -> dict[str, str | int]:
     """What a figure needs beside it to mean something."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         # the results of earlier benchmarks change nothing that is measured
@@ -117,7 +121,7 @@ def machine() -> dict[str, str | int]:
         commit = os.environ.get("NEURFIELD_COMMIT", "unknown")  # a copy of the tree without .git
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "cpu": cpu,
+        "cpu": _cpu(),
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "isa": _native.isa,

@@ -138,7 +138,7 @@ class Run:
         return self.views.cameras
 
     def evaluate(
-        self, split: str = "test", on_view: Callable[[int, int, Tensor], None] | None = None, data: str | None = None
+        self, split: str = "test", progress: Callable[[float], None] | None = None, data: str | None = None
     ) -> dict[str, Any]:
         """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
@@ -158,7 +158,7 @@ class Run:
             scene = load_scene(source, self.config.load, splits=(split,))
             check_views(ViewSet.of_scene(scene), self.views, split, self.path)
         check_measurable(scene.name, scene.cameras[scene.views(split)])
-        return evaluate(self.renderer, scene, split, on_view)
+        return evaluate(self.renderer, scene, split, progress)
 
     def render(
         self,

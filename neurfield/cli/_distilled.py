@@ -70,9 +70,9 @@ class Plan:
             go_on(viewer)
         return 0
 
-    def _measure(self, made: Run, on_view: Callable[[], None] = lambda: None) -> None:
+    def _measure(self, made: Run, on_part: Callable[[], None] = lambda: None) -> None:
         if made.views.splits.get(self.eval_split):
-            result = made.evaluate(self.eval_split, lambda i, n, picture: on_view())
+            result = made.evaluate(self.eval_split, lambda part: on_part())
             psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
             print(f"{self.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view", flush=True)
 

@@ -41,7 +41,7 @@ def run(options: EvalOptions) -> int:
             result = trained.evaluate(data, progress.update)
             told = summary(trained, result)
         else:
-            result = trained.evaluate(options.split, lambda i, n, _: progress.update(i / n), data)
+            result = trained.evaluate(options.split, progress.update, data)
             told = f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}"
     report: dict[str, Any] = {
         "experiment_name": trained.config.experiment_name,

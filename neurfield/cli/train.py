@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from torch import Tensor
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
@@ -279,12 +278,12 @@ def _evaluate(
     with Progress(f"measure {split}") as progress:
         renderer = from_task(task, trainer, views).renderer
 
-        def on_view(i: int, n: int, _: Tensor) -> None:
-            progress.update(i / n)
+        def on_part(part: float) -> None:
+            progress.update(part)
             if live:
                 live.turns.pass_on()
 
-        result = evaluate(renderer, scene, split, on_view)
+        result = evaluate(renderer, scene, split, on_part)
     session.write_metrics(_scalars(result, split) | {"seconds": trainer.clock.seconds()})
     say(f"{split}: {_summary(result)}")
 

@@ -19,7 +19,7 @@ def evaluate(
     renderer: Renderer,
     scene: Scene,
     split: str,
-    on_view: Callable[[int, int, Tensor], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """All metrics that this machine can measure, of every view of a split.
 
@@ -27,7 +27,7 @@ def evaluate(
     of pointwise metrics and count as right in the others; views of which a mask leaves nothing are left out.
 
     Args:
-        on_view: called with number done, number of views and the picture after each view.
+        progress: called with the finished part, 0 ... 1, also within a view; its time does not count as that of views.
 
     Returns:
         The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
@@ -44,10 +44,18 @@ def evaluate(
     measured = {name: metric for name, metric in METRICS.items() if reasons[name] is None}
     per_image: list[dict[str, Any]] = []
     seconds, n_rays, n_masked = 0.0, 0, 0
-    for number, view in enumerate(views):
+
+    def tell(part_of_view: float) -> None:
+        nonlocal seconds
+        if progress:
+            pause = time.perf_counter()
+            progress((len(per_image) + part_of_view) / len(views))
+            seconds -= time.perf_counter() - pause
+
+    for view in views:
         start = time.perf_counter()
         appearance = scene.views(split).index(view) if split == "train" else None
-        picture = renderer.render(scene.cameras[view], ("rgb",), appearance=appearance)["rgb"].clamp(0, 1)
+        picture = renderer.render(scene.cameras[view], ("rgb",), tell, appearance)["rgb"].clamp(0, 1)
         seconds += time.perf_counter() - start
         n_rays += picture.shape[0] * picture.shape[1]
         target = over_background(scene.images[view], renderer.background)
@@ -57,8 +65,6 @@ def evaluate(
         name = str(scene.paths[view] if scene.paths else view)
         n_masked += mask is not None
         per_image.append({"view": view, "file": name, **_values(measured, picture, target, mask)})
-        if on_view:
-            on_view(number + 1, len(views), picture)
     n = len(per_image)
     return {
         **{name: sum(image[name] for image in per_image) / n for name in measured},

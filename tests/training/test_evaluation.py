@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,8 +34,10 @@ def renderer(*errors: float) -> Any:
     """Renders view after view in grey, with the next of `errors` in its upper half."""
     remaining = iter(errors)
 
-    def render(camera: Cameras, outputs: object = None, appearance: int | None = None) -> dict[str, Tensor]:
+    def render(camera: Cameras, outputs: object, progress: Callable, appearance: int | None) -> dict[str, Tensor]:
         picture = torch.full((SIZE, SIZE, 3), GREY)
+        for part in (0.5, 1.0):
+            progress(part)
         picture[: SIZE // 2] += next(remaining)
         return {"rgb": picture}
 
@@ -92,8 +96,19 @@ def test_every_metric_is_measured_or_its_absence_explained(scene, monkeypatch):
 
 def test_a_view_that_is_too_small_is_one_line():
     small = ball_scene(n_train=1, n_test=1, size=10)
-    picture = SimpleNamespace(
-        render=lambda camera, outputs, appearance: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3)
-    )
+    picture = SimpleNamespace(render=lambda *_: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3))
     with pytest.raises(UserError, match="at least 11 x 11 pixels"):
         evaluate(picture, small, "test")
+
+
+def test_progress_is_told_within_views_and_not_counted_as_theirs(scene, monkeypatch):
+    clock, seen = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def progress(part: float) -> None:
+        seen.append(part)
+        clock[0] += 100
+
+    result = evaluate(renderer(0.1, 0.1), scene, "test", progress)
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    assert result["seconds_per_view"] == 0

@@ -18,13 +18,10 @@ template <typename T, int D, int F, typename P>
 NF_DEVICE void grid_forward_by_warp(const GridLevel& level, Interpolation interpolation, const P* table, const T* x,
                                     T* y) {
   constexpr int kWords = F * sizeof(P) / 4;  // of an entry
-  if constexpr (F * sizeof(P) % 4 != 0 || kWords > 4) {
-    grid_forward<T, D, F>(level, interpolation, table, x, y);
-  } else {
-    if (interpolation == Interpolation::kNearest) {
-      grid_forward<T, D, F>(level, interpolation, table, x, y);
-      return;
-    }
+  constexpr bool kInPairs = F * sizeof(P) % 4 == 0 && kWords <= 4;
+  if (!kInPairs || interpolation == Interpolation::kNearest)
+    return grid_forward<T, D, F>(level, interpolation, table, x, y);
+  if constexpr (kInPairs) {
     const GridCell<T, D> cell(level, interpolation, x);
     NF_UNROLL for (int f = 0; f < F; ++f) y[f] = 0;
     constexpr int kCorners = nf::min(1 << D, nf::max(2, 16 / kWords));  // under way at a time, in 16 registers

@@ -11,6 +11,7 @@ import tyro
 
 from neurfield.cli._console import Progress
 from neurfield.cli._train_signal import summary
+from neurfield.errors import UserError
 from neurfield.files import atomic_write, refuse_existing
 from neurfield.run import load
 from neurfield.signal_run import SignalRun
@@ -22,6 +23,8 @@ class EvalOptions:
     """Run folder or .safetensors file."""
     split: str = "test"
     """Views to measure, of a scene."""
+    rays_per_pixel: Literal[1, 4, 9, 16] | None = None
+    """Of a scene: rays whose mean is a pixel (default: as the run was trained)."""
     output: Path | None = None
     """JSON file, replaced if it exists; default: standard output."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -34,6 +37,10 @@ def run(options: EvalOptions) -> int:
     if options.output:
         refuse_existing(options.output, overwrite=True)
     trained = load(options.run)
+    if options.rays_per_pixel is not None:
+        if isinstance(trained, SignalRun):
+            raise UserError(f"--rays-per-pixel is for scenes, and {options.run} is none; leave it out")
+        trained.renderer.rays_per_pixel = options.rays_per_pixel
     data = str(options.data) if options.data else None
     trained.to(options.device)
     with Progress("measure") as progress:

@@ -75,6 +75,7 @@ def evaluate(
             "split": split,
             "n_views": n,
             "n_masked_views": n_masked,
+            "rays_per_pixel": renderer.rays_per_pixel,
             "background": [float(v) for v in renderer.background],
             "color_space": "sRGB, 0 ... 1, predictions clamped",
             "mean": "of the views' values",

@@ -51,6 +51,10 @@ def test_eval_prints_json_and_writes_it(trained, tmp_path, capsys):
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert printed["psnr"] == written["psnr"] > 12 and printed["step"] == 100
     assert printed["protocol"]["split"] == "test" and len(printed["per_image"]) == 2
+    assert main(["eval", str(trained), "--rays-per-pixel", "4"]) == 0
+    finer = json.loads(capsys.readouterr().out)
+    assert finer["psnr"] != printed["psnr"]
+    assert (printed["protocol"]["rays_per_pixel"], finer["protocol"]["rays_per_pixel"]) == (1, 4)
 
 
 def test_eval_refuses_data_of_another_run(trained, tmp_path, capsys):

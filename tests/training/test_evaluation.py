@@ -41,7 +41,7 @@ def renderer(*errors: float) -> Any:
         picture[: SIZE // 2] += next(remaining)
         return {"rgb": picture}
 
-    return SimpleNamespace(render=render, background=torch.ones(3))
+    return SimpleNamespace(render=render, background=torch.ones(3), rays_per_pixel=1)
 
 
 def half_mask(upper: int, lower: int) -> Tensor:

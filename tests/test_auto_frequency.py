@@ -17,6 +17,7 @@ from neurfield.data import signals
 from neurfield.encodings import Grid
 from neurfield.errors import UserError
 from neurfield.fresh.candidates import GRID_INIT_RANGE, OF_ACTIVATIONS, OF_ENCODINGS
+from neurfield.fresh.choose import WORTH
 from neurfield.signal_kinds import KINDS
 from neurfield.training.method import MethodConfig, load_method
 from neurfield.training.schedule import Budget
@@ -77,7 +78,7 @@ def test_trials_decide_where_the_budget_has_room(tmp_path, capsys):
     assert [t["value"] for t in report["trials"]][:2] == [10, report["nearest"]]  # the preset's first
     assert 2 <= len(report["trials"]) <= auto_frequency.MAX_TRIALS
     chosen_psnr = next(t["psnr"] for t in report["trials"] if t["value"] == report["value"])
-    assert all(t["psnr"] <= chosen_psnr + 0.1 for t in report["trials"])
+    assert all(t["psnr"] <= chosen_psnr + WORTH for t in report["trials"])
     assert run.load(folder).config.method.field.encoding["sigma"] == report["value"]
     assert Image.open(folder / "frequency.png").size == (1680, 400)
 

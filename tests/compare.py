@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparisons with bounds that come from arithmetic; each test says how many roundings it allows and why."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,3 +27,8 @@ def relative_norm(actual: Tensor, expected: Tensor) -> float:
     """||actual - expected|| / ||expected|| in float64, 0 for two empty tensors."""
     difference = (actual.double() - expected.double()).norm()
     return float(difference / expected.double().norm().clamp_min(1e-300))
+
+
+def slopes(run: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
+    """First derivatives of something that is not linear in what `run` gives, for gradgradcheck to take the third."""
+    return torch.autograd.grad(run(*inputs).sin().sum(), inputs, create_graph=True)

@@ -4,7 +4,7 @@
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -72,6 +72,23 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     if n_bytes < POOLED_BYTES or like.device.type != "cpu":
         return like.new_empty(*shape)
     return lib.pooled_bytes(n_bytes).view(like.dtype).view(*shape)
+
+
+def vjp(function: Callable[..., Tensor], inputs: Sequence[Tensor], upstream: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of `(upstream * function(*inputs)).sum()` in the inputs, by torch, for the backward of a backward.
+
+    They are functions of the inputs for whoever differentiates on: with autograd, or a transformation of torch.func,
+    in which torch.autograd.grad cannot be asked (and which imports the compiler).
+    """
+    if torch._C._are_functorch_transforms_active():
+        return torch.func.vjp(function, *inputs)[1](upstream)
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # one input may be a function of another: each gradient is that of its own place only
+        places = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in inputs]
+        return torch.autograd.grad(
+            function(*places), places, upstream, create_graph=differentiable, materialize_grads=True
+        )
 
 
 def contiguous(tensor: Tensor | None) -> Tensor | None:

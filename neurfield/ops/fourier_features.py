@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, contiguous, empty, native
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, empty, native, vjp
 from neurfield.ops._operator import operator
 
 MAX_DIMS = 8
@@ -24,8 +24,8 @@ def fourier_features(x: Tensor, frequencies: Tensor, gates: Tensor | None = None
         gates: same dtype `[n, n_gates]`, 1 ... n_frequencies of them, or None. Not differentiable.
 
     Returns:
-        `[n, 2 n_frequencies]`, same dtype. Differentiable twice in `x` (the second time through plain torch
-        operations); non-finite input gives NaN. In float32 the phase is rounded at the size of its largest term.
+        `[n, 2 n_frequencies]`, same dtype. Differentiable any number of times in `x`, from the second on through plain
+        torch operations; non-finite input gives NaN. In float32 the phase is rounded at the size of its largest term.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or device; frequencies or gates that require a gradient.
@@ -98,10 +98,11 @@ def _setup_double_context(ctx, inputs, output) -> None:
 def _double_autograd(ctx, grad_grad_x: Tensor):
     """Gradients of `<grad_grad_x, grad_x>` in grad_y and x."""
     grad_y, x, frequencies, gates = ctx.saved_tensors
-    with torch.enable_grad():
-        grad_y, x = grad_y.detach().requires_grad_(), x.detach().requires_grad_()
-        grad_x = _composed_gradient(grad_y, x, frequencies, gates)
-        return *torch.autograd.grad(grad_x, (grad_y, x), grad_grad_x), None, None
+
+    def gradient(grad_y: Tensor, x: Tensor) -> Tensor:
+        return _composed_gradient(grad_y, x, frequencies, gates)
+
+    return *vjp(gradient, (grad_y, x), grad_grad_x), None, None
 
 
 _backward.register_autograd(_double_autograd, setup_context=_setup_double_context)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frequency encoding (csrc/math/frequency.h)."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, native, vjp
 from neurfield.ops._operator import operator
 
 
@@ -19,7 +21,8 @@ def frequency(x: Tensor, n_frequencies: int) -> Tensor:
         n_frequencies: at least 1.
 
     Returns:
-        `[n, n_dims * 2 * n_frequencies]`, same dtype. Differentiable once in `x`; non-finite input gives NaN.
+        `[n, n_dims * 2 * n_frequencies]`, same dtype. Differentiable any number of times in `x`, from the second on
+        through plain torch operations; non-finite input gives NaN.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or n_frequencies.
@@ -66,4 +69,22 @@ def _autograd(ctx, grad_y: Tensor):
     return _backward(x, grad_y), None
 
 
+def _composed_gradient(x: Tensor, grad_y: Tensor) -> Tensor:
+    """The gradient to x as torch operations, which can be differentiated."""
+    scale = torch.exp2(torch.arange(grad_y.shape[1] // 2, dtype=x.dtype, device=x.device))
+    half_turns = x[:, None] * scale
+    angles = math.pi * (half_turns - 2 * torch.round(half_turns / 2))  # less whole turns, exactly
+    slopes = angles.cos() * grad_y[:, 0::2] - angles.sin() * grad_y[:, 1::2]
+    return math.pi * (scale * slopes).sum(1)
+
+
+def _setup_double_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _double_autograd(ctx, grad_grad_x: Tensor):
+    return vjp(_composed_gradient, ctx.saved_tensors, grad_grad_x)
+
+
+_backward.register_autograd(_double_autograd, setup_context=_setup_double_context)
 _forward.register_autograd(_autograd, setup_context=_setup_context)

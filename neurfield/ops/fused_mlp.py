@@ -11,7 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neurfield.ops._common import DEVICES, NATIVE_FLOATS, aligned, check_tensor, contiguous, cuda_core, empty, native
+from neurfield.ops._common import (
+    DEVICES,
+    NATIVE_FLOATS,
+    aligned,
+    check_tensor,
+    contiguous,
+    cuda_core,
+    empty,
+    native,
+    vjp,
+)
 from neurfield.ops._operator import operator
 
 # in the order of nf::Activation, of z, omega and scale; the torch form is differentiated for second derivatives
@@ -157,9 +167,9 @@ def fused_mlp(
             values saturate at 65504. Elsewhere it means nothing.
 
     Returns:
-        `[n, n_output_dims]`, same dtype as x. Differentiable twice in `x`, `params` and `modulation` (the second time
-        through plain torch operations). The same numbers for every thread count. NaN and infinity propagate as in the
-        formulas, except that Exponential saturates at the largest finite float.
+        `[n, n_output_dims]`, same dtype as x. Differentiable any number of times in `x`, `params` and `modulation`,
+        from the second on through plain torch operations. The same numbers for every thread count. NaN and infinity
+        propagate as in the formulas, except that Exponential saturates at the largest finite float.
 
     Raises:
         TypeError, ValueError: wrong dtype, shape or device; normalisation without modulation.
@@ -315,7 +325,8 @@ _forward.register_autograd(_autograd, setup_context=_setup_context)
 
 
 def _setup_double_context(ctx, inputs, output) -> None:
-    grad_y, x, params, modulation, _y, _saved, *ctx.shape, _needs_x, _needs_params, _needs_modulation = inputs
+    grad_y, x, params, modulation, _y, _saved, *ctx.shape, needs_x, needs_params, needs_modulation = inputs
+    ctx.needed = needs_x, needs_params, needs_modulation
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(grad_y, x, params, modulation)
 
@@ -330,18 +341,21 @@ def _double_autograd(ctx, *upstream: Tensor | None):
     sizes = (*shape, *arguments, normalizes)
     saved = [t for t in ctx.saved_tensors if t is not None]
     dtype = ctx.saved_tensors[2].dtype
-    with torch.enable_grad():
-        grad_y, x, params, *rest = leaves = [t.detach().to(dtype).requires_grad_() for t in saved]
-        modulation = rest[0] if rest else None
-        config = MLPConfig(x.shape[1], *sizes)
-        wanted = [(leaf, up.to(dtype)) for leaf, up in zip(leaves[1:], upstream, strict=False) if up is not None]
-        grads: list[Tensor | None] = [None] * 4
-        if wanted:
-            y = _composed(x, params, modulation, config)
-            firsts = torch.autograd.grad(y, [leaf for leaf, _ in wanted], grad_y, create_graph=True)
-            seconds = torch.autograd.grad(firsts, leaves, [up for _, up in wanted], allow_unused=True)
-            for i, (second, t) in enumerate(zip(seconds, saved, strict=True)):
-                grads[i] = None if second is None else second.to(t.dtype)
+    config = MLPConfig(ctx.saved_tensors[1].shape[1], *sizes)
+    wanted = {i: up.to(dtype) for i, up in enumerate(upstream) if up is not None and ctx.needed[i]}
+
+    def product(grad_y: Tensor, *inputs: Tensor) -> Tensor:
+        def value(*chosen: Tensor) -> Tensor:
+            x, params, *modulation = (dict(enumerate(inputs)) | dict(zip(wanted, chosen, strict=True))).values()
+            return _composed(x, params, modulation[0] if modulation else None, config)
+
+        firsts = vjp(value, [inputs[i] for i in wanted], grad_y)
+        return torch.stack([(up * first).sum() for up, first in zip(wanted.values(), firsts, strict=True)]).sum()
+
+    grads: list[Tensor | None] = [None] * 4
+    if wanted:
+        seconds = vjp(product, [t.to(dtype) for t in saved], saved[0].new_ones((), dtype=dtype))
+        grads[: len(saved)] = [second.to(t.dtype) for second, t in zip(seconds, saved, strict=True)]
     return *grads, *(None,) * (len(ctx.shape) + 5)
 
 
@@ -356,7 +370,8 @@ def _composed(x: Tensor, params: Tensor, modulation: Tensor | None, config: MLPC
     for layer, (weights, bias) in enumerate(layers[:-1]):
         z = functional.linear(h, weights, bias)
         if config.normalizes:
-            z = functional.layer_norm(z, (config.n_neurons,), eps=1e-5)
+            z = z - z.mean(1, keepdim=True)  # not layer_norm, whose third derivative torch 2.13 has wrong
+            z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-5)
         if modulation is not None:
             first = 0 if modulation.shape[1] == 2 else 2 * layer
             z = modulation[:, first : first + 1] * z + modulation[:, first + 1 : first + 2]

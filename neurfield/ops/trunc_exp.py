@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, NATIVE_FLOATS, check_tensor, native
+from neurfield.ops._common import DEVICES, NATIVE_FLOATS, check_tensor, native, vjp
 from neurfield.ops._operator import operator
 
 
@@ -16,7 +16,7 @@ def trunc_exp(x: Tensor) -> Tensor:
 
     Returns:
         Same shape and dtype. float32 saturates at the largest finite power and gives 0 below -87.3; NaN stays NaN.
-        Differentiable once.
+        Differentiable any number of times, from the second on through plain torch operations.
 
     Raises:
         TypeError: wrong dtype.
@@ -60,4 +60,17 @@ def _autograd(ctx, grad_y: Tensor):
     return _backward(x, grad_y)
 
 
+def _composed_gradient(x: Tensor, grad_y: Tensor) -> Tensor:
+    return grad_y * x.clamp(-15, 15).exp()
+
+
+def _double_autograd(ctx, grad_grad_x: Tensor):
+    return vjp(_composed_gradient, ctx.saved_tensors, grad_grad_x)
+
+
+def _setup_double_context(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+_backward.register_autograd(_double_autograd, setup_context=_setup_double_context)
 _forward.register_autograd(_autograd, setup_context=_setup_context)

@@ -10,7 +10,7 @@ from torch.library import opcheck
 from neurfield import ops
 from neurfield.reference import fourier_features as reference
 from tests.cases import SIZES, strided, uniform
-from tests.compare import assert_close
+from tests.compare import assert_close, slopes
 
 
 def frequencies(m: int, n_dims: int, dtype=torch.float32, sigma: float = 10.0) -> Tensor:
@@ -82,6 +82,7 @@ def test_gradcheck() -> None:
     for g in (None, gates):
         assert gradcheck(lambda x, g=g: ops.fourier_features(x, b, g), x)
         assert gradgradcheck(lambda x, g=g: ops.fourier_features(x, b, g), x)
+        assert gradgradcheck(lambda x, g=g: slopes(lambda x: ops.fourier_features(x, b, g), x), x)
 
 
 def test_opcheck() -> None:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.reference import frequency as reference
 from tests.cases import SIZES, strided, uniform
-from tests.compare import assert_close
+from tests.compare import assert_close, slopes
 
 # sin or cos of an angle below 2 pi: reduction is exact, the product with pi rounds at 2 pi (7 units), libm adds 1
 ROUNDINGS = 10
@@ -40,7 +40,22 @@ def test_backward_matches_reference() -> None:
 
 
 def test_gradcheck() -> None:
-    assert gradcheck(lambda x: ops.frequency(x, 4), uniform(5, 3, dtype=torch.float64).requires_grad_())
+    x = uniform(5, 3, dtype=torch.float64).requires_grad_()
+    assert gradcheck(lambda x: ops.frequency(x, 4), x)
+    assert gradgradcheck(lambda x: ops.frequency(x, 4), x)
+    assert gradgradcheck(lambda x: slopes(lambda x: ops.frequency(x, 2), x), x)
+
+
+def test_second_derivative_of_high_frequencies_matches_reference() -> None:
+    """Angles are reduced before they round: plain cosines of up to 2^11 pi x would be off by 2^-13."""
+    grads = []
+    for dtype, run in ((torch.float32, ops.frequency), (torch.float64, reference.frequency)):
+        x, grad_y = (t.to(dtype).requires_grad_() for t in (uniform(257, 2, low=-1), uniform(257, 48, low=-1, seed=1)))
+        (slope,) = torch.autograd.grad(run(x, 12), x, grad_y, create_graph=True)
+        grads.append(torch.autograd.grad(slope.sum(), (x, grad_y)))
+    size = torch.pi * 2**11  # of a slope; of the second derivative squared
+    for found, expected, scale in zip(*grads, (2 * size**2, size), strict=True):
+        assert_close(found, expected, ROUNDINGS + 12, scale=scale)
 
 
 def test_opcheck() -> None:

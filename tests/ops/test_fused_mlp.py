@@ -13,7 +13,7 @@ from neurfield.ops import MLPConfig
 from neurfield.ops.fused_mlp import ACTIVATIONS, ARGUMENTS
 from neurfield.reference import fused_mlp as reference
 from tests.cases import SIZES, strided, uniform
-from tests.compare import assert_close, relative_norm
+from tests.compare import assert_close, relative_norm, slopes
 
 # One matrix product of width <= 512 has a random rounding error near sqrt(512) / 4 = 6 units of roundoff (6e-8)
 # relative to the norm of its result; three layers and their activations stay below 20 of them.
@@ -251,6 +251,7 @@ def test_gradcheck_and_gradgradcheck(config: MLPConfig) -> None:
 
     assert gradcheck(run, (x, params), fast_mode=True)
     assert gradgradcheck(run, (x, params), fast_mode=True)
+    assert gradgradcheck(lambda *inputs: slopes(run, *inputs), (x, params), fast_mode=True)
     assert gradcheck(lambda x: run(x, params.detach()), x)
     assert gradcheck(lambda params: run(x.detach(), params), params, fast_mode=True)
 
@@ -282,6 +283,30 @@ def test_eikonal_gradient_matches_reference() -> None:
         grads.append((x.grad, params.grad))
     for got, want in zip(*grads, strict=True):
         assert relative_norm(got, want) <= 1e-5  # methods: fp32 against fp64, 1e-5 relative
+
+
+def test_gradient_of_a_laplacian_matches_reference() -> None:
+    """The third derivative that a Poisson equation needs, beside a term of the values, whose gradient is not all."""
+    config = MLPConfig(2, 1, 64, 2, "Sine", bias=True, first_omega=5.0, omega=5.0)
+    grads = []
+    for dtype, run in ((torch.float32, ops.fused_mlp), (torch.float64, reference.fused_mlp)):
+        x = uniform(200, 2, low=-1).to(dtype).requires_grad_()
+        params = parameters(config).to(dtype).requires_grad_()
+        y = run(x, params, config)
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        rows = [torch.autograd.grad(slope[:, i].sum(), x, create_graph=True)[0] for i in range(2)]
+        laplacian = rows[0][:, 0] + rows[1][:, 1]
+        (laplacian.square().mean() + y.square().mean()).backward()
+        grads.append((x.grad, params.grad))
+    for got, want in zip(*grads, strict=True):
+        assert relative_norm(got, want) <= 1e-5  # as above
+
+
+def test_parameters_may_depend_on_positions() -> None:
+    """As of a hypernetwork: the gradient in either leaves the other alone."""
+    config, mix = MLPConfig(3, 2, 16, 1, "Tanh"), uniform(3, 768, low=-0.5, high=0.5, dtype=torch.float64)
+    x = uniform(4, 3, low=-1, dtype=torch.float64).requires_grad_()
+    assert gradgradcheck(lambda x: ops.fused_mlp(x, x.mean(0) @ mix[:, : config.n_params], config), x)
 
 
 def test_large_outputs_do_not_share_memory_until_they_are_gone() -> None:

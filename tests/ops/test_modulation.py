@@ -12,7 +12,7 @@ from neurfield.ops import MLPConfig
 from neurfield.reference import fused_mlp as mlp_reference
 from neurfield.reference import modulation as reference
 from tests.cases import SIZES, strided, uniform
-from tests.compare import assert_close, relative_norm
+from tests.compare import assert_close, relative_norm, slopes
 
 # (resolution, wraps): 1-4 dimensions, an axis of a single node, the view directions of a radiance field
 GRIDS = [
@@ -196,6 +196,7 @@ def test_gradcheck_and_gradgradcheck_of_the_network(normalizes: bool) -> None:
 
     assert gradcheck(run, tensors, fast_mode=True)
     assert gradgradcheck(run, tensors, fast_mode=True)
+    assert gradgradcheck(lambda *tensors: slopes(run, *tensors), tensors, fast_mode=True)
 
 
 def test_opcheck_of_the_network() -> None:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 from torch.library import opcheck
 
 from neurfield import ops
 from neurfield.reference import trunc_exp as reference
 from tests.cases import SIZES, strided, uniform
-from tests.compare import EPS, assert_close
+from tests.compare import EPS, assert_close, slopes
 
 ROUNDINGS = 4  # the exponential is within 2 ulp, an ulp is at most two units of roundoff
 
@@ -45,7 +45,10 @@ def test_edges(n: int) -> None:
 
 
 def test_gradcheck() -> None:
-    assert gradcheck(ops.trunc_exp, uniform(3, 4, low=-3, high=3, dtype=torch.float64).requires_grad_())
+    x = uniform(3, 4, low=-3, high=3, dtype=torch.float64).requires_grad_()
+    assert gradcheck(ops.trunc_exp, x)
+    assert gradgradcheck(ops.trunc_exp, x)
+    assert gradgradcheck(lambda x: slopes(ops.trunc_exp, x), x)
 
 
 def test_double_is_the_libm_exponential() -> None:

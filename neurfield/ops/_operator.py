@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 _LIBRARY = torch.library.Library("neurfield", "FRAGMENT")
 
@@ -15,7 +16,8 @@ class Operator:
     """An operator of torch. Calling it goes through torch's dispatcher: torch.compile, modes and profilers see it.
 
     An eager call asks before whether there is something to differentiate. `torch.ops.neurfield.NAME`, which compilers
-    and transformations take, asks when the dispatcher has come to autograd, from where it enters Python a second time.
+    take, asks when the dispatcher has come to autograd, from where it enters Python a second time. Transformations of
+    torch.func differentiate eager calls; forward mode, which no operator has, is an error and not a derivative of 0.
     """
 
     def __init__(self, name: str, kernel: Callable[..., Any], mutated: Sequence[str], devices: Sequence[str]) -> None:
@@ -31,18 +33,19 @@ class Operator:
         self._tensors = [i for i, argument in enumerate(self._op._schema.arguments) if "Tensor" in str(argument.type)]
         for device in devices:
             _LIBRARY.impl(name, _counting(kernel, changed) if changed else kernel, device.upper())
-        self._call = None if changed else _differentiable_call(self)
+        self._call: Any = None
+        self._transformed: Any = None
         if not changed:
+            self._call, self._transformed = _differentiable_calls(self)
             torch.library.register_autograd(self.name, self._differentiate, setup_context=self._keep, lib=_LIBRARY)
 
     def __call__(self, *args: Any) -> Any:
-        if (
-            self._call is None
-            or len(args) != self._n_arguments
-            or torch.compiler.is_compiling()
-            or torch._C._are_functorch_transforms_active()
-        ):
+        if self._call is None or len(args) != self._n_arguments or torch.compiler.is_compiling():
             return self._op(*args)
+        if torch._C._are_functorch_transforms_active():
+            return self._transformed.apply(*args)
+        if forward_ad._current_level >= 0:
+            return self._call.apply(*args)
         if torch.is_grad_enabled():
             for i in self._tensors:
                 if args[i] is not None and args[i].requires_grad:
@@ -74,20 +77,36 @@ class Operator:
         return self._backward(ctx, *grads)
 
 
-def _differentiable_call(operator: Operator) -> Any:
-    """The operator as a torch.autograd.Function."""
+def _differentiable_calls(operator: Operator) -> tuple[Any, Any]:
+    """The operator as a torch.autograd.Function, for eager calls and as torch.func transforms it, which costs more."""
 
-    def forward(ctx: Any, *args: Any) -> Any:
-        output = operator._below_autograd(*args)
+    def forward(*args: Any) -> Any:
+        return operator._below_autograd(*args)
+
+    def keep(ctx: Any, args: tuple[Any, ...], output: Any) -> None:
         operator._keep(ctx, args, output)
+
+    def forward_and_keep(ctx: Any, *args: Any) -> Any:
+        output = forward(*args)
+        keep(ctx, args, output)
         return output
 
     def backward(ctx: Any, *grads: Any) -> Any:
         return operator._differentiate(ctx, *grads)
 
-    name = operator.name.replace("::", "_")  # grad_fn and profilers show it
-    functions = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    return type(name, (torch.autograd.Function,), functions)
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise RuntimeError(
+            f"{operator.name} has no derivative in forward mode (jvp, jacfwd, torch.func.hessian); "
+            "use reverse mode: torch.autograd.grad, torch.func.grad, vjp, jacrev"
+        )
+
+    def function(**functions: Any) -> Any:
+        name = operator.name.replace("::", "_")  # grad_fn and profilers show it
+        functions |= {"backward": backward, "jvp": jvp}
+        parts = {key: staticmethod(value) for key, value in functions.items()}
+        return type(name, (torch.autograd.Function,), {**parts, "generate_vmap_rule": True})
+
+    return function(forward=forward_and_keep), function(forward=forward, setup_context=keep)
 
 
 def _counting(kernel: Callable[..., Any], changed: Sequence[int]) -> Callable[..., Any]:

@@ -307,7 +307,7 @@ def _modulation_gradient(x: Tensor, modulation: Tensor | None, needed: bool) -> 
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, params, modulation, *ctx.shape, _keep = inputs
+    x, params, modulation, *ctx.shape, ctx.kept = inputs
     ctx.set_materialize_grads(False)  # that of `saved` would be as large as it
     ctx.save_for_backward(x, params, modulation, *output)
 
@@ -317,6 +317,8 @@ def _autograd(ctx, grad_y: Tensor | None, grad_saved: Tensor | None):
     if grad_y is None:
         return None, None, None, *unused
     x, params, modulation, y, saved = ctx.saved_tensors
+    if not ctx.kept:  # by a caller who could not know, as inside of torch.func.vmap
+        y, saved = _forward(x, params, modulation, *ctx.shape, True)
     grads = _backward(grad_y, x, params, modulation, y, saved, *ctx.shape, *needs)
     return *(grad if need else None for grad, need in zip(grads, needs, strict=True)), *unused
 
@@ -503,6 +505,8 @@ def _half_autograd(ctx, grad_y: Tensor | None, grad_saved: Tensor | None):
     unused = (None,) * (len(ctx.shape) + 1)
     if grad_y is None:
         return None, None, *unused
+    if not ctx.kept:
+        y, saved = _half_forward(x, params, *ctx.shape, True)
     grad_x, grad_params = _half_backward(grad_y, x, params, y, saved, *ctx.shape, needs_x, needs_params)
     return grad_x if needs_x else None, grad_params if needs_params else None, *unused
 

@@ -75,7 +75,10 @@ class Native:
 
     def __call__(self, x: Tensor, params: Tensor) -> Tensor:
         """`[n, n_outputs]` for x `[n, n_input_dims]` and params `[n_params]` of the same dtype."""
-        parts: tuple[Tensor, ...] = _Split.apply(params, [part.numel() for part in self._parts]) if self._parts else ()
+        sizes = [part.numel() for part in self._parts]
+        is_transformed = torch._C._are_functorch_transforms_active()  # by torch.func, which needs torch's own
+        split = torch.split if is_transformed else _Split.apply
+        parts: tuple[Tensor, ...] = split(params, sizes) if sizes else ()
         names = [name for name, _ in self.encoding.named_parameters()]
         named = dict(zip(names, parts[len(parts) - len(names) :], strict=True))
         columns = arrange(functional_call(self.encoding, named, (x,)), self.columns)
@@ -85,7 +88,7 @@ class Native:
         """float32 `[n_params]`, network first; the same for the same seed, but not tiny-cuda-nn's own numbers."""
         with torch.device("cpu"):
             values = joined(ordered_parameters(*self._build(seed)))
-        return values.to(torch.get_default_device())
+        return values.to(torch.get_default_device(), torch.float32)
 
     def n_input_dims(self) -> int:
         return self._n_input_dims

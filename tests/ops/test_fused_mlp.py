@@ -309,6 +309,17 @@ def test_parameters_may_depend_on_positions() -> None:
     assert gradgradcheck(lambda x: ops.fused_mlp(x, x.mean(0) @ mix[:, : config.n_params], config), x)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_not_kept_is_evaluated_again(keep: bool) -> None:
+    config = MLPConfig(3, 2, 16, 2, "Softplus", "SiLU")
+    x, params = uniform(33, 3).requires_grad_(), parameters(config).requires_grad_()
+    flat = (2, 16, 2, "Softplus", "SiLU", False, 0.0, [1.0, 1.0, 1.0], False)
+    y, _ = torch.ops.neurfield.fused_mlp(x, params, None, *flat, keep)
+    found = torch.autograd.grad(y.sum(), (x, params))
+    expected = torch.autograd.grad(ops.fused_mlp(x, params, config).sum(), (x, params))
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
 def test_large_outputs_do_not_share_memory_until_they_are_gone() -> None:
     config = MLPConfig(16, 16, 16, 1)
     params, x = parameters(config), uniform(40000, 16)

@@ -113,6 +113,27 @@ def test_gradients_are_those_of_differences(module) -> None:
     assert torch.autograd.gradcheck(function, (x, values), eps=1e-6, atol=1e-7)
 
 
+def test_gradients_by_torch_func_are_the_same(module) -> None:
+    x, values = uniform(5, 3).requires_grad_(), module.params.detach().clone().requires_grad_()
+
+    def loss(x, params):
+        return torch.func.functional_call(module, {"params": params}, (x,)).exp().sum()
+
+    found = torch.func.grad(loss, argnums=(0, 1))(x.detach(), values.detach())
+    expected = torch.autograd.grad(loss(x, values), (x, values), materialize_grads=True)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_parameters_are_single_in_any_default() -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        module = MODULES["both"]()
+    finally:
+        torch.set_default_dtype(before)
+    assert module.params.dtype == module(uniform(5, 3)).dtype == torch.float32
+
+
 def test_only_what_needs_a_gradient_gets_one() -> None:
     module, x = MODULES["both"](), uniform(7, 3)
     module(x).sum().backward()

@@ -71,7 +71,8 @@ def empty(like: Tensor, *shape: int) -> Tensor:
     n_bytes = math.prod(shape) * like.element_size()
     if n_bytes < POOLED_BYTES or like.device.type != "cpu":
         return like.new_empty(*shape)
-    return lib.pooled_bytes(n_bytes).view(like.dtype).view(*shape)
+    # no view of the bytes: results that are views cannot be changed in place where they have a gradient
+    return like.new_empty(0).set_(lib.pooled_bytes(n_bytes).untyped_storage()).resize_(shape)
 
 
 def vjp(function: Callable[..., Tensor], inputs: Sequence[Tensor], upstream: Tensor) -> tuple[Tensor, ...]:

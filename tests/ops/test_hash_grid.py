@@ -371,3 +371,16 @@ def test_what_has_no_deterministic_form_is_an_error_or_a_warning() -> None:
             not_deterministic("no form")
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("n", [5, 40000])
+def test_results_of_any_size_can_be_changed_in_place(n: int) -> None:
+    """Large ones lie in memory of the native pool, of which they must be no views."""
+    config = GridConfig(n_input_dims=2, n_levels=4, log2_hashmap_size=8)
+    table, x = uniform(config.n_params).requires_grad_(), uniform(n, 2)
+    y = ops.hash_grid(x, table, config)
+    y[:, 2:] = 0
+    y.mul_(3)
+    (found,) = torch.autograd.grad(y.sum(), table)
+    (expected,) = torch.autograd.grad(3 * ops.hash_grid(x, table, config)[:, :2].sum(), table)
+    assert torch.equal(found, expected)

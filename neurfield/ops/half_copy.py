@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The float16 copies that tables of grid encodings are read from: half the memory traffic.
 
-A table has one copy, whoever asks. It is renewed where torch's version counter says that the table has changed, unless
-who changed it has written the copy as well (the `copy` of ops.adam_step).
+A table has one copy, whoever asks. It is renewed where the table has other memory, where torch's version counter says
+that the table has changed, and after every gradient of the table, since torch's fused optimisers count no version;
+unless who changed the table has written the copy as well (the `copy` of ops.adam_step). Values that are written behind
+torch's back (`table.data.copy_`, NumPy) are seen with the next of these.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakIdKeyDictionary
 
 
 @dataclass
 class _Copy:
     values: Tensor
+    memory: StorageWeakRef  # of the table, while this is held no other's
     version: int  # of the table that was copied
+    is_due: bool = False  # there has been a gradient since
+
+    def agrees(self, table: Tensor) -> bool:
+        """Whether the table has the memory and version that were copied; `module.to`, say, keeps the version."""
+        return self.memory.cdata == table.untyped_storage()._cdata and self.version == table._version
 
 
 _COPIES = WeakIdKeyDictionary()  # table -> _Copy
@@ -23,24 +32,32 @@ _COPIES = WeakIdKeyDictionary()  # table -> _Copy
 
 @torch.no_grad()
 def half_copy(table: Tensor) -> Tensor:
-    """`table` rounded to float16, made or renewed if need be.
-
-    A module that moves to another device keeps the parameter and its version.
-    """
+    """`table` rounded to float16, made or renewed if need be."""
+    if torch.compiler.is_compiling() or table.is_inference():  # a graph keeps no copies; such tables have no version
+        return table.detach().half()
     copy = _COPIES.get(table)
-    if copy is None or copy.values.shape != table.shape or copy.values.device != table.device:
-        copy = _COPIES[table] = _Copy(table.detach().half(), table._version)
-    elif copy.version != table._version:
-        copy.values.copy_(table)
-        copy.version = table._version
-    return copy.values
+    if copy is not None and not copy.is_due and copy.agrees(table):
+        return copy.values
+    with torch.inference_mode(False):  # training may read it as well
+        if copy is None or copy.values.shape != table.shape or copy.values.device != table.device:
+            values = table.detach().half()
+        else:
+            values = copy.values.copy_(table)
+    _COPIES[table] = _Copy(values, StorageWeakRef(table.untyped_storage()), table._version)
+    return values
 
 
 def current_half_copy(table: Tensor) -> Tensor | None:
-    """The copy if there is one and it agrees with the table: what an operator that changes both is given."""
+    """The copy if there is one and it agrees with the table as far as torch knows: what an operator that changes both
+    is given."""
     copy = _COPIES.get(table)
-    is_current = copy is not None and copy.version == table._version and copy.values.device == table.device
-    return copy.values if is_current else None
+    return copy.values if copy is not None and copy.agrees(table) else None
+
+
+def half_copy_is_due(table: Tensor) -> None:
+    """Called where there is a gradient of a table that was read in its copy."""
+    if table in _COPIES:
+        _COPIES[table].is_due = True
 
 
 def renew_half_copy(table: Tensor) -> None:
@@ -52,4 +69,4 @@ def renew_half_copy(table: Tensor) -> None:
 def mark_half_copy_current(table: Tensor) -> None:
     """Called by who has changed a table and its copy alike."""
     if table in _COPIES:
-        _COPIES[table].version = table._version
+        _COPIES[table].version, _COPIES[table].is_due = table._version, False

@@ -12,6 +12,7 @@ from torch import Tensor
 from neurfield._native import lib
 from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native, not_deterministic
 from neurfield.ops._operator import operator
+from neurfield.ops.half_copy import half_copy_is_due
 
 TYPES = ("Hash", "Dense", "Tiled")
 INTERPOLATIONS = ("Linear", "Smoothstep", "Nearest")
@@ -278,6 +279,8 @@ def _autograd_forward(ctx, grad_y: Tensor):
         grad_x = _backward_input(x, params, half_copy, grad_y, max_level, *sizes)
     if ctx.needs_input_grad[1]:
         grad_params = hash_grid_backward_params(x, grad_y, max_level, *sizes).to(params.dtype)
+        if half_copy is not None:
+            half_copy_is_due(params)
     return grad_x, grad_params, None, None, None, None
 
 

@@ -33,7 +33,6 @@ from neurfield.ops.fused_radiance import (
     fused_table_adam,
     fused_table_gradient,
 )
-from neurfield.ops.half_copy import _COPIES
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES, GridConfig
 from neurfield.reference.fused_mlp import ACTIVATIONS as reference_activations
 from tests.cases import generator, strided, uniform
@@ -602,14 +601,6 @@ def test_supported_fields() -> None:
     with pytest.raises(ValueError, match="the colour network has biases"):
         FusedField.of(module)
     assert fused_reason(nn.Linear(1, 1)) == "Linear is not a RadianceField"
-
-
-def test_half_copy_of_another_device_is_made_anew() -> None:
-    """A module that moves keeps its parameters and their versions, so these cannot tell."""
-    table = uniform(64, low=-1)
-    ops.half_copy(table)
-    _COPIES[table].values = torch.empty(64, dtype=torch.float16, device="meta")
-    assert torch.equal(ops.half_copy(table), table.half())
 
 
 def test_half_copy_follows_the_table() -> None:

@@ -61,17 +61,29 @@ REGULARIZERS: dict[str, Callable[[Composite], Tensor]] = {
 
 
 def create(config: Mapping[str, Any]) -> Loss:
-    """The loss that a block describes: `loss(prediction, target)` gives one value per element.
+    """The loss that a block describes: `loss(prediction, target)`, of one shape, gives one value per element.
 
     Args:
         config: `otype` (a name in LOSSES) and the keys of that type.
 
     Raises:
-        UserError: no or unknown otype, unknown key, wrong type, value out of range.
+        UserError: no or unknown otype, unknown key, wrong type, value out of range. The loss raises ValueError for
+            tensors of two shapes.
     """
     keys = dict(config)
     otype = keys.pop("otype", None)
     if not isinstance(otype, str):
         raise UserError(f"loss: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(LOSSES)})")
     entry = lookup(LOSSES, otype, "loss")
-    return partial(entry.function, **asdict(from_dict(entry.config, keys, f"loss {otype}")))
+    function = partial(entry.function, **asdict(from_dict(entry.config, keys, f"loss {otype}")))
+    return partial(_of_one_shape, otype, function)
+
+
+def _of_one_shape(otype: str, function: Loss, prediction: Tensor, target: Tensor) -> Tensor:
+    """`[n, 1]` and `[n]`, say, would be broadcast to the differences of all pairs."""
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"loss {otype}: expected a prediction and a target of one shape, "
+            f"got {list(prediction.shape)} and {list(target.shape)}"
+        )
+    return function(prediction, target)

@@ -37,7 +37,8 @@ def check_tensor(
     if not (of_dtype and fits):  # the words only then: every call comes by here, several times
         expected = f"{'/'.join(str(d).removeprefix('torch.') for d in dtypes)} [{', '.join(map(str, shape))}]"
         found = f"{str(tensor.dtype).removeprefix('torch.')} {list(sizes)}"
-        message = f"{op}: {name} must be {expected}, got {found}"
+        is_short = tensor.dtype in (torch.float16, torch.bfloat16) and torch.float32 in dtypes  # of torch.autocast, say
+        message = f"{op}: {name} must be {expected}, got {found}{'; use .float()' if is_short else ''}"
         raise ValueError(message) if of_dtype else TypeError(message)
     if device is not None and tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")

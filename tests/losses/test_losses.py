@@ -139,3 +139,10 @@ def test_errors_name_the_nearest_key() -> None:
             losses.create(config)
     with pytest.raises(ValueError, match=r"RelativeL2Luminance: prediction must be \[..., 3\], got \[4\]"):
         losses.create({"otype": "RelativeL2Luminance"})(torch.zeros(4), torch.zeros(4))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_two_shapes_are_refused(name: str) -> None:
+    """A column and a row would be broadcast to all pairs, and the mean of those is a number, too."""
+    with pytest.raises(ValueError, match=rf"loss {name}: expected .* of one shape, got \[5, 1\] and \[5\]"):
+        losses.create({"otype": name})(torch.rand(5, 1), torch.rand(5))

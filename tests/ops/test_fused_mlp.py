@@ -364,6 +364,8 @@ def test_errors_say_expected_and_found() -> None:
         ops.fused_mlp(torch.zeros(4, 6), params, config)
     with pytest.raises(ValueError, match=r"fused_mlp: params must be float32 \[512\], got float32 \[511\]"):
         ops.fused_mlp(x, params[1:], config)
+    with pytest.raises(TypeError, match=r"x must be float32/float64 \[n, \d+\], got bfloat16 \[.*\]; use .float\(\)"):
+        ops.fused_mlp(x.bfloat16(), params, config)
     with pytest.raises(TypeError, match=r"fused_mlp: params must be float32 \[512\], got float64 \[512\]"):
         ops.fused_mlp(x, params.double(), config)
     for change, message in [

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages name every entry of the tables they describe, and their links lead somewhere."""
+"""Pages name every entry of the tables they describe, their links lead somewhere, and their Python runs."""
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from neurfield.training.method import presets
 from neurfield.training.signal_method import signal_presets
 
 ROOT = Path(__file__).resolve().parents[1]
+# of what is not there: a scene, a photo, a run
+NEED_FILES = ("README.md", "signals.md", "viewer.md")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TABLES = {
     "interop.md": (tiny_cuda_nn.ENCODINGS, tcnn.__all__),
@@ -39,3 +42,20 @@ def test_tables_are_described_whole(name: str) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def snippets(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if snippets(page) and page.name not in NEED_FILES],
+    ids=lambda page: page.name,
+)
+def test_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "tinycudann", None)  # a page puts a module there
+    names: dict[str, object] = {"__name__": "page"}
+    for snippet in snippets(page):
+        exec(compile(snippet, page.name, "exec"), names)

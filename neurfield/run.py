@@ -295,7 +295,7 @@ def train(
     task = RadianceTask(scene, config)
     for note in task.notes:
         report(f"note: {note}")
-    trainer, path = Trainer(task, config, start, report), None
+    trainer, path = Trainer(task, task.config, start, report), None
     if choice:
         frequencies.check_left(trainer)
     if folder is None:

@@ -121,4 +121,5 @@ def write_transforms(scene: Scene, folder: Path) -> Path:
 
 def radiance_trainer(scene: Scene, config: RunConfig, **options: object) -> Trainer:
     """A trainer of a radiance field of `scene`."""
-    return Trainer(RadianceTask(scene, config), config, **options)
+    task = RadianceTask(scene, config)
+    return Trainer(task, task.config, **options)

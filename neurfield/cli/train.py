@@ -135,6 +135,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = RadianceTask(scene, config)
+    config = task.config
     for note in task.notes:
         say(f"note: {note}")
     trainer = Trainer(task, config, start, report=say)

@@ -28,6 +28,7 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
 from neurfield.training import checkpoint
+from neurfield.training.background import with_background
 from neurfield.training.density import make_density
 from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, RunConfig, load_method
@@ -122,7 +123,8 @@ class Conversion:
         self.cells = plan_cells(self.config.method.field, voxels)
         request.report(self.cells.describe())
         method = dataclasses.replace(self.config.method, field=self.cells.config)
-        self.config = dataclasses.replace(self.config, data=self.scene.source, method=method)
+        config = dataclasses.replace(self.config, data=self.scene.source, method=method)
+        self.config = with_background(config, self.scene)
         self.newest = self._newest() if request.resume else {}
         self.task = RadianceTask(self.scene, self.config)
         self.task.grid.load_state_dict(grid_of(voxels, largest, teacher.grid).state_dict())

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Colour spaces and backgrounds of stored images. Fields are fitted to, and give, sRGB values in 0 ... 1."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+
+# What tells an object before one colour from a photo: so much of the outermost pixels has it, within 8-bit steps that
+# JPEG takes.
+_FLAT_SHARE = 0.75
+_FLAT_STEPS = 3
 
 
 def linear_to_srgb(x: Tensor) -> Tensor:
@@ -27,3 +34,21 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     if value.shape[2] == 3:
         return value
     return value[..., :3] * value[..., 3:] + background * (1 - value[..., 3:])
+
+
+def flat_background(images: Sequence[Tensor]) -> str | None:
+    """Which of BACKGROUNDS opaque images of a Scene show along their edges, as renderings without alpha do; or None."""
+    edges = torch.cat([edge for image in images for edge in _edges(encoded(image))])
+    if edges.shape[1] == 4:
+        return None
+    value = edges.float() / 255 if edges.dtype == torch.uint8 else edges
+    for name, color in BACKGROUNDS.items():
+        is_flat = ((value - torch.tensor(color)).abs() <= _FLAT_STEPS / 255).all(dim=1)
+        if is_flat.float().mean() >= _FLAT_SHARE:
+            return name
+    return None
+
+
+def _edges(image: Tensor) -> list[Tensor]:
+    """Its first and last row and column, `[n, channels]` each."""
+    return [image[0], image[-1], image[:, 0], image[:, -1]]

@@ -80,10 +80,14 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig(LoopConfig):
-    """A step on rays: their number follows the `n_samples` that they need."""
+    """A step on rays: their number follows the `n_samples` that they need.
+
+    `background` is what transparent pixels lie over, and what the field shows where it is empty. `auto` is random, or,
+    where opaque images end in white or black all around, that colour, which drawing then has, too.
+    """
 
     max_rays: Annotated[int, Range(64, 1 << 20)] = 1 << 16
-    background: Literal["random", "white", "black"] = "random"
+    background: Literal["auto", "random", "white", "black"] = "auto"
 
 
 @dataclass(frozen=True)

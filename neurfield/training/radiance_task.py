@@ -23,6 +23,7 @@ from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training import estimators
+from neurfield.training.background import with_background
 from neurfield.training.composed_step import RayBatch
 from neurfield.training.density import density_over_time
 from neurfield.training.device import why_not_graph
@@ -45,6 +46,7 @@ class RadianceTask:
         config: what to train and how; see RunConfig.
 
     Attributes:
+        config: the same, with the background that these images have.
         field, grid, pixels: what is trained, where it is not empty, and what it is trained on.
         march: where along training rays samples lie.
         device: where all of that lies.
@@ -59,6 +61,7 @@ class RadianceTask:
     """
 
     def __init__(self, scene: Scene, config: RunConfig):
+        asked, config = config, with_background(config, scene)
         method, norm, views = config.method, scene.normalization, scene.views("train")
         self.config, self.device = config, torch.device(config.device)
         with torch.random.fork_rng(devices=[]):
@@ -84,6 +87,11 @@ class RadianceTask:
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
         self.notes: list[str] = []
+        if asked is not config and method.training.background != "random":
+            self.notes.append(
+                f"the images are opaque and end in {method.background}, which is taken for what is behind the object "
+                "(--set training.background=random: it is part of it)"
+            )
         if cameras.times_differ and "times" not in self.field.needs:
             n_times = cameras.times.unique().numel()
             self.notes.append(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from neurfield.rendering.color import encoded, linear_to_srgb, over_background
+from neurfield.rendering.color import encoded, flat_background, linear_to_srgb, over_background
 
 
 def test_srgb_encoding_of_known_values():
@@ -21,3 +21,17 @@ def test_straight_alpha_goes_over_the_background():
     image = torch.tensor([[[255, 0, 0, 51]]], dtype=torch.uint8)
     assert torch.allclose(over_background(image, torch.tensor([0.0, 1.0, 0.5])), torch.tensor([[[0.2, 0.8, 0.4]]]))
     assert torch.equal(over_background(image[..., :3], torch.ones(3)), torch.tensor([[[1.0, 0, 0]]]))
+
+
+def test_opaque_images_that_end_in_one_colour_lie_over_it():
+    """Three quarters of the edges of all images count: the object may reach out of some."""
+    black = torch.zeros(8, 8, 3, dtype=torch.uint8)
+    inner, cut = black.clone(), black.clone()
+    inner[1:-1, 1:-1] = 200
+    cut[-1] = 200
+    assert flat_background([black, inner, cut]) == "black"
+    assert flat_background([cut, cut]) is None  # 22 of 32 pixels, its corners counted twice
+    assert flat_background([255 - inner, 252 - black]) == "white"
+    assert flat_background([black, 255 - black]) is None
+    assert flat_background([torch.zeros(8, 8, 4, dtype=torch.uint8)]) is None
+    assert flat_background([torch.full((8, 8, 3), 1.0)]) == "white"  # linear

@@ -275,7 +275,7 @@ def test_images_without_alpha_train_too():
     """Nothing says where the ball is: it must be found. 6 dB above the best constant picture explain three quarters of
     the variance of the views, which needs the right shape, place and colours."""
     scene = ball_scene(alpha=False)
-    trainer = trained(scene, small_config("training.background=black", "background=black", steps=100))
+    trainer = trained(scene, small_config(steps=100))
     assert evaluate(trainer.task.renderer, scene, "test")["psnr"] > mean_psnr(scene, constant) + 6
 
 

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies behind the object of a scene, where the configuration leaves that to the images."""
+
+import dataclasses
+
+from neurfield.data.scene import Scene
+from neurfield.rendering.color import flat_background
+from neurfield.training.method import RunConfig
+
+
+def with_background(config: RunConfig, scene: Scene) -> RunConfig:
+    """The configuration with what `training.background: auto` means for the training views of a scene.
+
+    Renderings that were laid over white or black show that colour from all sides. Behind a field that must be opaque
+    there is no such place: what is dark behind the object for one camera stands before it for another.
+    """
+    method = config.method
+    if method.training.background != "auto":
+        return config
+    color = flat_background([scene.images[view] for view in scene.views("train")])
+    training = dataclasses.replace(method.training, background=color or "random")
+    method = dataclasses.replace(method, training=training, background=color or method.background)
+    return dataclasses.replace(config, method=method)

@@ -211,7 +211,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except UnidentifiedImageError:
         raise UserError(
-            f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, EXR), or its head is broken"
+            f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, EXR), or its head is broken; export "
+            "it again as one of these"
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.data import colmap, idr, nerf_synthetic, scene_file, tiny_nerf, transforms
+from neurfield.data import colmap, idr, nerf_synthetic, scene_file, tiny_nerf, transforms, unknown
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.paths import data_name
@@ -96,14 +96,21 @@ def locate(path: str | Path, options: ReadOptions) -> tuple[Path, str, LoadOptio
 def _format(path: Path, options: LoadOptions) -> Format:
     if options.format is not None:
         return registry.lookup(FORMATS, options.format, "data format")
-    for candidate in FORMATS.values():
-        if candidate.detect(path):
-            return candidate
+    found = _detected(path)
+    if found is not None:
+        return found
+    advice = unknown.advice(path, lambda inner: _detected(inner) is not None)
+    if advice is not None:
+        raise UserError(f"{path}: not a data set of a known format; {advice}")
     raise UserError(
         f"{path}: not a data set of a known format; expected transforms.json, transforms_train.json, "
         f"tiny_nerf_data.npz, COLMAP's sparse/0 or cameras_sphere.npz (formats: {', '.join(FORMATS)}), or a picture, "
         "mesh, video or volume (docs/signals.md)"
     )
+
+
+def _detected(path: Path) -> Format | None:
+    return next((candidate for candidate in FORMATS.values() if candidate.detect(path)), None)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from neurfield.data.options import LoadOptions
 from neurfield.data.paths import find_image, is_file, resolve
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
+from neurfield.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,10 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
     paths = [_image_path(frame, root, options) for frame in frames]
     missing = [frame.name for frame, path in zip(frames, paths, strict=True) if path is None]
     if len(missing) == len(frames):
+        first_path = root / missing[0]
         raise UserError(
-            f"{source}: none of the {len(frames)} images exist; the first was looked for at {root / missing[0]}"
+            f"{source}: none of the {len(frames)} images exist; the first was looked for at {first_path}"
+            + _beside(first_path)
         )
     notes = [f"{source}: {len(missing)} of {len(frames)} images are missing ({_few(missing)})"] if missing else []
     first: dict[Path, Frame] = {}
@@ -241,6 +244,15 @@ def _conversions(views: Sequence[View], source: str) -> list[str]:
     if kept:
         notes.append(f"{source}: the EXIF orientation of {kept} images is ignored, their cameras have the stored size")
     return notes
+
+
+def _beside(path: Path) -> str:
+    """What is there instead of a missing file: another spelling, as of .jpg and .JPG, or not even its folder."""
+    if not path.parent.is_dir():
+        return f", and there is no folder {path.parent}"
+    names = sorted(child.name for child in path.parent.iterdir())
+    alike = [name for name in names if Path(name).stem.lower() == path.stem.lower()]
+    return f", did you mean {alike[0]!r}?" if alike else nearest(path.name, names)
 
 
 def _few(names: Sequence[str], limit: int = 3) -> str:

@@ -2,6 +2,7 @@
 """Data that cannot be used: one clear line that names the file, the frame and what was found."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from PIL import Image
 
 from neurfield.data import load_scene
 from neurfield.errors import UserError
-from tests.data.small import HEIGHT, WIDTH, pixels, transforms, write_json
+from tests.data.small import HEIGHT, WIDTH, pixels, transforms, write_images, write_json
+from tests.data.test_tiny_nerf import write as write_archive
 
 
 def fails(path: Path, message: str, **options: Any) -> None:
@@ -24,7 +26,24 @@ def test_paths_that_are_no_data(tmp_path: Path) -> None:
     fails(tmp_path / "nowhere", "nowhere: no such file or folder")
     fails(tmp_path, "not a data set of a known format")
     (tmp_path / "a.txt").write_text("hello")
-    fails(tmp_path / "a.txt", "not a data set of a known format")
+    fails(tmp_path / "a.txt", "not a data set of a known format; expected transforms.json")
+    (tmp_path / "a.HEIC").write_bytes(b"ftypheic")
+    fails(tmp_path / "a.HEIC", "pictures are read as PNG, JPEG, WebP or EXR, save it as one of these")
+
+
+@pytest.mark.parametrize("inner", [".", "images"])
+def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> None:
+    write_images(tmp_path, 3, inner)
+    (tmp_path / inner / "a.HEIC").write_bytes(b"ftypheic")
+    fails(tmp_path, "4 pictures in .*nothing that says where each was taken from.*'Your own photos' in docs/data.md")
+
+
+def test_the_data_set_in_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    transforms(tmp_path / "b", n=3)
+    fails(tmp_path, f"not a data set of a known format; did you mean {re.escape(str(tmp_path / 'b'))}\\?")
+    write_archive(tmp_path / "a" / "mine.npz")
+    fails(tmp_path / "a", "did you mean .*mine.npz")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +129,13 @@ def test_no_focal_length(tmp_path: Path) -> None:
 def test_all_images_missing(tmp_path: Path) -> None:
     transforms(tmp_path, n=3)
     (tmp_path / "images").rename(tmp_path / "photos")
-    fails(tmp_path, "none of the 3 images exist; the first was looked for at .*images/000.png")
+    fails(tmp_path, "none of the 3 images exist; the first was looked for at .*images/000.png, and there is no folder")
+    (tmp_path / "photos").rename(tmp_path / "images")
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    content = transforms(tmp_path / "other", n=3)  # images/000.png ...
+    write_json(tmp_path / "transforms.json", content)
+    fails(tmp_path, "images/000.png, did you mean '000.PNG'")
 
 
 def test_image_of_another_size_than_its_camera(tmp_path: Path) -> None:

@@ -60,8 +60,22 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     return _same_lens(cameras, look_at(target + direction * distance.median(), target, up))
 
 
+def turn_to_nearest(cameras: Cameras, views: Cameras) -> Tensor:
+    """Degrees around the axis of `orbit(cameras, n)` from each of `views` to the nearest of `cameras`, `[n_views]`."""
+    target, level = _target(cameras), _level_axes(up_of(cameras.c2w.double().numpy()))
+
+    def heading(positions: Tensor) -> Tensor:
+        east, north = ((positions - target) @ level.T).unbind(1)
+        return torch.atan2(north, east)
+
+    apart = (heading(views.c2w[:, :, 3])[:, None] - heading(cameras.c2w[:, :, 3])).abs()
+    return torch.rad2deg(torch.minimum(apart, 2 * torch.pi - apart).amin(dim=1))
+
+
 def interpolate(cameras: Cameras, n: int) -> Cameras:
-    """`n` views from the first to the last of `cameras`: straight in position, shortest turns in rotation."""
+    """`n` views from the first to the last of `cameras`, through all of them in their order: straight in position,
+    shortest turns in rotation.
+    """
     if n < 1 or len(cameras) < 2:
         raise UserError(f"a path between views needs at least 1 frame and 2 views, got {n} and {len(cameras)}")
     quaternions = _aligned(quaternion_from_matrix(cameras.c2w[:, :, :3]))

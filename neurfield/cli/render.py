@@ -25,6 +25,8 @@ from neurfield.signal_kinds import SignalRender
 from neurfield.signal_run import holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
 
+_FAR_TURN = 45  # degrees: half of what an object of which a corner is seen shows
+
 
 @dataclass(frozen=True)
 class RenderOptions:
@@ -38,7 +40,7 @@ class RenderOptions:
     orbit: int | None = None
     """This many views on a turn around the scene."""
     interpolate: int | None = None
-    """This many views from the first to the last training view."""
+    """This many views from the first to the last training view, through all in their order."""
     camera_path: Path | None = None
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
@@ -163,6 +165,7 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
         has_times = found.has_times
     elif options.orbit is not None:
         cameras = paths.orbit(train, options.orbit, options.elevation)
+        notes = _unseen(train, cameras)
     elif options.interpolate is not None:
         cameras = paths.interpolate(train, options.interpolate)
     else:
@@ -175,6 +178,17 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
     if trained.is_dynamic:
         cameras = _timed(cameras, options, has_times)
     return Views(cameras, names or [f"{i:05d}" for i in range(len(cameras))], fps), notes
+
+
+def _unseen(train: Cameras, orbit: Cameras) -> list[str]:
+    """A note where an orbit leaves what the photos were taken around, as behind a wall."""
+    n = int((paths.turn_to_nearest(train, orbit) > _FAR_TURN).sum())
+    if n == 0:
+        return []
+    return [
+        f"note: {n} of the {len(orbit)} views are more than {_FAR_TURN} degrees around from every training view, and "
+        "show what no photo has seen; --interpolate N stays with the photos"
+    ]
 
 
 def _timed(cameras: Cameras, options: RenderOptions, has_times: bool) -> Cameras:

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,27 @@ def test_orbit_to_a_video(ball: Ball, tmp_path: Path) -> None:
         stream = container.streams.video[0]
         assert (stream.frames, stream.width, stream.height, stream.average_rate) == (5, 48, 20, 10)
     assert [p.name for p in tmp_path.iterdir()] == ["orbit.mp4"]
+
+
+def test_an_orbit_says_what_no_photo_has_seen(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The photos stand at 0, 40, 80 and 120 degrees; of twelve views those at 180 to 300 are far from them."""
+    assert main(["render", "RUN", "--orbit", "12", "--output", str(tmp_path / "far")]) == 0
+    assert "note: 5 of the 12 views are more than 45 degrees around" in capsys.readouterr().out
+    assert main(["render", "RUN", "--orbit", "1", "--output", str(tmp_path / "near")]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_the_turn_to_the_nearest_camera_is_around_what_is_up() -> None:
+    """Also across the seam at 180 degrees, and in a world whose +y is up."""
+    angle = torch.deg2rad(torch.tensor([170.0, 150.0, 100.0, -100.0]))
+    positions = torch.stack([4 * angle.cos(), 4 * angle.sin(), torch.tensor([1.0, 2, 1, 2])], dim=1)
+    around = Cameras.pinhole(paths.look_at(positions, torch.zeros(3)), 30.0, 8, 8)
+    views = paths.orbit(around, 18)  # at 170, 190, 210 ...
+    expected = torch.tensor([0.0, 20, 40, 30, 10, 10, 30, 50, 70, 90, 90, 70, 50, 30, 10, 10, 20, 0])
+    assert torch.allclose(paths.turn_to_nearest(around, views), expected, atol=1e-3)
+    y_up = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    turned = [replace(cameras, c2w=y_up @ cameras.c2w) for cameras in (around, views)]
+    assert torch.allclose(paths.turn_to_nearest(*turned), expected, atol=1e-3)
 
 
 def test_one_view_to_a_picture(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

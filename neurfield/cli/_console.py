@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurfield.training.method import BaseRunConfig
+    from neurfield.training.trainer import Trainer
 
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
 _LIVE_INTERVAL = 0.2
@@ -35,9 +36,13 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
+            from rich.table import Column
 
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"))
-            self._bar = Bar(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True), transient=True)
+            # where the line is too narrow, first the bar gives way and then the end of the text
+            kept = Column(no_wrap=True, min_width=len(self._title) + len(" 100%"))
+            head = TextColumn("{task.description} {task.percentage:3.0f}%", table_column=kept)
+            columns = (head, BarColumn(bar_width=20), TextColumn("{task.fields[text]}"))
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=1.0, text="")
         return self
@@ -54,7 +59,7 @@ class Progress:
         self._due = now + (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL)
         elapsed = now - self._start
         left = f"{duration(elapsed / fraction - elapsed)} left" if 0 < fraction < 1 else ""
-        text = ", ".join(part for part in (text, left) if part)
+        text = ", ".join(part for part in (left, text) if part)
         if self._bar:
             self._bar.update(self._task, completed=fraction, text=text)
         else:
@@ -69,6 +74,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+
+
+def say_steps(trainer: "Trainer", checkpoint: Path) -> None:
+    """What a training has done, and where it lies."""
+    say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {checkpoint}")
+    if trainer.step == 0 and not trainer.interrupted:
+        say("note: the budget was used up before the first step, so nothing was learned; give a larger one")
 
 
 def next_steps(run: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, duration, next_steps, say
+from neurfield.cli._console import Progress, budget_text, next_steps, say, say_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -99,7 +99,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
                     live.on_step(report)
 
             session.train(on_step)
-        say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        say_steps(trainer, session.save())
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1

@@ -12,7 +12,7 @@ import tyro
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, duration, next_steps, say
+from neurfield.cli._console import Progress, budget_text, next_steps, say, say_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.convert.earlier import Earlier
@@ -150,7 +150,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
     with view as live:
         _train(task, trainer, session, views, options, test, live)
-        say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {session.save()}")
+        say_steps(trainer, session.save())
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1
@@ -260,8 +260,8 @@ class _Rates:
     def text(self, report: StepReport) -> str:
         elapsed = time.monotonic() - self._since
         if elapsed > 0.5 or not self._text:
-            rates = f"{self._samples / elapsed / 1e6:.2f} Ms/s {self._rays / elapsed / 1e6:.2f} Mrays/s"
-            self._text = f"step {report.step}, loss {report.loss:.5f}, psnr {report.psnr:.2f}, {rates}"
+            rates = f"{self._samples / elapsed / 1e6:.2f} M samples/s, {self._rays / elapsed / 1e3:.1f} k rays/s"
+            self._text = f"step {report.step}, psnr {report.psnr:.2f}, loss {report.loss:.5f}, {rates}"
             self._since, self._samples, self._rays = time.monotonic(), 0, 0
         return self._text
 

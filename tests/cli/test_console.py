@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What commands print while they work, on terminals of any width and with none."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neurfield.cli import _console
+from neurfield.cli._console import Progress
+from neurfield.cli.main import main
+from tests.data.small import transforms
+from tests.training.test_trainer import SMALL
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(40, "step 139"), (80, "psnr 14.53, loss 0.03520")])
+def test_a_narrow_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, columns: int, shown: str) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(_console, "_LIVE_INTERVAL", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Progress("train") as progress:
+        progress.update(0.46, "step 139, psnr 14.53, loss 0.03520, 0.30 M samples/s, 3.9 k rays/s")
+    line = next(line for line in terminal.getvalue().split("\r") if "46%" in line)
+    assert "train  46%" in line and "left" in line and shown in line
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_fault(tmp_path: Path, closed: str) -> None:
+    transforms(tmp_path)
+    command = f"'{sys.executable}' -m neurfield data info '{tmp_path}' --output '{tmp_path}/c.png' {closed}"
+    assert subprocess.run(["sh", "-c", command], timeout=120).returncode == 0
+    assert (tmp_path / "c.png").exists()
+
+
+def test_a_budget_without_a_step_is_said_to_have_taught_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transforms(tmp_path)
+    words = ["train", str(tmp_path), "--output-dir", str(tmp_path / "out"), "--eval-split", "none", "--set", *SMALL]
+    note = "note: the budget was used up before the first step"
+    assert main([*words, "--max-seconds", "0", "--timestamp", "none"]) == 0
+    assert note in capsys.readouterr().out
+    assert main([*words, "--max-num-iterations", "1", "--timestamp", "one"]) == 0
+    assert note not in capsys.readouterr().out

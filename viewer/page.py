@@ -30,7 +30,7 @@ from neurfield.viewer import (
     view_panel,
 )
 from neurfield.viewer.look import Eye, triple, viser_pose
-from neurfield.viewer.session import OFFSETS, Cancelled, Session, moved
+from neurfield.viewer.session import LAST_STEP, OFFSETS, Cancelled, Session, moved
 from neurfield.viewer.stage import Picture, rounded
 
 if TYPE_CHECKING:
@@ -113,10 +113,12 @@ class Page:
             call()
 
     def close(self) -> None:
-        """Drops all work for this page."""
+        """Drops all work for this page, and waits until it has ended."""
         self.closed.set()
         if self.session is not None:
             self.session.close()
+        if self._job is not None:
+            self._job.join(timeout=LAST_STEP)
 
     def tell(self, title: str, body: str = "", is_error: bool = False) -> None:
         """A note in the corner of the page that goes away by itself."""

@@ -2,6 +2,7 @@
 """The viewer: a web server that shows a stage, and the data it was trained on, to any number of pages."""
 
 import asyncio
+import atexit
 import contextlib
 import errno
 import logging
@@ -24,7 +25,7 @@ from neurfield.viewer.look import Look
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.page import Page
-from neurfield.viewer.session import Cancelled
+from neurfield.viewer.session import LAST_STEP, Cancelled
 from neurfield.viewer.shown import Shown
 from neurfield.viewer.stage import Picture
 from neurfield.viewer.turns import Turns
@@ -41,7 +42,8 @@ _SMALL = (64, 48)  # pixels of a picture that nobody sees
 
 
 class Viewer:
-    """Serves pages until `close`.
+    """Serves pages until `close`, which the end of the program calls as well: Python ends threads when it ends, and one
+    that comes back from native code then takes the process with it.
 
     Args:
         shown: see there.
@@ -102,15 +104,17 @@ class Viewer:
             page.refresh()
 
     def close(self) -> None:
-        """Stops serving and drops all work for pages."""
+        """Drops all work for pages, waits until it has ended, and stops serving."""
         if self._closed.is_set():
             return
         with self._entering:
             self._closed.set()
         for page in list(self.pages.values()):
             page.close()
+        self._warming_up.join(timeout=LAST_STEP)
         with _quiet():
             self._server.stop()
+        atexit.unregister(self.close)
 
     def __enter__(self) -> "Viewer":
         return self
@@ -133,7 +137,9 @@ class Viewer:
         server.on_client_connect(self._enter)
         server.on_client_disconnect(self._leave)
         threading.Thread(target=self._tick, name="neurfield-viewer-statistics", daemon=True).start()
-        threading.Thread(target=self._warm_up, name="neurfield-viewer-warm-up", daemon=True).start()
+        self._warming_up = threading.Thread(target=self._warm_up, name="neurfield-viewer-warm-up", daemon=True)
+        self._warming_up.start()
+        atexit.register(self.close)
 
     def _warm_up(self) -> None:
         """Paints a small picture while the first page is loaded: of a GPU the first one waits for its kernels."""
@@ -164,11 +170,16 @@ class Viewer:
             return
         page.build()
 
-    def _leave(self, client: viser.ClientHandle) -> None:
+    async def _leave(self, client: viser.ClientHandle) -> None:
+        if not self._closed.is_set():  # else `close` drops the page, where a program ends without a thread to be had
+            await asyncio.to_thread(self._drop, client)
+
+    def _drop(self, client: viser.ClientHandle) -> None:
         with self._entering:
-            page = self.pages.pop(client.client_id, None)
+            page = self.pages.get(client.client_id)
         if page is not None:
             page.close()
+            self.pages.pop(client.client_id, None)  # not before: `close` waits for the threads of those that are there
 
     def _tick(self) -> None:
         while not self._closed.wait(_STATISTICS_INTERVAL):

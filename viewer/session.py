@@ -28,6 +28,7 @@ from neurfield.viewer.turns import Turns
 log = logging.getLogger("neurfield.viewer")
 SLOW = 0.6  # seconds of a whole picture from which each further one is shown, and not only the last
 LONG = 2.5  # seconds that a whole picture is expected to take from which one of a size between comes first
+LAST_STEP = 10.0  # seconds that whoever ends a thread waits for its present step
 REST = 0.12  # seconds without change after which the camera counts as resting
 # Where rays pass through their pixels, from its middle: the R2 sequence (Roberts 2018), whose first points are even.
 OFFSETS = ((0.0, 0.0), (-0.245, 0.14), (0.26, -0.29), (0.02, 0.28))
@@ -133,7 +134,7 @@ class Session:
         with self._changed:
             self._closed = True
             self._note_change()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=LAST_STEP)
 
     def statistics(self) -> Statistics:
         now = time.monotonic()

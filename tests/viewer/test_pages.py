@@ -55,7 +55,7 @@ def test_a_page_that_vanishes_frees_its_work(viewer, run):
         page.socket.socket.close()  # no goodbye
     end = time.monotonic() + 15
     assert served.session is not None
-    while served.session._thread.is_alive() and time.monotonic() < end:
+    while viewer.pages and time.monotonic() < end:
         time.sleep(0.02)
     assert not viewer.pages and not served.session._thread.is_alive()
 

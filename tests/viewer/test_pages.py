@@ -242,5 +242,7 @@ def test_all_stages_of_a_distillation_are_shown_on_one_link(data, run, tmp_path)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         reader.join(10)
-        assert process.stderr is not None and process.stderr.read() == ""
+        assert process.stderr is not None
+        stages = ("train ", "distill ", "fine-tune ", "measure ")  # progress, if it took long
+        assert not [line for line in process.stderr if not line.startswith(stages)]
     assert seen >= 1 and any("fine-tune: " in line for line in lines) and any("test: PSNR" in line for line in lines)

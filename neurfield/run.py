@@ -303,7 +303,7 @@ def train(
     else:
         session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
         if choice:
-            frequencies.write_report(folder.path, choice)
+            frequencies.write_report(session.folder.path, choice)
         session.train(on_step)
         path = session.save()
     return from_task(task, trainer, views, path, scene)

@@ -83,10 +83,10 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
         auto_frequency.check_left(trainer)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
     if choice:
-        auto_frequency.write_report(folder.path, choice)
+        auto_frequency.write_report(session.folder.path, choice)
     parameters = n_bytes(task.field.parameters())
     say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
-    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
+    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {session.folder.path}")
     assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
@@ -106,7 +106,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
         if options.eval_split != "none":
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)
         if not is_watched:
-            say(next_steps(folder.path))
+            say(next_steps(session.folder.path))
     return 0
 
 

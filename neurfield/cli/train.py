@@ -143,8 +143,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         auto_frequency.check_left(trainer)
     session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
     if choice:
-        auto_frequency.write_report(folder.path, choice)
-    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {folder.path}")
+        auto_frequency.write_report(session.folder.path, choice)
+    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {session.folder.path}")
     is_watched = options.vis == "viewer"
     shown = Run(config, views, task.field, task.grid, trainer.step)
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
@@ -155,11 +155,11 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
             say("interrupted; continue with --resume")
             return 1
         if resumed and isinstance(config.method.field, KiloNerfConfig):
-            Earlier.beside(folder.path).settle()
+            Earlier.beside(session.folder.path).settle()
         if test:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
         if is_last and not is_watched:
-            say(next_steps(folder.path))
+            say(next_steps(session.folder.path))
     return 0
 
 

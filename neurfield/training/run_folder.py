@@ -3,6 +3,7 @@
 
 import contextlib
 import glob
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ _WRITTEN = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run; `by_time`: its name is the second it began, which another run may have begun in, too."""
 
     path: Path
+    by_time: bool = False
 
     @property
     def config_path(self) -> Path:
@@ -72,18 +74,33 @@ class RunFolder:
             self.clear()
             self.path.rmdir()
 
-    def create(self) -> None:
-        """Makes the folder.
+    def create(self) -> "RunFolder":
+        """Makes the folder and gives it; where it is named by the time and there is one, NAME-2, NAME-3, ...
 
         Raises:
             UserError: it exists with something in it, or its place is no folder that can be written.
         """
+        path = self.path
         try:
-            if self.path.is_dir() and not self.is_free:
-                raise UserError(f"{self.path}: exists already; continue it with --resume or choose another --timestamp")
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for n in itertools.count(2):
+                try:
+                    path.mkdir()  # of several runs one makes it
+                    break
+                except FileExistsError:
+                    if self.by_time:
+                        path = self.path.with_name(f"{self.path.name}-{n}")
+                    elif self.is_free:
+                        break
+                    elif path.is_dir():
+                        way_out = "continue it with --resume or choose another --timestamp"
+                        raise UserError(f"{path}: exists already; {way_out}") from None
+                    else:
+                        raise
+            (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
-            raise cannot_write(self.path, error, "--output-dir") from None
+            raise cannot_write(path, error, "--output-dir") from None
+        return RunFolder(path)
 
     @contextlib.contextmanager
     def removed_on_failure(self) -> Iterator[None]:
@@ -114,7 +131,7 @@ def new_run(output_dir: Path, experiment: str, method: str, timestamp: str | Non
     for part in (experiment, method, stamp):
         if part in ("", ".", "..") or "/" in part or "\\" in part:
             raise UserError(f"{part!r} cannot be a folder name; experiment, method and timestamp are single names")
-    return RunFolder(output_dir / experiment / method / stamp)
+    return RunFolder(output_dir / experiment / method / stamp, by_time=timestamp is None)
 
 
 def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp: str | None = None) -> RunFolder:

@@ -143,9 +143,9 @@ class Session:
     """
 
     def __init__(self, trainer: Trainer, subject: Subject, folder: RunFolder, resume_from: Path | None = None):
-        self.trainer, self.subject, self.folder = trainer, subject, folder
+        self.trainer, self.subject = trainer, subject
         if resume_from is None:
-            folder.create()
+            folder = folder.create()
         else:
             tensors, header = checkpoint.load(resume_from)
             told = subject.tensors().keys()
@@ -155,6 +155,7 @@ class Session:
             with atomic_write(folder.config_path) as file:
                 file.write(configuration.dumps(trainer.config).encode())
             self._log = ScalarLog(folder.path)
+        self.folder = folder
         self._saved_at = time.monotonic()
         self._saved_step = trainer.step if resume_from else -1
 

@@ -17,7 +17,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
-from neurfield.training.run_folder import RunFolder
+from neurfield.training.run_folder import RunFolder, new_run, newest_run
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import Trainer
 from tests.scenes import ball_picture, ball_scene, radiance_trainer
@@ -264,6 +264,19 @@ def test_an_existing_folder_is_not_overwritten(scene, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         Session(radiance_trainer(scene, small_config()), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(scene, tmp_path):
+    names = []
+    for _ in range(3):
+        folder = dataclasses.replace(new_run(tmp_path, "ball", "mine", "2026-01-01_120000"), by_time=True)
+        session = Session(radiance_trainer(scene, small_config(steps=1)), ViewSet.of_scene(scene), folder)
+        session.train()
+        names.append(session.folder.path.name)
+        assert session.folder.checkpoints() == [session.save()]
+    assert names == ["2026-01-01_120000", "2026-01-01_120000-2", "2026-01-01_120000-3"]
+    assert newest_run(tmp_path, "ball", None) == session.folder
+    assert new_run(tmp_path, "ball", "mine").by_time and not new_run(tmp_path, "ball", "mine", "first").by_time
 
 
 def test_a_scene_without_training_views_is_refused(scene):

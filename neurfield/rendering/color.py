@@ -2,11 +2,13 @@
 """Colour spaces and backgrounds of stored images. Fields are fitted to, and give, sRGB values in 0 ... 1."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+BackgroundName = Literal["white", "black"]
+BACKGROUNDS: dict[str, tuple[float, float, float]] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 # What tells an object before one colour from a photo: so much of the outermost pixels has it, within 8-bit steps that
 # JPEG takes.
@@ -21,10 +23,10 @@ def linear_to_srgb(x: Tensor) -> Tensor:
 
 
 def encoded(image: Tensor) -> Tensor:
-    """An image of a Scene, `[h, w, 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
+    """Pixels of a Scene, `[..., 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
     if image.dtype == torch.uint8:
         return image
-    return torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:].clamp(0, 1)], dim=2)
+    return torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:].clamp(0, 1)], dim=-1)
 
 
 def over_background(image: Tensor, background: Tensor) -> Tensor:
@@ -36,14 +38,14 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     return value[..., :3] * value[..., 3:] + background * (1 - value[..., 3:])
 
 
-def flat_background(images: Sequence[Tensor]) -> str | None:
+def flat_background(images: Sequence[Tensor]) -> BackgroundName | None:
     """Which of BACKGROUNDS opaque images of a Scene show along their edges, as renderings without alpha do; or None."""
-    edges = torch.cat([edge for image in images for edge in _edges(encoded(image))])
+    edges = torch.cat([encoded(edge) for image in images for edge in _edges(image)])
     if edges.shape[1] == 4:
         return None
     value = edges.float() / 255 if edges.dtype == torch.uint8 else edges
-    for name, color in BACKGROUNDS.items():
-        is_flat = ((value - torch.tensor(color)).abs() <= _FLAT_STEPS / 255).all(dim=1)
+    for name in get_args(BackgroundName):
+        is_flat = ((value - torch.tensor(BACKGROUNDS[name])).abs() <= _FLAT_STEPS / 255).all(dim=1)
         if is_flat.float().mean() >= _FLAT_SHARE:
             return name
     return None

@@ -65,6 +65,7 @@ class Composite(Encoding):
         self.reduction = reduction
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         outputs = [encoding(x[:, columns]) for columns, encoding in zip(self.columns, self.nested, strict=True)]
         if self.reduction == "Concatenation":
             return torch.cat(outputs, dim=1)

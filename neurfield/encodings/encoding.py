@@ -21,6 +21,17 @@ class Encoding(nn.Module):
         self.n_input_dims = n_input_dims
         self.n_output_dims = n_output_dims
 
+    def check(self, x: Tensor) -> None:
+        """For encodings whose operations would take columns of any number, or ignore some.
+
+        Raises:
+            ValueError: an input of another shape.
+        """
+        if x.dim() != 2 or x.shape[1] != self.n_input_dims:
+            raise ValueError(
+                f"encoding {type(self).__name__}: expected an input [n, {self.n_input_dims}], got {list(x.shape)}"
+            )
+
     @property
     def wants_losses(self) -> bool:
         """Whether it does nothing useful unless `after_step` is called."""

@@ -31,6 +31,7 @@ class Frequency(Encoding):
         return self.config.n_frequencies
 
     def forward(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
+        self.check(x)
         if gates is None:
             return ops.frequency(x, self.config.n_frequencies)
         n_octaves, n_dims = self.config.n_frequencies, self.n_input_dims

@@ -66,6 +66,7 @@ class GaussianFourier(Encoding):
         return self.config.n_frequencies
 
     def forward(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
+        self.check(x)
         if self.config.scale != 1:
             gates = self.config.scale * (x.new_ones(x.shape[0], 1) if gates is None else gates)
         return ops.fourier_features(x, self.frequencies, gates)

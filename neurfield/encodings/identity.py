@@ -22,4 +22,5 @@ class Identity(Encoding):
         self.config = config or IdentityConfig()
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         return self.config.scale * x + self.config.offset

@@ -36,6 +36,7 @@ class OneBlob(Encoding):
         self.config = config
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         n_bins = self.config.n_bins
         radii = torch.arange(n_bins + 1, dtype=x.dtype, device=x.device) - n_bins * x[:, :, None]
         # the blob and its copies one interval to the right and to the left

@@ -72,6 +72,7 @@ class Sape(Encoding):
         self.progress = SpatialProgress(n_blocks, config.resolution, config.epsilon, config.ramp)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         features = self.nested(x, gates=self.progress.gates(x))
         return torch.cat([x, features], dim=1) if self.config.identity else features
 

@@ -28,6 +28,7 @@ class TriangleWave(Encoding):
         self.config = config
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         k = torch.arange(self.config.n_frequencies, dtype=x.dtype, device=x.device)
         v = x[:, :, None] * torch.exp2(k - 1) + k / 4
         return (4 * (v - v.floor() - 0.5).abs() - 1).flatten(1)

@@ -88,6 +88,8 @@ class Wire(nn.Module):
             bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != self.n_input_dims:
+            raise ValueError(f"network WIRE: expected an input [n, {self.n_input_dims}], got {list(x.shape)}")
         c = self.config
         a = functional.linear(x, self.weights[0][0], self.biases[0][0])
         h = _wavelet(a, None, c.omega if c.first_omega is None else c.first_omega, c.scale)

@@ -2,6 +2,7 @@
 """Every entry of the registry: shape, dtype, values against a float64 reference, gradients, round trip of its block."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -158,6 +159,16 @@ def test_gradients_reach_input_and_parameters(name: str) -> None:
         assert (expected != 0).any()
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
     assert (outputs[0] != 0).any(0).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_other_numbers_of_columns_are_refused(name: str) -> None:
+    """A part of a composite would not read what is too much, and others would have another number of outputs."""
+    encoding = create(name)
+    n = encoding.n_input_dims
+    for shape in ((4, n + 1), (4, n - 1), (n,), (2, 3, n)):
+        with pytest.raises(ValueError, match=rf"\[n, {n}\], got .*{re.escape(str(list(shape)))}"):
+            encoding(torch.rand(shape))
 
 
 def test_errors_name_the_nearest_key() -> None:

@@ -54,3 +54,9 @@ def test_errors_are_one_line() -> None:
         networks.create(2, 3, {"otype": "WIRE", "activation": "ReLU"})
     with pytest.raises(UserError, match="network WIRE: expected inputs and outputs, got 0 and 3"):
         networks.create(0, 3, {"otype": "WIRE"})
+
+
+def test_another_shape_of_input_is_refused() -> None:
+    net = networks.create(3, 1, {"otype": "WIRE", "n_neurons": 16})
+    with pytest.raises(ValueError, match=r"network WIRE: expected an input \[n, 3\], got \[2, 4, 3\]"):
+        net(torch.rand(2, 4, 3))

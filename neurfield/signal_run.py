@@ -13,14 +13,17 @@ from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.data import signals
 from neurfield.errors import UserError
+from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
+from neurfield.geometry import MeshReport
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_kinds import KINDS, SURFACE_CELLS, Kind, SignalRender
 from neurfield.training import checkpoint, packed
 from neurfield.training.device import resolve_device
 from neurfield.training.guard import check_finite
-from neurfield.training.run_folder import find_checkpoint
+from neurfield.training.run_folder import find_checkpoint, new_run
+from neurfield.training.session import Session
 from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
 from neurfield.training.stored import build_field, fitting, load_field
 from neurfield.training.trainer import StepReport, Trainer
@@ -136,6 +139,16 @@ class SignalRun:
         self.kind.write(self.field, self.info, asked or SignalRender(), path, progress)
         return path
 
+    def export_mesh(self, path: str | Path, **options: Any) -> MeshReport:
+        """Writes the surface of a shape (.ply, .obj, .glb), in the frame of its source; options as
+        neurfield.export.sdf_mesh.export_sdf_mesh's.
+
+        Raises:
+            UserError: see there, and the field of something that is no shape.
+            MachineError: the disk refuses.
+        """
+        return export_sdf_mesh(self.distance(), self.info, path, **options)
+
 
 def train_signal(
     path: str | Path,
@@ -148,10 +161,11 @@ def train_signal(
     seed: int = SignalRunConfig.seed,
     device: str = "auto",
     max_megapixels: float = SignalRunConfig.max_megapixels,
+    output_dir: str | Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> SignalRun:
-    """Trains a field of a file; nothing is written. Ctrl-C and SIGTERM end it early, after the step in progress.
+    """Trains a field of a file; Ctrl-C and SIGTERM end it early, after the step in progress.
 
     Args:
         path: image, mesh, video or volume; see neurfield.data.signals.
@@ -163,12 +177,13 @@ def train_signal(
         seed: of all random numbers.
         device: cpu, cuda or auto, CUDA where it can be used. What comes from cuda lies there.
         max_megapixels: larger images are refused.
+        output_dir: also keep files there, OUTPUT/FILE/METHOD/TIME; None: nothing is written.
         on_step: called after each step.
         report: takes a line for the user: skipped steps, roll-backs.
 
     Raises:
         UserError: the file, the method, a budget or the seed cannot be used.
-        MachineError: training does not converge to numbers.
+        MachineError: training does not converge to numbers, or nothing can be written.
     """
     start, path = time.monotonic(), Path(path).absolute()
     signal = signals.read(path, max_megapixels=max_megapixels)
@@ -179,10 +194,11 @@ def train_signal(
     else:
         chosen = load_signal_method(method or kind, kind, tuple(overrides))
     config = SignalRunConfig(
-        data=str(path), experiment_name=signal.info.name, max_seconds=max_seconds,
+        data=str(path), experiment_name=experiment_of(path), max_seconds=max_seconds,
         max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,
         max_megapixels=max_megapixels, method=chosen,
     )  # fmt: skip
+    choice = None
     if auto_frequency:
         chosen, choice = frequencies.for_signal(
             chosen, signal, overrides, seed, budget=config.budget, device=config.device
@@ -190,10 +206,22 @@ def train_signal(
         config = replace(config, method=chosen)
         report(frequencies.describe(choice))
     trainer = Trainer(KINDS[chosen.kind].task(signal, config), config, start, report)
-    if auto_frequency:
+    if choice:
         frequencies.check_left(trainer)
-    trainer.train(on_step)
-    return from_trainer(trainer, config, signal.info)
+    if output_dir is None:
+        trainer.train(on_step)
+        return from_trainer(trainer, config, signal.info)
+    folder = new_run(Path(output_dir), config.experiment_name, chosen.name)
+    session = Session(trainer, SignalSubject(signal.info), folder)
+    if choice:
+        frequencies.write_report(session.folder.path, choice)
+    session.train(on_step)
+    return from_trainer(trainer, config, signal.info, session.save())
+
+
+def experiment_of(path: Path) -> str:
+    """How runs of a file are called: as the file, without its suffixes."""
+    return path.name.partition(".")[0]
 
 
 def unpack(path: Path, header: dict[str, Any]) -> tuple[SignalRunConfig, Any]:

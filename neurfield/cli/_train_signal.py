@@ -18,7 +18,7 @@ from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalField
 from neurfield.memory import readable
 from neurfield.signal_kinds import KINDS
-from neurfield.signal_run import SignalRun, SignalSubject, from_trainer, unpack
+from neurfield.signal_run import SignalRun, SignalSubject, experiment_of, from_trainer, unpack
 from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.memory import n_bytes
@@ -41,7 +41,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     method = load_signal_method(options.method or kind, kind, options.set)
     kind = method.kind
     path = options.data.absolute()
-    experiment = options.experiment_name or path.name.partition(".")[0]
+    experiment = options.experiment_name or experiment_of(path)
     resumed_from, stored = None, None
     if options.resume:
         folder = newest_run(options.output_dir, experiment, options.method and method.name, options.timestamp)

@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from neurfield.cli._console import Progress
-from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
-from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.run import load_scene_run
 from neurfield.signal_run import holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
@@ -73,12 +71,10 @@ def _export_shape(options: ExportOptions) -> int:
             "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"
         )
     trained = load_signal_run(find_checkpoint(options.run))
-    if not isinstance(trained.info, MeshInfo):
-        raise UserError(f"{options.run}: a field of the kind {trained.config.kind} has no surface")
     with Progress("export mesh") as progress:
-        found = export_sdf_mesh(
-            trained.distance(), trained.info, options.output, options.resolution, options.frame,
-            options.min_component, options.overwrite, progress.update,
+        found = trained.export_mesh(
+            options.output, resolution=options.resolution, frame=options.frame,
+            min_component=options.min_component, overwrite=options.overwrite, progress=progress.update,
         )  # fmt: skip
     print(f"{found.describe()}; {options.frame} frame; written to {options.output}")
     return 0

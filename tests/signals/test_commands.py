@@ -315,6 +315,26 @@ def test_python_trains_without_files(tmp_path):
         neurfield.train_signal(tmp_path)
 
 
+def test_python_keeps_a_run_that_goes_on_and_exports(tmp_path):
+    import neurfield
+
+    trimesh = pytest.importorskip("trimesh")
+    vertices, faces = icosphere(2)
+    path = write_obj(tmp_path / "ball.v2.obj", vertices * 2 + 7, faces)
+    overrides = (*SMALL, "field.max_resolution=64")
+    trained = neurfield.train_signal(path, overrides=overrides, max_num_iterations=300, output_dir=tmp_path / "out")
+    assert trained.path is not None and trained.path.is_relative_to(tmp_path / "out" / "ball" / "sdf")
+    again, x = neurfield.load(trained.path.parents[1]), torch.rand(50, 3)
+    assert again.step == 300 and torch.equal(again.field(x), trained.field(x))
+    assert trained.export_mesh(tmp_path / "b.glb", resolution=32).watertight
+    assert trimesh.load(tmp_path / "b.glb").bounds == pytest.approx(np.array([[5] * 3, [9] * 3]), abs=0.3)
+    with pytest.raises(neurfield.UserError, match="exists"):
+        again.export_mesh(tmp_path / "b.glb")
+    words = ("train", path, "--output-dir", tmp_path / "out", "--resume", "--eval-split", "none")
+    assert command(*words, "--max-num-iterations", 301) == 0
+    assert neurfield.load(trained.path.parents[1]).step == 301
+
+
 @pytest.mark.parametrize("name", ["video-cam"])
 def test_other_presets_train_and_become_small(name, tmp_path):
     path = write_video(tmp_path / "v.mp4", n=6, fps=12)

@@ -4,7 +4,7 @@
 A new kind is one line here, one there, and a preset in scenes/signals of the same name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,20 @@ SURFACE_CELLS = 256  # a side of the mesh that stands for the surface of an occu
 
 @dataclass(frozen=True)
 class SignalRender:
-    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape."""
+    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape.
 
-    resolution: tuple[int, ...] | None = None
+    Raises:
+        UserError: a scale out of 0.001 ... 1000.
+    """
+
+    resolution: Sequence[int] | None = None
     scale: float = 1.0
     orbit: int = 1
     elevation: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1e-3 <= self.scale <= 1e3:
+            raise UserError(f"--scale must be 0.001 ... 1000, got {self.scale:g}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def _sizes(info: GridInfo, asked: SignalRender, reversed_axes: bool) -> tuple[in
     """Samples per axis of the array; users write those of pictures as width, height."""
     sizes = tuple(max(round(size * asked.scale), 1) for size in info.sizes)
     if asked.resolution is not None:
-        given = asked.resolution[::-1] if reversed_axes else asked.resolution
+        given = tuple(asked.resolution[::-1] if reversed_axes else asked.resolution)
         n_free = len(info.sizes) - len(given)
         if n_free < 0 or (n_free > 0 and not (reversed_axes and len(given) == 2)):
             axes = "WIDTH HEIGHT" if reversed_axes else "one number per axis"

@@ -131,3 +131,12 @@ def test_views_become_a_folder_or_a_video(data, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             run.export_views(path, run.cameras, **options)
+    for cameras, names, message in (
+        (run.cameras[:3], "ab", "expected 3 different names for 3 views, got 2, 2 of them different"),
+        (run.cameras[:3], "aba", "expected 3 different names for 3 views, got 3, 2 of them different"),
+        (run.cameras[:1], ["../../elsewhere"], "cannot be the name of a picture"),
+        (run.cameras[:0], None, "no views to be rendered"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run.export_views(tmp_path / "other", cameras, names=names)
+    assert not (tmp_path / "other").exists() and not list(tmp_path.rglob("elsewhere*"))

@@ -44,7 +44,7 @@ class CameraPath:
 
 
 def read_camera_path(
-    path: Path,
+    path: str | Path,
     n_frames: int | None = None,
     size: tuple[int, int] = NGP_SIZE,
     ngp_scale: float = NGP_SCALE,
@@ -62,6 +62,7 @@ def read_camera_path(
     Raises:
         UserError: missing file, no JSON, wrong or missing values; one line that names the place.
     """
+    path = Path(path)
     content = _load(path)
     if isinstance(content.get("camera_path"), list):
         return _nerfstudio(path, content)

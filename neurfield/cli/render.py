@@ -115,8 +115,9 @@ def run(options: RenderOptions) -> int:
 
 
 def _render_signal(options: RenderOptions) -> int:
-    if not 1e-3 <= options.scale <= 1e3:
-        raise UserError(f"--scale must be 0.001 ... 1000, got {options.scale:g}")
+    asked = SignalRender(
+        options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation
+    )
     for name in _OF_SCENES:
         if getattr(options, name) != getattr(RenderOptions, name):
             raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
@@ -128,9 +129,6 @@ def _render_signal(options: RenderOptions) -> int:
             raise UserError(
                 f"--{name} is for scenes and shapes, and {options.run} is one of kind {trained.config.kind}"
             )
-    asked = SignalRender(
-        options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation
-    )
     with Progress("render") as progress:
         trained.render(options.output, asked, options.overwrite, progress.update)
     print(f"written to {options.output}")

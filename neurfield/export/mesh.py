@@ -76,11 +76,11 @@ def export_mesh(
         progress: called with the fraction done.
 
     Raises:
-        UserError: numbers out of range, unknown extension, a file that exists, a field without a surface.
+        UserError: numbers out of range, unknown extension or frame, a file that exists, a field without a surface.
         MachineError: the disk refuses.
     """
     path = Path(path)
-    check_mesh_export(path, resolution, min_component)
+    check_mesh_export(path, resolution, min_component, frame)
     if level is not None and not (level > 0 and math.isfinite(level)):
         raise UserError(f"--level must be a density above 0, got {level:g}")
     extents = [2**cascade for cascade in range(run.grid.n_cascades)]

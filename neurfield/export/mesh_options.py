@@ -8,11 +8,13 @@ from neurfield.geometry import WRITERS
 from neurfield.registry import lookup
 
 MAX_RESOLUTION = 4096  # cells along the longest side
+FRAMES = {"world": "of the input", "unit": "of the field itself"}
 
 
-def check_mesh_export(path: Path, resolution: int, min_component: float) -> None:
-    """Raises UserError for an unknown extension and for numbers out of range."""
+def check_mesh_export(path: Path, resolution: int, min_component: float, frame: str) -> None:
+    """Raises UserError for an unknown extension or frame and for numbers out of range."""
     lookup(WRITERS, path.suffix.lower(), "mesh format")
+    lookup(FRAMES, frame, "frame")
     if not 8 <= resolution <= MAX_RESOLUTION:
         raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution}")
     if not 0 <= min_component <= 1:

@@ -56,11 +56,11 @@ def export_sdf_mesh(
     """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source or of the unit cube.
 
     Raises:
-        UserError: numbers out of range, unknown extension, a file that exists, a field without a surface.
+        UserError: numbers out of range, unknown extension or frame, a file that exists, a field without a surface.
         MachineError: the disk refuses.
     """
     path = Path(path)
-    check_mesh_export(path, resolution, min_component)
+    check_mesh_export(path, resolution, min_component, frame)
     refuse_existing(path, overwrite)
     mesh = sdf_mesh(field, resolution, lambda f: progress(0.9 * f))
     if not len(mesh.faces):

@@ -56,8 +56,8 @@ def export_views(
         run: trained.
         path: folder, or video, or of one view a .png; appears complete or not at all.
         cameras: the views, world frame of the input, each of its time.
-        outputs: any of `rgb depth normal accumulation`.
-        names: of the pictures, without suffix; None: numbers.
+        outputs: any of neurfield.rendering.renderer.OUTPUTS.
+        names: of the pictures, one for each view, without suffix; None: numbers.
         fps: pictures per second of a video.
         depth_format: npy or exr (float32 world units) or png (16-bit millimetres).
         depth_kind: "z" = along the optical axis, "ray" = distance from the camera.
@@ -69,18 +69,33 @@ def export_views(
         `path`.
 
     Raises:
-        UserError: see check_views_export; views of different sizes for a video.
+        UserError: see check_views_export; no views, views of different sizes for a video, names that are not one for
+            each view or lead elsewhere.
         MachineError: the disk refuses.
     """
     path = Path(path)
     check_views_export(path, outputs, fps, depth_format, depth_kind, overwrite)
-    names = names or [f"{i:05d}" for i in range(len(cameras))]
+    names = [f"{i:05d}" for i in range(len(cameras))] if names is None else names
+    _check_names(names, len(cameras))
     with _writer(path, cameras, outputs, fps, depth_format, depth_kind) as writer:
         for i, name in enumerate(names):
             camera = cameras[i]
             writer.add(name, _render(run, camera, outputs, depth_kind, appearance), camera)
             progress((i + 1) / len(names), f"{i + 1}/{len(names)} views")
     return path
+
+
+def _check_names(names: Sequence[str], n: int) -> None:
+    """Raises UserError unless each of `n` views has a name of its own that is one of a file."""
+    if n == 0:
+        raise UserError("there are no views to be rendered")
+    if len(names) != n or len(set(names)) < n:
+        raise UserError(
+            f"expected {n} different names for {n} views, got {len(names)}, {len(set(names))} of them different"
+        )
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise UserError(f"{name!r} cannot be the name of a picture; expected a single name, no path")
 
 
 # what nobody calls a folder, and no video that can be written

@@ -280,6 +280,7 @@ def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path
         ({"level": -1.0}, "--level must be a density above 0, got -1"),
         ({"level": float("nan")}, "--level must be a density above 0, got nan"),
         ({"extent": 2}, r"--extent must be one of 1 \(the field's box has side 1\), got 2"),
+        ({"frame": "wrld"}, "unknown frame 'wrld', did you mean 'world'"),
         ({"min_component": 2.0}, "--min-component must be 0 ... 1, got 2"),
     ],
 )

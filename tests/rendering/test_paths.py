@@ -227,7 +227,7 @@ def test_bad_path_is_one_clear_line(case: int, tmp_path: Path) -> None:
 
 def test_missing_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no camera path"):
-        read_camera_path(tmp_path / "none.json")
+        read_camera_path(str(tmp_path / "none.json"))
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="not a JSON file"):
         read_camera_path(tmp_path / "broken.json")

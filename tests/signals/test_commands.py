@@ -13,6 +13,7 @@ from neurfield import metrics, run
 from neurfield.cli.main import main
 from neurfield.data import signals
 from neurfield.errors import UserError
+from neurfield.signal_kinds import SignalRender
 from neurfield.training import checkpoint, device
 from neurfield.training.signal_method import load_signal_method, signal_presets
 from tests.meshes import icosphere
@@ -269,6 +270,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("data", "info", path, "--output", tmp_path / "x.png"), "--output is for scenes"),
         (("train", path, "--output-dir", tmp_path / "out", "--resume", "--seed", 3), "the run has the seed 42"),
         (("render", folder, "--output", tmp_path / "x.bmp"), "unknown image format"),
+        (("render", folder, "--output", tmp_path / "x.png", "--scale", 0), "--scale must be 0.001 ... 1000, got 0"),
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 5), "expected WIDTH HEIGHT"),
         (("render", folder, "--output", tmp_path / "x.png", "--resolution", 0, 5), "cannot draw 0 x 5 samples"),
         (("render", folder, "--output", tmp_path / "x.png", "--split", "test"), "--split is for scenes"),
@@ -309,8 +311,11 @@ def test_python_trains_without_files(tmp_path):
     trained = neurfield.train_signal(path, overrides=SMALL, max_num_iterations=30)
     assert repr(trained) == "SignalRun(image, step 30)"
     assert trained.step == 30 and trained.evaluate()["psnr"] > 15 and list(tmp_path.iterdir()) == [path]
-    trained.render(tmp_path / "back.png")
-    assert Image.open(tmp_path / "back.png").size == (64, 48)
+    trained.render(tmp_path / "back.png", SignalRender(resolution=[32, 16]))
+    assert Image.open(tmp_path / "back.png").size == (32, 16)
+    for scale in (0, -1, float("nan")):
+        with pytest.raises(neurfield.UserError, match=r"--scale must be 0.001 ... 1000"):
+            SignalRender(scale=scale)
     with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
         neurfield.train_signal(tmp_path)
 

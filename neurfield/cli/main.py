@@ -5,9 +5,12 @@ A command module has a frozen dataclass of options and `run(options) -> int`; th
 one line on stderr and an exit code: 0 done, 2 wrong use or bad input, 1 a fault of the machine.
 """
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from neurfield import __version__
@@ -55,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             known = ", ".join(COMMANDS)
             raise UserError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)} (valid: {known})")
-        return _dispatch(words[0], words[1:])
+        with _terminable():
+            return _dispatch(words[0], words[1:])
     except (UserError, MachineError) as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -70,6 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError):
             return _fail(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", 1)
         raise
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, as from a queue or a container that ends, is what Ctrl-C is: nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say what signals do
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old if old is not None else signal.SIG_DFL)
 
 
 def _fail(message: str, code: int) -> int:

@@ -162,3 +162,29 @@ def test_other_errors_are_no_lack_of_memory():
     with pytest.raises(RuntimeError) as caught:
         torch_fails()
     assert is_out_of_memory(caught.value)
+
+
+TERMINATED = """
+import os, signal, sys, time
+from pathlib import Path
+from neurfield.cli import main, render
+from neurfield.files import atomic_folder
+
+def run(options):
+    with atomic_folder(options.output) as folder:
+        (folder / "half.png").write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+render.run = run
+code = main.main(["render", "run", "--output", sys.argv[1]])
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+sys.exit(code)
+"""
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path):
+    line = [sys.executable, "-c", TERMINATED, str(tmp_path / "out")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "neurfield: interrupted\n")
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield export mesh`: a triangle mesh of a trained run."""
+"""`neurfield export mesh|pointcloud`: a triangle mesh, or the points that are seen, of a trained run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,17 @@ import tyro
 from neurfield.cli._console import Progress
 from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
+from neurfield.export.point_cloud import checked_path, export_point_cloud
+from neurfield.export.sdf_points import export_sdf_points
 from neurfield.run import load_scene_run
-from neurfield.signal_run import holds_signal, load_signal_run
+from neurfield.signal_run import SignalRun, holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    kind: tyro.conf.Positional[Annotated[Literal["mesh"], tyro.conf.arg(metavar="mesh")]]
-    """What to export."""
+class MeshOptions:
+    """Triangles where a field becomes opaque, with colours, or at the surface of a shape."""
+
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path
@@ -42,7 +44,39 @@ class ExportOptions:
     """Replace a file that exists."""
 
 
+@dataclass(frozen=True)
+class PointCloudOptions:
+    """What the training views see, as points with colours, or points on the surface of a shape, with normals."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder or .safetensors file."""
+    output: Path
+    """File to write: .ply, in the frame of the input data."""
+    num_points: int = 1_000_000
+    """At most so many points of a scene, exactly so many of a shape."""
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: 0)."""
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
+    mean)."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[MeshOptions, tyro.conf.subcommand("mesh")]
+        | Annotated[PointCloudOptions, tyro.conf.subcommand("pointcloud")]
+    ]
+
+
 def run(options: ExportOptions) -> int:
+    command = options.command
+    return export_points(command) if isinstance(command, PointCloudOptions) else export_triangles(command)
+
+
+def export_triangles(options: MeshOptions) -> int:
     if holds_signal(options.run):
         return _export_shape(options)
     level = _level(options.level)
@@ -63,21 +97,41 @@ def run(options: ExportOptions) -> int:
     return 0
 
 
-def _export_shape(options: ExportOptions) -> int:
-    if options.time is not None or options.appearance is not None:
-        raise UserError("--time and --appearance are for scenes; leave them out")
+def export_points(options: PointCloudOptions) -> int:
+    checked_path(options.output, options.num_points, options.overwrite)
+    n = options.num_points
+    if holds_signal(options.run):
+        shape = _shape(options)
+        with Progress("export pointcloud") as progress:
+            export_sdf_points(shape.distance(), shape.info, options.output, n, options.overwrite, progress.update)
+    else:
+        trained = load_scene_run(options.run, "export pointcloud").at(options.time, options.appearance)
+        with Progress("export pointcloud") as progress:
+            n = export_point_cloud(trained, options.output, n, options.overwrite, progress.update)
+    print(f"{n} points; world frame; written to {options.output}")
+    return 0
+
+
+def _export_shape(options: MeshOptions) -> int:
     if options.level != "auto" or options.extent != 1:
         raise UserError(
             "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"
         )
-    trained = load_signal_run(find_checkpoint(options.run))
+    shape = _shape(options)
     with Progress("export mesh") as progress:
-        found = trained.export_mesh(
+        found = shape.export_mesh(
             options.output, resolution=options.resolution, frame=options.frame,
             min_component=options.min_component, overwrite=options.overwrite, progress=progress.update,
         )  # fmt: skip
     print(f"{found.describe()}; {options.frame} frame; written to {options.output}")
     return 0
+
+
+def _shape(options: MeshOptions | PointCloudOptions) -> SignalRun:
+    """The run of a single file, less what is for scenes."""
+    if options.time is not None or options.appearance is not None:
+        raise UserError("--time and --appearance are for scenes; leave them out")
+    return load_signal_run(find_checkpoint(options.run))
 
 
 def _level(text: str) -> float | None:

@@ -215,6 +215,16 @@ def assert_same_picture(path: Path, expected: Path) -> None:
     assert difference.mean() < 0.1 and np.quantile(difference, 0.99) <= 1
 
 
+def test_the_point_cloud_is_the_ball_in_the_world_frame(run, tmp_path, capsys):
+    path = tmp_path / "ball.ply"
+    assert main(["export", "pointcloud", run, "--output", str(path), "--num-points", "2000"]) == 0
+    cloud = trimesh.load(path)
+    assert capsys.readouterr().out == f"{len(cloud.vertices)} points; world frame; written to {path}\n"
+    assert 1000 < len(cloud.vertices) <= 2000
+    radius = np.linalg.norm(cloud.vertices - CENTRE, axis=1)
+    assert np.abs(np.median(radius) - RADIUS) < PLACE
+
+
 @pytest.mark.parametrize("suffix", ["ply", "obj", "glb"])
 def test_mesh_is_the_ball_in_the_world_frame(run, suffix, tmp_path, capsys):
     path = tmp_path / f"ball.{suffix}"

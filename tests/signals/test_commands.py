@@ -110,6 +110,9 @@ def test_a_shape_is_learned_measured_drawn_and_exported(tmp_path, capsys):
     assert command("export", "mesh", folder, "--output", tmp_path / "b.ply", "--resolution", 48) == 0
     mesh = trimesh.load(tmp_path / "b.ply")
     assert mesh.is_watertight and mesh.bounds == pytest.approx(np.array([[5] * 3, [9] * 3]), abs=0.15)
+    assert command("export", "pointcloud", folder, "--output", tmp_path / "p.ply", "--num-points", 500) == 0
+    points = trimesh.load(tmp_path / "p.ply").vertices
+    assert len(points) == 500 and np.linalg.norm(points - 7, axis=1) == pytest.approx(2, abs=0.15)
 
 
 def test_a_video_is_learned_and_drawn(tmp_path, capsys):
@@ -282,6 +285,9 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("render", folder, "--output", tmp_path / "x.png", "--orbit", 3), "--orbit is for scenes and shapes"),
         (("render", folder, "--output", path), "exists"),
         (("export", "mesh", folder, "--output", tmp_path / "x.ply"), "has no surface"),
+        (("export", "pointcloud", folder, "--output", tmp_path / "x.ply"), "has no surface"),
+        (("export", "pointcloud", folder, "--output", tmp_path / "x.ply", "--time", 0.5), "for scenes; leave them out"),
+        (("export", "pointcloud", folder, "--output", tmp_path / "x.obj"), "written as .ply"),
     ):
         assert command(*words) == 2
         assert match in error()

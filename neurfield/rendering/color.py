@@ -2,14 +2,14 @@
 """Colour spaces and backgrounds of stored images. Fields are fitted to, and give, sRGB values in 0 ... 1."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-BackgroundName = Literal["white", "black"]
-BACKGROUNDS: dict[str, tuple[float, float, float]] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
+_FLAT: tuple[Literal["white", "black"], ...] = ("white", "black")
 # What tells an object before one colour from a photo: so much of the outermost pixels has it, within 8-bit steps that
 # JPEG takes.
 _FLAT_SHARE = 0.75
@@ -23,10 +23,10 @@ def linear_to_srgb(x: Tensor) -> Tensor:
 
 
 def encoded(image: Tensor) -> Tensor:
-    """Pixels of a Scene, `[..., 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
+    """An image of a Scene, `[h, w, 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
     if image.dtype == torch.uint8:
         return image
-    return torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:].clamp(0, 1)], dim=-1)
+    return torch.cat([linear_to_srgb(image[..., :3]), image[..., 3:].clamp(0, 1)], dim=2)
 
 
 def over_background(image: Tensor, background: Tensor) -> Tensor:
@@ -38,19 +38,28 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     return value[..., :3] * value[..., 3:] + background * (1 - value[..., 3:])
 
 
-def flat_background(images: Sequence[Tensor]) -> BackgroundName | None:
-    """Which of BACKGROUNDS opaque images of a Scene show along their edges, as renderings without alpha do; or None."""
-    edges = torch.cat([encoded(edge) for image in images for edge in _edges(image)])
-    if edges.shape[1] == 4:
+def flat_background(
+    images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None
+) -> Literal["white", "black"] | None:
+    """Which of BACKGROUNDS opaque images of a Scene show along their edges, as renderings without alpha do; or None.
+
+    Pixels that masks ignore say nothing.
+    """
+    edges = torch.cat([_edge(image, mask) for image, mask in zip(images, masks or [None] * len(images), strict=True)])
+    if edges.shape[1] == 4 or not len(edges):
         return None
     value = edges.float() / 255 if edges.dtype == torch.uint8 else edges
-    for name in get_args(BackgroundName):
+    for name in _FLAT:
         is_flat = ((value - torch.tensor(BACKGROUNDS[name])).abs() <= _FLAT_STEPS / 255).all(dim=1)
         if is_flat.float().mean() >= _FLAT_SHARE:
             return name
     return None
 
 
-def _edges(image: Tensor) -> list[Tensor]:
-    """Its first and last row and column, `[n, channels]` each."""
-    return [image[0], image[-1], image[:, 0], image[:, -1]]
+def _edge(image: Tensor, mask: Tensor | None) -> Tensor:
+    """The outermost pixels `[n, channels]`."""
+    chosen = torch.ones(image.shape[:2], dtype=torch.bool)
+    chosen[1:-1, 1:-1] = False
+    if mask is not None:
+        chosen &= mask > 0
+    return encoded(image[chosen][None])[0]

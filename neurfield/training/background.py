@@ -17,7 +17,8 @@ def with_background(config: RunConfig, scene: Scene) -> RunConfig:
     method = config.method
     if method.training.background != "auto":
         return config
-    color = flat_background([scene.images[view] for view in scene.views("train")])
+    views, masks = scene.views("train"), scene.masks
+    color = flat_background([scene.images[view] for view in views], masks and [masks[view] for view in views])
     training = dataclasses.replace(method.training, background=color or "random")
     method = dataclasses.replace(method, training=training, background=color or method.background)
     return dataclasses.replace(config, method=method)

@@ -30,8 +30,12 @@ def test_opaque_images_that_end_in_one_colour_lie_over_it():
     inner[1:-1, 1:-1] = 200
     cut[-1] = 200
     assert flat_background([black, inner, cut]) == "black"
-    assert flat_background([cut, cut]) is None  # 22 of 32 pixels, its corners counted twice
+    assert flat_background([cut, cut]) is None  # 20 of 28 pixels
     assert flat_background([255 - inner, 252 - black]) == "white"
     assert flat_background([black, 255 - black]) is None
     assert flat_background([torch.zeros(8, 8, 4, dtype=torch.uint8)]) is None
     assert flat_background([torch.full((8, 8, 3), 1.0)]) == "white"  # linear
+    kept = torch.ones(8, 8, dtype=torch.uint8)
+    kept[-1] = 0
+    assert flat_background([cut, inner], [kept, None]) == flat_background([cut], [kept]) == "black"
+    assert flat_background([black], [torch.zeros(8, 8)]) is None

@@ -33,16 +33,20 @@ _COPIES = WeakIdKeyDictionary()  # table -> _Copy
 @torch.no_grad()
 def half_copy(table: Tensor) -> Tensor:
     """`table` rounded to float16, made or renewed if need be."""
-    if torch.compiler.is_compiling() or table.is_inference():  # a graph keeps no copies; such tables have no version
+    # a graph keeps no copies, and tables of torch.func and of inference mode have no memory or version of their own
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or table.is_inference():
         return table.detach().half()
     copy = _COPIES.get(table)
-    if copy is not None and not copy.is_due and copy.agrees(table):
+    is_same = copy is not None and copy.agrees(table)
+    if copy is not None and is_same and not copy.is_due:
         return copy.values
     with torch.inference_mode(False):  # training may read it as well
         if copy is None or copy.values.shape != table.shape or copy.values.device != table.device:
             values = table.detach().half()
         else:
-            values = copy.values.copy_(table)
+            values = copy.values
+            # what torch counts no change of is none to backward passes that are still to come
+            (values.data if is_same else values).copy_(table)
     _COPIES[table] = _Copy(values, StorageWeakRef(table.untyped_storage()), table._version)
     return values
 

@@ -81,7 +81,7 @@ def export_point_cloud(
     all_places, all_colors = torch.cat(positions), torch.cat(colors)
     if not len(all_places):
         raise UserError("the field is empty: no ray of the training views ends anywhere; train longer")
-    chosen = torch.linspace(0, len(all_places) - 1, min(n_points, len(all_places))).long()
+    chosen = _spread(min(n_points, len(all_places)), len(all_places))
     mesh = Mesh(
         all_places[chosen].double().numpy(),
         np.empty((0, 3), np.int64),
@@ -90,3 +90,8 @@ def export_point_cloud(
     )
     write_mesh(mesh, path)
     return len(chosen)
+
+
+def _spread(n: int, n_all: int) -> torch.Tensor:
+    """`n` different numbers, evenly from the first to the last of `n_all`; float32 counts no further than 2^24."""
+    return torch.linspace(0, n_all - 1, n, dtype=torch.float64).long()

@@ -10,7 +10,7 @@ import torch
 import trimesh
 
 from neurfield.errors import UserError
-from neurfield.export.point_cloud import export_point_cloud
+from neurfield.export.point_cloud import _spread, export_point_cloud
 from neurfield.rendering.renderer import Renderer
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.session import ViewSet
@@ -55,3 +55,8 @@ def test_what_cannot_be_is_one_line(run, tmp_path):
     empty.renderer = Renderer(Ball(), run.grid.cropped(lambda x: torch.zeros(len(x), dtype=torch.bool)), NORM)
     with pytest.raises(UserError, match="no ray"):
         export_point_cloud(empty, tmp_path / "empty.ply")
+
+
+def test_points_are_chosen_among_more_than_float32_counts() -> None:
+    n_all = (1 << 25) + 4
+    assert _spread(3, n_all).tolist() == [0, n_all // 2 - 1, n_all - 1]

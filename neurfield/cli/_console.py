@@ -21,10 +21,15 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Shows `fraction` of a task and a text. Use as a context manager; `update` is cheap when nothing is due."""
+    """Shows `fraction` of a task and a text. Use as a context manager; `update` is cheap when nothing is due.
 
-    def __init__(self, title: str):
-        self._title = title
+    Args:
+        title: what is done.
+        begun: the fraction that was done before, as of a run that is resumed.
+    """
+
+    def __init__(self, title: str, begun: float = 0.0):
+        self._title, self._begun = title, begun
         self._live = sys.stderr.isatty()
         self._start = time.monotonic()
         # a plain log starts quiet: tasks of less than an interval print nothing
@@ -57,8 +62,8 @@ class Progress:
         if now < self._due:
             return
         self._due = now + (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL)
-        elapsed = now - self._start
-        left = f"{duration(elapsed / fraction - elapsed)} left" if 0 < fraction < 1 else ""
+        done = fraction - self._begun
+        left = f"{duration((now - self._start) * (1 - fraction) / done)} left" if done > 0 and fraction < 1 else ""
         text = ", ".join(part for part in (left, text) if part)
         if self._bar:
             self._bar.update(self._task, completed=fraction, text=text)

@@ -16,5 +16,5 @@ class Stages:
         """How far a stage is (0 ... 1), and a short text."""
         if stage != self._name:
             self._stack.close()
-            self._name, self._progress = stage, self._stack.enter_context(Progress(stage))
+            self._name, self._progress = stage, self._stack.enter_context(Progress(stage, part))
         self._progress.update(part, text)

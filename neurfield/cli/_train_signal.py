@@ -91,7 +91,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
     with watched(shown, signal, session, options.serve) if is_watched else contextlib.nullcontext() as live:
-        with Progress("train") as progress:
+        with Progress("train", trainer.progress) as progress:
 
             def on_step(report: StepReport) -> None:
                 progress.update(report.progress, _text(report))

@@ -242,7 +242,7 @@ def _train(
             live.on_step(report)
 
     rates = _Rates()
-    with Progress("train") as progress:
+    with Progress("train", trainer.progress) as progress:
         session.train(on_step)
 
 

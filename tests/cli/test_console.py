@@ -4,6 +4,7 @@
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,18 @@ def test_a_narrow_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, 
         progress.update(0.46, "step 139, psnr 14.53, loss 0.03520, 0.30 M samples/s, 3.9 k rays/s")
     line = next(line for line in terminal.getvalue().split("\r") if "46%" in line)
     assert "train  46%" in line and "left" in line and shown in line
+
+
+def test_what_was_done_before_does_not_shorten_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is resumed at half, and has done a tenth in ten seconds, has forty more to go."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress("train", begun=0.5) as progress:
+        clock[0] += 10
+        progress.update(0.6, "step 7")
+    assert capsys.readouterr().err == "train  60%  40 s left, step 7\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

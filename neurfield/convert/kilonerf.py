@@ -28,7 +28,7 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerf, KiloNerfConfig
 from neurfield.run import Run, from_task
 from neurfield.training import checkpoint
-from neurfield.training.background import with_background
+from neurfield.training.background import like_teacher
 from neurfield.training.density import make_density
 from neurfield.training.device import resolve_device
 from neurfield.training.method import DistillConfig, RunConfig, load_method
@@ -122,9 +122,9 @@ class Conversion:
         assert isinstance(self.config.method.field, KiloNerfConfig)
         self.cells = plan_cells(self.config.method.field, voxels)
         request.report(self.cells.describe())
-        method = dataclasses.replace(self.config.method, field=self.cells.config)
-        config = dataclasses.replace(self.config, data=self.scene.source, method=method)
-        self.config = with_background(config, self.scene)
+        method = like_teacher(self.config.method, teacher.config.method)
+        method = dataclasses.replace(method, field=self.cells.config)
+        self.config = dataclasses.replace(self.config, data=self.scene.source, method=method)
         self.newest = self._newest() if request.resume else {}
         self.task = RadianceTask(self.scene, self.config)
         self.task.grid.load_state_dict(grid_of(voxels, largest, teacher.grid).state_dict())

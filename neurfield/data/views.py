@@ -250,7 +250,10 @@ def _beside(path: Path) -> str:
     """What is there instead of a missing file: another spelling, as of .jpg and .JPG, or not even its folder."""
     if not path.parent.is_dir():
         return f", and there is no folder {path.parent}"
-    names = sorted(child.name for child in path.parent.iterdir())
+    try:
+        names = sorted(child.name for child in path.parent.iterdir())
+    except OSError:  # a folder that may not be listed
+        return ""
     alike = [name for name in names if Path(name).stem.lower() == path.stem.lower()]
     return f", did you mean {alike[0]!r}?" if alike else nearest(path.name, names)
 

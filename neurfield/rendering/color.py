@@ -2,14 +2,14 @@
 """Colour spaces and backgrounds of stored images. Fields are fitted to, and give, sRGB values in 0 ... 1."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+Background = Literal["white", "black"]
+BACKGROUNDS: dict[str, tuple[float, float, float]] = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
-_FLAT: tuple[Literal["white", "black"], ...] = ("white", "black")
 # What tells an object before one colour from a photo: so much of the outermost pixels has it, within 8-bit steps that
 # JPEG takes.
 _FLAT_SHARE = 0.75
@@ -38,9 +38,7 @@ def over_background(image: Tensor, background: Tensor) -> Tensor:
     return value[..., :3] * value[..., 3:] + background * (1 - value[..., 3:])
 
 
-def flat_background(
-    images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None
-) -> Literal["white", "black"] | None:
+def flat_background(images: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> Background | None:
     """Which of BACKGROUNDS opaque images of a Scene show along their edges, as renderings without alpha do; or None.
 
     Pixels that masks ignore say nothing.
@@ -49,7 +47,8 @@ def flat_background(
     if edges.shape[1] == 4 or not len(edges):
         return None
     value = edges.float() / 255 if edges.dtype == torch.uint8 else edges
-    for name in _FLAT:
+    names: tuple[Background, ...] = get_args(Background)
+    for name in names:
         is_flat = ((value - torch.tensor(BACKGROUNDS[name])).abs() <= _FLAT_STEPS / 255).all(dim=1)
         if is_flat.float().mean() >= _FLAT_SHARE:
             return name

@@ -5,7 +5,7 @@ import dataclasses
 
 from neurfield.data.scene import Scene
 from neurfield.rendering.color import flat_background
-from neurfield.training.method import RunConfig
+from neurfield.training.method import MethodConfig, RunConfig
 
 
 def with_background(config: RunConfig, scene: Scene) -> RunConfig:
@@ -20,5 +20,14 @@ def with_background(config: RunConfig, scene: Scene) -> RunConfig:
     views, masks = scene.views("train"), scene.masks
     color = flat_background([scene.images[view] for view in views], masks and [masks[view] for view in views])
     training = dataclasses.replace(method.training, background=color or "random")
-    method = dataclasses.replace(method, training=training, background=color or method.background)
-    return dataclasses.replace(config, method=method)
+    # white is the presets' own, so over white images another one was asked for
+    shown = method.background if color in (None, "white") else color
+    return dataclasses.replace(config, method=dataclasses.replace(method, training=training, background=shown))
+
+
+def like_teacher(method: MethodConfig, teacher: MethodConfig) -> MethodConfig:
+    """The method of a student, with its teacher's backgrounds where it leaves that to the images."""
+    if method.training.background != "auto":
+        return method
+    training = dataclasses.replace(method.training, background=teacher.training.background)
+    return dataclasses.replace(method, training=training, background=teacher.background)

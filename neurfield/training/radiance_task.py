@@ -89,8 +89,8 @@ class RadianceTask:
         self.notes: list[str] = []
         if asked is not config and method.training.background != "random":
             self.notes.append(
-                f"the images are opaque and end in {method.background}, which is taken for what is behind the object "
-                "(--set training.background=random: it is part of it)"
+                f"the images are opaque and end in {method.training.background}, which is taken for what is behind the "
+                "object (--set training.background=random: it is part of it)"
             )
         if cameras.times_differ and "times" not in self.field.needs:
             n_times = cameras.times.unique().numel()

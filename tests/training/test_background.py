@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurfield.rendering.color import BACKGROUNDS, over_background
-from neurfield.training.background import with_background
+from neurfield.training.background import like_teacher, with_background
 from neurfield.training.method import RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from tests.scenes import ball_scene
@@ -40,3 +40,13 @@ def test_photos_cut_out_images_and_what_is_asked_for_stay_as_they_were() -> None
     asked = RunConfig(method=load_method("ngp-fast", ("training.background=random",)))
     assert with_background(asked, laid_over("black")) is asked
     assert RadianceTask(laid_over("black"), asked).notes == []
+    black = with_background(RunConfig(method=load_method("ngp-fast", ("background=black",))), laid_over("white")).method
+    assert (black.training.background, black.background) == ("white", "black")
+
+
+def test_a_student_has_the_backgrounds_of_its_teacher() -> None:
+    teacher = with_background(RunConfig(method=load_method("ngp-fast")), laid_over("black")).method
+    student = like_teacher(load_method("kilonerf"), teacher)
+    assert (student.training.background, student.background) == ("black", "black")
+    asked = load_method("kilonerf", ("training.background=random",))
+    assert like_teacher(asked, teacher) is asked

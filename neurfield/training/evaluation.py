@@ -55,7 +55,8 @@ def evaluate(
     for view in views:
         start = time.perf_counter()
         appearance = scene.views(split).index(view) if split == "train" else None
-        picture = renderer.render(scene.cameras[view], ("rgb",), tell, appearance)["rgb"].clamp(0, 1)
+        rendered = renderer.render(scene.cameras[view], ("rgb",), progress=tell, appearance=appearance)
+        picture = rendered["rgb"].clamp(0, 1)
         seconds += time.perf_counter() - start
         n_rays += picture.shape[0] * picture.shape[1]
         target = over_background(scene.images[view], renderer.background)

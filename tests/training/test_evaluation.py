@@ -96,7 +96,7 @@ def test_every_metric_is_measured_or_its_absence_explained(scene, monkeypatch):
 
 def test_a_view_that_is_too_small_is_one_line():
     small = ball_scene(n_train=1, n_test=1, size=10)
-    picture = SimpleNamespace(render=lambda *_: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3))
+    picture = SimpleNamespace(render=lambda *_, **__: {"rgb": torch.zeros(10, 10, 3)}, background=torch.ones(3))
     with pytest.raises(UserError, match="at least 11 x 11 pixels"):
         evaluate(picture, small, "test")
 

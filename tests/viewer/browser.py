@@ -13,7 +13,7 @@ from PIL import Image
 WIDTH, HEIGHT = 780, 520
 LEFT = 440  # pixels beside the panel
 MIDDLE = (260, 260)  # of that part
-WAIT = 15.0  # seconds that a slow machine may take
+WAIT = 60.0  # seconds that a slow machine may take
 
 
 class Browser:

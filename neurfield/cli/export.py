@@ -17,12 +17,26 @@ from neurfield.signal_run import SignalRun, holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
 
 
-@dataclass(frozen=True)
-class MeshOptions:
-    """Triangles where a field becomes opaque, with colours, or at the surface of a shape."""
+@dataclass(frozen=True, kw_only=True)
+class _ExportOptions:
+    """What every export is told."""
 
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
+    output: Path  # comes first in the help; what may be written is said by each
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: 0)."""
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
+    mean)."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshOptions(_ExportOptions):
+    """Triangles where a field becomes opaque, with colours, or at the surface of a shape."""
+
     output: Path
     """File to write: .glb, .ply or .obj."""
     resolution: int = 256
@@ -35,32 +49,16 @@ class MeshOptions:
     """Drop pieces with fewer triangles than this share of the largest piece."""
     extent: int = 1
     """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
-    time: float | None = None
-    """Of a field that moves, 0 ... 1 (default: 0)."""
-    appearance: int | None = None
-    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
-    mean)."""
-    overwrite: bool = False
-    """Replace a file that exists."""
 
 
-@dataclass(frozen=True)
-class PointCloudOptions:
+@dataclass(frozen=True, kw_only=True)
+class PointCloudOptions(_ExportOptions):
     """What the training views see, as points with colours, or points on the surface of a shape, with normals."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder or .safetensors file."""
     output: Path
     """File to write: .ply, in the frame of the input data."""
     num_points: int = 1_000_000
     """At most so many points of a scene, exactly so many of a shape."""
-    time: float | None = None
-    """Of a field that moves, 0 ... 1 (default: 0)."""
-    appearance: int | None = None
-    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
-    mean)."""
-    overwrite: bool = False
-    """Replace a file that exists."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ PACKAGES = {
     "lpips": "the LPIPS metric (optional)",
     "nerfacc": "samplers with backend: nerfacc (optional)",
     "nibabel": "NIfTI volumes (optional)",
+    "pi-heif": "HEIC photos for `process` (optional)",
+    "pycolmap": "cameras of photos, `process` (optional)",
     "tensorboard": "looking at the scalar log (optional)",
     "tinycudann": "blocks with backend: tcnn (optional)",
     "trimesh": "reading meshes (optional)",

@@ -25,6 +25,7 @@ COMMANDS = {
     "convert": ("neurfield.cli.convert", "ConvertOptions", "turn a trained run into another kind of field"),
     "export": ("neurfield.cli.export", "ExportOptions", "a mesh or a point cloud of a trained run"),
     "view": ("neurfield.cli.view", "ViewOptions", "a run, or a data set, in the browser"),
+    "process": ("neurfield.cli.process", "ProcessCommandOptions", "photos or a video to a data set with cameras"),
     "data": ("neurfield.cli.data", "DataOptions", "make, download and inspect data sets"),
     "doctor": ("neurfield.cli.doctor", "DoctorOptions", "what is installed, what is used, and a self-test"),
 }

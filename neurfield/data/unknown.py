@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a path that no reader knows may be, and what to do about it: words for an error message."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
         n_photos = sum(child.suffix.lower() in (*IMAGE_SUFFIXES, *_FOREIGN) for child in _files(folder))
         if n_photos:
             return (
-                f"{n_photos} pictures in {folder}, but nothing that says where each was taken from; COLMAP finds that "
-                "out, see 'Your own photos' in docs/data.md"
+                f"{n_photos} pictures in {folder}, but nothing that says where each was taken from; find that out with "
+                f"neurfield process {shlex.quote(str(path))}"
             )
     return None
 

@@ -35,7 +35,7 @@ def test_paths_that_are_no_data(tmp_path: Path) -> None:
 def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> None:
     write_images(tmp_path, 3, inner)
     (tmp_path / inner / "a.HEIC").write_bytes(b"ftypheic")
-    fails(tmp_path, "4 pictures in .*nothing that says where each was taken from.*'Your own photos' in docs/data.md")
+    fails(tmp_path, f"4 pictures in .*nothing that says where each was taken from.*with neurfield process {tmp_path}")
 
 
 def test_the_data_set_in_a_folder_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield process`: a data set with cameras, from photos or a video."""
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from neurfield.cli._console import Progress, say
+from neurfield.data.capture.options import ProcessOptions
+
+if TYPE_CHECKING:
+    from neurfield.data.views import Manifest
+
+LONGEST_SIDE = 1000  # pixels of a photo, of which a short training learns most
+
+
+@dataclass(frozen=True)
+class ProcessCommandOptions:
+    """Finds out where photos were taken from (structure from motion), and makes a data set of them."""
+
+    photos: tyro.conf.Positional[Path]
+    """Folder of photos (PNG, JPEG, WebP, TIFF, BMP, HEIC), or a video."""
+    output: Path | None = None
+    """Folder to be made; default: data/NAME."""
+    overwrite: bool = False
+    """Replace a folder that this command has made."""
+    process: Annotated[ProcessOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ProcessOptions)
+    """How photos become a data set."""
+
+
+def run(options: ProcessCommandOptions) -> int:
+    from neurfield.data.capture import process
+    from neurfield.data.load import read_manifest
+
+    output = options.output or Path("data") / options.photos.resolve().stem
+    with Stages() as stages:
+        report = process(options.photos, output, options.process, options.overwrite, stages.update)
+    say(report.text())
+    say(f"{len(report.placed)} photos with their cameras are in {output}")
+    say(f"train it: neurfield train {shlex.quote(str(output))}{_smaller(read_manifest(output))}")
+    return 0
+
+
+def _smaller(manifest: "Manifest") -> str:
+    longest = max(max(view.intrinsics.width, view.intrinsics.height) for view in manifest.views)
+    factor = 1
+    while longest / factor > 1.5 * LONGEST_SIDE:
+        factor *= 2
+    return f" --downscale-factor {factor}" if factor > 1 else ""
+
+
+class Stages:
+    """Progress of one stage after the other, each with a bar of its own."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end()
+
+    def update(self, stage: str, fraction: float) -> None:
+        if stage != self._name:
+            self._end()
+            self._name, self._bar = stage, Progress(stage)
+            self._bar.__enter__()
+        assert self._bar is not None
+        self._bar.update(fraction)
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

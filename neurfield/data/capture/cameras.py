@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the cameras of photos in a process of its own, which may be interrupted, and may die, without harm to ours."""
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+from neurfield.data.capture.report import CaptureReport, Motion
+from neurfield.errors import MachineError, UserError
+
+StageProgress = Callable[[str, float], None]
+_LAST_WORDS = 300  # characters of a process that died
+
+
+def require_pycolmap() -> None:
+    """Raises UserError where pycolmap is not installed."""
+    if importlib.util.find_spec("pycolmap") is None:
+        raise UserError("finding the cameras of photos needs pycolmap; pip install 'neurfield[photos]'")
+
+
+def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
+    """Places the photos of a job; the parts lie in `job.parts` afterwards.
+
+    Args:
+        progress: told a stage ("features", "matches", "cameras") and how far it is.
+
+    Raises:
+        UserError: no photos could be placed, with the reasons. MachineError: the process died.
+    """
+    command = [sys.executable, "-m", "neurfield.data.capture.motion"]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(job.dumps())
+            process.stdin.close()
+            for line in process.stdout:
+                stage, _, fraction = line.partition(" ")
+                progress(stage, float(fraction))
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        errors.seek(0)
+        words = errors.read().decode(errors="replace").strip().splitlines()
+    if code != 0 or not job.report.is_file():
+        last = words[-1][-_LAST_WORDS:] if words else "it said nothing"
+        raise MachineError(f"the search for cameras ended early, with exit code {code}: {last}")
+    report = CaptureReport.parse(job.report.read_text(encoding="utf-8"))
+    if not report.placed:
+        reasons = "; ".join(report.lines_of_unplaced())
+        raise UserError(
+            f"none of the {report.n_photos} photos could be placed ({reasons}); photos must be sharp and taken from "
+            "different places, each showing much of what its neighbours show"
+        )
+    return report

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a folder of photos, or a video, to a data set with cameras that `load_scene` reads."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from neurfield.data.capture import photos as photo_files
+from neurfield.data.capture import video
+from neurfield.data.capture.cameras import find_cameras, require_pycolmap
+from neurfield.data.capture.options import ProcessOptions
+from neurfield.data.capture.report import CaptureReport, Motion
+from neurfield.errors import UserError
+from neurfield.files import atomic_folder, refuse_existing
+
+MARKER = "process.json"  # in a folder that `process` has made
+
+
+def process(
+    source: Path | str,
+    output: Path | str,
+    options: ProcessOptions | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> CaptureReport:
+    """Finds the cameras of photos by structure from motion (pycolmap) and writes a data set in COLMAP's layout.
+
+    The photos lie upright in `images/`, masks in `masks/`, the sparse model in `sparse/0`; further parts that could not
+    be joined in `sparse/1`, ... A report lies in `process.json`. The world is that of the model: unit and axes are
+    arbitrary, as photos alone do not tell them.
+
+    Args:
+        source: a folder of photos (PNG, JPEG, WebP, TIFF, BMP, HEIC), with `masks/NAME[.EXT].png` (black = ignore) if
+            there are any; or a video.
+        output: folder to be made; it appears complete or not at all.
+        options: see there.
+        overwrite: replace a folder that this function has made.
+        progress: told the stage ("photos", "features", "matches", "cameras") and how far it is, 0 ... 1.
+
+    Raises:
+        UserError: no photos, a broken one, pycolmap missing, an output that exists, or no cameras found.
+    """
+    source, output, options = Path(source), Path(output), options or ProcessOptions()
+    tell = progress or (lambda stage, fraction: None)
+    refuse_existing(output, overwrite, MARKER)
+    require_pycolmap()
+    is_video = source.is_file() and video.detect(source)
+    if not is_video:
+        if not source.is_dir():
+            raise UserError(f"{source}: expected a folder of photos or a video ({', '.join(video.DEMUXERS)})")
+        photo_files.find(source)
+    with atomic_folder(output) as folder:
+        images, masks, work = folder / "images", folder / "masks", folder / "work"
+        images.mkdir()
+        work.mkdir()  # here and not in the system's folder, which may be small
+        if is_video:
+            photos = video.take(
+                source, images, options.num_frames_target, options.max_megapixels, lambda done: tell("photos", done)
+            )
+        else:
+            photos = photo_files.prepare(
+                source, images, masks, options.max_megapixels, lambda done: tell("photos", done)
+            )
+        if len(photos) < 3:
+            raise UserError(f"{source}: {len(photos)} photos; at least 3, better 30 to 150, are needed")
+        job = Motion(images, photos, masks, options.camera_model, work)
+        report = find_cameras(job, tell)
+        job.parts.rename(folder / "sparse")
+        shutil.rmtree(work)
+        for power in range(1, options.num_downscales + 1):
+            smaller = folder / f"images_{2**power}"
+            smaller.mkdir()
+            for photo in photos:
+                photo_files.shrink(images / photo.name, smaller / photo.name, 2**power)
+        facts = {"source": str(source.resolve()), "options": asdict(options), **report.as_json()}
+        (folder / MARKER).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return report

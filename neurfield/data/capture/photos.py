@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos as cameras and phones write them become upright PNG and JPEG files, which every tool reads alike.
+
+An upright PNG or JPEG is copied byte by byte. What is stored turned (EXIF) or is of another kind (WebP, TIFF, BMP,
+HEIC) is decoded and written again, as PNG where nothing was lost before and else as JPEG, with its EXIF.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from neurfield.data.image_files import BROKEN, EXIF_ORIENTATION, FORMATS, in_threads, read_header, read_pixels
+from neurfield.errors import UserError
+
+# Suffix: whether its pictures were compressed with loss, so that a JPEG keeps what there is.
+SUFFIXES = {
+    ".jpg": True, ".jpeg": True, ".png": False, ".webp": True, ".tif": False, ".tiff": False, ".bmp": False,
+    ".heic": True, ".heif": True,
+}  # fmt: skip
+_KEPT = (".jpg", ".jpeg", ".png")
+_HEIC = (".heic", ".heif")
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+# EXIF: the body, and in its own directory focal length, the same for 35 mm film, lens, zoom by software.
+_BODY_TAGS = (0x010F, 0x0110)
+_EXIF_DIRECTORY = 0x8769
+_LENS_TAGS = (0x920A, 0xA405, 0xA434, 0xA404)
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture in the folder of a data set.
+
+    Attributes:
+        name: of the file there.
+        size: width and height.
+        lens: what its EXIF says of body, lens and zoom; photos with equal ones share a camera.
+        has_mask: `NAME.png` lies among the masks.
+    """
+
+    name: str
+    size: tuple[int, int]
+    lens: tuple[str, ...] = ()
+    has_mask: bool = False
+
+
+def find(folder: Path) -> tuple[Path, list[Path]]:
+    """The folder with the photos, `folder` itself or its `images/`, and its photos by name.
+
+    Raises:
+        UserError: there are none.
+    """
+    for place in (folder, folder / "images"):
+        if place.is_dir():
+            found = sorted(
+                path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
+            if found:
+                return place, found
+    raise UserError(
+        f"{folder}: no photos in it or in its folder images (read are {', '.join(SUFFIXES)}); give the folder that "
+        "holds them, or a video"
+    )
+
+
+def prepare(folder: Path, images: Path, masks: Path, max_megapixels: float, progress: Progress) -> list[Photo]:
+    """Writes the photos of `folder` into `images`, and masks for them (`folder/masks/NAME[.EXT].png`) into `masks`.
+
+    Raises:
+        UserError: no photos, a broken one, one beyond `max_megapixels`, HEIC without the module that reads it, a mask
+            of another size.
+    """
+    place, paths = find(folder)
+    if any(path.suffix.lower() in _HEIC for path in paths):
+        _learn_heic(next(path for path in paths if path.suffix.lower() in _HEIC))
+    targets = _targets(paths)
+    lock, n_done = threading.Lock(), 0
+
+    def one(path: Path) -> Photo:
+        nonlocal n_done
+        photo = _write(path, images / targets[path], max_megapixels)
+        mask = _mask_of(path, (folder / "masks", place / "masks"))
+        if mask is not None:
+            _write_mask(mask, photo, path, masks / f"{photo.name}.png", max_megapixels)
+            photo = replace(photo, has_mask=True)
+        with lock:
+            n_done += 1
+            progress(n_done / len(paths))
+        return photo
+
+    return in_threads(one, paths)
+
+
+def write_jpeg(picture: np.ndarray, path: Path) -> None:
+    """A picture `[height, width, 3]` uint8 as a JPEG in which nobody sees a loss."""
+    Image.fromarray(picture).save(path, **_JPEG)
+
+
+def shrink(path: Path, target: Path, factor: int) -> None:
+    """The picture in `path`, `factor` times smaller, by the mean of its pixels."""
+    with Image.open(path) as image:
+        smaller = image.reduce(factor)
+        smaller.save(target, **(_JPEG if target.suffix.lower() != ".png" else {}))
+
+
+def _targets(paths: list[Path]) -> dict[Path, str]:
+    """A name for each photo, without spaces, at which COLMAP's lists end; of two that would have the same, as
+    IMG_1.HEIC and IMG_1.jpg, one is counted."""
+    targets: dict[Path, str] = {}
+    taken: set[str] = set()
+    # first those that can keep their name
+    for path in sorted(paths, key=lambda path: path.suffix.lower() not in _KEPT or path.name != _joined(path.name)):
+        suffix = path.suffix if path.suffix.lower() in _KEPT else ".jpg" if SUFFIXES[path.suffix.lower()] else ".png"
+        stem = name = _joined(path.stem)
+        number = 1
+        while f"{name}{suffix}".lower() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        targets[path] = f"{name}{suffix}"
+        taken.add(targets[path].lower())
+    return targets
+
+
+def _joined(name: str) -> str:
+    return "_".join(name.split())
+
+
+def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
+    if path.suffix.lower() in (*_KEPT, ".webp"):
+        header = read_header(path, max_megapixels)  # of what is read here everywhere, with the same words
+        read_pixels(path, header)  # a photo that cannot be decoded is named now
+    try:
+        with Image.open(path, formats=_formats(path)) as image:
+            megapixels = image.width * image.height / 1e6
+            if megapixels > max_megapixels:
+                raise UserError(
+                    f"{path}: the photo has {megapixels:.1f} megapixels ({image.width} x {image.height}), more than "
+                    f"the {max_megapixels:g} allowed; raise --max-megapixels if it is meant"
+                )
+            lens = _lens(image)
+            if path.suffix.lower() in _KEPT and not _is_turned(image):
+                shutil.copyfile(path, target)
+                return Photo(target.name, image.size, lens)
+            upright = ImageOps.exif_transpose(image)
+            is_png = target.suffix.lower() == ".png"
+            mode = "RGBA" if upright.has_transparency_data and is_png else "RGB"
+            written = upright if upright.mode in (mode, "L") else upright.convert(mode)
+            written.save(target, exif=upright.getexif(), **({} if is_png else _JPEG))
+            return Photo(target.name, upright.size, lens)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not a picture of the kind that its name says, or its head is broken") from None
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the disk, not the picture
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{path}: the photo is broken or truncated ({reason}); copy or export it again") from None
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    return {".tif": ("TIFF",), ".tiff": ("TIFF",), ".bmp": ("BMP",), ".heic": ("HEIF",), ".heif": ("HEIF",)}.get(
+        path.suffix.lower(), FORMATS
+    )
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
+
+
+def _lens(image: Image.Image) -> tuple[str, ...]:
+    exif = image.getexif()
+    directory = exif.get_ifd(_EXIF_DIRECTORY)
+    return tuple(str(exif.get(tag, "")) for tag in _BODY_TAGS) + tuple(
+        str(directory.get(tag, "")) for tag in _LENS_TAGS
+    )
+
+
+def _mask_of(photo: Path, folders: tuple[Path, ...]) -> Path | None:
+    names = (f"{photo.name}.png", f"{photo.stem}.png")
+    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+
+
+def _write_mask(mask: Path, photo: Photo, source: Path, target: Path, max_megapixels: float) -> None:
+    """The mask of an upright photo: itself upright, or as its photo was stored."""
+    header = read_header(mask, max_megapixels)
+    kept = read_pixels(mask, header)[:, :, :3].any(axis=2)
+    image = Image.fromarray((kept * 255).astype(np.uint8))
+    if image.size != photo.size:
+        with Image.open(source, formats=_formats(source)) as original:
+            orientation = original.getexif().get(EXIF_ORIENTATION, 1)
+            as_stored = original.size
+        if image.size == as_stored:
+            image.getexif()[EXIF_ORIENTATION] = orientation
+            image = ImageOps.exif_transpose(image)
+    if image.size != photo.size:
+        raise UserError(
+            f"{mask}: the mask has {kept.shape[1]} x {kept.shape[0]} pixels, its photo {photo.size[0]} x "
+            f"{photo.size[1]}; export it again"
+        )
+    target.parent.mkdir(exist_ok=True)
+    image.save(target)
+
+
+def _learn_heic(path: Path) -> None:
+    try:
+        import pi_heif
+    except ImportError:
+        raise UserError(
+            f"{path}: HEIC photos need pi-heif; pip install 'neurfield[photos]', or export them as JPEG"
+        ) from None
+    pi_heif.register_heif_opener()

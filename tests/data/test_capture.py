@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield process`: photos and videos become data sets whose cameras are where they were."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from neurfield.cli.main import main
+from neurfield.data import read_manifest
+from neurfield.data.capture import ProcessOptions, cameras, process
+from neurfield.data.capture import photos as photo_files
+from neurfield.data.capture import video as video_files
+from neurfield.data.capture.pairs import MAX_EXHAUSTIVE, all_pairs, likely_pairs
+from neurfield.errors import MachineError, UserError
+from tests.data import photographed
+
+ORIENTATION = 0x0112
+N = 9
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """Photos, and their poses. Beside them one of nothing and one of something else."""
+    folder = tmp_path_factory.mktemp("taken")
+    poses = photographed.take(folder, N)
+    Image.new("RGB", (photographed.WIDTH, photographed.HEIGHT), (90, 100, 110)).save(folder / "wall_20.jpg")
+    other = np.roll(photographed.photo(photographed.cameras(1)[0])[::-1, ::-1], 40, axis=2)
+    noise = np.random.default_rng(7).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize(other.shape[1::-1], Image.Resampling.BICUBIC).save(folder / "wall_21.jpg", quality=95)
+    return folder, poses
+
+
+@pytest.fixture(scope="module")
+def made(taken: tuple[Path, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list]:
+    output = tmp_path_factory.mktemp("made") / "walls"
+    told: list[tuple[str, float]] = []
+    report = process(
+        taken[0], output, ProcessOptions(num_downscales=1), progress=lambda stage, done: told.append((stage, done))
+    )
+    return output, report, told
+
+
+def aligned(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of positions and angles of rotations (radians) after the best similarity, whose turn is that of the
+    cameras' axes: positions on a path tell little of a turn around it."""
+    u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", true[:, :, :3], found[:, :, :3]))
+    rotation = u @ vt
+    at, wanted = (poses[:, :, 3] - poses[:, :, 3].mean(0) for poses in (found, true))
+    at = at @ rotation.T
+    at *= (at * wanted).sum() / (at * at).sum()
+    turned = np.einsum("nij,nik->njk", rotation @ found[:, :, :3], true[:, :, :3])
+    angles = np.arccos(np.clip((np.trace(turned, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    return np.linalg.norm(at - wanted, axis=1), angles
+
+
+def test_cameras_are_found_where_they_were(taken: tuple[Path, np.ndarray], made: tuple[Path, Any, list]) -> None:
+    output, report, told = made
+    assert report.placed == [f"wall_{i:02d}.jpg" for i in range(N)]
+    assert report.n_points > 500 and report.error_pixels < 0.3
+    views = sorted(read_manifest(output).views, key=lambda view: view.name)
+    found = np.stack([view.c2w for view in views]) @ np.diag([1.0, -1, -1, 1])  # back to the axes of OpenCV
+    distances, angles = aligned(found, taken[1])
+    # on a path 2.4 wide; a pixel turns a camera by 0.0033
+    assert distances.max() < 0.003 and angles.max() < 0.001
+    for view in views:
+        assert view.intrinsics.fl_x == pytest.approx(photographed.FOCAL, rel=0.002)
+    stages = [stage for stage, _ in told]
+    assert list(dict.fromkeys(stages)) == ["photos", "features", "matches", "cameras"]
+    assert all(0 <= done <= 1 for _, done in told) and [done for stage, done in told if stage == "matches"][-1] == 1
+
+
+def test_it_is_said_why_a_photo_has_no_camera(made: tuple[Path, Any, list]) -> None:
+    output, report, _ = made
+    assert set(report.unplaced) == {"wall_20.jpg", "wall_21.jpg"}
+    assert "few features" in report.unplaced["wall_20.jpg"]
+    assert report.unplaced["wall_21.jpg"] == "shares nothing with another photo"
+    assert "9 of 11 photos placed" in report.text() and "not placed: wall_20.jpg: few features" in report.text()
+    kept = json.loads((output / "process.json").read_text())
+    assert kept["unplaced"] == report.unplaced and kept["options"]["num_downscales"] == 1
+    assert (output / "images" / "wall_20.jpg").is_file()  # nothing is lost
+
+
+def test_what_lies_in_the_folder(taken: tuple[Path, np.ndarray], made: tuple[Path, Any, list]) -> None:
+    output = made[0]
+    assert sorted(path.name for path in output.iterdir()) == ["images", "images_2", "process.json", "sparse"]
+    assert (output / "images" / "wall_00.jpg").read_bytes() == (taken[0] / "wall_00.jpg").read_bytes()
+    assert Image.open(output / "images_2" / "wall_00.jpg").size == (160, 120)
+    assert [path.name for path in (output / "sparse").iterdir()] == ["0"]
+    assert not [path for path in output.parent.iterdir() if path != output]
+
+
+def small_photos(folder: Path) -> Path:
+    """An upright picture with a red left and blue right half, stored in all ways."""
+    folder.mkdir()
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:, :30, 0] = picture[:, 30:, 2] = 200
+    upright = Image.fromarray(picture)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # stored on its side: to be turned clockwise
+    exif[0x010F] = "Maker"
+    upright.transpose(Image.Transpose.ROTATE_90).save(folder / "turned one.jpg", quality=95, exif=exif)
+    upright.save(folder / "plain.jpg", quality=95)
+    upright.save(folder / "plain.webp", lossless=True)
+    upright.save(folder / "wide.tif")
+    upright.save(folder / "bare.BMP")
+    upright.convert("RGBA").save(folder / "alpha.png")
+    (folder / "._plain.jpg").write_bytes(b"what another system leaves")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def prepared(folder: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, photo_files.Photo], Path, Path]:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    photos = photo_files.prepare(folder, images, masks, options.get("max_megapixels", 100), lambda done: None)
+    return {photo.name: photo for photo in photos}, images, masks
+
+
+def test_photos_of_all_kinds_stand_upright(tmp_path: Path) -> None:
+    photos, images, _ = prepared(small_photos(tmp_path / "photos"), tmp_path)
+    # a space would end the name in COLMAP's lists; plain.webp is a second plain.jpg
+    assert sorted(photos) == ["alpha.png", "bare.png", "plain.jpg", "plain_2.jpg", "turned_one.jpg", "wide.png"]
+    for name, photo in photos.items():
+        image = Image.open(images / name)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+        assert photo.size == image.size == (60, 40)
+        assert abs(pixels[:, :25] - [200, 0, 0]).max() < 12 and abs(pixels[:, 35:] - [0, 0, 200]).max() < 12
+        assert image.getexif().get(ORIENTATION, 1) == 1
+    assert photos["turned_one.jpg"].lens[0] == "Maker"
+    assert Image.open(images / "turned_one.jpg").getexif()[0x010F] == "Maker"
+
+
+@pytest.mark.parametrize("as_stored", [False, True])
+def test_masks_are_turned_with_their_photos(tmp_path: Path, as_stored: bool) -> None:
+    folder = small_photos(tmp_path / "photos")
+    (folder / "masks").mkdir()
+    kept = np.zeros((40, 60), np.uint8)
+    kept[:, :30] = 255
+    mask = Image.fromarray(kept)
+    (mask.transpose(Image.Transpose.ROTATE_90) if as_stored else mask).save(folder / "masks" / "turned one.jpg.png")
+    photos, _, masks = prepared(folder, tmp_path)
+    assert [name for name, photo in photos.items() if photo.has_mask] == ["turned_one.jpg"]
+    assert (np.asarray(Image.open(masks / "turned_one.jpg.png")) == kept).all()
+
+
+def test_features_are_not_looked_for_where_a_mask_is_black(tmp_path: Path, taken: tuple[Path, np.ndarray]) -> None:
+    photos = tmp_path / "photos"
+    photographed.take(photos, 4)
+    (photos / "masks").mkdir()
+    black = np.zeros((photographed.HEIGHT, photographed.WIDTH), np.uint8)
+    Image.fromarray(black).save(photos / "masks" / "wall_03.png")
+    report = process(photos, tmp_path / "made")
+    assert "few features" in report.unplaced["wall_03.jpg"] and len(report.placed) == 3
+    assert len(report.cameras) == 1  # photos with and without a mask are of one lens
+    assert (tmp_path / "made" / "masks" / "wall_03.jpg.png").is_file()
+
+
+def write_video(path: Path, n: int, quarter_turn: bool = False) -> Path:
+    """Squares that move; every fourth picture, from the second on, is sharp, the others are blurred."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.bit_rate = 96, 64, 4_000_000
+        for i in range(n):
+            picture = np.kron(np.indices((16, 24)).sum(0) % 2, np.ones((4, 4))) * 200
+            picture[:, : i + 1] = 0
+            if i % 4 != 1:
+                picture = (picture + np.roll(picture, 2, 0) + np.roll(picture, 2, 1) + np.roll(picture, 4, 1)) / 4
+            frame = np.repeat(picture[..., None], 3, axis=2).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    if quarter_turn:  # as a phone held upright writes it: a clockwise turn in the matrix of the track's head
+        data = bytearray(path.read_bytes())
+        place = data.index(b"tkhd") + 4 + 40
+        data[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+        path.write_bytes(data)
+    return path
+
+
+def test_of_each_part_of_a_video_the_sharpest_picture_is_taken(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 16)
+    done: list[float] = []
+    photos = video_files.take(clip, tmp_path, 4, 10, done.append)
+    assert [photo.name for photo in photos] == [f"frame_{i:05d}.jpg" for i in (2, 6, 10, 14)]
+    assert done == sorted(done) and done[-1] == 1
+    everything = tmp_path / "everything"
+    everything.mkdir()
+    assert len(video_files.take(clip, everything, 1000, 10, done.append)) == 16
+
+
+def test_a_video_that_is_stored_on_its_side_stands_upright(tmp_path: Path) -> None:
+    (photo,) = video_files.take(
+        write_video(tmp_path / "clip.mp4", 2, quarter_turn=True), tmp_path, 1, 10, lambda _: None
+    )
+    assert photo.size == (64, 96)
+    pixels = np.asarray(Image.open(tmp_path / photo.name).convert("L")).astype(int)
+    # black on the left before the clockwise turn, on top after it
+    assert pixels[0].mean() < 40 < 80 < pixels[-8:].mean()
+
+
+def test_of_many_photos_only_likely_pairs_are_compared() -> None:
+    random = np.random.default_rng(0)
+    n = MAX_EXHAUSTIVE + 20
+    world = random.integers(0, 255, (n + 8, 60, 128))
+    # photo i shows the features of places i ... i + 7, with some noise, the photos being in no order
+    order = random.permutation(n)
+    descriptors = [
+        np.clip(world[i : i + 8].reshape(-1, 128) + random.integers(-9, 9, (480, 128)), 0, 255).astype(np.uint8)
+        for i in order
+    ]
+    scales = [np.tile(np.arange(60.0, 0, -1), 8) for _ in order]
+    pairs = likely_pairs(scales, descriptors)
+    wanted = {(i, j) for i, j in all_pairs(n) if abs(order[i] - order[j]) <= 4}
+    assert wanted <= pairs and len(pairs) < 0.6 * len(all_pairs(n))
+    assert likely_pairs(scales[:5], descriptors[:5]) == all_pairs(5)
+
+
+def fails(source: Path, output: Path, text: str, options: ProcessOptions | None = None) -> None:
+    with pytest.raises(UserError, match=text):
+        process(source, output, options)
+    assert not output.exists() and not [path for path in output.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_bad_sources(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    fails(tmp_path / "nowhere", output, "nowhere: expected a folder of photos or a video")
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", output, "empty: no photos in it .*give the folder that holds them, or a video")
+    photos = small_photos(tmp_path / "photos")
+    fails(photos, output, "none of the 6 photos could be placed .*few features.*each showing much of what its")
+    fails(photos, output, "photo has 0.0 megapixels|image has 0.0 megapixels", ProcessOptions(max_megapixels=1e-3))
+    (photos / "broken.jpg").write_bytes((photos / "plain.jpg").read_bytes()[:400])
+    fails(photos, output, "broken.jpg: the image is broken or truncated")
+    (photos / "broken.jpg").unlink()
+    (photos / "broken.tif").write_bytes(b"II*\0 and nothing more")
+    fails(photos, output, "broken.tif: (not a picture|the photo is broken)")
+    (tmp_path / "two").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / "two" / name)
+    fails(tmp_path / "two", output, "two: 2 photos; at least 3")
+    (tmp_path / "no.mp4").write_bytes(b"nothing of a video")
+    fails(tmp_path / "no.mp4", output, "no.mp4: not a whole .mp4 video")
+
+
+def test_bad_masks(tmp_path: Path) -> None:
+    photos = small_photos(tmp_path / "photos")
+    (photos / "masks").mkdir()
+    Image.new("L", (10, 10)).save(photos / "masks" / "plain.png")
+    fails(photos, tmp_path / "output", "plain.png: the mask has 10 x 10 pixels, its photo 60 x 40")
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    photos = small_photos(tmp_path / "photos")
+    (photos / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    fails(photos, tmp_path / "output", r"phone.heic: HEIC photos need pi-heif; pip install 'neurfield\[photos\]'")
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    fails(photos, tmp_path / "output", r"needs pycolmap; pip install 'neurfield\[photos\]'")
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"camera_model": "fish"}, "--camera-model must be one of auto, .*got 'fish'"),
+        ({"num_frames_target": 2}, "--num-frames-target must be 3 ... 10000, got 2"),
+        ({"num_downscales": 9}, "--num-downscales must be 0 ... 5, got 9"),
+        ({"max_megapixels": float("nan")}, "--max-megapixels must be above 0, got nan"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        ProcessOptions(**options)
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    photos = small_photos(tmp_path / "photos")
+    with pytest.raises(UserError, match="exists and holds no"):
+        process(photos, photos, overwrite=True)
+    assert (photos / "plain.jpg").is_file()
+
+
+def stopped(stage: str, fraction: float) -> None:
+    if stage == "features":
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    photos = small_photos(tmp_path / "photos")
+    with pytest.raises(KeyboardInterrupt):
+        process(photos, tmp_path / "output", progress=stopped)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_search_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Callable[..., Any] = cameras.subprocess.Popen
+
+    def dies(command: list[str], **options: Any) -> Any:
+        return real(
+            [command[0], "-c", "import os, sys; sys.stderr.write('first\\nlast words\\n'); os.abort()"], **options
+        )
+
+    monkeypatch.setattr(cameras.subprocess, "Popen", dies)
+    with pytest.raises(MachineError, match="the search for cameras ended early, with exit code -6: last words"):
+        process(small_photos(tmp_path / "photos"), tmp_path / "output")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photographed.take(tmp_path / "desk" / "images", 4)
+    assert main(["process", "desk"]) == 0
+    said = capsys.readouterr().out
+    assert "4 of 4 photos placed" in said and "train it: neurfield train data/desk\n" in said
+    assert len(read_manifest(tmp_path / "data" / "desk").views) == 4
+    assert main(["process", "desk"]) == 2
+    assert "data/desk exists; choose another --output, or --overwrite" in capsys.readouterr().err
+    assert main(["train", "desk"]) == 2
+    assert "neurfield process desk" in capsys.readouterr().err

@@ -3,10 +3,12 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import viser
 
 from neurfield.cameras.poses import focus
+from neurfield.data.colmap_points import PointCloud
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import viser_pose
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_FRUSTA = 200
 _THUMBNAIL = 96  # pixels of the longer side
+MAX_POINTS = 200_000
+_POINT = 0.004  # of the unit cube's side
 _FRUSTUM = 0.06  # of the cameras' median distance from what they look at
 
 
@@ -30,6 +34,8 @@ def build(page: "Page") -> None:
     frusta: list[viser.CameraFrustumHandle] = []
     with gui.add_folder("Views", expand_by_default=session is None):
         shown = gui.add_checkbox("Cameras in the scene", session is None, hint="Click one to jump to it.")
+        if page.viewer.shown.cloud is not None:
+            _add_cloud(page, page.viewer.shown.cloud)
         number = gui.add_number("View", 0, min=0, max=max(n - 1, 0), step=1)
         name = gui.add_markdown("")
         go = gui.add_button("Jump to the view")
@@ -82,6 +88,24 @@ def build(page: "Page") -> None:
     page.guarded(say_name)(None)
     if session is None:
         page.guarded(show)(None)
+
+
+def _add_cloud(page: "Page", cloud: PointCloud) -> None:
+    """The points that were found with the cameras, at most MAX_POINTS of them, and a box that hides them."""
+    chosen = np.random.default_rng(0).permutation(len(cloud.positions))[:MAX_POINTS]
+    handle = page.client.scene.add_point_cloud(
+        "/cloud",
+        cloud.positions[chosen],
+        cloud.colors[chosen],
+        point_size=_POINT * page.viewer.shown.home.scale,
+        precision="float32",
+    )
+    box = page.client.gui.add_checkbox("Points in the scene", True, hint="Those that were found with the cameras.")
+
+    def show() -> None:
+        handle.visible = box.value
+
+    box.on_update(page.guarded(show))
 
 
 def _add_frusta(

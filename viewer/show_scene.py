@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from neurfield.data.colmap_points import read_points
 from neurfield.data.views import Manifest
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import export_point_cloud
@@ -47,7 +48,9 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
 def scene_data(manifest: Manifest) -> Shown:
     """The views of a data set that was read, before there is a field."""
     views = ViewSet.of_manifest(manifest)
-    return Shown(views.name, Home.of(views, _ALONE), views.normalization, views=views, photos=Photos(lambda: manifest))
+    cloud = read_points(manifest.sparse_model) if manifest.sparse_model else None
+    home, photos = Home.of(views, _ALONE), Photos(lambda: manifest)
+    return Shown(views.name, home, views.normalization, views=views, photos=photos, cloud=cloud)
 
 
 def _shown(run: Run, look: Look) -> Run:

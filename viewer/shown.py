@@ -13,6 +13,7 @@ import torch
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.paths import look_at
 from neurfield.cameras.poses import focus, up
+from neurfield.data.colmap_points import PointCloud
 from neurfield.data.scene import Normalization
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import Look, Triple, triple
@@ -100,6 +101,7 @@ class Shown:
         stage: paints the field; None before there is one.
         exports: None where there is nothing to be exported.
         views, photos: cameras and splits of a scene, world frame, and their images; None for everything else.
+        cloud: points that were found with the cameras, world frame.
         triangles: the mesh that a distance field is of.
         curve: of the training so far.
     """
@@ -111,6 +113,7 @@ class Shown:
     exports: Exports | None = None
     views: ViewSet | None = None
     photos: Photos | None = None
+    cloud: PointCloud | None = None
     triangles: Triangles | None = None
     curve: Curve = Curve()
 

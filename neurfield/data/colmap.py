@@ -3,7 +3,7 @@
 
 The model lies in `sparse/0`, `sparse`, `colmap/sparse/0` or the folder itself; of several, the one with the most views
 is taken. Views are in the order of their names; every N-th is for testing. A mask is `masks/NAME.png`, or `masks/` with
-the name of the photo, black = ignore. The world stays that of the model. Points and tracks are not read.
+the name of the photo, black = ignore. The world stays that of the model. Points are read by colmap_points.py.
 """
 
 import struct
@@ -89,7 +89,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     train = [views[i] for i in parts["train"]]
     chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
     chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), {}, options, str(model))
-    return Manifest(data_name(root), "colmap", views, parts, chosen, notes + reasons).only(options.splits)
+    manifest = Manifest(data_name(root), "colmap", views, parts, chosen, notes + reasons, sparse_model=model)
+    return manifest.only(options.splits)
 
 
 def _models(path: Path) -> list[Path]:
@@ -97,14 +98,14 @@ def _models(path: Path) -> list[Path]:
     for place in PLACES:
         folders = [path] if place == "." else sorted(path.glob(place))
         found = [
-            folder for folder in folders if folder.is_dir() and _file(folder, "images") and _file(folder, "cameras")
+            folder for folder in folders if folder.is_dir() and file_of(folder, "images") and file_of(folder, "cameras")
         ]
         if found:
             return found
     return []
 
 
-def _file(model: Path, name: str) -> Path | None:
+def file_of(model: Path, name: str) -> Path | None:
     files = (model / f"{name}{suffix}" for suffix in (".bin", ".txt"))
     return next((file for file in files if file.is_file()), None)
 
@@ -142,20 +143,20 @@ def _camera_to_world(image: _Image) -> Array:
 
 def _cameras(model: Path) -> dict[int, LensFn]:
     """By the number of a camera what makes its lens; one that no photo has may be of any kind."""
-    file = _file(model, "cameras")
+    file = file_of(model, "cameras")
     assert file is not None
-    with _opened(file) if file.suffix == ".bin" else nullcontext() as data:
+    with opened(file) if file.suffix == ".bin" else nullcontext() as data:
         return dict(_limited(file, _text_cameras(file) if data is None else _binary_cameras(data)))
 
 
 def _text_cameras(file: Path) -> Iterator[tuple[int, LensFn]]:
     names = [name for name, _ in MODELS]
-    for where, words in _lines(file):
+    for where, words in lines(file):
         if not words:
             continue
         if len(words) < 5 or words[1] not in names:
             raise UserError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got {shown(' '.join(words))}")
-        number, width, height, *values = _numbers(where, [words[0], *words[2:]])
+        number, width, height, *values = numbers(where, [words[0], *words[2:]])
         yield int(number), partial(_lens, file, int(number), names.index(words[1]), width, height, values)
 
 
@@ -188,9 +189,9 @@ def _lens(file: Path, number: int, model: int, width: float, height: float, valu
 
 
 def _images(model: Path) -> list[_Image]:
-    file = _file(model, "images")
+    file = file_of(model, "images")
     assert file is not None
-    with _opened(file) if file.suffix == ".bin" else nullcontext() as data:
+    with opened(file) if file.suffix == ".bin" else nullcontext() as data:
         images = _limited(file, _text_images(file) if data is None else _binary_images(data))
     if not images:
         raise UserError(f"{file}: no images, expected at least one view")
@@ -208,7 +209,7 @@ def _binary_images(file: "_Bytes") -> Iterator[_Image]:
 def _text_images(file: Path) -> Iterator[_Image]:
     """Two lines an image; the second, its observations, may be empty."""
     is_first = True
-    for where, words in _lines(file):
+    for where, words in lines(file):
         if is_first and not words:
             continue
         if is_first:
@@ -216,27 +217,27 @@ def _text_images(file: Path) -> Iterator[_Image]:
                 raise UserError(
                     f"{where}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, got {shown(' '.join(words))}"
                 )
-            _, *pose, camera = _numbers(where, words[:9])
+            _, *pose, camera = numbers(where, words[:9])
             yield _Image(" ".join(words[9:]), int(camera), tuple(pose[:4]), tuple(pose[4:]))
         is_first = not is_first
 
 
-def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
+def lines(file: Path) -> Iterator[tuple[str, list[str]]]:
     """Place and words of each line that is no comment; what is beyond MAX_TEXT of a line is passed over."""
     try:
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8") as text:
             number = 0
-            while line := lines.readline(MAX_TEXT):
+            while line := text.readline(MAX_TEXT):
                 number += 1
                 if not line.startswith("#"):
                     yield f"{file}:{number}", line.split()
                 while line and not line.endswith("\n"):
-                    line = lines.readline(MAX_TEXT)
+                    line = text.readline(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot read the file ({error})") from None
 
 
-def _numbers(where: str, words: list[str]) -> list[float]:
+def numbers(where: str, words: list[str]) -> list[float]:
     try:
         values = [float(word) for word in words]
         if np.isfinite(values).all():
@@ -254,7 +255,7 @@ def _limited(file: Path, entries: Iterator[E]) -> list[E]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator["_Bytes"]:
+def opened(path: Path) -> Iterator["_Bytes"]:
     try:
         with path.open("rb") as file:
             yield _Bytes(path, file, path.stat().st_size)

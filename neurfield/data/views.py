@@ -85,6 +85,7 @@ class Manifest:
         normalization: world to unit space.
         notes: for the user.
         applied_transform: `[3, 4]` from the frame of the capture to the file's world (nerfstudio), or None.
+        sparse_model: folder of COLMAP's model with a cloud of points, see colmap_points.py, or None.
         source, options: where it lies and how it was read; reading it so again gives the same manifest.
     """
 
@@ -95,6 +96,7 @@ class Manifest:
     normalization: Normalization
     notes: list[str] = field(default_factory=list)
     applied_transform: Array | None = None
+    sparse_model: Path | None = None
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
 

@@ -21,6 +21,8 @@ from neurfield.training.session import ViewSet
 from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
 from neurfield.viewer.photos import Photos
+from tests.data.small import write_images
+from tests.data.test_colmap import write_text
 from tests.scenes import RADIUS, ball_scene
 from tests.training.test_trainer import small_config
 from tests.viewer.browser import HEIGHT, LEFT, WAIT, WIDTH, Browser
@@ -218,6 +220,26 @@ def test_data_without_a_field(browser: Any, data: Path, artefacts: Path) -> None
         # frusta with photos of the ball; the note in the upper left corner is not meant
         orange = lambda p: (p.max(axis=2) - p.min(axis=2) > 60)[200:, :LEFT].sum() > 300  # noqa: E731
         page.until(orange, "cameras")
+        page.context.close()
+
+
+def test_the_points_of_a_model_are_shown_and_hidden(browser: Any, tmp_path: Path, artefacts: Path) -> None:
+    write_images(tmp_path, 4)
+    model = write_text(tmp_path / "sparse/0", 4)
+    # a green ball where the cameras look at
+    points = np.random.default_rng(0).normal(size=(6000, 3)) * 0.6
+    lines = [f"{i} {x:.3f} {y:.3f} {z:.3f} 0 255 0 0.1" for i, (x, y, z) in enumerate(points)]
+    (model / "points3D.txt").write_text("\n".join(lines) + "\n")
+
+    def green(page: np.ndarray) -> int:
+        return int(((page[..., 1] > 150) & (page[..., 0] < 60) & (page[..., 2] < 60))[:, :LEFT].sum())
+
+    with Viewer(shown_data(tmp_path), ServeOptions(port=0)) as viewer:
+        page = Browser(browser, viewer.url, artefacts, "test_points")
+        page.until(lambda p: green(p) > 1000, "points")
+        page.page.get_by_label("Points in the scene").click()
+        page.until(lambda p: green(p) < 200, "no points")
+        assert not page.errors
         page.context.close()
 
 

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cloud of points of a sparse model of COLMAP: `points3D.bin` or `.txt`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from neurfield.data.colmap import file_of, lines, numbers, opened
+from neurfield.errors import UserError
+
+MAX_POINTS = 1 << 22  # of a file from anywhere
+_OBSERVATION = 8  # bytes, of a photo and its feature
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """`positions [n, 3]` float32 in the world of the model, `colors [n, 3]` uint8."""
+
+    positions: np.ndarray
+    colors: np.ndarray
+
+
+def read_points(model: Path) -> PointCloud | None:
+    """The cloud in the folder of a model; None where it has none.
+
+    Raises:
+        UserError: a broken file, or one of more than MAX_POINTS.
+    """
+    file = file_of(model, "points3D")
+    if file is None:
+        return None
+    found = list(islice(_binary(file) if file.suffix == ".bin" else _text(file), MAX_POINTS + 1))
+    if len(found) > MAX_POINTS:
+        raise UserError(f"{file}: more than {MAX_POINTS} points are too many for a sparse model")
+    values = np.array(found, np.float64).reshape(-1, 6)
+    values = values[np.isfinite(values).all(axis=1)]
+    return PointCloud(values[:, :3].astype(np.float32), np.clip(values[:, 3:], 0, 255).astype(np.uint8))
+
+
+def _binary(file: Path) -> Iterator[tuple[float, ...]]:
+    with opened(file) as data:
+        for _ in range(data.take("<Q")[0]):
+            _, *point, _error, n_observations = data.take("<Q3d3BdQ")
+            data.skip(_OBSERVATION * n_observations)
+            yield tuple(point)
+
+
+def _text(file: Path) -> Iterator[tuple[float, ...]]:
+    for where, words in lines(file):
+        if len(words) >= 7:
+            yield tuple(numbers(where, words[1:7]))
+        elif words:
+            raise UserError(f"{where}: expected POINT3D_ID X Y Z R G B, got {' '.join(words)[:80]!r}")

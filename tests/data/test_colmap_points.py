@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cloud of points of a sparse model."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neurfield.data import colmap_points, read_manifest
+from neurfield.data.colmap_points import read_points
+from neurfield.errors import UserError
+from tests.data.small import write_images
+from tests.data.test_colmap import write_text
+
+# x, y, z, red, green, blue
+POINTS = [(0.5, -1.25, 3.0, 250, 128, 0), (-2.0, 0.0, 1e3, 1, 2, 3), (4.0, 5.0, 6.0, 255, 255, 255)]
+
+
+def write_points_text(model: Path) -> Path:
+    lines = [f"{7 + i} {' '.join(map(str, point))} 0.5{' 1 2' * i}" for i, point in enumerate(POINTS)]
+    (model / "points3D.txt").write_text("# 3D point list\n" + "\n".join(lines) + "\n")
+    return model / "points3D.txt"
+
+
+def write_points_binary(model: Path) -> Path:
+    data = struct.pack("<Q", len(POINTS))
+    for i, point in enumerate(POINTS):
+        data += struct.pack("<Q3d3BdQ", 7 + i, *point, 0.5, i) + struct.pack("<ii", 1, 2) * i
+    (model / "points3D.bin").write_bytes(data)
+    return model / "points3D.bin"
+
+
+@pytest.mark.parametrize("write", [write_points_text, write_points_binary])
+def test_points_and_their_colours(tmp_path, write):
+    write_images(tmp_path, 3)
+    write_text(tmp_path / "sparse/0", 3)
+    write(tmp_path / "sparse/0")
+    model = read_manifest(tmp_path).sparse_model
+    assert model is not None and model.resolve() == (tmp_path / "sparse/0").resolve()
+    cloud = read_points(model)
+    assert cloud is not None
+    np.testing.assert_array_equal(cloud.positions, np.array(POINTS, np.float32)[:, :3])
+    np.testing.assert_array_equal(cloud.colors, np.array(POINTS)[:, 3:].astype(np.uint8))
+
+
+def test_a_model_without_points(tmp_path):
+    assert read_points(write_text(tmp_path / "sparse")) is None
+
+
+def test_points_that_are_not_finite_are_left_out(tmp_path):
+    file = write_points_binary(tmp_path)
+    data = file.read_bytes()
+    file.write_bytes(data[:16] + struct.pack("<d", np.nan) + data[24:])
+    cloud = read_points(tmp_path)
+    assert cloud is not None and len(cloud.positions) == len(cloud.colors) == 2
+
+
+def test_every_cut_is_noticed(tmp_path):
+    file = write_points_binary(tmp_path)
+    whole = file.read_bytes()
+    for n in range(len(whole)):
+        file.write_bytes(whole[:n])
+        with pytest.raises(UserError, match=r"points3D\.bin: the file ends too early"):
+            read_points(tmp_path)
+
+
+def test_bad_points(tmp_path, monkeypatch):
+    file = write_points_text(tmp_path)
+    file.write_text("1 2 3\n")
+    with pytest.raises(UserError, match=r"points3D\.txt:1: expected POINT3D_ID X Y Z R G B, got '1 2 3'"):
+        read_points(tmp_path)
+    file.write_text("1 2 3 x 0 0 0\n")
+    with pytest.raises(UserError, match=r"points3D\.txt:1: expected finite numbers"):
+        read_points(tmp_path)
+    file.write_text("1 2 3 4 999 -5 0\n")
+    cloud = read_points(tmp_path)
+    assert cloud is not None and cloud.colors.tolist() == [[255, 0, 0]]
+    write_points_text(tmp_path)
+    monkeypatch.setattr(colmap_points, "MAX_POINTS", 2)
+    with pytest.raises(UserError, match=r"points3D\.txt: more than 2 points"):
+        read_points(tmp_path)

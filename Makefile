@@ -60,9 +60,9 @@ check: setup
 
 # The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
 test-native: setup
-	$(BIN)/cmake -S tests/cpp -B build/native-tests -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	$(BIN)/cmake -S tests/cpp -B build/native-tests
 	$(BIN)/cmake --build build/native-tests --parallel $(JOBS)
-	$(BIN)/ctest --test-dir build/native-tests --output-on-failure
+	$(BIN)/ctest --test-dir build/native-tests --parallel $(JOBS) --output-on-failure
 
 # A wheel and an sdist built in isolation, without torch, that import and run outside this folder.
 test-packaging: setup

@@ -19,7 +19,7 @@ from neurfield.viewer.look import Look
 from tests.scenes import MOVING_RADIUS, moving_middle, moving_scene, write_transforms
 from tests.training.test_appearance import LOOKS, gains, tinted_scene
 from tests.training.test_dynamic import SMALL_DYNAMIC
-from tests.viewer.browser import LEFT, MIDDLE, WAIT, Browser
+from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, Browser
 from tests.viewer.conftest import METHOD
 from tests.viewer.wire import WirePage
 
@@ -179,7 +179,8 @@ def area(page: np.ndarray) -> int:
 def test_a_moving_scene_is_seen_at_its_times_and_played(opened: Any, moving: neurfield.Run) -> None:
     page, viewer = opened(moving)
     # the ball comes towards the camera
-    first = area(page.until(lambda p: area(p) > 1000, "time 0"))
+    # viser brightens its scene in a fraction of a second, which makes colours stronger
+    first = area(page.until(lambda p: area(p) > 1000 and p[HEIGHT - 60, 100].min() == 255, "time 0"))
     (served,) = viewer.pages.values()
     session = served.session
     assert session is not None

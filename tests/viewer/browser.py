@@ -16,6 +16,11 @@ MIDDLE = (260, 260)  # of that part
 WAIT = 60.0  # seconds that a slow machine may take
 
 
+def differ(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two pictures show different things beside the panel, not only the same more finely."""
+    return bool((abs(a - b)[:, :LEFT].max(axis=2) > 40).sum() > 4000)
+
+
 class Browser:
     """A page of its own in a browser."""
 
@@ -55,6 +60,10 @@ class Browser:
                 raise AssertionError(f"{self._name}: not within {WAIT} s: {what}; {self.errors}")
             self.page.wait_for_timeout(150)
 
+    def until_changed(self, before: np.ndarray, what: str) -> np.ndarray:
+        """The picture, as soon as it shows something else than one before."""
+        return self.until(lambda p: differ(p, before), what)
+
     def press(self, key: str) -> None:
         self.page.mouse.move(*MIDDLE)
         self.page.keyboard.press(key)
@@ -67,6 +76,11 @@ class Browser:
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
+
+    def number(self, before: int, value: int) -> None:
+        """Types a number over one that the panel has."""
+        self.page.locator(f'input[type="text"][value="{before}"]:visible').fill(str(value))
+        self.page.keyboard.press("Tab")
 
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)

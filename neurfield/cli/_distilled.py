@@ -5,7 +5,7 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,10 @@ from neurfield.convert.kilonerf import to_kilonerf
 from neurfield.convert.request import Request
 from neurfield.data.load import locate
 from neurfield.errors import UserError
+from neurfield.files import cannot_write
 from neurfield.run import Run, load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
-from neurfield.training.run_folder import new_run
+from neurfield.training.run_folder import make_free, new_run
 from neurfield.training.session import Session
 from neurfield.training.trainer import StepReport
 from neurfield.viewer.options import ServeOptions
@@ -94,6 +95,12 @@ class Plan:
         print(f"that was the teacher; continue with: {shlex.join(map(str, words))} && {self._convert()}")
         return code
 
+    def release(self) -> None:
+        """Removes the folders of the stages where nothing has come into them."""
+        for path in (self.teacher_path, self.student.output):
+            with suppress(OSError):
+                path.rmdir()
+
     def _convert(self) -> str:
         return resuming(self.teacher_path, "kilonerf", self.student)
 
@@ -101,11 +108,12 @@ class Plan:
 def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) -> Plan:
     """Divides the budget, in seconds or in steps, between teacher, distillation and fine-tuning.
 
-    The distillation takes what --set names for it; else up to a quarter of what the teacher leaves.
+    The distillation takes what --set names for it; else up to a quarter of what the teacher leaves. Folders that are
+    named by the time are made, so that no other command takes them: see `Plan.release`.
 
     Raises:
         UserError: both budgets are given, the distillation leaves nothing to the fine-tuning, or the teacher's method
-            is none.
+            is none or has the name of the student's.
     """
     seconds, steps = options.max_seconds, options.max_num_iterations
     if seconds is not None and steps is not None:
@@ -133,6 +141,10 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             _check_rest("distill.iterations", share, left)
             overrides, steps = (*overrides, f"distill.iterations={share}"), left - share
     teacher_name = load_method(distill.teacher).name  # of a file, too; nothing is trained for one that is none
+    if teacher_name == method.name:
+        raise UserError(
+            f"distill.teacher: its runs are named {teacher_name}, as those of its student; name another method"
+        )
     name = options.experiment_name or locate(options.data, options.load)[1]
     serve = None
     if options.vis == "viewer":
@@ -140,12 +152,18 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
 
         serve = settled(options.serve)  # one link for all stages
     stamp = options.timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+    paths = [new_run(options.output_dir, name, kind, stamp).path for kind in (teacher_name, method.name)]
+    if options.timestamp is None:
+        try:
+            paths = make_free(*paths)
+        except OSError as error:
+            raise cannot_write(paths[0], error, "--output-dir") from None
     teacher = dataclasses.replace(
-        options, method=distill.teacher, set=(), timestamp=stamp, max_seconds=teacher_seconds,
+        options, method=distill.teacher, set=(), timestamp=paths[0].name, max_seconds=teacher_seconds,
         max_num_iterations=teacher_steps, eval_split="none", seconds_per_eval=None, serve=serve or options.serve,
     )  # fmt: skip
     student = Request(
-        output=new_run(options.output_dir, name, method.name, stamp).path,
+        output=paths[1],
         method=options.method,
         overrides=overrides,
         max_seconds=seconds,
@@ -153,9 +171,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         seed=RunConfig.seed if options.seed is None else options.seed,
         device=options.device,
     )
-    return Plan(
-        teacher, new_run(options.output_dir, name, teacher_name, stamp).path, student, options.eval_split, serve
-    )
+    return Plan(teacher, paths[0], student, options.eval_split, serve)
 
 
 @contextmanager

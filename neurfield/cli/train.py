@@ -97,8 +97,11 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     method = load_method(options.method or default_preset(device, options.max_seconds, times_differ), options.set)
     if method.distill and not options.resume:
         plan = _distilled.plan(options, method, method.distill)
-        code = run(plan.teacher, is_last=False)
-        return plan.explain(code) if code else plan.distil()
+        try:
+            code = run(plan.teacher, is_last=False)
+            return plan.explain(code) if code else plan.distil()
+        finally:
+            plan.release()
     experiment = options.experiment_name or name
     if options.resume:
         with _distilled.stages_named(method):

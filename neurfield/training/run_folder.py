@@ -83,20 +83,17 @@ class RunFolder:
         path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            for n in itertools.count(2):
+            if self.by_time:
+                (path,) = make_free(path)
+            else:
                 try:
-                    path.mkdir()  # of several runs one makes it
-                    break
+                    path.mkdir()
                 except FileExistsError:
-                    if self.by_time:
-                        path = self.path.with_name(f"{self.path.name}-{n}")
-                    elif self.is_free:
-                        break
-                    elif path.is_dir():
+                    if not self.is_free:
+                        if not path.is_dir():
+                            raise
                         way_out = "continue it with --resume or choose another --timestamp"
                         raise UserError(f"{path}: exists already; {way_out}") from None
-                    else:
-                        raise
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
             raise cannot_write(path, error, "--output-dir") from None
@@ -123,6 +120,24 @@ class RunFolder:
         stale = [*self.checkpoints()[:-keep], *self.path.glob(f"checkpoints/.step-*.tmp{SUFFIX}")]
         for path in stale:
             path.unlink(missing_ok=True)
+
+
+def make_free(*paths: Path) -> list[Path]:
+    """Makes the folders and gives them; where one of them is there, all are NAME-2, NAME-3, ..."""
+    for n in itertools.count(1):
+        named = [path.with_name(f"{path.name}-{n}") if n > 1 else path for path in paths]
+        with contextlib.ExitStack() as undo:
+            for path in named:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.mkdir()  # of several runs one makes it
+                except FileExistsError:
+                    break
+                undo.callback(path.rmdir)
+            else:
+                undo.pop_all()
+                return named
+    raise AssertionError
 
 
 def new_run(output_dir: Path, experiment: str, method: str, timestamp: str | None = None) -> RunFolder:

@@ -541,20 +541,41 @@ def test_train_divides_its_steps_between_teacher_and_student(data, tmp_path, cap
     assert teacher.config.method.field.otype == "grid" and teacher.step == 24
 
 
+def test_two_that_begin_in_the_same_second_have_folders_of_their_own(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    command = [word for word in words(data, tmp_path) if word not in ("--timestamp", "t")]
+    assert main(command) == 0 and main(command) == 0
+    for method in ("ngp-fast", "kilonerf"):
+        assert sorted(path.name for path in (tmp_path / "data" / method).iterdir()) == ["now", "now-2"]
+        assert load(tmp_path / "data" / method / "now-2").step > 0
+    method = load_method("kilonerf", ("distill.teacher=ngp-fast",))
+    options = TrainOptions(data, method="kilonerf", output_dir=tmp_path / "b", max_num_iterations=9)
+    plans = [_distilled.plan(options, method, method.distill) for _ in range(2)]  # neither has begun to train
+    assert (
+        [made.teacher.timestamp for made in plans] == [made.student.output.name for made in plans] == ["now", "now-2"]
+    )
+    for made in plans:
+        made.release()
+    assert not [path for path in (tmp_path / "b").glob("*/*/*")]
+
+
 def test_a_teacher_of_a_file_is_found_by_its_name(data, tmp_path, capsys):
     mine = tmp_path / "mine.yaml"
     mine.write_text(presets()["ngp-fast"].read_text().replace("name: ngp-fast", "name: my-teacher"))
     assert main(words(data, tmp_path, f"distill.teacher={mine}")) == 0
     assert load(tmp_path / "data" / "my-teacher" / "t").step == 24
     assert main(words(data, tmp_path / "b", "distill.teacher=ngp-fats")) == 2
-    assert "did you mean 'ngp-fast'" in capsys.readouterr().err and not (tmp_path / "b").exists()
+    assert "did you mean 'ngp-fast'" in capsys.readouterr().err
+    assert main(words(data, tmp_path / "b", "distill.teacher=kilonerf")) == 2
+    assert "its runs are named kilonerf" in capsys.readouterr().err and not (tmp_path / "b").exists()
 
 
 def shares(seconds=None, steps=None, *settings: str):
     """Seconds and steps of teacher, distillation and fine-tuning."""
     options = TrainOptions(
-        Path("x"), method="kilonerf", experiment_name="x", set=settings, max_seconds=seconds, max_num_iterations=steps
-    )
+        Path("x"), method="kilonerf", experiment_name="x", timestamp="t", set=settings, max_seconds=seconds,
+        max_num_iterations=steps,
+    )  # fmt: skip
     method = load_method("kilonerf", settings)
     made = _distilled.plan(options, method, method.distill)
     distill = load_method("kilonerf", made.student.overrides).distill

@@ -160,7 +160,13 @@ def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp:
     started = [run for run in runs if run.checkpoints()]
     if not started:
         raise UserError(f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume")
-    return max(started, key=lambda run: (run.path.name, run.checkpoints()[-1].stat().st_mtime))
+    return max(started, key=lambda run: (_age(run.path), run.checkpoints()[-1].stat().st_mtime))
+
+
+def _age(run: Path) -> tuple[str, int]:
+    """Orders runs by their names: TIME, TIME-2, ... TIME-10."""
+    name, dash, n = run.name.rpartition("-")
+    return (name, int(n)) if dash and n.isdecimal() else (run.name, 1)
 
 
 def find_checkpoint(run: Path) -> Path:
@@ -177,7 +183,7 @@ def find_checkpoint(run: Path) -> Path:
         )
     found = RunFolder(run).checkpoints()
     if not found:
-        inner = sorted(run.glob(f"**/checkpoints/step-*{SUFFIX}"))
-        hint = f"; did you mean {inner[-1].parents[1]}?" if inner else ""
+        inner = {path.parents[1] for path in run.glob(f"**/checkpoints/step-*{SUFFIX}")}
+        hint = f"; did you mean {max(inner, key=_age)}?" if inner else ""
         raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{hint}")
     return found[-1]

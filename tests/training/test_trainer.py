@@ -17,7 +17,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
-from neurfield.training.run_folder import RunFolder, new_run, newest_run
+from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run, newest_run
 from neurfield.training.session import Session, ViewSet
 from neurfield.training.trainer import Trainer
 from tests.scenes import ball_picture, ball_scene, radiance_trainer
@@ -268,14 +268,16 @@ def test_an_existing_folder_is_not_overwritten(scene, tmp_path):
 
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(scene, tmp_path):
     names = []
-    for _ in range(3):
+    for _ in range(11):
         folder = dataclasses.replace(new_run(tmp_path, "ball", "mine", "2026-01-01_120000"), by_time=True)
         session = Session(radiance_trainer(scene, small_config(steps=1)), ViewSet.of_scene(scene), folder)
         session.train()
         names.append(session.folder.path.name)
         assert session.folder.checkpoints() == [session.save()]
-    assert names == ["2026-01-01_120000", "2026-01-01_120000-2", "2026-01-01_120000-3"]
+    assert names == ["2026-01-01_120000", *(f"2026-01-01_120000-{n}" for n in range(2, 12))]
     assert newest_run(tmp_path, "ball", None) == session.folder
+    with pytest.raises(UserError, match=f"did you mean {session.folder.path}"):
+        find_checkpoint(tmp_path)
     assert new_run(tmp_path, "ball", "mine").by_time and not new_run(tmp_path, "ball", "mine", "first").by_time
 
 

@@ -39,9 +39,9 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
         UserError: n below 1, elevation outside -90 ... 90.
     """
     if n < 1:
-        raise UserError(f"an orbit needs at least 1 view, got {n}")
+        raise UserError(f"--orbit: expected at least 1 view, got {n}")
     if elevation is not None and not -90 <= elevation <= 90:
-        raise UserError(f"elevation must be within -90 ... 90 degrees, got {elevation:g}")
+        raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
     target = _target(cameras)
     offset = cameras.c2w[:, :, 3] - target
     distance = offset.norm(dim=1)
@@ -76,8 +76,10 @@ def interpolate(cameras: Cameras, n: int) -> Cameras:
     """`n` views from the first to the last of `cameras`, through all of them in their order: straight in position,
     shortest turns in rotation.
     """
-    if n < 1 or len(cameras) < 2:
-        raise UserError(f"a path between views needs at least 1 frame and 2 views, got {n} and {len(cameras)}")
+    if n < 1:
+        raise UserError(f"--interpolate: expected at least 1 view, got {n}")
+    if len(cameras) < 2:
+        raise UserError(f"--interpolate: expected at least 2 training views to go between, found {len(cameras)}")
     quaternions = _aligned(quaternion_from_matrix(cameras.c2w[:, :, :3]))
     moment = torch.linspace(0, len(cameras) - 1, n)
     low = moment.long().clamp_max(len(cameras) - 2)

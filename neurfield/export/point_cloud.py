@@ -28,7 +28,7 @@ def checked_path(path: str | Path, n_points: int, overwrite: bool) -> Path:
     if path.suffix.lower() != ".ply":
         raise UserError(f"{path}: point clouds are written as .ply")
     if not 1 <= n_points <= MAX_POINTS:
-        raise UserError(f"a point cloud has 1 ... {MAX_POINTS} points, got {n_points}")
+        raise UserError(f"--num-points must be 1 ... {MAX_POINTS}, got {n_points}")
     refuse_existing(path, overwrite)
     return path
 

@@ -168,7 +168,7 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "unknown depth format 'tif'" in fails(capsys, "--output", out, "--depth-format", "tif")
     assert "unknown kind of depth 'zz'" in fails(capsys, "--output", out, "--depth-kind", "zz")
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
-    assert "an orbit needs at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
+    assert "--orbit: expected at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "x.jpg: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.jpg")
     assert "x.png: a picture is of one view, and there are 2" in fails(capsys, "--output", tmp_path / "x.png")
     assert "no camera path" in fails(capsys, "--output", out, "--camera-path", tmp_path / "none.json")

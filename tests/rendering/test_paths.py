@@ -102,10 +102,17 @@ def test_orbit_keeps_distance_elevation_and_lens() -> None:
 
 
 def test_orbit_says_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="an orbit needs at least 1 view, got 0"):
+    with pytest.raises(UserError, match="--orbit: expected at least 1 view, got 0"):
         paths.orbit(ring(), 0)
-    with pytest.raises(UserError, match=r"elevation must be within -90 ... 90 degrees, got 91"):
+    with pytest.raises(UserError, match=r"--elevation must be within -90 ... 90 degrees, got 91"):
         paths.orbit(ring(), 3, elevation=91)
+
+
+def test_a_path_between_views_says_what_is_wrong() -> None:
+    with pytest.raises(UserError, match="--interpolate: expected at least 1 view, got 0"):
+        paths.interpolate(ring(), 0)
+    with pytest.raises(UserError, match="--interpolate: expected at least 2 training views to go between, found 1"):
+        paths.interpolate(ring(1), 5)
 
 
 def test_interpolation_passes_through_the_views() -> None:

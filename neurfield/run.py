@@ -238,7 +238,7 @@ def train(
     on_step: Callable[[StepReport], None] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Run:
-    """Trains a field on a scene; Ctrl-C and SIGTERM end it early, after the step in progress.
+    """Trains a field on a scene; Ctrl-C, SIGTERM and SIGHUP end it early, after the step in progress.
 
     Args:
         scene: see neurfield.load_scene; its `train` views are used.

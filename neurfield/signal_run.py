@@ -165,7 +165,7 @@ def train_signal(
     on_step: Callable[[StepReport], None] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> SignalRun:
-    """Trains a field of a file; Ctrl-C and SIGTERM end it early, after the step in progress.
+    """Trains a field of a file; Ctrl-C, SIGTERM and SIGHUP end it early, after the step in progress.
 
     Args:
         path: image, mesh, video or volume; see neurfield.data.signals.

@@ -2,10 +2,15 @@
 """Fixtures. Data sets are read from NEURFIELD_DATA (default ../shared/data) and tests skip without them."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,13 @@ def _auto_is_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Where there is a GPU, `auto` leaves it alone but in the tests that are for it: the others count on equal bits."""
     if torch.cuda.is_available() and not request.node.get_closest_marker("cuda"):
         monkeypatch.setenv("NEURFIELD_CUDA", "0")
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals that are asked to end are not ignored, though nohup may have started the tests; as before afterwards."""
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = {kind: signal.signal(kind, signal.default_int_handler) for kind in kinds}
+    yield
+    for kind in kinds:
+        signal.signal(kind, old[kind])

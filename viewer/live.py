@@ -85,7 +85,7 @@ class Live:
     def on_step(self, report: StepReport) -> None:
         """After a step: lets pages in, and waits while it is paused, which does not count as training time.
 
-        Ctrl-C and SIGTERM end the pause, too.
+        Ctrl-C, SIGTERM and SIGHUP end the pause, too.
         """
         self.last = report
         self._note(report)

@@ -16,6 +16,7 @@ from importlib import import_module
 from neurfield import __version__
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.registry import nearest
+from neurfield.stop_signals import REPEATED, stop_signals
 
 # name: (module, class of its options, help)
 COMMANDS = {
@@ -79,15 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM, as from a queue or a container that ends, is what Ctrl-C is: nothing half-written stays."""
+    """Every signal that asks to end is what Ctrl-C is: nothing half-written stays."""
     if threading.current_thread() is not threading.main_thread():  # no other may say what signals do
         yield
         return
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def end(kind: int, frame: object) -> None:
+        if kind == REPEATED:
+            signal.signal(kind, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    kinds = [kind for kind in stop_signals() if kind is not signal.SIGINT]
+    old = {kind: signal.signal(kind, end) for kind in kinds}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, old if old is not None else signal.SIG_DFL)
+        for kind in kinds:
+            signal.signal(kind, old[kind] if old[kind] is not None else signal.SIG_DFL)
 
 
 def _fail(message: str, code: int) -> int:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from neurfield.errors import UserError
+from neurfield.stop_signals import REPEATED, stop_signals
 from neurfield.training.ema import Ema
 from neurfield.training.guard import NonFiniteGuard
 from neurfield.training.method import BaseRunConfig
@@ -81,7 +82,7 @@ class Trainer:
         return self.budget.progress(self.clock.seconds(), self.step)
 
     def train(self, on_step: Callable[[StepReport], None] | None = None) -> None:
-        """Steps until the budget is used, or until `end`, Ctrl-C or SIGTERM, which stop after the step in progress.
+        """Steps until the budget is used, or until `end` or a stop signal, which stop after the step in progress.
 
         Raises:
             MachineError: training gives NaN or Inf and cannot recover.
@@ -181,15 +182,19 @@ class Trainer:
 
 @contextlib.contextmanager
 def _stop_signals(on_stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM calls `on_stop`; a second one acts as usual. Only the main thread catches any."""
+    """The first Ctrl-C, SIGTERM or SIGHUP calls `on_stop`; a second one acts as usual, but a second SIGHUP does
+    nothing, then and afterwards. Only the main thread catches any.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    kinds = stop_signals()
     old = {kind: signal.getsignal(kind) for kind in kinds}
 
     def stop(kind: int, frame: object) -> None:
         on_stop()
+        if kind == REPEATED:
+            old[signal.Signals(kind)] = signal.SIG_IGN
         signal.signal(kind, old[signal.Signals(kind)])
 
     for kind in kinds:

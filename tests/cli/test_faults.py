@@ -165,26 +165,43 @@ def test_other_errors_are_no_lack_of_memory():
 
 
 TERMINATED = """
-import os, signal, sys, time
+import os, signal, sys
 from pathlib import Path
 from neurfield.cli import main, render
 from neurfield.files import atomic_folder
 
+kind, before = signal.Signals[sys.argv[2]], signal.getsignal(signal.Signals[sys.argv[2]])
+
 def run(options):
     with atomic_folder(options.output) as folder:
         (folder / "half.png").write_text("half")
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        try:
+            os.kill(os.getpid(), kind)
+        except KeyboardInterrupt:
+            if kind is signal.SIGHUP:
+                os.kill(os.getpid(), kind)  # from the terminal, after the shell; it breaks nothing off
+            raise
+    return 0
 
 render.run = run
 code = main.main(["render", "run", "--output", sys.argv[1]])
-assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+assert signal.getsignal(kind) is before
 sys.exit(code)
 """
 
 
-def test_sigterm_leaves_nothing_half_written(tmp_path):
-    line = [sys.executable, "-c", TERMINATED, str(tmp_path / "out")]
+@pytest.mark.parametrize("kind", ["TERM", "HUP"])
+def test_a_signal_leaves_nothing_half_written(kind, tmp_path, heard):
+    line = [sys.executable, "-c", TERMINATED, str(tmp_path / "out"), f"SIG{kind}"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "neurfield: interrupted\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["TERM", "HUP"])
+def test_what_the_starter_ignores_ends_no_command(kind, tmp_path):
+    words = [sys.executable, "-c", TERMINATED, str(tmp_path / "out"), f"SIG{kind}"]
+    line = ["sh", "-c", f"trap '' {kind}; exec \"$@\"", "sh", *words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "out" / "half.png").exists()

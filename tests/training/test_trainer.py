@@ -219,14 +219,25 @@ def test_broken_parameters_never_reach_a_checkpoint(scene, tmp_path):
     assert not session.folder.checkpoints()
 
 
-def test_interrupt_finishes_the_step_and_saves(scene, tmp_path):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_finishes_the_step_and_saves(kind, scene, tmp_path, heard):
     trainer = radiance_trainer(scene, small_config(steps=1000))
     session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
-    before = signal.getsignal(signal.SIGINT)
-    session.train(lambda report: os.kill(os.getpid(), signal.SIGINT) if report.step == 3 else None)
+    session.train(lambda report: os.kill(os.getpid(), kind) if report.step == 3 else None)
     assert trainer.interrupted and trainer.step == 3
     assert [path.name for path in session.folder.checkpoints()] == ["step-000000003.safetensors"]
-    assert signal.getsignal(signal.SIGINT) is before
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        was_hang_up = kind == other == signal.SIGHUP  # which comes twice, once while the checkpoint is written
+        assert signal.getsignal(other) is (signal.SIG_IGN if was_hang_up else signal.default_int_handler)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(kind, scene, tmp_path, heard):
+    signal.signal(kind, signal.SIG_IGN)
+    trainer = radiance_trainer(scene, small_config(steps=4))
+    session = Session(trainer, ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    session.train(lambda report: os.kill(os.getpid(), kind) if report.step == 3 else None)
+    assert not trainer.interrupted and trainer.step == 4 and signal.getsignal(kind) is signal.SIG_IGN
 
 
 def test_a_run_folder_holds_what_is_promised(scene, tmp_path):

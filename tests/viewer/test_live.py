@@ -78,8 +78,8 @@ def test_ends_early_as_if_the_budget_were_used(training):
     assert len(live.curve.points) >= 2 and live.curve.points[0][0] == 10
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_paused_training(kind):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_paused_training(kind, heard):
     trainer = radiance_trainer(ball_scene(8, 1, 24), small_config(steps=1_000_000))
     live = Live(trainer)
     rescue = threading.Timer(10, live.stop)

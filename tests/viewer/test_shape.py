@@ -115,7 +115,10 @@ def test_files_honour_the_box(shown, tmp_path):
 
 def test_points_refuse_what_they_cannot_do(shown, tmp_path):
     field, info = shown.stage.distance, shown.triangles.signal.info
-    for words, path, n in (("written as .ply", "a.obj", 5), ("--num-points must be 1 ... 100000000, got 0", "a.ply", 0)):
+    for words, path, n in (
+        ("written as .ply", "a.obj", 5),
+        ("--num-points must be 1 ... 100000000, got 0", "a.ply", 0),
+    ):
         with pytest.raises(UserError, match=words):
             export_sdf_points(field, info, tmp_path / path, n)
     with pytest.raises(UserError, match="no surface"):

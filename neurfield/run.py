@@ -261,6 +261,11 @@ def train(
         MachineError: training does not converge to numbers, or nothing can be written.
     """
     start = time.monotonic()
+    if not isinstance(scene, Scene):
+        raise UserError(
+            f"train: expected a scene, as neurfield.load_scene reads it, got {type(scene).__name__}; "
+            "neurfield.train_signal takes the path of a single file"
+        )
     kind = resolve_device(device)
     views, folder, resumed = ViewSet.of_scene(scene), None, None
     if resume is not None:

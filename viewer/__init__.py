@@ -20,6 +20,7 @@ _PUBLIC = {
     "settled": "neurfield.viewer.server",
     "show": "neurfield.viewer.embed",
     "shown_data": "neurfield.viewer.embed",
+    "shown_path": "neurfield.viewer.embed",
     "shown_run": "neurfield.viewer.stages",
 }
 __all__ = sorted(_PUBLIC)

@@ -21,6 +21,7 @@ from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun
+from neurfield.training.run_folder import SUFFIX, RunFolder
 from neurfield.viewer.bare import shown_field
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.server import Viewer
@@ -44,27 +45,46 @@ def shown_data(path: str | Path, options: ReadOptions | None = None) -> Shown:
     return SIGNALS[kind](signals.read(Path(path), kind, load.max_megapixels))
 
 
+def shown_path(path: str | Path, options: ReadOptions | None = None, device: str | None = None) -> Shown:
+    """What a viewer shows of a path: a run, or data; `device`: where a run's field is evaluated.
+
+    Raises:
+        UserError: nothing there, or nothing that can be read.
+    """
+    path = Path(path)
+    if path.suffix == SUFFIX or (path.is_dir() and RunFolder(path).checkpoints()):
+        run = load(path)
+        if device is not None:
+            run.to(device)
+        return shown_run(run)
+    if not path.exists():
+        raise UserError(f"{path}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
+    return shown_data(path, options)
+
+
 def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1, **options: object) -> Viewer:
     """Starts a viewer and returns it; arguments as of `show`.
 
     Raises:
         UserError: see Viewer; nothing that can be shown.
     """
-    what = load(what) if isinstance(what, str | Path) else what
-    is_run = isinstance(what, Run | SignalRun)
-    if is_run and (kind is not None or aabb_scale != 1):
-        raise UserError("kind and aabb_scale are for fields alone; a run knows its own")
-    shown = shown_run(what) if is_run else shown_field(what, kind, aabb_scale)
+    if not isinstance(what, Run | SignalRun | str | Path):
+        shown = shown_field(what, kind, aabb_scale)
+    elif kind is not None or aabb_scale != 1:
+        raise UserError("kind and aabb_scale are for fields alone; runs and data know their own")
+    else:
+        shown = shown_path(what) if isinstance(what, str | Path) else shown_run(what)
     return Viewer(shown, ServeOptions(**{"next_port": True, **options}))  # type: ignore[arg-type]
 
 
 def show(
     what: Showable, height: int = 600, *, kind: str | None = None, aabb_scale: int = 1, **options: object
 ) -> Viewer:
-    """Opens a viewer of a run or a field.
+    """Opens a viewer of a run, a field or data.
 
     Args:
-        what: a run, trained or loaded, or its folder; or a field alone, of radiance or of a signal.
+        what: a run, trained or loaded; the path of a run or of data, as for `neurfield view`; or a field alone, of
+            radiance or of a signal.
         height: of the page in a notebook, pixels.
         kind: of the field of a signal in three dimensions, alone: "sdf", "occupancy", "video" or "volume".
         aabb_scale: of a radiance field alone: the side of its box in unit space, a power of two.

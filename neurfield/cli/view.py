@@ -13,15 +13,13 @@ import tyro
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.data.options import ReadOptions
 from neurfield.data.signals import kind_of
-from neurfield.errors import UserError
-from neurfield.training.run_folder import SUFFIX, RunFolder
 from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:
     from neurfield.run import Run
     from neurfield.signal_run import SignalRun
     from neurfield.training.session import Session
-    from neurfield.viewer import Live, Shown, Viewer
+    from neurfield.viewer import Live, Viewer
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,14 @@ class ViewOptions:
 
 
 def run(options: ViewOptions) -> int:
-    from neurfield.viewer import Viewer
+    from neurfield.viewer import Viewer, shown_path
 
-    with Viewer(_shown(options), options.serve) as viewer, suppress(KeyboardInterrupt):
+    if kind := kind_of(options.what):
+        refuse_scene_options(options.load, options.what, kind)
+    with (
+        Viewer(shown_path(options.what, options.load, options.device), options.serve) as viewer,
+        suppress(KeyboardInterrupt),
+    ):
         _say_where(viewer)
         viewer.wait()
     return 0
@@ -91,19 +94,3 @@ def _say_where(viewer: "Viewer") -> None:
     port = viewer.gate.port
     tunnel = f"ssh -L {port}:localhost:{port} THIS_MACHINE, then open the link there"
     print(f"from another machine: {viewer.far_url or tunnel}", flush=True)
-
-
-def _shown(options: ViewOptions) -> "Shown":
-    from neurfield.run import load
-    from neurfield.viewer import shown_data, shown_run
-
-    what = options.what
-    if what.suffix == SUFFIX or (what.is_dir() and RunFolder(what).checkpoints()):
-        run = load(what)
-        run.to(options.device)
-        return shown_run(run)
-    if not what.exists():
-        raise UserError(f"{what}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
-    if kind := kind_of(what):
-        refuse_scene_options(options.load, what, kind)
-    return shown_data(what, options.load)

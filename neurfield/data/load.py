@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.data import colmap, idr, nerf_synthetic, scene_file, tiny_nerf, transforms, unknown
+from neurfield.data import colmap, idr, nerf_synthetic, scene_file, signals, tiny_nerf, transforms, unknown
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.paths import data_name
@@ -99,6 +99,8 @@ def _format(path: Path, options: LoadOptions) -> Format:
     found = _detected(path)
     if found is not None:
         return found
+    if kind := signals.kind_of(path):
+        raise UserError(f"{path}: a single file ({kind}), no scene; neurfield.train_signal makes a field of it")
     advice = unknown.advice(path, lambda inner: _detected(inner) is not None)
     if advice is not None:
         raise UserError(f"{path}: not a data set of a known format; {advice}")

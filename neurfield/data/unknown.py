@@ -19,10 +19,17 @@ def advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
         return None
 
 
+def foreign_picture(path: Path) -> str | None:
+    """A clause about a picture of a kind that is not read, or None."""
+    if path.suffix.lower() not in _FOREIGN:
+        return None
+    command = shlex.join(["magick", str(path), str(path.with_suffix(".png"))])
+    return f"pictures are read as PNG, JPEG, WebP, EXR or HDR; convert it, with ImageMagick for example: {command}"
+
+
 def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
     if path.is_file():
-        is_picture = path.suffix.lower() in _FOREIGN
-        return "pictures are read as PNG, JPEG, WebP or EXR, save it as one of these" if is_picture else None
+        return foreign_picture(path)
     inner = next((child for child in sorted(path.iterdir()) if _may_be_meant(child) and is_data_set(child)), None)
     if inner is not None:
         return f"did you mean {inner}?"

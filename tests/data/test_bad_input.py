@@ -28,7 +28,12 @@ def test_paths_that_are_no_data(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     fails(tmp_path / "a.txt", "not a data set of a known format; expected transforms.json")
     (tmp_path / "a.HEIC").write_bytes(b"ftypheic")
-    fails(tmp_path / "a.HEIC", "pictures are read as PNG, JPEG, WebP or EXR, save it as one of these")
+    fails(
+        tmp_path / "a.HEIC",
+        r"pictures are read as PNG, JPEG, WebP, EXR or HDR; convert it, .*: magick .*a.HEIC .*a.png",
+    )
+    write_images(tmp_path, 1)
+    fails(tmp_path / "images/000.png", r"a single file \(image\), no scene; neurfield.train_signal makes a field of it")
 
 
 @pytest.mark.parametrize("inner", [".", "images"])

@@ -324,6 +324,13 @@ def test_python_trains_without_files(tmp_path):
             SignalRender(scale=scale)
     with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
         neurfield.train_signal(tmp_path)
+    (tmp_path / "p.tiff").write_bytes(b"II*")
+    with pytest.raises(
+        neurfield.UserError, match=r"not a signal of a known kind .*; .* convert it, .*: magick .*p.png"
+    ):
+        neurfield.train_signal(tmp_path / "p.tiff")
+    with pytest.raises(neurfield.UserError, match=r"expected a scene, .* got PosixPath; neurfield.train_signal takes"):
+        neurfield.train(path)
 
 
 def test_python_keeps_a_run_that_goes_on_and_exports(tmp_path):

@@ -106,9 +106,17 @@ def test_open_viewer_takes_runs_and_their_folders(run):
     folder = run.path.parents[1]
     with open_viewer(folder, port=0) as viewer:
         assert viewer.shown.name == "ball" and len(viewer.shown.curve.points) > 1
+    with pytest.raises(UserError, match="no such run or data"):
+        open_viewer("nowhere.png")
     with pytest.raises(UserError, match="expected a run, its folder or a field, got int"):
         open_viewer(3)  # type: ignore[arg-type]
     assert set(neurfield.viewer.__all__) >= {"show", "Viewer"}
+
+
+def test_open_viewer_takes_data_as_the_command_does(data, signal_files):
+    for path, name in ((data, "ball"), (signal_files["image"], "picture")):
+        with open_viewer(path, port=0) as viewer:
+            assert viewer.shown.name == name
 
 
 def test_data_have_views_and_no_field(data):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from neurfield.data.signals import image, mesh, video, volume
+from neurfield.data.unknown import foreign_picture
 from neurfield.errors import UserError
 
 
@@ -44,5 +45,6 @@ def read(path: Path, kind: str | None = None, max_megapixels: float = 64.0) -> A
     """
     kind = kind or kind_of(path)
     if kind is None:
-        raise UserError(f"{path}: not a signal of a known kind ({', '.join(READERS)})")
+        advice = foreign_picture(path)
+        raise UserError(f"{path}: not a signal of a known kind ({', '.join(READERS)}){f'; {advice}' if advice else ''}")
     return READERS[kind].read(path, max_megapixels)

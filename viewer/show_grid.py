@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a viewer shows of images, videos and volumes: their fields, or the files themselves.
 
-A picture stands upright, its longer side 1. A volume stands as its affine map says (of a NIfTI file: x to the right of
-the patient, y to the front, z up, in millimetres), or with cubic cells and its longest side 1.
+A picture stands upright, its longer side 1, and a strip of pixels no thinner than can be seen. A volume stands as its
+affine map says (of a NIfTI file: x to the right of the patient, y to the front, z up, in millimetres), or with cubic
+cells and its longest side 1.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from neurfield.viewer.shown import Home, Shown
 
 _MARGIN = 1.1  # of the picture's height around a picture
 _WIDE = 0.75  # height over width of a page that shows all of a wide picture
+_THINNEST = 1 / 200  # of a picture's longer side: a row of pixels is seen on any page
 _BACK: Triple = (1.0, 1.4, 0.9)  # from where a volume is seen: of a head, half from the front
 
 
@@ -52,7 +54,8 @@ def shown_grid(
 
 def _picture_box(info: GridInfo) -> Tensor:
     """x to the right, y down, what is time for a video towards the page."""
-    height, width = (side / max(info.sizes[-2:]) for side in info.sizes[-2:])
+    longest = max(info.sizes[-2:])
+    height, width = (max(side / longest, _THINNEST) for side in info.sizes[-2:])
     return torch.tensor([[width, 0, 0, -width / 2], [0, -height, 0, height / 2], [0, 0, 1, 0]])
 
 

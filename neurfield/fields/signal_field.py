@@ -49,6 +49,7 @@ class SignalField(nn.Module):
 
     Attributes:
         skipping_parameters: see Adam.
+        constant: coordinates along which it is the same everywhere, as it is in their middle.
 
     Raises:
         UserError: a block that its registry does not know.
@@ -68,6 +69,7 @@ class SignalField(nn.Module):
         network_precision: str = "fp32",
     ):
         super().__init__()
+        self.constant: tuple[int, ...] = ()
         self.n_dims, self.n_channels = n_dims, n_channels
         self.encoding = encodings.create(n_dims, encoding)
         padding = self.encoding.padding
@@ -110,6 +112,10 @@ class SignalField(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Values `[n, n_channels]` of positions `[n, n_dims]`, on their device; differentiable in x and parameters."""
         there = x.to(self.device)
+        if self.constant:
+            there = there.clone()
+            for axis in self.constant:
+                there[:, axis] = 0.5
         return self.decode(self.encoding(there), there).to(x.device)
 
     def decode(self, features: Tensor, x: Tensor) -> Tensor:
@@ -122,8 +128,10 @@ class SignalField(nn.Module):
 
 
 def grid_field(config: SignalFieldConfig, sizes: tuple[int, ...], n_channels: int, seed: int) -> SignalField:
-    """The field for a grid with `sizes` samples per axis."""
-    return SignalField.from_config(config, len(sizes), n_channels, math.ceil(config.finest * max(sizes)), seed)
+    """The field for a grid with `sizes` samples per axis; one sample says nothing of the rest of its axis."""
+    field = SignalField.from_config(config, len(sizes), n_channels, math.ceil(config.finest * max(sizes)), seed)
+    field.constant = tuple(axis for axis, size in enumerate(reversed(sizes)) if size == 1)
+    return field
 
 
 def grid_positions(index: Tensor, sizes: tuple[int, ...]) -> Tensor:

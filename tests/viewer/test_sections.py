@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import neurfield
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.paths import look_at
 from neurfield.data import signals
@@ -42,6 +44,21 @@ def test_a_file_is_seen_pixel_by_pixel(signal_files):
     assert np.abs(painted(shown, straight(128, 96, tall=0.75)) - picture(96, 128)).max() < 0.01
     around = painted(shown, straight(128, 96, tall=1.5))
     assert np.ptp(around[:20], axis=(0, 1)).max() == 0 and np.ptp(around[30:60, 40:90], axis=(0, 1)).min() > 50
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 4000)])
+def test_a_strip_is_seen_all_over(shape, tmp_path):
+    values = np.linspace(60, 250, max(shape)).astype(np.uint8).reshape(shape)
+    Image.fromarray(values).save(tmp_path / "strip.png")
+    trained = neurfield.train_signal(tmp_path / "strip.png", max_num_iterations=100)
+    for shown in (shown_run(trained), shown_data(tmp_path / "strip.png")):
+        wide, tall = (200, 1) if shape[0] == 1 else (1, 200)
+        thin = max(min(shape) / max(shape), 1 / 200)
+        edge = 0.49 * thin  # all but off the strip
+        for place in (-edge, 0.0, edge):
+            x, y = (0.0, place) if wide > 1 else (place, 0.0)
+            seen = painted(shown, straight(wide, tall, x, y, 1.0 if tall > 1 else 1 / 200))[..., 0].reshape(-1)
+            assert np.abs(seen - np.linspace(60, 250, 200)).max() < 12, (shape, place)
 
 
 def test_a_field_is_like_its_file_and_finer_than_it(signal_runs):

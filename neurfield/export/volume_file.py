@@ -21,7 +21,8 @@ def write_volume(
     path: Path,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Samples a field at `sizes` and writes the volume; a NIfTI's affine map is fitted to the new voxels.
+    """Samples a field at `sizes` and writes the volume; a NIfTI's affine map is fitted to the new voxels, its
+    units and the name of its space are kept.
 
     Raises:
         UserError: unknown suffix, or nibabel is not installed.
@@ -54,4 +55,8 @@ def _nifti(values: np.ndarray, info: GridInfo) -> bytes:
     new_from_old = np.eye(4)
     new_from_old[:3, :3] = np.diag(voxel)
     new_from_old[:3, 3] = (voxel - 1) / 2
-    return nibabel.Nifti1Image(values[..., 0] if values.shape[3] == 1 else values, affine @ new_from_old).to_bytes()
+    image = nibabel.Nifti1Image(values[..., 0] if values.shape[3] == 1 else values, affine @ new_from_old)
+    if info.space:
+        image.header["sform_code"] = info.space
+    image.header["xyzt_units"] = info.units
+    return bytes(image.to_bytes())

@@ -135,7 +135,10 @@ def test_a_volume_is_learned_and_drawn(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     x, y, z = np.mgrid[0:12, 0:14, 0:16] / 16.0
     values = (200 * np.exp(-8 * ((x - 0.4) ** 2 + (y - 0.4) ** 2 + (z - 0.5) ** 2))).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2, 2, 1])), tmp_path / "v.nii.gz")
+    image = nibabel.Nifti1Image(values, np.diag([2.0, 2, 2, 1]))
+    image.header.set_xyzt_units("micron")
+    image.header["sform_code"] = 4  # that of the Montreal Neurological Institute
+    nibabel.save(image, tmp_path / "v.nii.gz")
     folder = train(tmp_path / "v.nii.gz", tmp_path / "out", 100)
     assert command("render", folder, "--output", tmp_path / "b.nii.gz", "--scale", 2) == 0
     back = nibabel.load(tmp_path / "b.nii.gz")
@@ -143,6 +146,8 @@ def test_a_volume_is_learned_and_drawn(tmp_path):
     # a voxel's corner stays where it was
     corner = [-0.5, -0.5, -0.5, 1]
     assert back.affine @ corner == pytest.approx(np.diag([2.0, 2, 2, 1]) @ corner)
+    assert back.header.get_zooms() == (1, 1, 1) and back.header.get_xyzt_units()[0] == "micron"
+    assert back.header["sform_code"] == 4
     assert command("render", folder, "--output", tmp_path / "b.npy") == 0
     assert np.abs(np.load(tmp_path / "b.npy").astype(float) - values).mean() < 6
 

@@ -27,7 +27,9 @@ class GridInfo:
         dtype: of the stored values: uint8, uint16, int16, float32, ...
         low, high: stored values that are 0 and 1 for the field.
         fps: pictures per second of a video.
-        affine: 4 x 4 row-major, voxel indices to millimetres of a NIfTI volume.
+        affine: 4 x 4 row-major, voxel indices to the space of a NIfTI volume.
+        units, space: NIfTI's numbers for the units of that space (xyzt_units) and for which one it is (sform_code);
+            equal data may lack them.
     """
 
     name: str
@@ -39,6 +41,8 @@ class GridInfo:
     high: float
     fps: float | None = None
     affine: tuple[float, ...] | None = None
+    units: int = field(default=0, compare=False)
+    space: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError (TypeError for a `dtype` that is none) for what no grid has, as a file may hold it."""
@@ -53,6 +57,8 @@ class GridInfo:
             raise ValueError(f"expected fps above 0, got {self.fps}")
         if self.affine is not None and len(self.affine) != 16:
             raise ValueError(f"expected an affine of 16 numbers, got {len(self.affine)}")
+        if not (0 <= self.units < 1 << 8 and 0 <= self.space < 1 << 15):
+            raise ValueError(f"expected units and space of a NIfTI file, got {self.units} and {self.space}")
 
     @property
     def n_samples(self) -> int:

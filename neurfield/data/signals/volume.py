@@ -37,18 +37,19 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
     suffix = suffix_of(path)
     name = path.name[: -len(suffix)]
     if suffix == ".npy":
-        values, affine = open_array(path), None
+        values, known = open_array(path), dict[str, Any]()
     else:
-        values, affine = _nifti(path)
+        values, known = _nifti(path)
     if values.ndim == 3:
         values = values[..., None]
     if values.ndim != 4 or not 1 <= values.shape[-1] <= MAX_CHANNELS:
         shape = " x ".join(map(str, values.shape))
         raise UserError(f"{path}: expected three axes, or a fourth of at most {MAX_CHANNELS} channels, got {shape}")
-    return grid_signal(values, str(path), name=name, suffix=suffix, affine=affine)
+    return grid_signal(values, str(path), name=name, suffix=suffix, **known)
 
 
-def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+def _nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The values, and what a GridInfo keeps of the header."""
     try:
         import nibabel
     except ImportError:
@@ -64,7 +65,12 @@ def _nifti(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         if values.dtype.kind not in "iuf":
             raise UserError(f"{path}: expected whole numbers or floats, got {values.dtype}")
         values = values.astype(values.dtype.newbyteorder("="))
-        return values, tuple(float(v) for v in np.asarray(image.affine, np.float64).ravel())
+        head = image.header
+        return values, {
+            "affine": tuple(float(v) for v in np.asarray(image.affine, np.float64).ravel()),
+            "units": int(head["xyzt_units"]),
+            "space": max(int(head["sform_code"]) or int(head["qform_code"]), 0),
+        }
     except Exception as error:  # what nibabel raises for broken files is not documented
         if isinstance(error, UserError) or is_out_of_memory(error):
             raise

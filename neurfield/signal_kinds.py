@@ -24,6 +24,7 @@ from neurfield.export.video_file import write_video
 from neurfield.export.volume_file import write_volume
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig, grid_field
 from neurfield.rendering.sphere_trace import Distance
+from neurfield.rendering.video import DEFAULT_FPS
 from neurfield.training.grid_evaluation import evaluate_grid
 from neurfield.training.grid_task import GridTask
 from neurfield.training.occupancy_task import OccupancyTask
@@ -41,7 +42,8 @@ SURFACE_CELLS = 256  # a side of the mesh that stands for the surface of an occu
 
 @dataclass(frozen=True)
 class SignalRender:
-    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape.
+    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape and
+    how many of them a second has.
 
     Raises:
         UserError: a scale out of 0.001 ... 1000.
@@ -51,6 +53,7 @@ class SignalRender:
     scale: float = 1.0
     orbit: int = 1
     elevation: float | None = None
+    fps: float = DEFAULT_FPS
 
     def __post_init__(self) -> None:
         if not 1e-3 <= self.scale <= 1e3:
@@ -153,8 +156,9 @@ def _write_shape(field: nn.Module, info: MeshInfo, asked: SignalRender, path: Pa
         raise UserError(f"--resolution: expected WIDTH HEIGHT, got {len(size)} numbers")
     width, height = (max(round(side * asked.scale), 1) for side in size)
     write_sdf_picture(
-        field, (width, height), asked.orbit, 20.0 if asked.elevation is None else asked.elevation, path, progress
-    )
+        field, (width, height), asked.orbit, 20.0 if asked.elevation is None else asked.elevation, path, progress,
+        asked.fps,
+    )  # fmt: skip
 
 
 _PICTURE = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "bits_per_sample": "{:.2f} bits per pixel"}

@@ -15,10 +15,11 @@ from neurfield.cli._console import Progress
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
-from neurfield.export.views import DEFAULT_FPS, check_views_export, export_views, is_picture, is_video
+from neurfield.export.views import check_views_export, export_views, is_picture, is_video
 from neurfield.files import refuse_existing
 from neurfield.rendering.outputs import DEPTH_KINDS
 from neurfield.rendering.renderer import OUTPUTS
+from neurfield.rendering.video import DEFAULT_FPS
 from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.run import Run, load_scene_run
 from neurfield.signal_kinds import SignalRender
@@ -59,7 +60,7 @@ class RenderOptions:
     elevation: float | None = None
     """Degrees of the orbit above the horizon (default: the median of the training views)."""
     fps: float | None = None
-    """Pictures per second of a video (default: the camera path's, else 30)."""
+    """Pictures per second of a video of a scene or a shape (default: the camera path's, else 30)."""
     seconds: float | None = None
     """Length of an instant-ngp path (default: one second per keyframe)."""
     depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
@@ -76,7 +77,7 @@ class RenderOptions:
 
 _OF_SCENES = (
     "split", "interpolate", "camera_path", "outputs", "downscale_factor", "rays_per_pixel", "time", "appearance",
-    "fps", "seconds", "depth_format", "depth_kind",
+    "seconds", "depth_format", "depth_kind",
 )  # fmt: skip
 
 
@@ -116,15 +117,16 @@ def run(options: RenderOptions) -> int:
 
 def _render_signal(options: RenderOptions) -> int:
     asked = SignalRender(
-        options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation
-    )
+        options.resolution, options.scale, 1 if options.orbit is None else options.orbit, options.elevation,
+        DEFAULT_FPS if options.fps is None else options.fps,
+    )  # fmt: skip
     for name in _OF_SCENES:
         if getattr(options, name) != getattr(RenderOptions, name):
             raise UserError(f"--{name.replace('_', '-')} is for scenes, and {options.run} is none; leave it out")
     refuse_existing(options.output, options.overwrite)
     trained = load_signal_run(find_checkpoint(options.run))
     trained.to(options.device)
-    for name in ("orbit", "elevation"):
+    for name in ("orbit", "elevation", "fps"):
         if getattr(options, name) is not None and trained.kind.distance is None:
             raise UserError(
                 f"--{name} is for scenes and shapes, and {options.run} is one of kind {trained.config.kind}"

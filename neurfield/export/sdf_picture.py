@@ -10,10 +10,9 @@ from torch import nn
 from neurfield.errors import UserError
 from neurfield.files import atomic_path
 from neurfield.rendering.sphere_trace import picture
-from neurfield.rendering.video import SUFFIXES, VideoWriter
+from neurfield.rendering.video import DEFAULT_FPS, SUFFIXES, VideoWriter, check_fps
 
 MAX_SIDE = 16384
-VIDEO_FPS = 30.0
 
 
 def write_sdf_picture(
@@ -23,11 +22,12 @@ def write_sdf_picture(
     elevation: float,
     path: Path,
     progress: Callable[[float], None] = lambda fraction: None,
+    fps: float = DEFAULT_FPS,
 ) -> None:
     """Sphere-traces `n_views` views of a turn at (width, height) into a .png (one view) or a video.
 
     Raises:
-        UserError: a suffix, size, elevation or number of views that does not fit.
+        UserError: a suffix, size, elevation, number of views or of pictures a second that does not fit.
         MachineError: the disk refuses.
     """
     width, height = size
@@ -37,9 +37,10 @@ def write_sdf_picture(
         raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
     if n_views < 1:
         raise UserError(f"--orbit: expected at least 1 view, got {n_views}")
+    check_fps(fps)
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        with atomic_path(path) as temporary, VideoWriter(temporary, VIDEO_FPS) as writer:
+        with atomic_path(path) as temporary, VideoWriter(temporary, fps) as writer:
             for view in range(n_views):
                 writer.add(picture(field, width, height, 360 * view / n_views, elevation))
                 progress((view + 1) / n_views)

@@ -17,13 +17,11 @@ from neurfield.registry import lookup
 from neurfield.rendering import video
 from neurfield.rendering.outputs import DEPTH_KINDS, depth_map, depth_range, picture
 from neurfield.rendering.renderer import OUTPUTS
-from neurfield.rendering.video import VideoWriter
+from neurfield.rendering.video import DEFAULT_FPS, VideoWriter, check_fps
 from neurfield.rendering.writers import DEPTH_WRITERS, FRAMES_FILE, FolderWriter, import_openexr
 
 if TYPE_CHECKING:
     from neurfield.run import Run
-
-DEFAULT_FPS = 30.0
 
 
 def is_video(path: Path) -> bool:
@@ -110,8 +108,7 @@ def check_views_export(
         lookup(OUTPUTS, output, "output")
     if not outputs or len(set(outputs)) < len(outputs):
         raise UserError(f"--outputs needs different names of {', '.join(OUTPUTS)}")
-    if not 0 < fps <= video.MAX_FPS:
-        raise UserError(f"--fps must be above 0 and at most {video.MAX_FPS:g}, got {fps:g}")
+    check_fps(fps)
     lookup(DEPTH_WRITERS, depth_format, "depth format")
     lookup(DEPTH_KINDS, depth_kind, "kind of depth")
     if depth_format == "exr" and "depth" in outputs:

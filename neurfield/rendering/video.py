@@ -11,9 +11,15 @@ from torch import Tensor
 from neurfield.errors import MachineError, UserError
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
-MAX_FPS = 240.0
+DEFAULT_FPS, MAX_FPS = 30.0, 240.0
 _BT709 = 1  # as matrix, primaries and transfer in the numbering of ISO 23091-2
 _QUALITY = "18"  # x264's constant rate factor; visually lossless
+
+
+def check_fps(fps: float) -> None:
+    """Raises UserError for pictures a second that no video has."""
+    if not 0 < fps <= MAX_FPS:
+        raise UserError(f"--fps must be above 0 and at most {MAX_FPS:g}, got {fps:g}")
 
 
 class VideoWriter:
@@ -29,8 +35,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        if not 0 < fps <= MAX_FPS:
-            raise UserError(f"fps must be above 0 and at most {MAX_FPS:g}, got {fps:g}")
+        check_fps(fps)
         try:
             import av
         except ImportError as error:

@@ -107,6 +107,9 @@ def test_a_shape_is_learned_measured_drawn_and_exported(tmp_path, capsys):
     seen = np.asarray(Image.open(tmp_path / "ball.png").convert("L"))
     assert seen.shape == (48, 64) and seen[0, 0] == 255 and 60 < seen[24, 32] < 255
     assert 0.25 < (seen < 250).mean() < 0.6  # a disc of nine tenths of 1 / 1.25 of the height
+    turn = ("--orbit", 3, "--fps", 12, "--resolution", 16, 16)
+    assert command("render", folder, "--output", tmp_path / "turn.mp4", *turn) == 0
+    assert signals.read(tmp_path / "turn.mp4").info.fps == 12
     assert command("export", "mesh", folder, "--output", tmp_path / "b.ply", "--resolution", 48) == 0
     mesh = trimesh.load(tmp_path / "b.ply")
     assert mesh.is_watertight and mesh.bounds == pytest.approx(np.array([[5] * 3, [9] * 3]), abs=0.15)
@@ -288,6 +291,7 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         ),
         (("render", folder, "--output", tmp_path / "x.png", "--outputs", "depth"), "--outputs is for scenes"),
         (("render", folder, "--output", tmp_path / "x.png", "--orbit", 3), "--orbit is for scenes and shapes"),
+        (("render", folder, "--output", tmp_path / "x.png", "--fps", 3), "--fps is for scenes and shapes"),
         (("render", folder, "--output", path), "exists"),
         (("export", "mesh", folder, "--output", tmp_path / "x.ply"), "has no surface"),
         (("export", "pointcloud", folder, "--output", tmp_path / "x.ply"), "has no surface"),

@@ -89,3 +89,5 @@ def test_elevations_beyond_are_refused(elevation, tmp_path):
         write_sdf_picture(Capsule(), (32, 16), 1, elevation, tmp_path / "a.png")
     with pytest.raises(UserError, match="--orbit: expected at least 1 view, got -3"):
         write_sdf_picture(Capsule(), (32, 16), -3, 0.0, tmp_path / "a.mp4")
+    with pytest.raises(UserError, match="--fps must be above 0 and at most 240, got 0"):
+        write_sdf_picture(Capsule(), (32, 16), 3, 0.0, tmp_path / "a.mp4", fps=0)

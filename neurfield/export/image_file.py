@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, EXR, .npy."""
+"""A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, EXR, Radiance HDR, .npy."""
 
 import io
 from collections.abc import Callable
@@ -35,8 +35,9 @@ def write_image(
     """
     suffix = path.suffix.lower()
     write = lookup(IMAGE_WRITERS, suffix, "image format")
-    if suffix in (".jpg", ".jpeg") and info.n_channels in (2, 4):
-        raise UserError(f"{suffix} has no alpha, and the image does; give a .png or .webp")
+    if suffix in (".jpg", ".jpeg", ".hdr") and info.n_channels in (2, 4):
+        others = ".exr" if suffix == ".hdr" else ".png or .webp"
+        raise UserError(f"{suffix} has no alpha, and the image does; give a {others}")
     with atomic_path(path) as temporary:
         write(temporary, sampled_array(field, info, sizes, progress, temporary if suffix == ".npy" else None))
 
@@ -122,6 +123,18 @@ def _exr(path: Path, values: np.ndarray) -> None:
         raise MachineError(f"{path.name}: cannot write ({error})") from None
 
 
+def _hdr(path: Path, values: np.ndarray) -> None:
+    """Eight bits a colour and one exponent for the three, rounded; a format without values below zero."""
+    light = np.clip(_linear(values), 0, 255 * 2.0**119)  # the largest that it holds
+    light = np.repeat(light, 3, axis=2) if light.shape[2] == 1 else light
+    largest = light.max(axis=2, keepdims=True)
+    exponent = np.frexp(largest * np.float32(512 / 511))[1]  # 255.5 and more of 256 are rounded up: to the next one
+    codes = np.concatenate([np.rint(np.ldexp(light, 8 - exponent)), exponent + 128], axis=2)
+    codes[(largest <= 0.0)[..., 0] | (exponent < -127)[..., 0]] = 0
+    head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {light.shape[0]} +X {light.shape[1]}\n"
+    path.write_bytes(head.encode() + codes.astype(np.uint8).tobytes())
+
+
 def _npy(path: Path, values: np.ndarray) -> None:
     """Written in place while it was sampled."""
 
@@ -132,5 +145,6 @@ IMAGE_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
     ".jpeg": _lossy,
     ".webp": _lossy,
     ".exr": _exr,
+    ".hdr": _hdr,
     ".npy": _npy,
 }

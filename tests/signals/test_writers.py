@@ -49,9 +49,24 @@ def test_images_with_suffixes_in_capitals(suffix, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_alpha_is_refused_before_a_jpeg_is_sampled(tmp_path):
-    with pytest.raises(UserError, match=r"\.jpg has no alpha"):
-        write_image(nn.Identity(), info(8, 16, n_channels=4), (8, 16), tmp_path / "a.JPG")
+@pytest.mark.parametrize(("name", "others"), [("a.JPG", ".png or .webp"), ("a.hdr", ".exr")])
+def test_alpha_is_refused_before_a_file_without_it_is_sampled(name, others, tmp_path):
+    with pytest.raises(UserError, match=f"has no alpha, and the image does; give a {others}"):
+        write_image(nn.Identity(), info(8, 16, n_channels=4), (8, 16), tmp_path / name)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_a_radiance_picture_is_rounded_to_its_nearest_codes(n_channels, tmp_path):
+    """Half a step is 1 / 255 of the largest colour at most: of 255.5, which is written as 128 x 2."""
+    random = np.random.default_rng(0)
+    values = 2.0 ** random.uniform(-30, 30, (48, 64, 1)) * random.uniform(0, 1, (48, 64, n_channels))
+    values[0, :5] = [[0.0], [-1.0], [1e38], [255.6], [1e-42]]
+    IMAGE_WRITERS[".hdr"](tmp_path / "a.hdr", values.astype(np.float32))
+    back = signals.read(tmp_path / "a.hdr").values
+    assert back.shape == values.shape and back.dtype == np.float32
+    values = np.maximum(values, 0)
+    assert (np.abs(back - values) <= values.max(axis=2, keepdims=True) / 255 + 1e-38).all()
+    assert not back[0, :2].any() and back[0, 2].max() > 9.9e37
 
 
 @pytest.mark.parametrize("suffix", [".MP4", ".Mov", ".MKV"])

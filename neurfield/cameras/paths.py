@@ -73,20 +73,18 @@ def turn_to_nearest(cameras: Cameras, views: Cameras) -> Tensor:
 
 
 def interpolate(cameras: Cameras, n: int) -> Cameras:
-    """`n` views from the first to the last of `cameras`, through all of them in their order: straight in position,
-    shortest turns in rotation.
+    """`n` views from the first to the last of `cameras`, through all of them in their order, on a smooth path (see
+    `through`), with the lens of the first.
+
+    Raises:
+        UserError: n below 1, fewer than two cameras.
     """
     if n < 1:
         raise UserError(f"--interpolate: expected at least 1 view, got {n}")
     if len(cameras) < 2:
         raise UserError(f"--interpolate: expected at least 2 training views to go between, found {len(cameras)}")
-    quaternions = _aligned(quaternion_from_matrix(cameras.c2w[:, :, :3]))
-    moment = torch.linspace(0, len(cameras) - 1, n)
-    low = moment.long().clamp_max(len(cameras) - 2)
-    fraction = (moment - low)[:, None]
-    rotation = matrix_from_quaternion(_slerp(quaternions[low], quaternions[low + 1], fraction))
-    position = torch.lerp(cameras.c2w[low, :, 3], cameras.c2w[low + 1, :, 3], fraction)
-    return _same_lens(cameras, torch.cat([rotation, position[:, :, None]], dim=2))
+    poses, _ = through(cameras.c2w, cameras.c2w.new_empty(len(cameras), 0), n)
+    return _same_lens(cameras, poses)
 
 
 def spline(poses: Tensor, values: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -178,14 +176,6 @@ def _level_axes(up: tuple[float, float, float]) -> Tensor:
     aside = torch.tensor([1.0, 0.0, 0.0] if abs(up[0]) < 0.9 else [0.0, 1.0, 0.0])
     east = torch.nn.functional.normalize(aside - (aside @ axis) * axis, dim=0)
     return torch.stack([east, torch.linalg.cross(axis, east)])
-
-
-def _slerp(a: Tensor, b: Tensor, fraction: Tensor) -> Tensor:
-    cosine = (a * b).sum(1, keepdim=True).clamp(-1, 1)
-    angle = torch.acos(cosine)
-    sine = torch.sin(angle)
-    mixed = (torch.sin((1 - fraction) * angle) * a + torch.sin(fraction * angle) * b) / sine.clamp_min(1e-6)
-    return torch.where(sine > 1e-3, mixed, torch.lerp(a, b, fraction))
 
 
 def _aligned(q: Tensor) -> Tensor:

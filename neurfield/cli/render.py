@@ -41,7 +41,7 @@ class RenderOptions:
     orbit: int | None = None
     """This many views on a turn around the scene."""
     interpolate: int | None = None
-    """This many views from the first to the last training view, through all in their order."""
+    """This many views from the first to the last training view, smoothly through all in their order."""
     camera_path: Path | None = None
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)

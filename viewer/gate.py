@@ -34,6 +34,7 @@ log = logging.getLogger("neurfield.viewer")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 TOKEN = "token"  # in the link
 _BUILDING = threading.Lock()
+_WAIT = 0.01  # seconds between looks
 
 
 @dataclass
@@ -57,6 +58,15 @@ class Gate:
     n_clients: int = 0
     n_rejected: int = 0
     last_rejected: list[str] = field(default_factory=list)
+    _is_open: threading.Event = field(default_factory=threading.Event)
+
+    def open(self) -> None:
+        """The server is whole. Its port answers before: requests wait until now, lest viser fails on its own halves."""
+        self._is_open.set()
+
+    async def wait_open(self) -> None:
+        while not self._is_open.is_set():
+            await asyncio.sleep(_WAIT)
 
     @property
     def cookie(self) -> str:
@@ -166,6 +176,7 @@ def guarded(gate: Gate, start: Callable[[], S]) -> S:
         page = options.pop("process_request")
 
         async def process_request(connection: Any, request: Request) -> Response | None:
+            await gate.wait_open()
             peer = connection.remote_address
             response = gate.answer(peer[0] if peer else "?", request)
             if response is None:

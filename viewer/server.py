@@ -85,6 +85,7 @@ class Viewer:
         if options.host in ("0.0.0.0", "::", ""):
             self.far_url = self.url.replace(host, _own_address(), 1)
         self._prepare()
+        self.gate.open()
 
     def link(self, look: Mapping[str, float] | None = None, **query: str) -> str:
         """A link to the viewer, with the token where there is one; `look` as neurfield.viewer.linked has it."""

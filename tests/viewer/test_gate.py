@@ -12,12 +12,13 @@ import urllib.request
 from http import HTTPStatus
 
 import pytest
+from viser.infra import WebsockServer
 from websockets.asyncio import server as websocket_server
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from neurfield.errors import MachineError, UserError
-from neurfield.viewer import ServeOptions, Viewer, gate, server, shown_run
+from neurfield.viewer import ServeOptions, Viewer, gate, server, settled, shown_run
 from neurfield.viewer.look import Eye
 from neurfield.viewer.page import Page
 from tests.viewer.wire import WirePage
@@ -108,6 +109,7 @@ def test_pages_that_come_at_once_are_counted_before_they_are_in():
             await connection.wait_closed()
 
     rules = gate.Gate(max_clients=2)
+    rules.open()
     handler = WebsockServer().serve
 
     async def come() -> None:
@@ -138,6 +140,29 @@ def test_a_server_that_cannot_be_guarded_is_stopped(run, monkeypatch):
         Viewer(shown_run(run), ServeOptions(port=port))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_a_page_that_comes_while_the_viewer_is_made_waits_for_it(run, monkeypatch, caplog):
+    """As one that connects again and again while stages of a training follow each other on one port."""
+    options, start, listening, seen = settled(ServeOptions(port=0)), WebsockServer.start, threading.Event(), []
+
+    def slow(self: WebsockServer) -> None:
+        start(self)
+        listening.set()
+        time.sleep(1.0)  # the port is open, and viser's server has no scene yet
+
+    def look() -> None:
+        assert listening.wait(30)
+        with WirePage(f"http://127.0.0.1:{options.port}/") as page:
+            page.look_from(run.cameras.c2w[0])
+            seen.append(page.frame())
+
+    monkeypatch.setattr(WebsockServer, "start", slow)
+    early = threading.Thread(target=look, daemon=True)
+    early.start()
+    with caplog.at_level(logging.WARNING), Viewer(shown_run(run), options):
+        early.join(timeout=60)
+    assert seen and not caplog.records
 
 
 def test_a_page_that_is_gone_before_it_is_made_is_closed(viewer, run, monkeypatch):

@@ -48,6 +48,11 @@ class Array {
 
   T* data() const { return static_cast<T*>(data_); }  // nullptr for None, and maybe for an array without elements
   size_t shape(int i) const { return static_cast<size_t>(shape_[i]); }
+  int64_t size() const {
+    int64_t n = 1;
+    for (int64_t extent : shape_) n *= extent;
+    return n;
+  }
   nb::dlpack::dtype dtype() const { return dtype_; }
 
  private:

@@ -5,6 +5,9 @@
 // Every call releases the GIL while it computes; a CUDA call only launches kernels, on the stream that was named last.
 #pragma once
 
+#include <stdexcept>
+#include <string>
+
 #include "bindings/array.h"
 #include "core/macros.h"
 #ifdef NF_CUDA
@@ -21,5 +24,13 @@ using ReleaseGil = nb::call_guard<nb::gil_scoped_release, cuda::UseDevice>;
 #else
 using ReleaseGil = nb::call_guard<nb::gil_scoped_release>;
 #endif
+
+// For arrays that come to an operator from its forward pass, which nobody has checked on the way: a ValueError in
+// Python.
+inline void expect_size(const char* what, int64_t expected, int64_t found) {
+  if (found != expected)
+    throw std::invalid_argument(std::string(what) + " must hold " + std::to_string(expected) + " values, got " +
+                                std::to_string(found));
+}
 
 }  // namespace nf

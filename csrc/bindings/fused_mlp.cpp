@@ -41,12 +41,26 @@ backend::MlpShape make_shape(const ShapeTuple& t) {
 }
 
 template <typename T>
+void check_inputs(const backend::MlpShape& shape, const Array<const T, 2>& x, const Array<const T, 1>& params,
+                  const std::optional<Array<const T, 2>>& modulation, int64_t y_size) {
+  const auto n = static_cast<int64_t>(x.shape(0));
+  expect_size("fused_mlp: x", n * shape.n_input_dims, x.size());
+  expect_size("fused_mlp: params", shape.n_params(), params.size());
+  expect_size("fused_mlp: modulation", n * shape.n_modulation, modulation ? modulation->size() : 0);
+  expect_size("fused_mlp: y", n * shape.n_output_dims, y_size);
+}
+
+template <typename T>
 void bind(nb::module_& m) {
   m.def(
       "fused_mlp_forward",
       [](const ShapeTuple& shape, Array<const T, 2> x, Array<const T, 1> params,
          std::optional<Array<const T, 2>> modulation, Array<T, 2> y, Array<T, 1> saved, Array<T, 1> scratch) {
-        backend::fused_mlp_forward<T>(make_shape(shape), x.data(), params.data(), x.shape(0), y.data(),
+        const backend::MlpShape s = make_shape(shape);
+        check_inputs<T>(s, x, params, modulation, y.size());
+        if (saved.size() > 0) expect_size("fused_mlp: saved", x.shape(0) * s.saved_per_sample(), saved.size());
+        expect_size("fused_mlp: scratch", backend::fused_mlp_forward_scratch(s), scratch.size());
+        backend::fused_mlp_forward<T>(s, x.data(), params.data(), x.shape(0), y.data(),
                                       saved.shape(0) > 0 ? saved.data() : nullptr, scratch.data(),
                                       modulation ? modulation->data() : nullptr);
       },
@@ -59,10 +73,22 @@ void bind(nb::module_& m) {
          std::optional<Array<const T, 2>> modulation, Array<const T, 2> y, Array<const T, 1> saved,
          Array<const T, 2> dL_dy, Array<T, 2> dL_dx, Array<T, 1> dL_dparams, Array<T, 2> dL_dmodulation,
          Array<T, 1> scratch, bool needs_x, bool needs_params, bool needs_modulation) {
-        backend::fused_mlp_backward<T>(
-            make_shape(shape), x.data(), params.data(), y.data(), saved.data(), dL_dy.data(), x.shape(0),
-            needs_x ? dL_dx.data() : nullptr, needs_params ? dL_dparams.data() : nullptr, scratch.data(),
-            modulation ? modulation->data() : nullptr, needs_modulation ? dL_dmodulation.data() : nullptr);
+        const backend::MlpShape s = make_shape(shape);
+        const auto n = static_cast<int64_t>(x.shape(0));
+        check_inputs<T>(s, x, params, modulation, y.size());
+        expect_size("fused_mlp_backward: saved", n * s.saved_per_sample(), saved.size());
+        expect_size("fused_mlp_backward: grad_y", n * s.n_output_dims, dL_dy.size());
+        if (needs_x) expect_size("fused_mlp_backward: grad_x", x.size(), dL_dx.size());
+        if (needs_modulation)
+          expect_size("fused_mlp_backward: grad_modulation", n * s.n_modulation, dL_dmodulation.size());
+        if (needs_params) {
+          expect_size("fused_mlp_backward: grad_params", s.n_params(), dL_dparams.size());
+          expect_size("fused_mlp_backward: scratch", backend::fused_mlp_backward_scratch(s, n), scratch.size());
+        }
+        backend::fused_mlp_backward<T>(s, x.data(), params.data(), y.data(), saved.data(), dL_dy.data(), x.shape(0),
+                                       needs_x ? dL_dx.data() : nullptr, needs_params ? dL_dparams.data() : nullptr,
+                                       scratch.data(), modulation ? modulation->data() : nullptr,
+                                       needs_modulation ? dL_dmodulation.data() : nullptr);
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(),
       nb::arg("modulation").noconvert().none(), nb::arg("y").noconvert(), nb::arg("saved").noconvert(),

@@ -320,6 +320,22 @@ def test_what_was_not_kept_is_evaluated_again(keep: bool) -> None:
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 
+def test_the_core_reads_no_more_than_it_is_given() -> None:
+    """What backward is handed comes from a forward pass that may have kept nothing, or from another one."""
+    config = MLPConfig(3, 2, 16, 2, "Softplus", "SiLU")
+    flat = (2, 16, 2, "Softplus", "SiLU", False, 0.0, [1.0, 1.0, 1.0], False)
+    x, params, grad_y = uniform(33, 3), parameters(config), uniform(33, 2)
+    y, saved = torch.ops.neurfield.fused_mlp(x, params, None, *flat, True)
+    whole = {"grad_y": grad_y, "x": x, "params": params, "modulation": None, "y": y, "saved": saved}
+    torch.ops.neurfield.fused_mlp_backward(*whole.values(), *flat, True, True, False)
+    for name, short in (
+        ("saved", saved[:0]), ("saved", saved[1:]), ("grad_y", grad_y[1:]), ("y", y[1:]), ("params", params[1:]),
+        ("x", x[1:]), ("modulation", uniform(32, 2)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"fused_mlp(_backward)?: \w+ must hold \d+ values, got \d+"):
+            torch.ops.neurfield.fused_mlp_backward(*(whole | {name: short}).values(), *flat, True, True, False)
+
+
 def test_large_outputs_do_not_share_memory_until_they_are_gone() -> None:
     config = MLPConfig(16, 16, 16, 1)
     params, x = parameters(config), uniform(40000, 16)

@@ -42,6 +42,15 @@ static void bind(nb::module_& m) {
          Values dL_dacc, Values dL_dweights, Values dL_ddistortion, Array<T, 1> dL_dsigmas, Array<T, 2> dL_drgbs,
          Array<T, 1> dL_dt_starts, Array<T, 1> dL_dt_ends) {
         const auto samples = packed_samples<T>(sigmas, rgbs, t_starts, t_ends, packed_info, stop);
+        const auto check = [&](const char* what, int64_t n, const auto& value, const auto& gradient) {
+          expect_size(what, n, value.size());
+          if (gradient.data()) expect_size(what, n, gradient.size());
+        };
+        check("composite_backward: rgb", 3 * samples.n_rays, rgb, dL_drgb);
+        check("composite_backward: depth", samples.n_rays, depth, dL_ddepth);
+        check("composite_backward: acc", samples.n_rays, acc, dL_dacc);
+        check("composite_backward: weights", samples.n_samples, weights, dL_dweights);
+        check("composite_backward: distortion", samples.n_rays, distortion, dL_ddistortion);
         backend::composite_backward<T>(
             samples, {rgb.data(), depth.data(), acc.data(), weights.data(), distortion.data()},
             {dL_drgb.data(), dL_ddepth.data(), dL_dacc.data(), dL_dweights.data(), dL_ddistortion.data()},

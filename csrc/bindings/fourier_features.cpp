@@ -30,6 +30,8 @@ static void bind(nb::module_& m) {
       "fourier_features_backward",
       [](Array<const T, 2> x, Array<const T, 2> frequencies, Gates<T> gates, Array<const T, 2> dL_dy,
          Array<T, 2> dL_dx) {
+        expect_size("fourier_features_backward: grad_y", 2 * static_cast<int64_t>(x.shape(0) * frequencies.shape(1)),
+                    dL_dy.size());
         backend::fourier_features_backward<T>(sizes_of<T>(frequencies, gates), x.data(), frequencies.data(),
                                               gates ? gates->data() : nullptr, dL_dy.data(), x.shape(0), dL_dx.data());
       },

@@ -16,6 +16,7 @@ static void bind(nb::module_& m) {
   m.def(
       "frequency_backward",
       [](Array<const T, 1> x, Array<const T, 2> dL_dy, Array<T, 1> dL_dx) {
+        expect_size("frequency_backward: grad_y", x.size() * static_cast<int64_t>(dL_dy.shape(1)), dL_dy.size());
         backend::frequency_backward(x.data(), dL_dy.data(), dL_dx.data(), x.shape(0),
                                     static_cast<int>(dL_dy.shape(1) / 2));
       },

@@ -35,6 +35,11 @@ struct Storage<half> {
   using Stored = int16_t;
 };
 
+template <typename T>
+void check_gradient(const Layout& v, const Array<const T, 2>& x, const Array<const T, 2>& dL_dy) {
+  expect_size("hash_grid: grad_y", static_cast<int64_t>(x.shape(0)) * v[1] * v[2], dL_dy.size());
+}
+
 static MaxLevel max_level_of(const PerSample& values) {
   return values ? MaxLevel{values->data(), values->shape(0) != 1} : MaxLevel{};
 }
@@ -56,6 +61,7 @@ static void bind_table(nb::module_& m) {
       "hash_grid_backward_input",
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const Stored, 1> params,
          Array<const T, 2> dL_dy, PerSample max_level, Array<T, 2> dL_dx) {
+        check_gradient<T>(layout, x, dL_dy);
         backend::hash_grid_backward_input(config_of(layout, per_level_scale), x.data(),
                                           reinterpret_cast<const P*>(params.data()), dL_dy.data(),
                                           max_level_of(max_level), dL_dx.data(), x.shape(0));
@@ -67,6 +73,8 @@ static void bind_table(nb::module_& m) {
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const Stored, 1> params,
          Array<const T, 2> dL_dy, Array<const T, 2> v, PerSample max_level, std::optional<Array<T, 1>> dH_dparams,
          std::optional<Array<T, 2>> dH_ddL_dy, std::optional<Array<T, 2>> dH_dx) {
+        check_gradient<T>(layout, x, dL_dy);
+        expect_size("hash_grid: grad_grad_x", x.size(), v.size());
         backend::hash_grid_backward_backward_input(config_of(layout, per_level_scale), x.data(),
                                                    reinterpret_cast<const P*>(params.data()), dL_dy.data(), v.data(),
                                                    max_level_of(max_level), data_or_null(dH_dparams),
@@ -84,6 +92,7 @@ static void bind(nb::module_& m) {
       "hash_grid_backward_params",
       [](const Layout& layout, float per_level_scale, Array<const T, 2> x, Array<const T, 2> dL_dy, PerSample max_level,
          Array<T, 1> dL_dparams) {
+        check_gradient<T>(layout, x, dL_dy);
         backend::hash_grid_backward_params(config_of(layout, per_level_scale), x.data(), dL_dy.data(),
                                            max_level_of(max_level), dL_dparams.data(), x.shape(0));
       },

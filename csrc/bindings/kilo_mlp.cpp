@@ -46,6 +46,7 @@ void bind(nb::module_& m) {
          Array<const T, 2> params, Array<const T, 2> dL_dy, Array<T, 2> dL_dparams, Array<T, 2> dL_dx,
          Array<T, 2> dL_dd, Array<int64_t, 1> sort, Array<T, 1> slots, bool has_color, bool needs_params, bool needs_x,
          bool needs_d) {
+        expect_size("kilo_mlp_backward: grad_y", static_cast<int64_t>(x.shape(0)) * (has_color ? 4 : 1), dL_dy.size());
         backend::kilo_mlp_backward<T>(make_inputs<T>(shape, x, d, network, params, has_color), dL_dy.data(),
                                       needs_params ? dL_dparams.data() : nullptr, needs_x ? dL_dx.data() : nullptr,
                                       needs_d ? dL_dd.data() : nullptr, sort.data(), slots.data());

@@ -22,6 +22,7 @@ static void bind(nb::module_& m) {
       "modulation_backward",
       [](const Resolution& resolution, Array<const T, 2> x, Array<const T, 2> values, Array<const T, 2> dL_dy,
          Array<T, 2> dL_dvalues, Array<T, 2> dL_dx, Array<T, 1> scratch, bool needs_values, bool needs_x) {
+        expect_size("modulation_backward: grad_y", static_cast<int64_t>(x.shape(0) * values.shape(1)), dL_dy.size());
         backend::modulation_backward<T>(
             modulation_grid(resolution), x.data(), values.data(), dL_dy.data(), static_cast<int>(values.shape(1)),
             x.shape(0), needs_values ? dL_dvalues.data() : nullptr, needs_x ? dL_dx.data() : nullptr, scratch.data());

@@ -16,6 +16,8 @@ static void bind(nb::module_& m) {
   m.def(
       "spherical_harmonics_backward",
       [](Array<const T, 2> directions, Array<const T, 2> dL_dy, Array<T, 2> dL_ddirections, int degree) {
+        expect_size("spherical_harmonics_backward: grad_y", static_cast<int64_t>(directions.shape(0)) * degree * degree,
+                    dL_dy.size());
         backend::spherical_harmonics_backward(directions.data(), dL_dy.data(), dL_ddirections.data(),
                                               directions.shape(0), degree);
       },

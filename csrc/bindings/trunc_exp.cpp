@@ -14,6 +14,7 @@ static void bind(nb::module_& m) {
   m.def(
       "trunc_exp_backward",
       [](Array<const T, 1> x, Array<const T, 1> dL_dy, Array<T, 1> dL_dx) {
+        expect_size("trunc_exp_backward: grad_y", x.size(), dL_dy.size());
         backend::trunc_exp_backward(x.data(), dL_dy.data(), dL_dx.data(), x.shape(0));
       },
       nb::arg("x").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(), ReleaseGil());

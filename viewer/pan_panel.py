@@ -18,6 +18,9 @@ def build(page: "Page") -> None:
     stage = page.viewer.shown.stage
     if stage is None or not stage.controls.is_flat:
         return
+    # the lights are for meshes; on the canvas below a browser without a GPU would spend ten seconds on them
+    page.client.scene.configure_environment_map(None)
+    page.client.scene.configure_default_lights(cast_shadow=False)
     camera = page.client.camera
     scale = page.viewer.shown.home.scale
     camera.min_orbit_distance = _NEAREST * scale

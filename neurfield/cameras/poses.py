@@ -89,20 +89,26 @@ def focus(c2w: Array) -> Focus:
 def up(c2w: Array) -> tuple[float, float, float]:
     """Which way is up in the world of the views `c2w [n, 3, 4]`, n >= 1; of length 1.
 
-    +z, as the conventions have it, where the views stand upright in it; else the direction across their right hands,
-    which are level however much they look down: the world of a sparse model that nobody has turned has the axes of its
-    first camera. Their mean up, which leans forward where they look down from one side, says which of both directions,
-    and is taken itself where all right hands are parallel or lie in no plane.
+    +z, as the conventions have it, where the views stand upright in it; else what they show (`up_of_views`): the world
+    of a sparse model that nobody has turned has the axes of its first camera.
+    """
+    x, y, z = (float(v) for v in up_of_views(c2w))
+    is_level = float(np.median(np.abs(c2w[:, 2, 0]))) < 0.1
+    return (0.0, 0.0, 1.0) if z > (0.5 if is_level else 0.9) else (x, y, z)
+
+
+def up_of_views(c2w: Array) -> Array:
+    """`[3]` of length 1: up as the views `c2w [n, 3, 4]`, n >= 1, show it, however the world stands.
+
+    It is the direction across their right hands, which are level however much they look down. Their mean up, which
+    leans forward where they look down from one side, says which of both directions, and is taken itself where all
+    right hands are parallel or lie in no plane. Views of all rolls show none: +z.
     """
     rights, mean = c2w[:, :, 0], c2w[:, :, 1].mean(axis=0)
     spread, axes = np.linalg.eigh(rights.T @ rights / len(rights))  # ascending; about angle^2 for hands so far apart
     length = float(np.linalg.norm(mean))
     if spread[1] > 0.02 and spread[0] < 0.1 * spread[1] and length > 0.01:
-        axis = np.copysign(1.0, axes[:, 0] @ mean) * axes[:, 0]
-    elif length > 0.1:
-        axis = mean / length
-    else:  # views of all rolls
-        return 0.0, 0.0, 1.0
-    x, y, z = (float(v) for v in axis)
-    is_level = float(np.median(np.abs(rights[:, 2]))) < 0.1
-    return (0.0, 0.0, 1.0) if z > (0.5 if is_level else 0.9) else (x, y, z)
+        return np.asarray(np.copysign(1.0, axes[:, 0] @ mean) * axes[:, 0])
+    if length > 0.1:
+        return np.asarray(mean / length)
+    return np.array([0.0, 0.0, 1.0])

@@ -28,8 +28,8 @@ def process(
     """Finds the cameras of photos by structure from motion (pycolmap) and writes a data set in COLMAP's layout.
 
     The photos lie upright in `images/`, masks in `masks/`, the sparse model in `sparse/0`; further parts that could not
-    be joined in `sparse/1`, ... A report lies in `process.json`. The world is that of the model: unit and axes are
-    arbitrary, as photos alone do not tell them.
+    be joined in `sparse/1`, ... A report lies in `process.json`. Photos alone tell
+    neither unit nor axes of the world: world.similarity chooses them.
 
     Args:
         source: a folder of photos (PNG, JPEG, WebP, TIFF, BMP, HEIC), with `masks/NAME[.EXT].png` (black = ignore) if

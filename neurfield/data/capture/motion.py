@@ -14,8 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pycolmap
 
+from neurfield.data.capture import world
 from neurfield.data.capture.pairs import all_pairs, likely_pairs
 from neurfield.data.capture.report import CaptureReport, Motion
 
@@ -50,6 +52,7 @@ def main() -> None:
     if job.camera_model == "auto":
         parts = [_with_finer_lenses(part, job.work) for part in parts]
     for number, part in enumerate(parts):
+        part.transform(pycolmap.Sim3d(world.similarity(_poses(part))))
         folder = job.parts / str(number)
         folder.mkdir(parents=True)
         part.write_binary(folder)
@@ -137,6 +140,12 @@ def _map(database: Path, images: Path, folder: Path, n: int) -> list[pycolmap.Re
 
 def _names(part: pycolmap.Reconstruction) -> list[str]:
     return sorted(part.image(number).name for number in part.reg_image_ids())
+
+
+def _poses(part: pycolmap.Reconstruction) -> np.ndarray:
+    """Camera to world `[n, 3, 4]` with OpenGL axes, by name."""
+    images = sorted((part.image(number) for number in part.reg_image_ids()), key=lambda image: image.name)
+    return np.stack([image.cam_from_world().inverse().matrix() for image in images]) @ np.diag([1.0, -1, -1, 1])
 
 
 def _with_finer_lenses(part: pycolmap.Reconstruction, work: Path) -> pycolmap.Reconstruction:

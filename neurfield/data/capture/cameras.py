@@ -2,6 +2,9 @@
 """Finds the cameras of photos in a process of its own, which may be interrupted, and may die, without harm to ours."""
 
 import importlib.util
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +15,7 @@ from neurfield.errors import MachineError, UserError
 
 StageProgress = Callable[[str, float], None]
 _LAST_WORDS = 300  # characters of a process that died
+_LITTLE_ROOM = 64 << 20  # bytes: pycolmap does not say that its database had no room
 
 
 def require_pycolmap() -> None:
@@ -29,15 +33,16 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
     Raises:
         UserError: no photos could be placed, with the reasons. MachineError: the process died.
     """
-    command = [sys.executable, "-m", "neurfield.data.capture.motion"]
+    # it finds the modules that we find, and none in the folder it is started from, which may be that of the photos
+    command = [sys.executable, "-P", "-m", "neurfield.data.capture.motion", str(job.file)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    job.file.write_text(job.dumps(), encoding="utf-8")
     with (
         tempfile.TemporaryFile() as errors,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
     ):
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout is not None
         try:
-            process.stdin.write(job.dumps())
-            process.stdin.close()
             for line in process.stdout:
                 stage, _, fraction = line.partition(" ")
                 progress(stage, float(fraction))
@@ -49,7 +54,11 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
         words = errors.read().decode(errors="replace").strip().splitlines()
     if code != 0 or not job.report.is_file():
         last = words[-1][-_LAST_WORDS:] if words else "it said nothing"
-        raise MachineError(f"the search for cameras ended early, with exit code {code}: {last}")
+        if code == -signal.SIGKILL:
+            last = "killed, as the system does where memory runs out; process fewer photos at once"
+        free = shutil.disk_usage(job.work).free
+        room = f"; {free / 2**20:.0f} MiB are left on the disk of the output" if free < _LITTLE_ROOM else ""
+        raise MachineError(f"the search for cameras ended early, with exit code {code}: {last}{room}")
     report = CaptureReport.parse(job.report.read_text(encoding="utf-8"))
     if not report.placed:
         reasons = "; ".join(report.lines_of_unplaced())

@@ -33,10 +33,10 @@ _SEED = 42
 
 
 def main() -> None:
-    """Reads a job as JSON from stdin, tells `STAGE FRACTION` on stdout, leaves a report and the parts in its folder."""
+    """Reads the job in the file that is named, tells `STAGE FRACTION` on stdout, leaves a report and the parts."""
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.ERROR)
     pycolmap.set_random_seed(_SEED)
-    job = Motion.parse(sys.stdin.read())
+    job = Motion.parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
     database = job.work / "database.db"
     n = len(job.photos)
     numbers = _extract(database, job)

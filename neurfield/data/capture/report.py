@@ -29,6 +29,11 @@ class Motion:
     work: Path
 
     @property
+    def file(self) -> Path:
+        """Where the job itself is read from."""
+        return self.work / "job.json"
+
+    @property
     def parts(self) -> Path:
         """Folder of the sparse models, `0` the largest."""
         return self.work / "parts"

@@ -34,13 +34,19 @@ class ProcessCommandOptions:
 def run(options: ProcessCommandOptions) -> int:
     from neurfield.data.capture import process
     from neurfield.data.load import read_manifest
+    from neurfield.data.options import LoadOptions
 
-    output = options.output or Path("data") / options.photos.resolve().stem
+    source = options.photos.resolve()
+    output = options.output or Path("data") / (source.name if source.is_dir() else source.stem)
     with Stages() as stages:
         report = process(options.photos, output, options.process, options.overwrite, stages.update)
     say(report.text())
     say(f"{len(report.placed)} photos with their cameras are in {output}")
-    say(f"train it: neurfield train {shlex.quote(str(output))}{_smaller(read_manifest(output))}")
+    limit = options.process.max_megapixels
+    flags = _smaller(read_manifest(output, LoadOptions(max_megapixels=limit)))
+    if limit != LoadOptions().max_megapixels:
+        flags += f" --max-megapixels {limit:g}"
+    say(f"train it: neurfield train {shlex.quote(str(output))}{flags}")
     return 0
 
 

@@ -175,7 +175,7 @@ def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.nda
         if image.size != (header.width, header.height):
             raise UserError(f"{path}: the image changed while it was read")
         if header.is_16_bit:
-            image = Image.fromarray(_rounded_to_8_bits(_pixels_of_16_bits(path, image)))
+            image = Image.fromarray(rounded_to_8_bits(_pixels_of_16_bits(path, image)))
         mode = "RGBA" if header.channels == 4 else "RGB"
         colors = image if image.mode == mode else image.convert(mode)
         turned = colors.transpose(TURNS[header.orientation]) if upright and header.orientation != 1 else colors
@@ -262,5 +262,5 @@ def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
     return frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le")
 
 
-def _rounded_to_8_bits(wide: np.ndarray) -> np.ndarray:
+def rounded_to_8_bits(wide: np.ndarray) -> np.ndarray:
     return ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -2,19 +2,22 @@
 """`neurfield process`: photos and videos become data sets whose cameras are where they were."""
 
 import json
+import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from neurfield.cli.main import main
 from neurfield.data import read_manifest
-from neurfield.data.capture import ProcessOptions, cameras, process
+from neurfield.data.capture import CaptureReport, ProcessOptions, cameras, process
 from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import video as video_files
 from neurfield.data.capture.pairs import MAX_EXHAUSTIVE, all_pairs, likely_pairs
@@ -60,6 +63,10 @@ def aligned(found: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.linalg.norm(at - wanted, axis=1), angles
 
 
+def found_axes(views: list) -> np.ndarray:
+    return np.stack([view.c2w[:, :3] for view in views])
+
+
 def test_cameras_are_found_where_they_were(taken: tuple[Path, np.ndarray], made: tuple[Path, Any, list]) -> None:
     output, report, told = made
     assert report.placed == [f"wall_{i:02d}.jpg" for i in range(N)]
@@ -71,6 +78,9 @@ def test_cameras_are_found_where_they_were(taken: tuple[Path, np.ndarray], made:
     assert distances.max() < 0.003 and angles.max() < 0.001
     for view in views:
         assert view.intrinsics.fl_x == pytest.approx(photographed.FOCAL, rel=0.002)
+    # the photographer stood with y down and looked along z
+    forward, upward = -found_axes(views)[:, :, 2], found_axes(views)[:, :, 1]
+    assert (upward[:, 2] > 0.95).all() and abs(forward[0, 0]) < 0.05 and forward[0, 1] > 0.9
     stages = [stage for stage, _ in told]
     assert list(dict.fromkeys(stages)) == ["photos", "features", "matches", "cameras"]
     assert all(0 <= done <= 1 for _, done in told) and [done for stage, done in told if stage == "matches"][-1] == 1
@@ -85,6 +95,19 @@ def test_it_is_said_why_a_photo_has_no_camera(made: tuple[Path, Any, list]) -> N
     kept = json.loads((output / "process.json").read_text())
     assert kept["unplaced"] == report.unplaced and kept["options"]["num_downscales"] == 1
     assert (output / "images" / "wall_20.jpg").is_file()  # nothing is lost
+
+
+def test_of_many_sizes_and_reasons_the_user_reads_a_few() -> None:
+    cameras_ = [f"camera of size {i}" for i in range(9)]
+    unplaced = {f"{i}.jpg": "shares nothing" for i in range(6)}
+    assert CaptureReport(9, ("a", "b"), unplaced, (2, 1), cameras_, 5, 0.5).text().splitlines() == [
+        "2 of 9 photos placed, 5 points, mean error 0.50 pixels",
+        *(f"camera: camera of size {i}" for i in range(4)),
+        "and 5 more cameras, as sizes differ",
+        "not placed: 0.jpg, 1.jpg, 2.jpg, 3.jpg and 2 more: shares nothing",
+        "note: parts of 2, 1 photos could not be joined; photos taken between them would do it. The largest is trained; "
+        "another one if its folder is named, as OUTPUT/sparse/1",
+    ]
 
 
 def test_what_lies_in_the_folder(taken: tuple[Path, np.ndarray], made: tuple[Path, Any, list]) -> None:
@@ -121,6 +144,85 @@ def prepared(folder: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, ph
     images.mkdir()
     photos = photo_files.prepare(folder, images, masks, options.get("max_megapixels", 100), lambda done: None)
     return {photo.name: photo for photo in photos}, images, masks
+
+
+def test_names_are_such_that_colmap_can_read_its_lists(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in (b"#1.png", b"a b\t.png", b"gr\xf6n.png", "グリーン.png".encode(), b"-x.png", b"a#.png"):
+        Image.new("RGB", (8, 8)).save(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    photos, _, _ = prepared(folder, tmp_path)
+    assert sorted(photos) == ["-x.png", "_1.png", "a#.png", "a_b_.png", "gr_n.png", "グリーン.png"]
+
+
+def test_what_is_no_file_is_no_photo(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    (folder / "album.jpg").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.jpg")
+    Image.new("RGB", (8, 8)).save(folder / "photo.jpg")
+    assert [path.name for path in photo_files.find(folder)[1]] == ["photo.jpg"]
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"gone\.jpg: no such image"):
+        prepared(folder, tmp_path)
+
+
+def test_no_colour_is_lost_on_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    on_its_side = Image.Exif()
+    on_its_side[ORIENTATION] = 6
+    deep = Image.fromarray(np.full((4, 8), 40000, np.uint16))
+    deep.save(folder / "deep.tif")
+    deep.save(folder / "turned.png", exif=on_its_side)
+    clear = np.full((4, 8, 4), 90, np.uint8)
+    clear[:, :4, 3] = 0
+    Image.fromarray(clear).save(folder / "clear.webp", lossless=True, exact=True)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (4, 4)).save(folder / "profile.jpg", icc_profile=profile, exif=on_its_side)
+    Image.new("CMYK", (4, 4)).save(folder / "print.jpg", icc_profile=profile, exif=on_its_side)
+    photos, images, _ = prepared(folder, tmp_path)
+    for name in ("deep.png", "turned.png"):
+        assert (np.asarray(Image.open(images / name).convert("RGB")) == round(40000 / 257)).all()
+    assert photos["turned.png"].size == (4, 8)
+    assert (np.asarray(Image.open(images / "clear.png")) == clear).all()
+    assert Image.open(images / "profile.jpg").info["icc_profile"] == profile
+    assert "icc_profile" not in Image.open(images / "print.jpg").info  # its colours are others now
+    Image.fromarray(np.zeros((4, 8), np.float32)).save(folder / "float.tif")
+    with pytest.raises(UserError, match=r"float\.tif: the photo has 32 bits a pixel.*export it with 8 or 16 bits"):
+        photo_files.prepare(folder, images, tmp_path / "masks", 1, lambda done: None)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".tif", ".png", ".jpg"])
+def test_a_photo_that_was_turned_is_not_turned_again(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    on_its_side = Image.Exif()
+    on_its_side[ORIENTATION] = 6
+    stored = np.zeros((4, 8, 3), np.uint8)
+    stored[:, :4] = 255
+    Image.fromarray(stored).save(folder / f"turned{suffix}", exif=on_its_side)
+    photos, images, _ = prepared(folder, tmp_path)
+    (photo,) = photos.values()
+    image = Image.open(images / photo.name)
+    assert photo.size == image.size == (4, 8) and image.getexif().get(ORIENTATION, 1) == 1
+    assert np.asarray(image)[:4].min() > 200 and np.asarray(image)[4:].max() < 50
+
+
+def test_photos_of_all_kinds_become_smaller(tmp_path: Path) -> None:
+    images, smaller = tmp_path / "images", tmp_path / "smaller"
+    images.mkdir()
+    smaller.mkdir()
+    halves = np.zeros((8, 8), np.uint8)
+    halves[:, 4:] = 255
+    Image.fromarray(halves).convert("P").save(images / "P.png")
+    Image.fromarray(halves).convert("1").save(images / "1.png")
+    Image.fromarray(halves.astype(np.uint16) * 257).save(images / "16.png")
+    Image.fromarray(halves).convert("CMYK").save(images / "CMYK.jpg", quality=100)
+    names = [path.name for path in images.iterdir()]
+    photo_files.shrink(images, smaller, names, 2)
+    for name in names:
+        pixels = np.asarray(Image.open(smaller / name).convert("RGB")).astype(int)
+        assert pixels.shape == (4, 4, 3) and abs(pixels - halves[::2, ::2, None]).max() < 6
 
 
 def test_photos_of_all_kinds_stand_upright(tmp_path: Path) -> None:
@@ -299,17 +401,38 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-def test_a_search_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_takes_no_module_from_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = small_photos(tmp_path / "photos")
+    (photos / "json.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(photos)
+    fails(photos, tmp_path / "output", "none of the 6 photos could be placed")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "end, text",
+    [
+        ("os.abort()", "with exit code -6: last words$"),
+        ("os.kill(os.getpid(), 9)", "exit code -9: killed, as the system does where memory runs out; process fewer"),
+    ],
+)
+@pytest.mark.parametrize("free", [1 << 40, 3 << 20])
+def test_a_search_that_dies_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, text: str, free: int
+) -> None:
     real: Callable[..., Any] = cameras.subprocess.Popen
 
     def dies(command: list[str], **options: Any) -> Any:
-        return real(
-            [command[0], "-c", "import os, sys; sys.stderr.write('first\\nlast words\\n'); os.abort()"], **options
-        )
+        return real([command[0], "-c", f"import os, sys; sys.stderr.write('first\\nlast words\\n'); {end}"], **options)
 
     monkeypatch.setattr(cameras.subprocess, "Popen", dies)
-    with pytest.raises(MachineError, match="the search for cameras ended early, with exit code -6: last words"):
+    monkeypatch.setattr(cameras.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(MachineError, match="the search for cameras ended early") as told:
         process(small_photos(tmp_path / "photos"), tmp_path / "output")
+    said, _, _ = str(told.value).partition("; 3 MiB are left on the disk")
+    assert re.search(text, said) and (said == str(told.value)) == (free > 3 << 20)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
@@ -320,6 +443,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     said = capsys.readouterr().out
     assert "4 of 4 photos placed" in said and "train it: neurfield train data/desk\n" in said
     assert len(read_manifest(tmp_path / "data" / "desk").views) == 4
+    assert main(["process", "desk", "--overwrite", "--max-megapixels", "0.1"]) == 0
+    assert "train it: neurfield train data/desk --max-megapixels 0.1\n" in capsys.readouterr().out
     assert main(["process", "desk"]) == 2
     assert "data/desk exists; choose another --output, or --overwrite" in capsys.readouterr().err
     assert main(["train", "desk"]) == 2

@@ -72,8 +72,7 @@ def process(
         for power in range(1, options.num_downscales + 1):
             smaller = folder / f"images_{2**power}"
             smaller.mkdir()
-            for photo in photos:
-                photo_files.shrink(images / photo.name, smaller / photo.name, 2**power)
+            photo_files.shrink(images, smaller, [photo.name for photo in photos], 2**power)
         facts = {"source": str(source.resolve()), "options": asdict(options), **report.as_json()}
         (folder / MARKER).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return report

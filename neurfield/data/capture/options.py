@@ -25,8 +25,8 @@ class ProcessOptions:
     num_downscales: int = 0
     """Also write the photos 2, 4, ... times smaller (images_2, images_4, ...): training with --downscale-factor then
     reads less."""
-    max_megapixels: float = 256.0
-    """Refuse larger photos."""
+    max_megapixels: float = 64.0
+    """Refuse larger photos, as training does."""
 
     def __post_init__(self) -> None:
         if self.camera_model not in CAMERA_MODELS:

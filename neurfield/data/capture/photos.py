@@ -5,9 +5,11 @@ An upright PNG or JPEG is copied byte by byte. What is stored turned (EXIF) or i
 HEIC) is decoded and written again, as PNG where nothing was lost before and else as JPEG, with its EXIF.
 """
 
+import math
+import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from neurfield.data.image_files import BROKEN, EXIF_ORIENTATION, FORMATS, in_threads, read_header, read_pixels
+from neurfield.data.image_files import (
+    BROKEN,
+    EXIF_ORIENTATION,
+    FORMATS,
+    TURNS,
+    in_threads,
+    read_header,
+    read_pixels,
+    rounded_to_8_bits,
+)
 from neurfield.errors import UserError
 
 # Suffix: whether its pictures were compressed with loss, so that a JPEG keeps what there is.
@@ -59,15 +70,20 @@ def find(folder: Path) -> tuple[Path, list[Path]]:
     """
     for place in (folder, folder / "images"):
         if place.is_dir():
-            found = sorted(
-                path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-            )
+            found = sorted(path for path in place.iterdir() if _is_photo(path))
             if found:
                 return place, found
     raise UserError(
         f"{folder}: no photos in it or in its folder images (read are {', '.join(SUFFIXES)}); give the folder that "
         "holds them, or a video"
     )
+
+
+def _is_photo(path: Path) -> bool:
+    """A file with the name of a photo, or a link to one that is gone, which is to be told; no folder, and no pipe."""
+    if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        return False
+    return path.is_file() or not path.exists()
 
 
 def prepare(folder: Path, images: Path, masks: Path, max_megapixels: float, progress: Progress) -> list[Photo]:
@@ -80,7 +96,7 @@ def prepare(folder: Path, images: Path, masks: Path, max_megapixels: float, prog
     place, paths = find(folder)
     if any(path.suffix.lower() in _HEIC for path in paths):
         _learn_heic(next(path for path in paths if path.suffix.lower() in _HEIC))
-    targets = _targets(paths)
+    targets = _targets(paths, max_megapixels)
     lock, n_done = threading.Lock(), 0
 
     def one(path: Path) -> Photo:
@@ -103,22 +119,29 @@ def write_jpeg(picture: np.ndarray, path: Path) -> None:
     Image.fromarray(picture).save(path, **_JPEG)
 
 
-def shrink(path: Path, target: Path, factor: int) -> None:
-    """The picture in `path`, `factor` times smaller, by the mean of its pixels."""
-    with Image.open(path) as image:
-        smaller = image.reduce(factor)
-        smaller.save(target, **(_JPEG if target.suffix.lower() != ".png" else {}))
+def shrink(images: Path, smaller: Path, names: Sequence[str], factor: int) -> None:
+    """Writes the photos in `images` `factor` times smaller, by the mean of their pixels, into `smaller`."""
+
+    def one(name: str) -> None:
+        pixels = read_pixels(images / name, read_header(images / name, math.inf))
+        Image.fromarray(pixels).reduce(factor).save(smaller / name, **_options(smaller / name))
+
+    in_threads(one, names)
 
 
-def _targets(paths: list[Path]) -> dict[Path, str]:
-    """A name for each photo, without spaces, at which COLMAP's lists end; of two that would have the same, as
+def _options(target: Path) -> dict[str, Any]:
+    return {} if target.suffix.lower() == ".png" else _JPEG
+
+
+def _targets(paths: list[Path], max_megapixels: float) -> dict[Path, str]:
+    """A name for each photo, of those that COLMAP can read in its lists; of two that would have the same, as
     IMG_1.HEIC and IMG_1.jpg, one is counted."""
     targets: dict[Path, str] = {}
     taken: set[str] = set()
     # first those that can keep their name
-    for path in sorted(paths, key=lambda path: path.suffix.lower() not in _KEPT or path.name != _joined(path.name)):
-        suffix = path.suffix if path.suffix.lower() in _KEPT else ".jpg" if SUFFIXES[path.suffix.lower()] else ".png"
-        stem = name = _joined(path.stem)
+    for path in sorted(paths, key=lambda path: path.suffix.lower() not in _KEPT or path.name != _plain(path.name)):
+        suffix = path.suffix if path.suffix.lower() in _KEPT else ".jpg" if _is_lossy(path, max_megapixels) else ".png"
+        stem = name = _plain(path.stem)
         number = 1
         while f"{name}{suffix}".lower() in taken:
             number += 1
@@ -128,14 +151,22 @@ def _targets(paths: list[Path]) -> dict[Path, str]:
     return targets
 
 
-def _joined(name: str) -> str:
-    return "_".join(name.split())
+def _plain(name: str) -> str:
+    """Without spaces, which end a name, `#` at its head, which makes a comment of it, and bytes that are no text."""
+    return re.sub(r"^#|[\s\udc80-\udcff]+", "_", name)
+
+
+def _is_lossy(path: Path, max_megapixels: float) -> bool:
+    """Whether a JPEG keeps what is in a file: neither more than it has nor transparency."""
+    if path.suffix.lower() != ".webp":
+        return SUFFIXES[path.suffix.lower()]
+    return read_header(path, max_megapixels).channels == 3
 
 
 def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
-    if path.suffix.lower() in (*_KEPT, ".webp"):
-        header = read_header(path, max_megapixels)  # of what is read here everywhere, with the same words
-        read_pixels(path, header)  # a photo that cannot be decoded is named now
+    # what is read here everywhere is decoded now, so that a broken photo is named, with the same words
+    is_known = path.suffix.lower() in (*_KEPT, ".webp")
+    pixels = read_pixels(path, read_header(path, max_megapixels)) if is_known else None
     try:
         with Image.open(path, formats=_formats(path)) as image:
             megapixels = image.width * image.height / 1e6
@@ -145,14 +176,15 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
                     f"the {max_megapixels:g} allowed; raise --max-megapixels if it is meant"
                 )
             lens = _lens(image)
-            if path.suffix.lower() in _KEPT and not _is_turned(image):
+            if path.suffix.lower() in _KEPT and image.getexif().get(EXIF_ORIENTATION) not in TURNS:
                 shutil.copyfile(path, target)
                 return Photo(target.name, image.size, lens)
-            upright = ImageOps.exif_transpose(image)
-            is_png = target.suffix.lower() == ".png"
-            mode = "RGBA" if upright.has_transparency_data and is_png else "RGB"
-            written = upright if upright.mode in (mode, "L") else upright.convert(mode)
-            written.save(target, exif=upright.getexif(), **({} if is_png else _JPEG))
+            profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
+            turned = ImageOps.exif_transpose(image)
+            upright = Image.fromarray(pixels) if pixels is not None else _in_8_bits(turned, path)
+            is_clear = upright.has_transparency_data and target.suffix.lower() == ".png"
+            upright = upright.convert("RGBA" if is_clear else "RGB")
+            upright.save(target, exif=turned.getexif(), icc_profile=profile, **_options(target))
             return Photo(target.name, upright.size, lens)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a picture of the kind that its name says, or its head is broken") from None
@@ -163,14 +195,19 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
         raise UserError(f"{path}: the photo is broken or truncated ({reason}); copy or export it again") from None
 
 
+def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
+    """The picture, with what is brighter than 255, which Pillow would cut off, in its place."""
+    if image.mode in ("I", "F"):
+        raise UserError(f"{path}: the photo has 32 bits a pixel and no colours; export it with 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(rounded_to_8_bits(np.asarray(image)))
+    return image
+
+
 def _formats(path: Path) -> tuple[str, ...]:
     return {".tif": ("TIFF",), ".tiff": ("TIFF",), ".bmp": ("BMP",), ".heic": ("HEIF",), ".heif": ("HEIF",)}.get(
         path.suffix.lower(), FORMATS
     )
-
-
-def _is_turned(image: Image.Image) -> bool:
-    return image.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
 
 
 def _lens(image: Image.Image) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from neurfield.data.capture.photos import Photo
 
+_MANY = 4  # names, or cameras, in a line or in lines for the user
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -87,8 +89,8 @@ class CaptureReport:
         lines = []
         for reason in dict.fromkeys(self.unplaced.values()):
             names = [name for name, why in self.unplaced.items() if why == reason]
-            few = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            lines.append(f"not placed: {few}: {reason}")
+            few = ", ".join(names[:_MANY]) + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
+            lines.append(f"{few}: {reason}")
         return lines
 
     def text(self) -> str:
@@ -96,10 +98,14 @@ class CaptureReport:
         lines = [
             f"{len(self.placed)} of {self.n_photos} photos placed, {self.n_points} points, mean error "
             f"{self.error_pixels:.2f} pixels",
-            *(f"camera: {camera}" for camera in self.cameras),
-            *self.lines_of_unplaced(),
+            *(f"camera: {camera}" for camera in self.cameras[:_MANY]),
+            *([f"and {len(self.cameras) - _MANY} more cameras, as sizes differ"] if len(self.cameras) > _MANY else []),
+            *(f"not placed: {line}" for line in self.lines_of_unplaced()),
         ]
         if len(self.parts) > 1:
             sizes = ", ".join(map(str, self.parts))
-            lines.append(f"note: parts of {sizes} photos could not be joined; photos taken between them would do it")
+            lines.append(
+                f"note: parts of {sizes} photos could not be joined; photos taken between them would do it. "
+                "The largest is trained; another one if its folder is named, as OUTPUT/sparse/1"
+            )
         return "\n".join(lines)

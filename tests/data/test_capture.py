@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -105,8 +106,8 @@ def test_of_many_sizes_and_reasons_the_user_reads_a_few() -> None:
         *(f"camera: camera of size {i}" for i in range(4)),
         "and 5 more cameras, as sizes differ",
         "not placed: 0.jpg, 1.jpg, 2.jpg, 3.jpg and 2 more: shares nothing",
-        "note: parts of 2, 1 photos could not be joined; photos taken between them would do it. The largest is trained; "
-        "another one if its folder is named, as OUTPUT/sparse/1",
+        "note: parts of 2, 1 photos could not be joined; photos taken between them would do it. "
+        "The largest is trained; another one if its folder is named, as OUTPUT/sparse/1",
     ]
 
 
@@ -190,6 +191,36 @@ def test_no_colour_is_lost_on_the_way(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 8), np.float32)).save(folder / "float.tif")
     with pytest.raises(UserError, match=r"float\.tif: the photo has 32 bits a pixel.*export it with 8 or 16 bits"):
         photo_files.prepare(folder, images, tmp_path / "masks", 1, lambda done: None)
+
+
+def test_what_a_file_holds_counts_and_not_what_its_name_says(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "from_the_web.jpg", "WEBP")
+    Image.new("RGBA", (8, 8)).save(folder / "from_the_web.png", "WEBP", lossless=True)
+    photos, images, _ = prepared(folder, tmp_path)  # COLMAP reads no WebP
+    assert {name: Image.open(images / name).format for name in photos} == {
+        "from_the_web.jpg": "JPEG",
+        "from_the_web.png": "PNG",
+    }
+
+
+def test_a_photo_that_colmap_cannot_read_is_told_and_the_others_are_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = photo_files.prepare
+
+    def prepare(folder: Path, images: Path, *others: Any) -> list[photo_files.Photo]:
+        photos = real(folder, images, *others)
+        size = photographed.WIDTH, photographed.HEIGHT + 2  # a lens of its own
+        Image.new("RGB", size).save(images / "wall_03.jpg", "WEBP")
+        return [replace(photo, size=size) if photo.name == "wall_03.jpg" else photo for photo in photos]
+
+    monkeypatch.setattr(photo_files, "prepare", prepare)
+    photographed.take(tmp_path / "photos", 5)
+    report = process(tmp_path / "photos", tmp_path / "made")
+    assert report.unplaced == {"wall_03.jpg": "COLMAP cannot read it; export it again as JPEG"}
+    assert report.n_photos == 5 and len(report.placed) == 4
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".tif", ".png", ".jpg"])

@@ -38,8 +38,8 @@ def main() -> None:
     pycolmap.set_random_seed(_SEED)
     job = Motion.parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
     database = job.work / "database.db"
-    n = len(job.photos)
     numbers = _extract(database, job)
+    n = len(numbers)
     pairs = likely_pairs(*_features(database, list(numbers.values())))
     _match(database, job.work, list(numbers), pairs)
     parts = _map(database, job.images, job.work / "likely", n)
@@ -56,7 +56,8 @@ def main() -> None:
         folder = job.parts / str(number)
         folder.mkdir(parents=True)
         part.write_binary(folder)
-    job.report.write_text(json.dumps(_report(database, numbers, parts).as_json()), encoding="utf-8")
+    report = _report(database, [photo.name for photo in job.photos], numbers, parts)
+    job.report.write_text(json.dumps(report.as_json()), encoding="utf-8")
 
 
 def tell(stage: str, fraction: float) -> None:
@@ -64,7 +65,8 @@ def tell(stage: str, fraction: float) -> None:
 
 
 def _extract(database: Path, job: Motion) -> dict[str, int]:
-    """Finds the features of all photos; those of one size and lens get one camera. Gives COLMAP's numbers by name."""
+    """Finds the features of all photos; those of one size and lens get one camera. Gives COLMAP's numbers by name, of
+    those that it can read."""
     options = pycolmap.FeatureExtractionOptions()
     options.max_image_size = MAX_IMAGE_SIZE
     groups: dict[Any, list[str]] = {}
@@ -72,6 +74,7 @@ def _extract(database: Path, job: Motion) -> dict[str, int]:
         groups.setdefault(((photo.size, photo.lens), photo.has_mask), []).append(photo.name)
     numbers: dict[str, int] = {}
     camera_of: dict[Any, int] = {}
+    n_done = 0
     for (lens, has_mask), names in groups.items():
         for some in _some(iter(names), 4 * (os.cpu_count() or 1)):
             reader = pycolmap.ImageReaderOptions()
@@ -88,10 +91,12 @@ def _extract(database: Path, job: Motion) -> dict[str, int]:
                 extraction_options=options,
             )
             with closing(pycolmap.Database.open(database)) as opened:
-                images = {name: opened.read_image_with_name(name) for name in some}
-            numbers |= {name: image.image_id for name, image in images.items() if image is not None}
-            camera_of[lens] = next(image.camera_id for image in images.values() if image is not None)
-            tell("features", len(numbers) / len(job.photos))
+                images = [image for name in some if (image := opened.read_image_with_name(name)) is not None]
+            numbers |= {image.name: image.image_id for image in images}
+            if images:
+                camera_of[lens] = images[0].camera_id
+            n_done += len(some)
+            tell("features", n_done / len(job.photos))
     return dict(sorted(numbers.items()))
 
 
@@ -172,7 +177,9 @@ def _n_placed(parts: Sequence[pycolmap.Reconstruction]) -> int:
     return parts[0].num_reg_images() if parts else 0
 
 
-def _report(database: Path, numbers: dict[str, int], parts: Sequence[pycolmap.Reconstruction]) -> CaptureReport:
+def _report(
+    database: Path, names: Sequence[str], numbers: dict[str, int], parts: Sequence[pycolmap.Reconstruction]
+) -> CaptureReport:
     members = [_names(part) for part in parts]
     placed = members[0] if parts else []
     elsewhere = {name: len(part) for part in members[1:] for name in part}
@@ -186,12 +193,12 @@ def _report(database: Path, numbers: dict[str, int], parts: Sequence[pycolmap.Re
         name: _reason(n_features[name], most_shared[number], elsewhere.get(name))
         for name, number in numbers.items()
         if name not in set(placed)
-    }
+    } | {name: "COLMAP cannot read it; export it again as JPEG" for name in names if name not in numbers}
     if not parts:
-        return CaptureReport(len(numbers), (), unplaced)
+        return CaptureReport(len(names), (), unplaced)
     largest = parts[0]
     return CaptureReport(
-        len(numbers),
+        len(names),
         tuple(placed),
         unplaced,
         tuple(map(len, members)),

@@ -35,6 +35,7 @@ SUFFIXES = {
     ".heic": True, ".heif": True,
 }  # fmt: skip
 _KEPT = (".jpg", ".jpeg", ".png")
+_COPIED = ("PNG", "JPEG", "MPO")  # Pillow's names of what COLMAP reads, too; MPO is a JPEG with more behind it
 _HEIC = (".heic", ".heif")
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 # EXIF: the body, and in its own directory focal length, the same for 35 mm film, lens, zoom by software.
@@ -176,7 +177,7 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
                     f"the {max_megapixels:g} allowed; raise --max-megapixels if it is meant"
                 )
             lens = _lens(image)
-            if path.suffix.lower() in _KEPT and image.getexif().get(EXIF_ORIENTATION) not in TURNS:
+            if image.format in _COPIED and image.getexif().get(EXIF_ORIENTATION) not in TURNS:
                 shutil.copyfile(path, target)
                 return Photo(target.name, image.size, lens)
             profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None

@@ -55,7 +55,7 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
     if code != 0 or not job.report.is_file():
         last = words[-1][-_LAST_WORDS:] if words else "it said nothing"
         if code == -signal.SIGKILL:
-            last = "killed, as the system does where memory runs out; process fewer photos at once"
+            last = "killed, as the system does where memory runs out; process fewer or smaller photos"
         free = shutil.disk_usage(job.work).free
         room = f"; {free / 2**20:.0f} MiB are left on the disk of the output" if free < _LITTLE_ROOM else ""
         raise MachineError(f"the search for cameras ended early, with exit code {code}: {last}{room}")

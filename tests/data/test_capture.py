@@ -193,6 +193,22 @@ def test_no_colour_is_lost_on_the_way(tmp_path: Path) -> None:
         photo_files.prepare(folder, images, tmp_path / "masks", 1, lambda done: None)
 
 
+def test_a_photo_is_whole_whatever_its_exif_is(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x010F] = 6, "Maker"
+    Image.new("RGB", (8, 4)).save(folder / "wrong.jpg", exif=exif)
+    data = (folder / "wrong.jpg").read_bytes()
+    assert data.count(b"\x01\x0f\0\x02") == 1  # the maker's name becomes the resolution, a number
+    (folder / "wrong.jpg").write_bytes(data.replace(b"\x01\x0f\0\x02", b"\x01\x1a\0\x02"))
+    exif[0x010F] = "x" * 70_000  # more than a JPEG has room for
+    Image.new("RGB", (8, 4)).save(folder / "long.webp", exif=exif)
+    photos, images, _ = prepared(folder, tmp_path)
+    assert {name: photo.size for name, photo in photos.items()} == {"wrong.jpg": (4, 8), "long.jpg": (4, 8)}
+    assert all(ORIENTATION not in Image.open(images / name).getexif() for name in photos)
+
+
 def test_what_a_file_holds_counts_and_not_what_its_name_says(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

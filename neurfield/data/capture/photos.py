@@ -38,6 +38,8 @@ _KEPT = (".jpg", ".jpeg", ".png")
 _COPIED = ("PNG", "JPEG", "MPO")  # Pillow's names of what COLMAP reads, too; MPO is a JPEG with more behind it
 _HEIC = (".heic", ".heif")
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+_BROKEN = (*BROKEN, TypeError, AttributeError)  # Pillow's, where a value in EXIF is of another type than its tag says
+_MOST_EXIF = 65533  # bytes in a JPEG
 # EXIF: the body, and in its own directory focal length, the same for 35 mm film, lens, zoom by software.
 _BODY_TAGS = (0x010F, 0x0110)
 _EXIF_DIRECTORY = 0x8769
@@ -181,15 +183,15 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
                 shutil.copyfile(path, target)
                 return Photo(target.name, image.size, lens)
             profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
-            turned = ImageOps.exif_transpose(image)
+            turned = image if pixels is not None else ImageOps.exif_transpose(image)
             upright = Image.fromarray(pixels) if pixels is not None else _in_8_bits(turned, path)
             is_clear = upright.has_transparency_data and target.suffix.lower() == ".png"
             upright = upright.convert("RGBA" if is_clear else "RGB")
-            upright.save(target, exif=turned.getexif(), icc_profile=profile, **_options(target))
+            upright.save(target, exif=_exif(turned), icc_profile=profile, **_options(target))
             return Photo(target.name, upright.size, lens)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a picture of the kind that its name says, or its head is broken") from None
-    except BROKEN as error:
+    except _BROKEN as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk, not the picture
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -209,6 +211,17 @@ def _formats(path: Path) -> tuple[str, ...]:
     return {".tif": ("TIFF",), ".tiff": ("TIFF",), ".bmp": ("BMP",), ".heic": ("HEIF",), ".heif": ("HEIF",)}.get(
         path.suffix.lower(), FORMATS
     )
+
+
+def _exif(image: Image.Image) -> bytes:
+    """Its EXIF without the orientation; none where it is broken, or too long for a JPEG: the picture is whole."""
+    exif = image.getexif()
+    exif.pop(EXIF_ORIENTATION, None)
+    try:
+        data = exif.tobytes()
+    except _BROKEN:
+        return b""
+    return data if len(data) <= _MOST_EXIF else b""
 
 
 def _lens(image: Image.Image) -> tuple[str, ...]:

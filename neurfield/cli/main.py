@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"neurfield {__version__}")
         return 0
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on what photos say of themselves that is not used
     try:
         if words[0] not in COMMANDS:
             known = ", ".join(COMMANDS)

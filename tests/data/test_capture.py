@@ -436,6 +436,15 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     assert (photos / "plain.jpg").is_file()
 
 
+def test_photos_are_not_replaced_by_what_is_made_of_them(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    photos = small_photos(tmp_path / "output" / "photos")
+    (tmp_path / "output" / "process.json").write_text("{}")
+    with pytest.raises(UserError, match=r"photos lies in .*output, which would be replaced; choose another --output"):
+        process(photos, tmp_path / "output", overwrite=True)
+    assert (photos / "plain.jpg").is_file()
+
+
 def stopped(stage: str, fraction: float) -> None:
     if stage == "features":
         raise KeyboardInterrupt

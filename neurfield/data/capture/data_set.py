@@ -28,8 +28,8 @@ def process(
     """Finds the cameras of photos by structure from motion (pycolmap) and writes a data set in COLMAP's layout.
 
     The photos lie upright in `images/`, masks in `masks/`, the sparse model in `sparse/0`; further parts that could not
-    be joined in `sparse/1`, ... A report lies in `process.json`. Photos alone tell
-    neither unit nor axes of the world: world.similarity chooses them.
+    be joined in `sparse/1`, ... A report lies in `process.json`. Photos alone tell neither unit nor axes of the world:
+    world.similarity chooses them.
 
     Args:
         source: a folder of photos (PNG, JPEG, WebP, TIFF, BMP, HEIC), with `masks/NAME[.EXT].png` (black = ignore) if
@@ -45,6 +45,8 @@ def process(
     source, output, options = Path(source), Path(output), options or ProcessOptions()
     tell = progress or (lambda stage, fraction: None)
     refuse_existing(output, overwrite, MARKER)
+    if source.resolve().is_relative_to(output.resolve()):
+        raise UserError(f"{source} lies in {output}, which would be replaced; choose another --output")
     require_pycolmap()
     is_video = source.is_file() and video.detect(source)
     if not is_video:

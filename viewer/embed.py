@@ -21,7 +21,7 @@ from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun
-from neurfield.training.run_folder import SUFFIX, RunFolder
+from neurfield.training.run_folder import SUFFIX, RunFolder, run_below
 from neurfield.viewer.bare import shown_field
 from neurfield.viewer.options import ServeOptions
 from neurfield.viewer.server import Viewer
@@ -59,7 +59,11 @@ def shown_path(path: str | Path, options: ReadOptions | None = None, device: str
         return shown_run(run)
     if not path.exists():
         raise UserError(f"{path}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
-    return shown_data(path, options)
+    try:
+        return shown_data(path, options)
+    except UserError as error:
+        hint = run_below(path) if path.is_dir() else ""
+        raise UserError(f"{error}{hint}") from None
 
 
 def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1, **options: object) -> Viewer:

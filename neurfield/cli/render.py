@@ -186,8 +186,8 @@ def _unseen(train: Cameras, orbit: Cameras) -> list[str]:
     if n == 0:
         return []
     return [
-        f"note: {n} of the {len(orbit)} views are more than {_FAR_TURN} degrees around from every training view, and "
-        "show what no photo has seen; --interpolate N stays with the photos"
+        f"note: {n} of {len(orbit)} views more than {_FAR_TURN} degrees around from every training view: they show "
+        "what no photo has seen; --interpolate N stays with the photos"
     ]
 
 

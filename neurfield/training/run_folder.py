@@ -183,7 +183,11 @@ def find_checkpoint(run: Path) -> Path:
         )
     found = RunFolder(run).checkpoints()
     if not found:
-        inner = {path.parents[1] for path in run.glob(f"**/checkpoints/step-*{SUFFIX}")}
-        hint = f"; did you mean {max(inner, key=_age)}?" if inner else ""
-        raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{hint}")
+        raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{run_below(run)}")
     return found[-1]
+
+
+def run_below(folder: Path) -> str:
+    """`"; did you mean RUN?"` of the newest run in a folder, or an empty string."""
+    inner = {path.parents[1] for path in folder.glob(f"**/checkpoints/step-*{SUFFIX}")}
+    return f"; did you mean {max(inner, key=_age)}?" if inner else ""

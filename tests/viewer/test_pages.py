@@ -130,7 +130,13 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert main(["view", str(tmp_path / "nothing")]) == 2
     assert "no such run or data" in capsys.readouterr().err
     assert main(["view", str(tmp_path)]) == 2
-    assert "not a data set of a known format" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "not a data set of a known format" in error and "did you mean" not in error
+    run = tmp_path / "photos" / "ngp" / "2026-01-01_000000"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "step-000000001.safetensors").touch()
+    assert main(["view", str(tmp_path)]) == 2
+    assert f"did you mean {run}?" in capsys.readouterr().err
 
 
 @contextlib.contextmanager

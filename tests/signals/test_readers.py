@@ -98,6 +98,14 @@ def test_a_nifti_volume_keeps_values_and_affine(tmp_path):
         assert np.array_equal(np.reshape(signal.info.affine, (4, 4)), affine) and signal.info.name == "a"
 
 
+def test_what_means_nothing_in_the_units_of_a_nifti_volume_is_left_out(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    image = nibabel.Nifti2Image(ramp(4, 5, 6), np.eye(4))  # its numbers have 32 bits, 8 in a NIfTI-1
+    image.header["xyzt_units"] = 1 << 20 | 0xC0 | 2
+    nibabel.save(image, tmp_path / "a.nii")
+    assert signals.read(tmp_path / "a.nii").info.units == 2
+
+
 @pytest.mark.parametrize("suffix", [".obj", ".stl", ".ply", ".off"])
 def test_a_mesh_is_merged_closed_and_boxed(suffix, tmp_path):
     trimesh = pytest.importorskip("trimesh")

@@ -13,6 +13,7 @@ from neurfield.memory import available_bytes, readable
 
 SUFFIXES = (".nii", ".nii.gz")
 MAX_CHANNELS = 4
+_UNITS = 0x3F  # the bits of xyzt_units that mean something, of a header that may hold more
 
 
 def suffix_of(path: Path) -> str:
@@ -68,7 +69,7 @@ def _nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         head = image.header
         return values, {
             "affine": tuple(float(v) for v in np.asarray(image.affine, np.float64).ravel()),
-            "units": int(head["xyzt_units"]),
+            "units": int(head["xyzt_units"]) & _UNITS,
             "space": max(int(head["sform_code"]) or int(head["qform_code"]), 0),
         }
     except Exception as error:  # what nibabel raises for broken files is not documented

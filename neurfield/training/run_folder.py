@@ -5,7 +5,7 @@ import contextlib
 import glob
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,11 +156,17 @@ def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp:
         UserError: there is none.
     """
     pattern = "/".join(glob.escape(part) if part else "*" for part in (experiment, method, timestamp))
-    runs = [RunFolder(path) for path in output_dir.glob(f"{pattern}/") if not path.name.endswith((ASIDE, BEFORE))]
-    started = [run for run in runs if run.checkpoints()]
-    if not started:
+    newest = _newest(output_dir.glob(f"{pattern}/"))
+    if newest is None:
         raise UserError(f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume")
-    return max(started, key=lambda run: (_age(run.path), run.checkpoints()[-1].stat().st_mtime))
+    return newest
+
+
+def _newest(folders: Iterable[Path]) -> RunFolder | None:
+    """Of those of runs that have a checkpoint."""
+    runs = [RunFolder(path) for path in folders if not path.name.endswith((ASIDE, BEFORE))]
+    started = [run for run in runs if run.checkpoints()]
+    return max(started, key=lambda run: (_age(run.path), run.checkpoints()[-1].stat().st_mtime), default=None)
 
 
 def _age(run: Path) -> tuple[str, int]:
@@ -189,5 +195,5 @@ def find_checkpoint(run: Path) -> Path:
 
 def run_below(folder: Path) -> str:
     """`"; did you mean RUN?"` of the newest run in a folder, or an empty string."""
-    inner = {path.parents[1] for path in folder.glob(f"**/checkpoints/step-*{SUFFIX}")}
-    return f"; did you mean {max(inner, key=_age)}?" if inner else ""
+    newest = _newest({path.parents[1] for path in folder.glob(f"**/checkpoints/step-*{SUFFIX}")})
+    return f"; did you mean {newest.path}?" if newest else ""

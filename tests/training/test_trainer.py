@@ -292,6 +292,17 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(scene, tmp
     assert new_run(tmp_path, "ball", "mine").by_time and not new_run(tmp_path, "ball", "mine", "first").by_time
 
 
+def test_the_run_that_is_meant_is_the_last_written_and_no_stage_of_one(tmp_path):
+    """Teacher and student of one command have one name, and a distillation the name of its student and more."""
+    for age, place in enumerate(("a/now", "b/now", "c/now", "a/now.distill", "a/now.before")):
+        checkpoint = RunFolder(tmp_path / place).checkpoint_path(7)
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        os.utime(checkpoint, (age, age))
+    with pytest.raises(UserError, match=f"did you mean {tmp_path}/c/now\\?"):
+        find_checkpoint(tmp_path)
+
+
 def test_a_scene_without_training_views_is_refused(scene):
     with pytest.raises(UserError, match="no views in split 'train'"):
         radiance_trainer(dataclasses.replace(scene, splits={"train": [], "test": [0]}), small_config())

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,16 @@ class PointCloud:
 
 
 def read_points(model: Path) -> PointCloud | None:
-    """The cloud in the folder of a model; None where it has none.
+    """The cloud in the folder of a model, of a larger one its first MAX_POINTS; None where it has none.
 
     Raises:
-        UserError: a broken file, or one of more than MAX_POINTS.
+        UserError: a broken file.
     """
     file = file_of(model, "points3D")
     if file is None:
         return None
-    found = list(islice(_binary(file) if file.suffix == ".bin" else _text(file), MAX_POINTS + 1))
-    if len(found) > MAX_POINTS:
-        raise UserError(f"{file}: more than {MAX_POINTS} points are too many for a sparse model")
-    values = np.array(found, np.float64).reshape(-1, 6)
+    points = islice(_binary(file) if file.suffix == ".bin" else _text(file), MAX_POINTS)
+    values = np.fromiter(chain.from_iterable(points), np.float64).reshape(-1, 6)
     values = values[np.isfinite(values).all(axis=1)]
     return PointCloud(values[:, :3].astype(np.float32), np.clip(values[:, 3:], 0, 255).astype(np.uint8))
 

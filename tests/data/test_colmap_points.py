@@ -65,7 +65,16 @@ def test_every_cut_is_noticed(tmp_path):
             read_points(tmp_path)
 
 
-def test_bad_points(tmp_path, monkeypatch):
+def test_of_more_points_than_fit_the_first_are_taken(tmp_path, monkeypatch):
+    """Photos and cameras can be seen all the same."""
+    write_points_text(tmp_path)
+    monkeypatch.setattr(colmap_points, "MAX_POINTS", 2)
+    cloud = read_points(tmp_path)
+    assert cloud is not None
+    np.testing.assert_array_equal(cloud.positions, np.array(POINTS, np.float32)[:2, :3])
+
+
+def test_bad_points(tmp_path):
     file = write_points_text(tmp_path)
     file.write_text("1 2 3\n")
     with pytest.raises(UserError, match=r"points3D\.txt:1: expected POINT3D_ID X Y Z R G B, got '1 2 3'"):
@@ -76,7 +85,3 @@ def test_bad_points(tmp_path, monkeypatch):
     file.write_text("1 2 3 4 999 -5 0\n")
     cloud = read_points(tmp_path)
     assert cloud is not None and cloud.colors.tolist() == [[255, 0, 0]]
-    write_points_text(tmp_path)
-    monkeypatch.setattr(colmap_points, "MAX_POINTS", 2)
-    with pytest.raises(UserError, match=r"points3D\.txt: more than 2 points"):
-        read_points(tmp_path)

@@ -40,13 +40,13 @@ backend::MlpShape make_shape(const ShapeTuple& t) {
           std::get<10>(t)};
 }
 
-template <typename T>
-void check_inputs(const backend::MlpShape& shape, const Array<const T, 2>& x, const Array<const T, 1>& params,
-                  const std::optional<Array<const T, 2>>& modulation, int64_t y_size) {
+template <typename X, typename P>
+void check_inputs(const backend::MlpShape& shape, const Array<const X, 2>& x, const Array<const P, 1>& params,
+                  int64_t modulation_size, int64_t y_size) {
   const auto n = static_cast<int64_t>(x.shape(0));
   expect_size("fused_mlp: x", n * shape.n_input_dims, x.size());
   expect_size("fused_mlp: params", shape.n_params(), params.size());
-  expect_size("fused_mlp: modulation", n * shape.n_modulation, modulation ? modulation->size() : 0);
+  expect_size("fused_mlp: modulation", n * shape.n_modulation, modulation_size);
   expect_size("fused_mlp: y", n * shape.n_output_dims, y_size);
 }
 
@@ -57,7 +57,7 @@ void bind(nb::module_& m) {
       [](const ShapeTuple& shape, Array<const T, 2> x, Array<const T, 1> params,
          std::optional<Array<const T, 2>> modulation, Array<T, 2> y, Array<T, 1> saved, Array<T, 1> scratch) {
         const backend::MlpShape s = make_shape(shape);
-        check_inputs<T>(s, x, params, modulation, y.size());
+        check_inputs(s, x, params, modulation ? modulation->size() : 0, y.size());
         if (saved.size() > 0) expect_size("fused_mlp: saved", x.shape(0) * s.saved_per_sample(), saved.size());
         expect_size("fused_mlp: scratch", backend::fused_mlp_forward_scratch(s), scratch.size());
         backend::fused_mlp_forward<T>(s, x.data(), params.data(), x.shape(0), y.data(),
@@ -75,7 +75,7 @@ void bind(nb::module_& m) {
          Array<T, 1> scratch, bool needs_x, bool needs_params, bool needs_modulation) {
         const backend::MlpShape s = make_shape(shape);
         const auto n = static_cast<int64_t>(x.shape(0));
-        check_inputs<T>(s, x, params, modulation, y.size());
+        check_inputs(s, x, params, modulation ? modulation->size() : 0, y.size());
         expect_size("fused_mlp_backward: saved", n * s.saved_per_sample(), saved.size());
         expect_size("fused_mlp_backward: grad_y", n * s.n_output_dims, dL_dy.size());
         if (needs_x) expect_size("fused_mlp_backward: grad_x", x.size(), dL_dx.size());
@@ -111,8 +111,13 @@ void bind_half(nb::module_& m) {
       "fused_mlp_half_forward",
       [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params, Array<Stored, 2> y,
                 Array<uint8_t, 1> saved, Array<uint8_t, 1> scratch) {
-        backend::fused_mlp_half_forward<X>(make_shape(shape), in(x), params.data(), x.shape(0), out(y),
-                                           bytes_or_null(saved), bytes_or_null(scratch));
+        const backend::MlpShape s = make_shape(shape);
+        const auto n = static_cast<int64_t>(x.shape(0));
+        check_inputs(s, x, params, 0, y.size());
+        if (saved.size() > 0) expect_size("fused_mlp: saved", backend::fused_mlp_half_saved_bytes(s, n), saved.size());
+        expect_size("fused_mlp: scratch", backend::fused_mlp_half_forward_scratch_bytes(s), scratch.size());
+        backend::fused_mlp_half_forward<X>(s, in(x), params.data(), n, out(y), bytes_or_null(saved),
+                                           bytes_or_null(scratch));
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
       nb::arg("saved").noconvert(), nb::arg("scratch").noconvert(), ReleaseGil());
@@ -121,9 +126,18 @@ void bind_half(nb::module_& m) {
       [in, out](const ShapeTuple& shape, Array<const Stored, 2> x, Array<const float, 1> params,
                 Array<const Stored, 2> y, Array<uint8_t, 1> saved, Array<const Stored, 2> dL_dy, Array<Stored, 2> dL_dx,
                 Array<float, 1> dL_dparams, Array<uint8_t, 1> scratch, bool needs_x, bool needs_params) {
-        backend::fused_mlp_half_backward<X>(make_shape(shape), in(x), params.data(), in(y), bytes_or_null(saved),
-                                            in(dL_dy), x.shape(0), needs_x ? out(dL_dx) : nullptr,
-                                            needs_params ? dL_dparams.data() : nullptr, bytes_or_null(scratch));
+        const backend::MlpShape s = make_shape(shape);
+        const auto n = static_cast<int64_t>(x.shape(0));
+        check_inputs(s, x, params, 0, y.size());
+        expect_size("fused_mlp_backward: saved", backend::fused_mlp_half_saved_bytes(s, n), saved.size());
+        expect_size("fused_mlp_backward: grad_y", n * s.n_output_dims, dL_dy.size());
+        if (needs_x) expect_size("fused_mlp_backward: grad_x", x.size(), dL_dx.size());
+        if (needs_params) expect_size("fused_mlp_backward: grad_params", s.n_params(), dL_dparams.size());
+        expect_size("fused_mlp_backward: scratch", backend::fused_mlp_half_backward_scratch_bytes(s, n),
+                    scratch.size());
+        backend::fused_mlp_half_backward<X>(s, in(x), params.data(), in(y), bytes_or_null(saved), in(dL_dy), n,
+                                            needs_x ? out(dL_dx) : nullptr, needs_params ? dL_dparams.data() : nullptr,
+                                            bytes_or_null(scratch));
       },
       nb::arg("shape"), nb::arg("x").noconvert(), nb::arg("params").noconvert(), nb::arg("y").noconvert(),
       nb::arg("saved").noconvert(), nb::arg("dL_dy").noconvert(), nb::arg("dL_dx").noconvert(),

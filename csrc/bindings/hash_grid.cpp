@@ -106,6 +106,7 @@ static void bind_exact(nb::module_& m) {
       "hash_grid_backward_params_exact",
       [](const Layout& layout, float per_level_scale, Array<const float, 2> x, Array<const float, 2> dL_dy,
          PerSample max_level, Array<float, 1> dL_dparams, Array<int64_t, 1> scratch) {
+        check_gradient<float>(layout, x, dL_dy);
         backend::hash_grid_backward_params_exact(config_of(layout, per_level_scale), x.data(), dL_dy.data(),
                                                  max_level_of(max_level), dL_dparams.data(), scratch.data(),
                                                  x.shape(0));

@@ -84,6 +84,15 @@ def test_gradients_on_the_host(host_module: ModuleType, name: str, hides: bool) 
     check_gradients(host_module, CONFIGS[name], samples(523, CONFIGS[name], in_order=True), hides)
 
 
+def test_an_exact_sum_reads_no_more_gradients_than_there_are(host_module: ModuleType) -> None:
+    config = CONFIGS["hash"]
+    x, grad_y, _ = samples(33, config, in_order=True)
+    sums, scratch = x.new_empty(config.n_params), torch.empty(config.n_params + 1, dtype=torch.int64)
+    sizes = list(config.layout), config.per_level_scale
+    with pytest.raises(ValueError, match="grad_y must hold 528 values, got 512"):
+        host_module.hash_grid_backward_params_exact(*sizes, x, grad_y[1:], None, sums, scratch)
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("in_order", (False, True), ids=("anywhere", "along rays"))
 @pytest.mark.parametrize("hides", (False, True), ids=("all levels", "some levels"))

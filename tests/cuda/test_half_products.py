@@ -109,6 +109,22 @@ def test_one_gradient_alone_is_that_of_both(host_module: ModuleType, config: MLP
     assert torch.equal(grad_params_alone, grad_params) and nothing.isnan().all()
 
 
+def test_the_core_reads_no_more_than_it_is_given(host_module: ModuleType) -> None:
+    """What backward is handed comes from a forward pass that may have kept nothing, or from another one."""
+    config, n = MLPConfig(5, 3, 16, 2, bias=True), 33
+    shape = _config_shape(config)
+    n_saved, _, n_scratch = host_module.fused_mlp_half_bytes(shape, n)
+    saved, scratch = (torch.zeros(size, dtype=torch.uint8) for size in (n_saved, n_scratch))
+    x, params, y = uniform(n, 5), uniform(config.n_params), uniform(n, 3)
+    whole = {"x": x, "params": params, "y": y, "saved": saved, "grad_y": y}
+    written = {"grad_x": x.clone(), "grad_params": params.clone(), "scratch": scratch}
+    host_module.fused_mlp_half_backward(shape, *whole.values(), *written.values(), True, True)
+    for name, array in (whole | written).items():
+        short = whole | written | {name: array[..., 1:].contiguous()}
+        with pytest.raises(ValueError, match=rf"fused_mlp(_backward)?: {name} must hold \d+ values, got \d+"):
+            host_module.fused_mlp_half_backward(shape, *short.values(), True, True)
+
+
 @pytest.mark.parametrize("activation", ["ReLU", "SiLU", "Exponential"])
 def test_a_sample_without_a_gradient_adds_nothing_even_where_halves_end(
     host_module: ModuleType, activation: str

@@ -42,8 +42,8 @@ SURFACE_CELLS = 256  # a side of the mesh that stands for the surface of an occu
 
 @dataclass(frozen=True)
 class SignalRender:
-    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; views of a shape and
-    how many of them a second has.
+    """What is to be drawn: numbers of samples as the user writes them, or a scale of the source's; of a shape
+    how many views, and how many a second of video.
 
     Raises:
         UserError: a scale out of 0.001 ... 1000.

@@ -41,7 +41,7 @@ def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> 
             raise UserError(f"kind {kind!r} is for fields of signals, this is one of radiance; leave it out")
         return _radiance(field, aabb_scale)
     if not isinstance(field, SignalField):
-        raise UserError(f"expected a run, its folder or a field, got {type(field).__name__}")
+        raise UserError(f"expected a run, a field, or a path of a run or data, got {type(field).__name__}")
     if aabb_scale != 1:
         raise UserError("aabb_scale is for radiance fields; fields of signals fill the unit cube")
     if field.n_dims == 2 and kind in (None, "image"):

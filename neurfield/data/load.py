@@ -100,7 +100,8 @@ def _format(path: Path, options: LoadOptions) -> Format:
     if found is not None:
         return found
     if kind := signals.kind_of(path):
-        raise UserError(f"{path}: a single file ({kind}), no scene; neurfield.train_signal makes a field of it")
+        way = "neurfield train, or train_signal from Python, makes a field of it"
+        raise UserError(f"{path}: a single file ({kind}), no scene; {way}")
     advice = unknown.advice(path, lambda inner: _detected(inner) is not None)
     if advice is not None:
         raise UserError(f"{path}: not a data set of a known format; {advice}")

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from neurfield.data.paths import IMAGE_SUFFIXES
+from neurfield.data.capture.photos import SUFFIXES
 
 # As phones, cameras and scanners write pictures; they are not read here.
 _FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
@@ -34,7 +34,7 @@ def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
     if inner is not None:
         return f"did you mean {inner}?"
     for folder in (path, path / "images"):
-        n_photos = sum(child.suffix.lower() in (*IMAGE_SUFFIXES, *_FOREIGN) for child in _files(folder))
+        n_photos = sum(child.suffix.lower() in SUFFIXES for child in _files(folder))
         if n_photos:
             return (
                 f"{n_photos} pictures in {folder}, but nothing that says where each was taken from; find that out with "

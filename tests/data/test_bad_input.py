@@ -33,7 +33,10 @@ def test_paths_that_are_no_data(tmp_path: Path) -> None:
         r"pictures are read as PNG, JPEG, WebP, EXR or HDR; convert it, .*: magick .*a.HEIC .*a.png",
     )
     write_images(tmp_path, 1)
-    fails(tmp_path / "images/000.png", r"a single file \(image\), no scene; neurfield.train_signal makes a field of it")
+    fails(
+        tmp_path / "images/000.png",
+        r"a single file \(image\), no scene; neurfield train, or train_signal from Python, makes a field of it",
+    )
 
 
 @pytest.mark.parametrize("inner", [".", "images"])

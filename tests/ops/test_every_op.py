@@ -45,8 +45,12 @@ def test_native_code_runs_in_operators_only() -> None:
     assert len(inside) > 30
 
 
+def operators() -> list[str]:
+    return [name for path in SOURCES for name in re.findall(r'^@operator\(\s*"(\w+)"', path.read_text(), re.MULTILINE)]
+
+
 def test_every_operator_is_checked() -> None:
-    names = [name for path in SOURCES for name in re.findall(r'^@operator\(\s*"(\w+)"', path.read_text(), re.MULTILINE)]
+    names = operators()
     assert len(names) == len(set(names)) > 30
     assert [name for name in names if not re.search(rf"\b{name}\.default", TESTS)] == []
 
@@ -91,6 +95,11 @@ def backward_calls() -> dict[str, tuple[Tensor, Callable[[Tensor], object]]]:
             uniform(n), lambda g: library.composite_backward(*samples, *made, None, None, None, g, None, True),
         ),
     }  # fmt: skip
+
+
+def test_every_backward_is_called_with_another_size() -> None:
+    elsewhere = {"fused_mlp_backward", "fused_mlp_half_backward", "hash_grid_backward_params_exact"}  # with their own
+    assert {name for name in operators() if "_backward" in name} - elsewhere == set(backward_calls())
 
 
 @pytest.mark.parametrize("name", backward_calls())

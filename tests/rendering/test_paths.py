@@ -123,8 +123,8 @@ def test_interpolation_passes_through_the_views() -> None:
 
 
 def test_interpolation_turns_no_corner_at_a_view() -> None:
-    """Ten times the frames: on a smooth path velocities, and so their changes, are a hundredth from one to the next;
-    on one with corners a tenth."""
+    """Ten times the frames: on a smooth path velocities are a tenth, and their changes from one to the next a
+    hundredth; on one with corners a tenth."""
     cameras = ring(5)
     corners = []
     for n in (41, 401):

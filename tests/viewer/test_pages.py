@@ -108,7 +108,7 @@ def test_open_viewer_takes_runs_and_their_folders(run):
         assert viewer.shown.name == "ball" and len(viewer.shown.curve.points) > 1
     with pytest.raises(UserError, match="no such run or data"):
         open_viewer("nowhere.png")
-    with pytest.raises(UserError, match="expected a run, its folder or a field, got int"):
+    with pytest.raises(UserError, match="expected a run, a field, or a path of a run or data, got int"):
         open_viewer(3)  # type: ignore[arg-type]
     assert set(neurfield.viewer.__all__) >= {"show", "Viewer"}
 

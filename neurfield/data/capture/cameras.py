@@ -14,6 +14,7 @@ from neurfield.data.capture.report import CaptureReport, Motion
 from neurfield.errors import MachineError, UserError
 
 StageProgress = Callable[[str, float], None]
+STAGES = ("features", "matches", "cameras")
 _LAST_WORDS = 300  # characters of a process that died
 _LITTLE_ROOM = 64 << 20  # bytes: pycolmap does not say that its database had no room
 
@@ -28,7 +29,7 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
     """Places the photos of a job; the parts lie in `job.parts` afterwards.
 
     Args:
-        progress: told a stage ("features", "matches", "cameras") and how far it is.
+        progress: told a stage of STAGES and how far it is.
 
     Raises:
         UserError: no photos could be placed, with the reasons. MachineError: the process died.
@@ -45,7 +46,8 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
         try:
             for line in process.stdout:
                 stage, _, fraction = line.partition(" ")
-                progress(stage, float(fraction))
+                if stage in STAGES:  # a library may print something else there
+                    progress(stage, float(fraction))
             code = process.wait()
         except BaseException:
             process.kill()

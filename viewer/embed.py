@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import nn
 
 from neurfield.data import signals
-from neurfield.data.load import read_manifest
+from neurfield.data.load import detected, read_manifest
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
 from neurfield.run import Run, load
@@ -59,11 +59,9 @@ def shown_path(path: str | Path, options: ReadOptions | None = None, device: str
         return shown_run(run)
     if not path.exists():
         raise UserError(f"{path}: no such run or data; expected a run folder, a {SUFFIX} file, a data folder or a file")
-    try:
-        return shown_data(path, options)
-    except UserError as error:
-        hint = run_below(path) if path.is_dir() else ""
-        raise UserError(f"{error}{hint}") from None
+    if path.is_dir() and detected(path) is None and (hint := run_below(path)):
+        raise UserError(f"{path}: neither a run nor a data set{hint}")
+    return shown_data(path, options)
 
 
 def open_viewer(what: Showable, *, kind: str | None = None, aabb_scale: int = 1, **options: object) -> Viewer:

@@ -12,7 +12,7 @@ class Stages:
     def __init__(self, stack: ExitStack):
         self._stack, self._name = stack, ""
 
-    def update(self, stage: str, part: float, text: str) -> None:
+    def update(self, stage: str, part: float, text: str = "") -> None:
         """How far a stage is (0 ... 1), and a short text."""
         if stage != self._name:
             self._stack.close()

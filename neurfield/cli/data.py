@@ -198,9 +198,9 @@ def download(options: DownloadOptions) -> int:
 
 def _data_sets(folder: Path, depth: int) -> Iterator[Path]:
     """Folders that can be trained on, a few levels down."""
-    from neurfield.data.load import FORMATS
+    from neurfield.data.load import detected
 
-    if any(reader.detect(folder) for reader in FORMATS.values()):
+    if detected(folder) is not None:
         yield folder
     elif depth:
         for inner in sorted(path for path in folder.iterdir() if path.is_dir()):

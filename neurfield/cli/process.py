@@ -2,13 +2,15 @@
 """`neurfield process`: a data set with cameras, from photos or a video."""
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from neurfield.cli._console import Progress, say
+from neurfield.cli._console import say
+from neurfield.cli._stages import Stages
 from neurfield.data.capture.options import ProcessOptions
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def run(options: ProcessCommandOptions) -> int:
 
     source = options.photos.resolve()
     output = options.output or Path("data") / (source.name if source.is_dir() else source.stem)
-    with Stages() as stages:
-        report = process(options.photos, output, options.process, options.overwrite, stages.update)
+    with ExitStack() as stack:
+        report = process(options.photos, output, options.process, options.overwrite, Stages(stack).update)
     say(report.text())
     say(f"{len(report.placed)} photos with their cameras are in {output}")
     limit = options.process.max_megapixels
@@ -56,29 +58,3 @@ def _smaller(manifest: "Manifest") -> str:
     while longest / factor > 1.5 * LONGEST_SIDE:
         factor *= 2
     return f" --downscale-factor {factor}" if factor > 1 else ""
-
-
-class Stages:
-    """Progress of one stage after the other, each with a bar of its own."""
-
-    def __init__(self) -> None:
-        self._name = ""
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> "Stages":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._end()
-
-    def update(self, stage: str, fraction: float) -> None:
-        if stage != self._name:
-            self._end()
-            self._name, self._bar = stage, Progress(stage)
-            self._bar.__enter__()
-        assert self._bar is not None
-        self._bar.update(fraction)
-
-    def _end(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)

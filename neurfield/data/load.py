@@ -96,13 +96,13 @@ def locate(path: str | Path, options: ReadOptions) -> tuple[Path, str, LoadOptio
 def _format(path: Path, options: LoadOptions) -> Format:
     if options.format is not None:
         return registry.lookup(FORMATS, options.format, "data format")
-    found = _detected(path)
+    found = detected(path)
     if found is not None:
         return found
     if kind := signals.kind_of(path):
         way = "neurfield train, or train_signal from Python, makes a field of it"
         raise UserError(f"{path}: a single file ({kind}), no scene; {way}")
-    advice = unknown.advice(path, lambda inner: _detected(inner) is not None)
+    advice = unknown.advice(path, lambda inner: detected(inner) is not None)
     if advice is not None:
         raise UserError(f"{path}: not a data set of a known format; {advice}")
     raise UserError(
@@ -112,7 +112,8 @@ def _format(path: Path, options: LoadOptions) -> Format:
     )
 
 
-def _detected(path: Path) -> Format | None:
+def detected(path: Path) -> Format | None:
+    """The reader of the data set that a path looks like."""
     return next((candidate for candidate in FORMATS.values() if candidate.detect(path)), None)
 
 

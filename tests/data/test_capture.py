@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`neurfield process`: photos and videos become data sets whose cameras are where they were."""
 
+import base64
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from neurfield.cli.main import main
-from neurfield.data import read_manifest
+from neurfield.data import read_manifest, signals
 from neurfield.data.capture import CaptureReport, ProcessOptions, cameras, process
 from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import video as video_files
@@ -27,6 +28,16 @@ from tests.data import photographed
 
 ORIENTATION = 0x0112
 N = 9
+# 64 x 40, the left half red and the right half blue
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"
+    "AAAERAAAEAAQAAAAABoQABAAAAAAAAAJMAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/WlwcnAA"
+    "AADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkA"
+    "AAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAA"
+    "AAAoY2xhcAAAAEAAAAABAAAAKAAAAAEAAAAAAAAAAv///+gAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAJ"
+    "ttZGF0AAAAjygBrwT4cWTTt/+sr///9wDey/vIlvfIP8cmlL/iI5//9Cov2kq5ZG8kusYgWi+4e9QQPsfgIixhiM/7GbDZJPqwbKDFWO/+WeBw"
+    "dkqFOD/6E7guOf7jERi2PxnsXlwrK/6lQYDzdBIAfbCaBWLU1D7Tc2F+PYgaO7z7HNnssw047jH/6JKy7mBjGNHusu+w"
+)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +297,18 @@ def test_photos_of_all_kinds_stand_upright(tmp_path: Path) -> None:
     assert Image.open(images / "turned_one.jpg").getexif()[0x010F] == "Maker"
 
 
+def test_a_heic_photo_becomes_a_jpeg(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "IMG_1.HEIC").write_bytes(HEIC)
+    photos, images, _ = prepared(tmp_path / "photos", tmp_path)
+    assert list(photos) == ["IMG_1.jpg"] and photos["IMG_1.jpg"].size == (64, 40)
+    pixels = np.asarray(Image.open(images / "IMG_1.jpg")).astype(int)
+    assert abs(pixels[:, :25] - [200, 0, 0]).max() < 12 and abs(pixels[:, 40:] - [0, 0, 200]).max() < 12
+    (tmp_path / "photos" / "IMG_1.HEIC").write_bytes(HEIC[: len(HEIC) // 2])
+    with pytest.raises(UserError, match=r"IMG_1.HEIC: (not a picture|the photo is broken)"):
+        photo_files.prepare(tmp_path / "photos", images, tmp_path / "masks", 100, lambda done: None)
+
+
 @pytest.mark.parametrize("as_stored", [False, True])
 def test_masks_are_turned_with_their_photos(tmp_path: Path, as_stored: bool) -> None:
     folder = small_photos(tmp_path / "photos")
@@ -341,6 +364,8 @@ def test_of_each_part_of_a_video_the_sharpest_picture_is_taken(tmp_path: Path) -
     everything = tmp_path / "everything"
     everything.mkdir()
     assert len(video_files.take(clip, everything, 1000, 10, done.append)) == 16
+    with pytest.raises(UserError, match=r"its pictures have 96 x 64 pixels, more than the 0.006 megapixels allowed"):
+        video_files.take(clip, everything, 4, 0.006, done.append)
 
 
 def test_a_video_that_is_stored_on_its_side_stands_upright(tmp_path: Path) -> None:
@@ -348,9 +373,11 @@ def test_a_video_that_is_stored_on_its_side_stands_upright(tmp_path: Path) -> No
         write_video(tmp_path / "clip.mp4", 2, quarter_turn=True), tmp_path, 1, 10, lambda _: None
     )
     assert photo.size == (64, 96)
-    pixels = np.asarray(Image.open(tmp_path / photo.name).convert("L")).astype(int)
-    # black on the left before the clockwise turn, on top after it
-    assert pixels[0].mean() < 40 < 80 < pixels[-8:].mean()
+    learned = signals.read(tmp_path / "clip.mp4")
+    assert learned.info.sizes == (2, 96, 64)
+    for picture in (np.asarray(Image.open(tmp_path / photo.name)).astype(int), learned.values[1].astype(int)):
+        # black on the left before the clockwise turn, on top after it
+        assert picture[0].mean() < 40 < 80 < picture[-8:].mean()
 
 
 def test_of_many_photos_only_likely_pairs_are_compared() -> None:

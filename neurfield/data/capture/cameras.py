@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from neurfield.data.capture.report import CaptureReport, Motion
+from neurfield.data.capture.report import CaptureReport, SfmJob
 from neurfield.errors import MachineError, UserError
 
 StageProgress = Callable[[str, float], None]
@@ -25,7 +25,7 @@ def require_pycolmap() -> None:
         raise UserError("finding the cameras of photos needs pycolmap; pip install 'neurfield[photos]'")
 
 
-def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
+def find_cameras(job: SfmJob, progress: StageProgress) -> CaptureReport:
     """Places the photos of a job; the parts lie in `job.parts` afterwards.
 
     Args:
@@ -35,7 +35,7 @@ def find_cameras(job: Motion, progress: StageProgress) -> CaptureReport:
         UserError: no photos could be placed, with the reasons. MachineError: the process died.
     """
     # it finds the modules that we find, and none in the folder it is started from, which may be that of the photos
-    command = [sys.executable, "-P", "-m", "neurfield.data.capture.motion", str(job.file)]
+    command = [sys.executable, "-P", "-m", "neurfield.data.capture.structure_from_motion", str(job.file)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     job.file.write_text(job.dumps(), encoding="utf-8")
     with (

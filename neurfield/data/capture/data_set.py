@@ -11,7 +11,8 @@ from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import video
 from neurfield.data.capture.cameras import find_cameras, require_pycolmap
 from neurfield.data.capture.options import ProcessOptions
-from neurfield.data.capture.report import CaptureReport, Motion
+from neurfield.data.capture.report import CaptureReport, SfmJob
+from neurfield.data.signals.video import DEMUXERS, detect
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, refuse_existing
 
@@ -48,10 +49,10 @@ def process(
     if source.resolve().is_relative_to(output.resolve()):
         raise UserError(f"{source} lies in {output}, which would be replaced; choose another --output")
     require_pycolmap()
-    is_video = source.is_file() and video.detect(source)
+    is_video = source.is_file() and detect(source)
     if not is_video:
         if not source.is_dir():
-            raise UserError(f"{source}: expected a folder of photos or a video ({', '.join(video.DEMUXERS)})")
+            raise UserError(f"{source}: expected a folder of photos or a video ({', '.join(DEMUXERS)})")
         photo_files.find(source)
     with atomic_folder(output) as folder:
         images, masks, work = folder / "images", folder / "masks", folder / "work"
@@ -67,7 +68,7 @@ def process(
             )
         if len(photos) < 3:
             raise UserError(f"{source}: {len(photos)} photos; at least 3, better 30 to 150, are needed")
-        job = Motion(images, photos, masks, options.camera_model, work)
+        job = SfmJob(images, photos, masks, options.camera_model, work)
         report = find_cameras(job, tell)
         job.parts.rename(folder / "sparse")
         shutil.rmtree(work)

@@ -13,7 +13,7 @@ _MANY = 4  # names, or cameras, in a line or in lines for the user
 
 
 @dataclass(frozen=True)
-class Motion:
+class SfmJob:
     """Photos whose cameras are to be found.
 
     Attributes:
@@ -48,7 +48,7 @@ class Motion:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def parse(cls, text: str) -> "Motion":
+    def parse(cls, text: str) -> "SfmJob":
         values = json.loads(text)
         photos = [Photo(p["name"], tuple(p["size"]), tuple(p["lens"]), p["has_mask"]) for p in values.pop("photos")]
         model = values.pop("camera_model")

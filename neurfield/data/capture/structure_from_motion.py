@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Structure from motion with pycolmap: features, matches, cameras. Everything that knows pycolmap is in here.
 
-It runs as a process of its own (`python -m neurfield.data.capture.motion`, see cameras.py): pycolmap ends its process
-when something is wrong with its data, and cannot be interrupted everywhere.
+It runs as a process of its own (`python -m` this module, see cameras.py): pycolmap ends its process when
+something is wrong with its data, and cannot be interrupted everywhere.
 """
 
 import json
@@ -19,7 +19,7 @@ import pycolmap
 
 from neurfield.data.capture import world
 from neurfield.data.capture.pairs import all_pairs, likely_pairs
-from neurfield.data.capture.report import CaptureReport, Motion
+from neurfield.data.capture.report import CaptureReport, SfmJob
 
 ROBUST = "simple_radial"  # the lens with which cameras are found where none is asked for
 WORTH = 0.01  # of the error, and pixels: so much less makes more parameters of a lens believable
@@ -36,7 +36,7 @@ def main() -> None:
     """Reads the job in the file that is named, tells `STAGE FRACTION` on stdout, leaves a report and the parts."""
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.ERROR)
     pycolmap.set_random_seed(_SEED)
-    job = Motion.parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = SfmJob.parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
     database = job.work / "database.db"
     numbers = _extract(database, job)
     n = len(numbers)
@@ -64,7 +64,7 @@ def tell(stage: str, fraction: float) -> None:
     print(stage, fraction, flush=True)
 
 
-def _extract(database: Path, job: Motion) -> dict[str, int]:
+def _extract(database: Path, job: SfmJob) -> dict[str, int]:
     """Finds the features of all photos; those of one size and lens get one camera. Gives COLMAP's numbers by name, of
     those that it can read."""
     options = pycolmap.FeatureExtractionOptions()
@@ -181,7 +181,7 @@ def _report(
     database: Path, names: Sequence[str], numbers: dict[str, int], parts: Sequence[pycolmap.Reconstruction]
 ) -> CaptureReport:
     members = [_names(part) for part in parts]
-    placed = members[0] if parts else []
+    placed = set(members[0]) if parts else set()
     elsewhere = {name: len(part) for part in members[1:] for name in part}
     most_shared = dict.fromkeys(numbers.values(), 0)
     with closing(pycolmap.Database.open(database)) as opened:
@@ -192,14 +192,14 @@ def _report(
     unplaced = {
         name: _reason(n_features[name], most_shared[number], elsewhere.get(name))
         for name, number in numbers.items()
-        if name not in set(placed)
+        if name not in placed
     } | {name: "COLMAP cannot read it; export it again as JPEG" for name in names if name not in numbers}
     if not parts:
         return CaptureReport(len(names), (), unplaced)
     largest = parts[0]
     return CaptureReport(
         len(names),
-        tuple(placed),
+        tuple(members[0]),
         unplaced,
         tuple(map(len, members)),
         tuple(_words(camera) for _, camera in sorted(largest.cameras.items())),

@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from neurfield.data.capture.photos import Photo, Progress, write_jpeg
-from neurfield.data.ffmpeg import opened
-from neurfield.data.signals.video import DEMUXERS, detect
-from neurfield.errors import UserError, is_out_of_memory
-
-__all__ = ["DEMUXERS", "detect", "take"]
+from neurfield.data.signals.video import frames, stream_of, upright
+from neurfield.errors import UserError
 
 
 def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progress: Progress) -> list[Photo]:
@@ -19,38 +16,22 @@ def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progres
     Raises:
         UserError: broken, without pictures, or with pictures beyond `max_megapixels`.
     """
-    import av
-
-    suffix = path.suffix.lower()
     photos: list[Photo] = []
-    try:
-        n_pictures = _count(path, max_megapixels)
-        n_parts = min(n_wanted, n_pictures)
-        best: tuple[float, int, np.ndarray] | None = None
-        with opened(path, DEMUXERS[suffix], max_megapixels) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            part = 0
-            for number, frame in enumerate(container.decode(stream)):
-                if number * n_parts // n_pictures > part and best is not None:
-                    photos.append(_keep(best, images))
-                    best, part = None, number * n_parts // n_pictures
-                sharpness = _sharpness(frame.to_ndarray(format="gray"))
-                if best is None or sharpness > best[0]:
-                    # phones store pictures as the sensor has them, and how to turn them
-                    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    best = sharpness, number, np.ascontiguousarray(turned)
-                progress((number + 1) / max(n_pictures, number + 1))
-        if best is not None:
-            photos.append(_keep(best, images))
-    except (av.error.FFmpegError, ValueError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path}: not a whole {suffix} video that FFmpeg can decode, or pictures of more than {max_megapixels:g} "
-            f"megapixels within ({reason})"
-        ) from None
+    n_pictures = _count(path, max_megapixels)
+    n_parts = min(n_wanted, n_pictures)
+    best: tuple[float, int, np.ndarray] | None = None
+    part = 0
+    with stream_of(path, max_megapixels) as (container, stream):
+        for number, frame in enumerate(frames(path, container, stream, max_megapixels)):
+            if number * n_parts // n_pictures > part and best is not None:
+                photos.append(_keep(best, images))
+                best, part = None, number * n_parts // n_pictures
+            sharpness = _sharpness(frame.to_ndarray(format="gray"))
+            if best is None or sharpness > best[0]:
+                best = sharpness, number, upright(frame)
+            progress((number + 1) / max(n_pictures, number + 1))
+    if best is not None:
+        photos.append(_keep(best, images))
     if not photos:
         raise UserError(f"{path}: there are no pictures in it")
     return photos
@@ -58,10 +39,8 @@ def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progres
 
 def _count(path: Path, max_megapixels: float) -> int:
     """Pictures in a video: its packets are counted, as what its head says may be missing or wrong."""
-    with opened(path, DEMUXERS[path.suffix.lower()], max_megapixels) as container:
-        if not container.streams.video:
-            raise UserError(f"{path}: there is no video stream in it")
-        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+    with stream_of(path, max_megapixels) as (container, stream):
+        return sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def _sharpness(grey: np.ndarray) -> float:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos through PyAV: every picture of the first video stream, 8-bit RGB, in memory."""
+"""Videos through PyAV: every picture of the first video stream, upright, 8-bit RGB, in memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,35 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
         UserError: broken, without pictures, pictures larger than `max_megapixels` or of different sizes, or more of
             them than memory holds.
     """
+    free = available_bytes()
+    pictures: list[np.ndarray] = []
+    with stream_of(path, max_megapixels) as (container, stream):
+        rate = stream.average_rate
+        for frame in frames(path, container, stream, max_megapixels):
+            picture = upright(frame)
+            if pictures and picture.shape != pictures[0].shape:
+                raise UserError(f"{path}: its pictures have different sizes; convert it to one size")
+            pictures.append(picture)
+            # a copy joins them at the end
+            if free and 2 * len(pictures) * picture.nbytes > free:
+                raise UserError(f"{path}: its pictures need more than the {readable(free)} that are free; shorten it")
+    if not pictures:
+        raise UserError(f"{path}: there are no pictures in it")
+    fps = float(rate) if rate else DEFAULT_FPS
+    known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": path.suffix.lower()}
+    return grid_signal(np.stack(pictures), str(path), **known)
+
+
+@contextmanager
+def stream_of(path: Path, max_megapixels: float) -> Iterator[tuple[Any, Any]]:
+    """The container of a video and its first stream of pictures, as PyAV has them.
+
+    Raises:
+        UserError: no video, also when that shows within the block.
+    """
     import av
 
     suffix = path.suffix.lower()
-    free = available_bytes()
-    pictures: list[np.ndarray] = []
     try:
         with opened(path, DEMUXERS[suffix], max_megapixels) as container:
             if not container.streams.video:
@@ -39,18 +65,7 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             _check_size(path, stream.codec_context, max_megapixels)
-            rate = stream.average_rate
-            for frame in container.decode(stream):
-                _check_size(path, frame, max_megapixels)
-                picture = frame.to_ndarray(format="rgb24")
-                if pictures and picture.shape != pictures[0].shape:
-                    raise UserError(f"{path}: its pictures have different sizes; convert it to one size")
-                pictures.append(picture)
-                # a copy joins them at the end
-                if free and 2 * len(pictures) * picture.nbytes > free:
-                    raise UserError(
-                        f"{path}: its pictures need more than the {readable(free)} that are free; shorten it"
-                    )
+            yield container, stream
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         if is_out_of_memory(error):
             raise
@@ -59,11 +74,22 @@ def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
             f"{path}: not a whole {suffix} video that FFmpeg can decode, or pictures of more than {max_megapixels:g} "
             f"megapixels within ({reason})"
         ) from None
-    if not pictures:
-        raise UserError(f"{path}: there are no pictures in it")
-    fps = float(rate) if rate else DEFAULT_FPS
-    known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": suffix}
-    return grid_signal(np.stack(pictures), str(path), **known)
+
+
+def frames(path: Path, container: Any, stream: Any, max_megapixels: float) -> Iterator[Any]:
+    """The pictures of a stream as av.VideoFrame, in their order.
+
+    Raises:
+        UserError: one is larger than `max_megapixels`.
+    """
+    for frame in container.decode(stream):
+        _check_size(path, frame, max_megapixels)
+        yield frame
+
+
+def upright(frame: Any) -> np.ndarray:
+    """`[height, width, 3]` uint8: phones store pictures as the sensor has them, and beside them how to turn them."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def _check_size(path: Path, picture: Any, max_megapixels: float) -> None:

@@ -77,10 +77,16 @@ class Browser:
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
 
-    def number(self, before: int, value: int) -> None:
-        """Types a number over one that the panel has."""
+    def number(self, gui: Any, before: int, value: int) -> None:
+        """Types a number over one that the panel has, and waits until the server's `gui` has it: of two inputs within
+        50 ms, as no hand makes them, viser sends the last one alone."""
         self.page.locator(f'input[type="text"][value="{before}"]:visible').fill(str(value))
         self.page.keyboard.press("Tab")
+        end = time.monotonic() + WAIT
+        inputs = gui._gui_input_handle_from_uuid
+        while not any(value in np.atleast_1d(handle.value) for handle in list(inputs.values())):
+            assert time.monotonic() < end, f"{self._name}: the server has no {value}"
+            self.page.wait_for_timeout(20)
 
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)

@@ -174,8 +174,9 @@ def test_a_shape_is_turned_cut_and_exported(opened: Open, signal_runs: dict[str,
     page.until_changed(before, "cropped")
     page.press("c")
     page.tab("Export")
+    (served,) = viewer.pages.values()
     for old, value in ((256, 80), (200_000, 20_000), (1280, 320), (720, 200)):  # small files, for speed
-        page.number(old, value)
+        page.number(served.client.gui, old, value)
     mesh = trimesh.load(io.BytesIO(page.download("Save mesh")), file_type="glb", force="mesh")
     assert abs(np.ptp(mesh.vertices, axis=0) - 2).max() < 0.1
     points = trimesh.load(io.BytesIO(page.download("Save point cloud (.ply)")), file_type="ply")

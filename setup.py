@@ -116,7 +116,10 @@ class CMakeBuild(build_ext):
 setup(
     packages=[*find_packages(include=["neurfield", "neurfield.*"]), "neurfield.scenes", "neurfield.viewer"],
     package_dir={"neurfield.scenes": "scenes", "neurfield.viewer": "viewer"},
-    package_data={"neurfield.scenes": ["*.yaml", "methods/*.yaml", "signals/*.yaml"]},
+    package_data={
+        "neurfield.scenes": ["*.yaml", "methods/*.yaml", "signals/*.yaml"],
+        "neurfield.export": ["web/*"],
+    },
     ext_modules=[Extension("neurfield._native._baseline", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

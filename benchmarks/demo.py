@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: makes the project's own scene, fits it for a minute, measures it, renders it and exports its mesh.
+"""`make demo`: makes the project's own scene, fits it for a minute, measures, renders and exports it (mesh, web page).
 
 Everything runs through the commands that a user types; they are printed as they run. Results lie in outputs/demo.
 """
@@ -37,6 +37,7 @@ def main() -> None:
     neurfield("render", run, "--split", "test", "--output", run / "test", "--outputs", "rgb", "depth")
     neurfield("render", run, "--orbit", 90, "--output", run / "orbit.mp4")
     neurfield("export", "mesh", run, "--output", run / "mesh.glb", "--resolution", 256)
+    neurfield("export", "web", run, "--output", run / f"{SCENE}.html")
 
     metrics = json.loads((run / "metrics.json").read_text())
     rows = {
@@ -48,6 +49,7 @@ def main() -> None:
         "test views": run / "test",
         "video": run / "orbit.mp4",
         "mesh": run / "mesh.glb",
+        "web page": run / f"{SCENE}.html",
     }
     print()
     for name, value in rows.items():

@@ -183,6 +183,12 @@ class Run:
 
         return export_mesh(self, path, **options)
 
+    def export_web(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Writes a page (.html) that draws the field in a browser, see neurfield.export.web_page.export_web."""
+        from neurfield.export.web_page import export_web
+
+        return export_web(self, path, overwrite)
+
 
 def load(run: str | Path) -> Run | SignalRun:
     """A run from its folder (newest checkpoint) or a .safetensors file: of a scene, or of an image or another signal.

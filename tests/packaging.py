@@ -20,6 +20,7 @@ from importlib.resources import files
 assert not any("torch" == name for name in sys.modules), "the native core must not need torch"
 assert native.lib.num_threads() >= 1
 assert (files("neurfield.scenes") / "methods").is_dir(), "method presets are missing from the wheel"
+assert (files("neurfield.export") / "web" / "page.html").is_file(), "the web page is missing from the wheel"
 assert (files("neurfield.viewer") / "server.py").is_file(), "the viewer is missing from the wheel"
 print("wheel runs, instruction set", native.isa)
 """

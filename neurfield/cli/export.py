@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield export mesh|pointcloud`: a triangle mesh, or the points that are seen, of a trained run."""
+"""`neurfield export mesh|pointcloud|web`: triangles, the points that are seen, or a page of a run to look around in."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import checked_path, export_point_cloud
 from neurfield.export.sdf_points import export_sdf_points
+from neurfield.export.web_page import export_web
 from neurfield.run import load_scene_run
 from neurfield.signal_run import SignalRun, holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
@@ -61,16 +62,27 @@ class PointCloudOptions(_ExportOptions):
     """At most so many points of a scene, exactly so many of a shape."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WebOptions(_ExportOptions):
+    """One HTML file that draws the field itself, in any browser with WebGL 2: to mail, host or open from a disk."""
+
+    output: Path
+    """File to write: .html."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     command: tyro.conf.OmitSubcommandPrefixes[
         Annotated[MeshOptions, tyro.conf.subcommand("mesh")]
         | Annotated[PointCloudOptions, tyro.conf.subcommand("pointcloud")]
+        | Annotated[WebOptions, tyro.conf.subcommand("web")]
     ]
 
 
 def run(options: ExportOptions) -> int:
     command = options.command
+    if isinstance(command, WebOptions):
+        return export_page(command)
     return export_points(command) if isinstance(command, PointCloudOptions) else export_triangles(command)
 
 
@@ -107,6 +119,13 @@ def export_points(options: PointCloudOptions) -> int:
         with Progress("export pointcloud") as progress:
             n = export_point_cloud(trained, options.output, n, options.overwrite, progress.update)
     print(f"{n} points; world frame; written to {options.output}")
+    return 0
+
+
+def export_page(options: WebOptions) -> int:
+    trained = load_scene_run(options.run, "export web").at(options.time, options.appearance)
+    path = export_web(trained, options.output, options.overwrite)
+    print(f"{path.stat().st_size / 1e6:.1f} MB; written to {path}; open it in a browser: {path.resolve().as_uri()}")
     return 0
 
 

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained ball and a viewer of it, trained fields of files; headless Chromium, where the machine has one."""
+"""A trained ball and a viewer of it, trained fields of files."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -77,32 +74,3 @@ def signal_runs(signal_files: dict[str, Path]) -> dict[str, neurfield.SignalRun]
 def viewer(run: neurfield.Run) -> Iterator[Viewer]:
     with Viewer(shown_run(run), ServeOptions(port=0)) as viewer:
         yield viewer
-
-
-def chromium_path() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return os.environ.get("NEURFIELD_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    path = chromium_path()
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium, or set NEURFIELD_CHROMIUM")
-    # software rendering everywhere, so that pictures do not depend on the machine
-    gl = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=path, args=["--no-sandbox", *gl])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="session")
-def artefacts() -> Path:
-    """Where screenshots are kept, to be looked at."""
-    folder = Path(os.environ.get("NEURFIELD_ARTEFACTS") or "build/viewer-tests")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

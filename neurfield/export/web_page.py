@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`neurfield export web`: a trained scene as one HTML file that draws the field itself, with WebGL 2, in any browser.
+
+Nothing is baked: table, networks and occupancy of the field are in the page, and its shader (web_shader.py) is the
+renderer's formulas, so a view there is what `neurfield render` gives, up to roundings. The page loads nothing and is
+served by nothing: it can be mailed, hosted or opened from a disk.
+"""
+
+import base64
+import html
+import json
+import zlib
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+import neurfield
+from neurfield.cameras.poses import focus, up
+from neurfield.errors import UserError
+from neurfield.export.web_shader import resource, shader
+from neurfield.files import atomic_write, refuse_existing
+from neurfield.ops import FusedField, fused_reason
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+
+
+def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
+    """Writes a page in which one looks around in a trained scene; it begins with what the first training view sees.
+
+    Args:
+        run: trained; of one time and look (`run.at`).
+        path: .html.
+        overwrite: replace a file that exists.
+
+    Raises:
+        UserError: another extension, a file that exists, a field that is no grid with two small networks.
+        MachineError: the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{path}: a web page is written as .html")
+    refuse_existing(path, overwrite)
+    run = run.on_cpu()
+    if reason := fused_reason(run.field):
+        raise UserError(
+            f"export web needs a grid and two networks, as ngp-fast, ngp, ngp-medium and ngp-big have; here {reason}. "
+            "What can be shown instead: a video (neurfield render) or a mesh (neurfield export mesh)"
+        )
+    page = _page(run, path.stem)
+    with atomic_write(path) as file:
+        file.write(page.encode())
+    return path
+
+
+def _page(run: "Run", title: str) -> str:
+    field = FusedField.of(run.field)
+    made = shader(field, run.grid, run.renderer.options)
+    background = run.renderer.background.tolist()
+    scene = {
+        "shader": made.source,
+        "blocks": [(name, tiles.nbytes) for name, tiles in made.blocks.items()],
+        "texel": made.texel,
+        "box_low": field.low,
+        "box_scale": field.inverse_size,
+        "background": background,
+        **_view(run),
+    }
+    data = {
+        "table": field.tensors[0].numpy(),
+        "cells": _raster(run.grid.bitfield),
+        "blocks": run.grid.coarse.numpy(),
+        "weights": np.concatenate([tiles.reshape(-1) for tiles in made.blocks.values()]),
+    }
+    return Template(resource("page.html")).substitute(
+        version=neurfield.__version__,
+        title=html.escape(title),
+        color="#" + "".join(f"{round(255 * channel):02x}" for channel in background),
+        scene=json.dumps(scene).replace("<", "\\u003c"),
+        data="\n".join(
+            f'<script id="{name}" type="text/plain">{_packed(values)}</script>' for name, values in data.items()
+        ),
+        script=resource("page.js"),
+    )
+
+
+def _view(run: "Run") -> dict[str, object]:
+    """What the first training view sees, in unit space, and how the page may move from there."""
+    norm = run.views.normalization
+    cameras = run.cameras[run.views.train].transformed(norm.scale, torch.tensor(norm.offset))
+    poses = cameras.c2w.double().numpy()
+    right, up_of_view, back, position = poses[0].T
+    ahead = max(float((position - focus(poses).point) @ back), 0.1)
+    axes = {"right": right, "up": up_of_view, "back": back, "position": position}
+    return {
+        "view": {**{name: axis.tolist() for name, axis in axes.items()}, "ahead": ahead},
+        "fov": (cameras.sizes[0] / cameras.intrinsics[0, :2]).tolist(),  # width and height over the focal length
+        "up": up(poses),
+    }
+
+
+def _raster(bitfield: torch.Tensor) -> np.ndarray:
+    """Bytes of 2^3 cells `[n_cascades, n^3]` from Morton order to rows of x."""
+    n_bits = round(np.log2(bitfield.shape[1]) / 3)  # of a coordinate
+    bits = bitfield.numpy().reshape(-1, *(2,) * (3 * n_bits))  # z, y, x of the highest bit, of the next, ...
+    order = [1 + 3 * bit + axis for axis in range(3) for bit in range(n_bits)]
+    return bits.transpose(0, *order)
+
+
+def _packed(values: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 6)).decode()

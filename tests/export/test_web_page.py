@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages that draw a field: what a browser shows is what the renderer gives; one looks around; nothing is fetched."""
+
+import dataclasses
+import io
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization, box
+from neurfield.errors import UserError
+from neurfield.export import web_page, web_shader
+from neurfield.export.web_page import export_web
+from neurfield.fields.radiance_field import RadianceField
+from neurfield.ops.fused_mlp import _TORCH_ACTIVATIONS
+from neurfield.rendering.renderer import Renderer
+from neurfield.rendering.volume import MarchOptions
+from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.session import ViewSet
+from tests.scenes import ball_scene
+
+WIDTH, HEIGHT = 36, 28
+GRID = {"otype": "HashGrid", "n_levels": 6, "n_features_per_level": 2, "log2_hashmap_size": 10, "base_resolution": 4}
+MLP = {"otype": "FullyFusedMLP", "activation": "ReLU", "n_neurons": 32, "n_hidden_layers": 1}
+
+
+def random_run(
+    grid: dict[str, Any] = GRID,
+    density: dict[str, Any] = MLP,
+    color: dict[str, Any] = MLP,
+    degree: int = 4,
+    n_geo: int = 16,
+    aabb_scale: int = 1,
+    background: tuple[float, float, float] = (0.1, 0.6, 0.9),
+) -> Any:
+    """A run of a field of noise in a third of the blocks of its box, so that every part of it is in the picture."""
+    generator = torch.Generator().manual_seed(5)
+    torch.manual_seed(5)
+    norm = Normalization(0.33, (0.5, 0.5, 0.5), aabb_scale)
+    scene = dataclasses.replace(ball_scene(6, 1, 32), normalization=norm)
+    field = RadianceField(
+        box(aabb_scale),
+        {"per_level_scale": 1.6, **grid},
+        {**density, "output_activation": "None"},
+        {"otype": "SphericalHarmonics", "degree": degree},
+        {"output_activation": "Sigmoid", **color},
+        n_geo,
+        table_precision="fp16",
+    )
+    for name, params in field.named_parameters():
+        spread = 1.0 if name.startswith("encoding") else 0.35
+        params.data = torch.randn(params.shape, generator=generator) * spread
+    occupancy = OccupancyGrid(aabb_scale, resolution=32)
+    values = torch.rand(occupancy.n_cascades, 4**3, generator=generator).lt(0.3).float()
+    occupancy.density_grid.copy_(values.repeat_interleave(512, dim=1))
+    occupancy.renew_bits()
+    march = MarchOptions.for_box(aabb_scale, 4.0)
+    run = SimpleNamespace(
+        views=ViewSet.of_scene(scene), cameras=scene.cameras, field=field, grid=occupancy,
+        renderer=Renderer(field, occupancy, norm, march, background, rays_per_pixel=4),
+    )  # fmt: skip
+    run.on_cpu = lambda: run
+    return run
+
+
+def expected(run: Any, c2w: torch.Tensor | None = None) -> np.ndarray:
+    """The renderer's picture, of the first training view or of `c2w`, as large as the browser's window."""
+    first = run.cameras[run.views.train[0]]
+    extent = first.sizes[0] / first.intrinsics[0, :2]
+    focal = min(WIDTH / float(extent[0]), HEIGHT / float(extent[1]))
+    camera = Cameras.pinhole(first.c2w if c2w is None else c2w, focal, WIDTH, HEIGHT)
+    return run.renderer.render(camera, ("rgb",))["rgb"].clamp(0, 1).numpy()
+
+
+@pytest.fixture
+def page(browser: Any) -> Any:
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=1) as context:
+        page = context.new_page()
+        page.requests = []
+        page.on("request", lambda request: page.requests.append(request.url))
+        yield page
+
+
+def state(page: Any) -> Any:
+    return page.evaluate("document.documentElement.dataset.state")
+
+
+def finished(page: Any) -> np.ndarray:
+    """The finished picture `[h, w, 3]`, 0 ... 1."""
+    deadline = time.monotonic() + 60
+    while state(page) not in ("finished", "failed") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state(page) == "finished", page.inner_text("p")
+    page.add_style_tag(content="p { display: none }")
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")) / np.float32(255)
+
+
+FIELDS = {
+    "plain": {},
+    "unbounded, deep, odd features": {
+        "aabb_scale": 8,
+        "grid": {**GRID, "n_levels": 2},
+        "density": {**MLP, "n_hidden_layers": 2},
+        "color": {**MLP, "n_hidden_layers": 3},
+        "n_geo": 7,
+    },
+    "one feature, tiled, other activations": {
+        "grid": {**GRID, "otype": "TiledGrid", "n_features_per_level": 1, "n_levels": 7},
+        "density": {**MLP, "activation": "Squareplus"},
+        "color": {**MLP, "activation": "LeakyReLU", "output_activation": "Softplus"},
+    },
+    "four features, smooth, many harmonics": {
+        "grid": {**GRID, "n_features_per_level": 4, "interpolation": "Smoothstep"},
+        "degree": 8,
+        "n_geo": 15,
+    },
+    "eight features, dense, wide": {
+        "grid": {**GRID, "otype": "DenseGrid", "n_features_per_level": 8, "n_levels": 3},
+        "color": {**MLP, "n_neurons": 128},
+    },
+    "nearest, one harmonic": {"grid": {**GRID, "interpolation": "Nearest"}, "degree": 1},
+}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_the_browser_shows_what_the_renderer_gives(kind: str, page: Any, tmp_path: Path) -> None:
+    run = random_run(**FIELDS[kind])
+    page.goto(export_web(run, tmp_path / "noise.html").as_uri())
+    shown, wanted = finished(page), expected(run)
+    assert wanted.std() > 0.05, "a picture of nothing would prove nothing"
+    error = np.abs(shown - wanted)
+    # bytes are rounded to 1/510; cells that a ray's rounding puts it beside are few
+    assert np.quantile(error, 0.99) < 1.2 / 255 and error.max() < 0.03, (np.quantile(error, 0.99), error.max())
+    assert page.requests == [page.url.split("#")[0]]
+
+
+@pytest.mark.parametrize("name", sorted(web_shader._ACTIVATIONS))
+def test_activations_are_those_of_the_networks(name: str) -> None:
+    formula = web_shader._ACTIVATIONS[name]
+    z = np.linspace(-4, 4, 101)
+    scope = {"z": z, "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "abs": np.abs, "max": np.maximum}
+    wanted = _TORCH_ACTIVATIONS[name](torch.from_numpy(z), 1.0, 1.0).numpy()
+    assert np.abs(eval(formula, scope) - wanted).max() < 1e-12
+
+
+def test_one_looks_around_and_the_link_keeps_the_view(page: Any, tmp_path: Path) -> None:
+    run = random_run()
+    page.goto(export_web(run, tmp_path / "noise.html").as_uri())
+    first = finished(page)
+    seen = {}
+    for name, act in {
+        "orbit": lambda: page.mouse.down() or page.mouse.move(24, 18, steps=3) or page.mouse.up(),
+        "zoom": lambda: page.mouse.wheel(0, -240),
+        "walk": lambda: page.keyboard.press("w", delay=120),
+    }.items():
+        page.mouse.move(18, 14)
+        act()
+        time.sleep(0.3)
+        seen[name] = finished(page)
+        assert np.abs(seen[name] - first).mean() > 0.02, name
+        numbers = [float(v) for v in page.url.split("#")[1].split(",")]
+        c2w = torch.tensor(numbers[:12]).view(4, 3).T.clone()
+        norm = run.views.normalization
+        c2w[:, 3] = (c2w[:, 3] - torch.tensor(norm.offset)) / norm.scale
+        error = np.abs(seen[name] - expected(run, c2w[None]))
+        assert np.quantile(error, 0.99) < 2 / 255, name  # the link has five decimals
+    link = page.url
+    page.keyboard.press("r")
+    time.sleep(0.3)
+    assert np.abs(finished(page) - first).max() < 1 / 255
+    page.goto("about:blank")
+    page.goto(link)
+    assert np.abs(finished(page) - seen["walk"]).max() < 0.03
+    page.goto("about:blank")
+    page.goto(link.split("#")[0] + "#nonsense")
+    assert np.abs(finished(page) - first).max() < 1 / 255
+
+
+def test_words_cannot_end_the_script(tmp_path: Path) -> None:
+    text = export_web(random_run(), tmp_path / "a<b>&$x.html").read_text()
+    assert "<title>a&lt;b&gt;&amp;$x</title>" in text and text.count("</script>") == 6
+
+
+def test_the_occupancy_lies_in_rows_of_x() -> None:
+    grid = OccupancyGrid(2, resolution=16)
+    grid.density_grid.zero_()
+    cell = (3, 10, 7)
+    code = sum(((value >> bit) & 1) << (3 * bit + axis) for axis, value in enumerate(cell) for bit in range(4))
+    grid.density_grid[1, code] = 1.0
+    grid.renew_bits()
+    rows = web_page._raster(grid.bitfield).reshape(2, 8, 8, 8)  # cascade, z, y, x
+    assert np.argwhere(rows).tolist() == [[1, 7 // 2, 10 // 2, 3 // 2]]
+    assert rows.max() == 1 << (3 % 2 + 2 * (10 % 2) + 4 * (7 % 2))
+
+
+def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:
+    run = random_run()
+    with pytest.raises(UserError, match=r"written as \.html"):
+        export_web(run, tmp_path / "page.pdf")
+    (tmp_path / "there.html").write_text("")
+    with pytest.raises(UserError, match="exists"):
+        export_web(run, tmp_path / "there.html")
+    with pytest.raises(UserError, match="activation Sine"):
+        export_web(random_run(density={**MLP, "activation": "Sine"}), tmp_path / "a.html")
+    with pytest.raises(UserError, match=r"fill 1[0-9]+ blocks"):
+        export_web(random_run(color={**MLP, "n_neurons": 128, "n_hidden_layers": 4}), tmp_path / "a.html")
+    run.field.direction_encoding = torch.nn.Identity()
+    with pytest.raises(UserError, match=r"here the direction encoding is Identity.*neurfield render"):
+        export_web(run, tmp_path / "a.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.html"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Geometry of what the page shows: meshes, in files and in the scene, and point clouds."""
+"""Files of what the page shows: meshes, which may lie in the scene, too, point clouds and web pages."""
 
 import tempfile
 from pathlib import Path
@@ -34,6 +34,10 @@ def build(page: "Page") -> None:
     with gui.add_folder("Point cloud"):
         n_points = gui.add_number("Points", 200_000, min=1000, max=MAX_POINTS, step=1000)
         save_points = gui.add_button("Save point cloud (.ply)")
+    save_page = None
+    if exports.page:
+        with gui.add_folder("Web page"):
+            save_page = gui.add_button("Save web page (.html)", hint="One file that draws the field in any browser.")
     job = Job(page)
 
     def mesh(ending: str) -> bytes:
@@ -71,8 +75,18 @@ def build(page: "Page") -> None:
                 exports.points(session.look, file, n, job.step_in_turn)
             page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
 
+    def web_page() -> None:
+        assert exports.page
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{page.viewer.shown.name}.html"
+            with page.viewer.turns:
+                exports.page(session.look, file)
+            page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
+
     save_mesh.on_click(page.guarded(lambda: job.start(download_mesh)))
     show_mesh.on_click(page.guarded(lambda: job.start(mesh_in_scene)))
     save_points.on_click(page.guarded(lambda: job.start(points)))
+    if save_page:
+        save_page.on_click(page.guarded(lambda: job.start(web_page)))
     in_scene.on_update(page.guarded(place))
     shift.on_update(page.guarded(place))

@@ -8,6 +8,7 @@ from neurfield.data.colmap_points import read_points
 from neurfield.data.views import Manifest
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import export_point_cloud
+from neurfield.export.web_page import export_web
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
 from neurfield.training.session import ViewSet
@@ -41,8 +42,11 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
     def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
         export_point_cloud(_shown(run, look), path, n_points, progress=progress)
 
+    def page(look: Look, path: Path) -> None:
+        export_web(_shown(run, look), path)
+
     home = Home.of(views)
-    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points), views, photos)
+    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points, page), views, photos)
 
 
 def scene_data(manifest: Manifest) -> Shown:

@@ -84,10 +84,12 @@ class Exports:
         mesh: writes one to a path, given the look whose crop box, time and appearance count, cells along the longest
             side and who hears of the progress; returns the number of triangles.
         points: writes a point cloud, given the number of points in place of the cells.
+        page: writes a web page, given the look alone; None: what is shown cannot be one.
     """
 
     mesh: Callable[[Look, Path, int, Progress], int]
     points: Callable[[Look, Path, int, Progress], None]
+    page: Callable[[Look, Path], object] | None = None
 
 
 @dataclass(frozen=True)

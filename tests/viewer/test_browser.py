@@ -165,6 +165,8 @@ def test_files_from_the_page(opened: Browser) -> None:
     points = trimesh.load(io.BytesIO(opened.download("Save point cloud (.ply)")), file_type="ply")
     radius = np.linalg.norm(points.vertices, axis=1)
     assert abs(np.median(radius) - RADIUS) < 0.1
+    page = opened.download("Save web page (.html)").decode()
+    assert page.startswith("<!doctype html>") and "<title>ball</title>" in page
     opened.button("Show it in the scene").click()
     opened.page.get_by_text("Mesh is shown").wait_for(timeout=30_000)
     opened.page.wait_for_timeout(1500)

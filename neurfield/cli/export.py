@@ -50,6 +50,9 @@ class MeshOptions(_ExportOptions):
     """Drop pieces with fewer triangles than this share of the largest piece."""
     extent: int = 1
     """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
+    surface: Literal["auto", "closed", "seen"] = "auto"
+    """closed: all of it; seen: without triangles that no training view sees; auto: seen where the scene has
+    surroundings, behind whose surfaces nothing was photographed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +97,15 @@ def export_triangles(options: MeshOptions) -> int:
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
-            options.extent, options.overwrite, progress.update,
+            options.extent, options.surface, options.overwrite, progress.update,
         )  # fmt: skip
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
     print(
         f"{found.describe()}; level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
     )
+    if done.n_hidden:
+        print(f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed keeps them")
     if done.is_cut:
         box = trained.grid.aabb_scale
         print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {box} looks at all of it")
@@ -130,9 +135,9 @@ def export_page(options: WebOptions) -> int:
 
 
 def _export_shape(options: MeshOptions) -> int:
-    if options.level != "auto" or options.extent != 1:
+    if options.level != "auto" or options.extent != 1 or options.surface != "auto":
         raise UserError(
-            "--level and --extent are for scenes; the surface of a shape is at distance 0, or at occupancy 1/2"
+            "--level, --extent and --surface are for scenes; the surface of a shape is at distance 0 or occupancy 1/2"
         )
     shape = _shape(options)
     with Progress("export mesh") as progress:

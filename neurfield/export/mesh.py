@@ -21,15 +21,22 @@ from neurfield.export.density_mesh import (
     surface_level,
 )
 from neurfield.export.mesh_options import check_mesh_export
+from neurfield.export.seen import seen_vertices
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
-from neurfield.geometry.mesh import drop_cavities, face_normals
+from neurfield.geometry.mesh import drop_cavities, face_normals, with_faces
+from neurfield.registry import lookup
 from neurfield.rendering.renderer import image_rays
 from neurfield.rendering.volume import march_rays, sample_positions
 
 if TYPE_CHECKING:
     from neurfield.run import Run
 
+SURFACES = {
+    "auto": "seen where the scene has surroundings beyond the unit cube, else closed",
+    "closed": "all of it",
+    "seen": "without triangles that no training view sees",
+}
 LEVEL_VIEWS, LEVEL_ROWS = 24, 24  # views and rows of each that decide an automatic level
 
 
@@ -40,6 +47,7 @@ class MeshExport:
     Attributes:
         level: density per world unit.
         report: of the mesh, in the frame of the file.
+        n_hidden: triangles that no training view sees and that were left out.
         is_cut: whether the scene reaches beyond the cube that was looked at.
     """
 
@@ -48,6 +56,7 @@ class MeshExport:
     frame: str
     report: MeshReport
     is_cut: bool
+    n_hidden: int = 0
 
 
 def export_mesh(
@@ -58,6 +67,7 @@ def export_mesh(
     frame: Literal["world", "unit"] = "world",
     min_component: float = 0.01,
     extent: int = 1,
+    surface: Literal["auto", "closed", "seen"] = "auto",
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> MeshExport:
@@ -72,6 +82,8 @@ def export_mesh(
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
         extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
             box of the field, surroundings included.
+        surface: "closed" = all of it, "seen" = without what no training view sees, "auto" = seen where the scene has
+            surroundings beyond the unit cube: what lies behind its surfaces was never photographed.
         overwrite: replace a file that exists.
         progress: called with the fraction done.
 
@@ -81,6 +93,7 @@ def export_mesh(
     """
     path = Path(path)
     check_mesh_export(path, resolution, min_component, frame)
+    lookup(SURFACES, surface, "surface")
     if level is not None and not (level > 0 and math.isfinite(level)):
         raise UserError(f"--level must be a density above 0, got {level:g}")
     extents = [2**cascade for cascade in range(run.grid.n_cascades)]
@@ -93,16 +106,21 @@ def export_mesh(
     unit_level = level / norm.scale if level is not None else automatic_level(run, extent)
     occupied = occupied_cells(run.grid, extent)
     mesh = density_mesh(
-        lambda x: run.field.density(x)[0], occupied, resolution, unit_level, lambda f: progress(0.7 * f)
+        lambda x: run.field.density(x)[0], occupied, resolution, unit_level, lambda f: progress(0.6 * f)
     )
-    mesh = keep_large_components(drop_cavities(mesh), min_component)
+    mesh, n_hidden = drop_cavities(mesh), 0
+    if surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1)):
+        n_hidden = len(mesh.faces)
+        mesh = _seen(run, mesh, resolution, lambda f: progress(0.6 + 0.2 * f))
+        n_hidden -= len(mesh.faces)
+    mesh = keep_large_components(mesh, min_component)
     if not len(mesh.faces):
         raise UserError(f"no surface at density {unit_level * norm.scale:.3g}; give a lower --level, or train longer")
     mesh = _painted(run, mesh, resolution)
     progress(0.95)
     mesh = _in_frame(run, mesh, frame, unit_level * norm.scale, resolution)
     write_mesh(mesh, path)
-    return MeshExport(path, unit_level * norm.scale, frame, report(mesh), reaches_beyond(run.grid, extent))
+    return MeshExport(path, unit_level * norm.scale, frame, report(mesh), reaches_beyond(run.grid, extent), n_hidden)
 
 
 def automatic_level(run: "Run", extent: int = 1) -> float:
@@ -136,9 +154,22 @@ def automatic_level(run: "Run", extent: int = 1) -> float:
     return level
 
 
+def _seen(run: "Run", mesh: Mesh, resolution: int, progress: Callable[[float], None]) -> Mesh:
+    """The triangles with a vertex that a training view sees."""
+    norm = run.views.normalization
+    vertices = norm.to_world(torch.from_numpy(mesh.vertices).float())
+    seen = seen_vertices(run, vertices, _cell(mesh, resolution) / norm.scale, progress).numpy()
+    return with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1)))
+
+
+def _cell(mesh: Mesh, resolution: int) -> float:
+    """Side of a cell that a mesh of the whole was made of, in unit space."""
+    return float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max() / resolution)
+
+
 def _painted(run: "Run", mesh: Mesh, resolution: int) -> Mesh:
     normals = face_normals(mesh)
-    cell = float((mesh.vertices.max(axis=0) - mesh.vertices.min(axis=0)).max() / resolution)
+    cell = _cell(mesh, resolution)
     vertices = torch.from_numpy(mesh.vertices.astype(np.float32))
     return replace(mesh, normals=normals, colors=surface_colors(run.field, vertices, torch.from_numpy(normals), cell))
 

@@ -65,7 +65,7 @@ def keep_large_components(mesh: Mesh, fraction: float) -> Mesh:
     """Without the connected pieces that have fewer than `fraction` of the triangles of the largest one."""
     component = _component_of_vertices(mesh)[mesh.faces[:, 0]]
     sizes = np.bincount(component)
-    return _with_faces(mesh, sizes[component] >= fraction * sizes.max(initial=0))
+    return with_faces(mesh, sizes[component] >= fraction * sizes.max(initial=0))
 
 
 def drop_cavities(mesh: Mesh) -> Mesh:
@@ -73,10 +73,10 @@ def drop_cavities(mesh: Mesh) -> Mesh:
     component = _component_of_vertices(mesh)[mesh.faces[:, 0]]
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     volume = np.bincount(component, np.einsum("ij,ij->i", a, np.cross(b, c)))
-    return _with_faces(mesh, volume[component] > 0)
+    return with_faces(mesh, volume[component] > 0)
 
 
-def _with_faces(mesh: Mesh, kept: NDArray[np.bool_]) -> Mesh:
+def with_faces(mesh: Mesh, kept: NDArray[np.bool_]) -> Mesh:
     """The chosen triangles and the vertices they use."""
     used, faces = np.unique(mesh.faces[kept], return_inverse=True)
     return replace(

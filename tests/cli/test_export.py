@@ -26,7 +26,11 @@ def test_a_scene_that_is_cut_is_told_of(
     words = ["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), "--resolution", "24", "--overwrite"]
     note = "note: the scene reaches beyond the cube of side 1; --extent 4 looks at all of it"
     assert main(words) == 0 and note in capsys.readouterr().out
-    assert main([*words, "--extent", "4"]) == 0 and "note" not in capsys.readouterr().out
+    assert main([*words, "--extent", "4", "--surface", "closed"]) == 0 and "note" not in capsys.readouterr().out
+    assert (
+        main([*words, "--extent", "4"]) == 0
+        and "that no training view sees; --surface closed" in capsys.readouterr().out
+    )
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

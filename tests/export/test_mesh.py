@@ -18,6 +18,7 @@ from neurfield.errors import MachineError, UserError
 from neurfield.export.density_mesh import density_mesh, occupied_cells, surface_level
 from neurfield.export.mesh import automatic_level, export_mesh
 from neurfield.geometry import Mesh, gltf_from_world, report, write_mesh
+from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
@@ -79,7 +80,7 @@ def fake_run(inside: Callable[[Tensor], Tensor], aabb_scale: int = 1) -> SimpleN
     centre = NORM.to_world(CENTRE)
     cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 100.0, 96, 80)
     views = SimpleNamespace(normalization=NORM, splits={"train": list(range(8)), "test": []}, train=list(range(8)))
-    renderer = SimpleNamespace(options=MarchOptions.for_box(aabb_scale))
+    renderer = Renderer(field, grid, NORM, MarchOptions.for_box(aabb_scale))
     run = SimpleNamespace(field=field, grid=grid, views=views, cameras=cameras, renderer=renderer)
     run.on_cpu, run.at = lambda: run, lambda time, appearance: run
     return run
@@ -220,7 +221,7 @@ def test_metadata_leads_back_to_the_world(ball_run: SimpleNamespace, tmp_path: P
 
 def test_surroundings_are_exported_on_request_and_otherwise_told_of(tmp_path: Path) -> None:
     run = fake_run(far_ball, aabb_scale=4)
-    options = {"resolution": 96, "level": AT_SURFACE * NORM.scale, "frame": "unit"}
+    options = {"resolution": 96, "level": AT_SURFACE * NORM.scale, "frame": "unit", "surface": "closed"}
     inner, cut, whole = (export_mesh(run, tmp_path / f"{i}.ply", extent=i, **options) for i in (1, 2, 4))
     assert (inner.is_cut, cut.is_cut, whole.is_cut) == (True, True, False)
     assert (inner.report.n_components, whole.report.n_components) == (1, 2)
@@ -307,3 +308,29 @@ def test_an_existing_file_stays_and_a_full_disk_leaves_nothing(
     with pytest.raises(MachineError, match=r"cannot write \(no space left on device\)"):
         export_mesh(ball_run, path, resolution=16, overwrite=True)
     assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_no_view_sees_is_left_out(tmp_path: Path) -> None:
+    run = fake_run(ball)
+    run.views.train = [0]  # looks along -x
+    whole = export_mesh(run, tmp_path / "closed.ply", 40)
+    half = export_mesh(run, tmp_path / "seen.ply", 40, surface="seen")
+    assert whole.report.watertight and whole.n_hidden == 0
+    assert not half.report.watertight and half.n_hidden == whole.report.n_faces - half.report.n_faces
+    cell = 2.2 * RADIUS / 40
+    vertices = NORM.to_unit(torch.from_numpy(trimesh.load(tmp_path / "seen.ply").vertices).float()) - CENTRE
+    # it stands 3 world units off, so its horizon is a little this side of the middle; a vertex may be six cells behind
+    horizon = RADIUS * RADIUS / (3 * NORM.scale)
+    assert vertices[:, 0].min() > horizon - 8 * cell
+    front = trimesh.load(tmp_path / "closed.ply").vertices
+    n_front = int((NORM.to_unit(torch.from_numpy(front).float())[:, 0] - CENTRE[0] > horizon).sum())
+    assert int((vertices[:, 0] > horizon).sum()) == n_front, "all of the near side is there"
+
+
+def test_surroundings_make_it_what_is_seen(tmp_path: Path) -> None:
+    run = fake_run(far_ball, aabb_scale=4)
+    run.views.train = [2]
+    assert export_mesh(run, tmp_path / "auto.ply", 32).n_hidden > 0
+    assert export_mesh(run, tmp_path / "closed.ply", 32, surface="closed").report.watertight
+    with pytest.raises(UserError, match="surface"):
+        export_mesh(run, tmp_path / "x.ply", 32, surface="open")  # type: ignore[arg-type]

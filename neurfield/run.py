@@ -14,8 +14,9 @@ from torch import Tensor
 from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
-from neurfield.data.load import load_scene
+from neurfield.data.load import load_scene, read_manifest
 from neurfield.data.scene import Scene
+from neurfield.data.views import Manifest
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
@@ -159,6 +160,24 @@ class Run:
             check_views(ViewSet.of_scene(scene), self.views, split, self.path)
         check_measurable(scene.name, scene.cameras[scene.views(split)])
         return evaluate(self.renderer, scene, split, progress)
+
+    def look_at_data(self, data: str | None = None) -> Manifest:
+        """The data set of this run, its images not decoded, as they were read for it.
+
+        Args:
+            data: where the images are now; None: where they were when the run was trained.
+
+        Raises:
+            UserError: it cannot be read, or is not that of the run: other cameras, or another map into unit space.
+        """
+        source = data or self.config.data
+        if not source:
+            raise UserError("this run does not know where its images are; give the data folder")
+        manifest = read_manifest(source, self.config.load)
+        found = ViewSet.of_manifest(manifest)
+        for split in self.views.splits:
+            check_views(found, self.views, split, self.path)
+        return manifest
 
     def render(
         self,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`neurfield export mesh|pointcloud|web`: triangles, the points that are seen, or a page of a run to look around in."""
+"""`neurfield export`: triangles, the points that are seen, a page to look around in, or the cameras of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import tyro
 
 from neurfield.cli._console import Progress
 from neurfield.errors import UserError
+from neurfield.export.cameras import export_cameras
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import checked_path, export_point_cloud
 from neurfield.export.sdf_points import export_sdf_points
@@ -73,12 +74,27 @@ class WebOptions(_ExportOptions):
     """File to write: .html."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CamerasOptions:
+    """Where the cameras of a run stand, refined or not, as a transforms.json of nerfstudio."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder or .safetensors file."""
+    output: Path
+    """File to write: .json, best in the folder of the data (DATA/refined.json), as it names images from where it is."""
+    data: str | None = None
+    """Where the images are now (default: where they were)."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     command: tyro.conf.OmitSubcommandPrefixes[
         Annotated[MeshOptions, tyro.conf.subcommand("mesh")]
         | Annotated[PointCloudOptions, tyro.conf.subcommand("pointcloud")]
         | Annotated[WebOptions, tyro.conf.subcommand("web")]
+        | Annotated[CamerasOptions, tyro.conf.subcommand("cameras")]
     ]
 
 
@@ -86,6 +102,8 @@ def run(options: ExportOptions) -> int:
     command = options.command
     if isinstance(command, WebOptions):
         return export_page(command)
+    if isinstance(command, CamerasOptions):
+        return write_cameras(command)
     return export_points(command) if isinstance(command, PointCloudOptions) else export_triangles(command)
 
 
@@ -131,6 +149,15 @@ def export_page(options: WebOptions) -> int:
     trained = load_scene_run(options.run, "export web").at(options.time, options.appearance)
     path = export_web(trained, options.output, options.overwrite)
     print(f"{path.stat().st_size / 1e6:.1f} MB; written to {path}; open it in a browser: {path.resolve().as_uri()}")
+    return 0
+
+
+def write_cameras(options: CamerasOptions) -> int:
+    trained = load_scene_run(options.run, "export cameras")
+    is_near = export_cameras(trained, options.output, options.data, options.overwrite)
+    print(f"{len(trained.cameras)} cameras; world frame; written to {options.output}")
+    if not is_near:
+        print("note: images lie outside of its folder: read it with --allow-outside, or write it into that of the data")
     return 0
 
 

@@ -159,7 +159,7 @@ class Run:
             scene = load_scene(source, self.config.load, splits=(split,))
             check_views(ViewSet.of_scene(scene), self.views, split, self.path)
         check_measurable(scene.name, scene.cameras[scene.views(split)])
-        return evaluate(self.renderer, scene, split, progress)
+        return evaluate(self.renderer, self.views.placed(scene, split), split, progress)
 
     def look_at_data(self, data: str | None = None) -> Manifest:
         """The data set of this run, its images not decoded, as they were read for it.
@@ -368,4 +368,4 @@ def from_task(
         field = task.config.method.field.build(views.normalization.aabb, len(task.pixels.cameras))
         field.to(task.device)
         field.load_state_dict(task.field.state_dict() | trainer.ema.tensors())
-    return Run(task.config, views, field, task.grid, trainer.step, path, scene)
+    return Run(task.config, task.placed(views), field, task.grid, trainer.step, path, scene)

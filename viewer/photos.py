@@ -9,14 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from neurfield.data.load import decode, read_manifest
+from neurfield.data.load import decode
 from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
-from neurfield.errors import UserError
 from neurfield.rendering.color import over_background
 from neurfield.run import Run
-from neurfield.training.resume import check_views
-from neurfield.training.session import ViewSet
 
 _KEPT = 8  # decoded images kept in memory
 
@@ -60,17 +57,7 @@ class Photos:
 
 def photos_of_run(run: Run) -> Photos:
     """Images of a run's data set, which is read when they are wanted and must then have the views of the run."""
-
-    def read() -> Manifest:
-        if not run.config.data:
-            raise UserError("this run does not know where its images are")
-        manifest = read_manifest(run.config.data, run.config.load)
-        found = ViewSet.of_manifest(manifest)
-        for split in run.views.splits:
-            check_views(found, run.views, split, run.path)
-        return manifest
-
-    return Photos(read)
+    return Photos(run.look_at_data)
 
 
 def fitted_into(image: Tensor, width: int, height: int) -> Tensor:

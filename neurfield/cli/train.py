@@ -149,11 +149,13 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         auto_frequency.write_report(session.folder.path, choice)
     say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {session.folder.path}")
     is_watched = options.vis == "viewer"
-    shown = Run(config, views, task.field, task.grid, trainer.step)
+    shown = Run(config, task.placed(views), task.field, task.grid, trainer.step)
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
     with view as live:
         _train(task, trainer, session, views, options, test, live)
         say_steps(trainer, session.save())
+        if task.refinement is not None:
+            say(task.refinement.describe())
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1
@@ -236,7 +238,8 @@ def _train(
         if test and eval_due is not None and options.seconds_per_eval and report.seconds >= eval_due:
             pause = time.monotonic()
             eval_scene = eval_scene or decode(test)
-            result = evaluate(from_task(task, trainer, views).renderer, eval_scene, options.eval_split)
+            seen = task.placed(views).placed(eval_scene, options.eval_split)
+            result = evaluate(from_task(task, trainer, views).renderer, seen, options.eval_split)
             session.write_metrics(_scalars(result, options.eval_split) | {"seconds": report.seconds})
             say(f"after {report.seconds:.1f} s: {_summary(result)} (measuring does not count as training time)")
             eval_due += options.seconds_per_eval
@@ -278,7 +281,7 @@ def _evaluate(
     test: Manifest,
     live: "Live | None",
 ) -> None:
-    scene = decode(test)
+    scene = task.placed(views).placed(decode(test), split)
     with Progress(f"measure {split}") as progress:
         renderer = from_task(task, trainer, views).renderer
 

@@ -218,7 +218,7 @@ class Conversion:
 def _scene(teacher: Run, source: str) -> Scene:
     scene = load_scene(source, teacher.config.load, splits=("train",))
     check_views(ViewSet.of_scene(scene), teacher.views, "train", teacher.path)
-    return scene
+    return teacher.views.placed(scene, "train")
 
 
 def _digest(teacher: Run) -> str:

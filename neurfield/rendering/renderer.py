@@ -145,6 +145,14 @@ class Renderer:
         result = self._rendered(field, origins.to(self._device), directions.to(self._device), outputs, rays_per_pixel)
         return {name: value.cpu() for name, value in result.items()}
 
+    def drawing(self, conditions: Conditions) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """What draws rays `[n, 3]` in unit space under conditions of one row each, all where the field lies.
+
+        It gives rgb over black `[n, 3]`, the sum of weight * distance (unit space) and opacity `[n]`, without gradient.
+        """
+        field = self._at(conditions.to(self._device))
+        return torch.no_grad()(lambda origins, directions: self._colors(field, origins, directions))
+
     def _rendered(
         self, field: Field, origins: Tensor, directions: Tensor, outputs: Sequence[str], rays_per_pixel: int
     ) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training rays from random pixels of posed images."""
 
-from collections.abc import Sequence
+import copy
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -57,13 +59,21 @@ class PixelSampler:
         """Blocks of 8 x 8 pixels that are drawn from."""
         return len(self.blocks) if self.blocks is not None else int(block_counts(self.cameras.sizes).sum())
 
-    def silhouettes(self) -> Tensor:
+    def silhouettes(self, margin: float = 0.0) -> Tensor:
         """bool `[n_pixels]`, of all views one after the other: where something is or may be.
 
-        That is where alpha is not 0, where a pixel is masked, and everywhere in images without alpha.
+        That is where alpha is not 0, where a pixel is masked, and everywhere in images without alpha; and around, up to
+        `margin` times the longer side of the image.
         """
         opaque = self.values[:, -1] != 0 if self.values.shape[1] % 2 == 0 else torch.ones_like(self.values[:, 0]) > 0
-        return opaque if self.masks is None else opaque | (self.masks == 0)
+        opaque = opaque if self.masks is None else opaque | (self.masks == 0)
+        return opaque if margin <= 0 else torch.cat([_widened(*view, margin) for view in self._pictures(opaque)])
+
+    def _pictures(self, values: Tensor) -> Iterator[tuple[Tensor, int, int]]:
+        """Of values of all pixels those of each view, with its width and height."""
+        sizes = self.cameras.sizes.tolist()
+        for part, size in zip(values.split([width * height for width, height in sizes]), sizes, strict=True):
+            yield part, *size
 
     def restrict(self, grid: OccupancyGrid) -> None:
         """From now on draws only from blocks of 8 x 8 pixels near those whose rays meet an occupied cell of `grid`.
@@ -83,12 +93,37 @@ class PixelSampler:
         self.masks = None if self.masks is None else self.masks.to(device)
         self.blocks = None if self.blocks is None else self.blocks.to(device)
 
+    def of_view(self, view: int) -> "PixelSampler":
+        """One that draws from a single view; it shares the images. It has no blocks where a mask leaves no pixel."""
+        sizes = self.cameras.sizes
+        first, last = _range_of(sizes.prod(dim=1), view)
+        only = copy.copy(self)
+        only.cameras, only.values = self.cameras[view], self.values[first:last]
+        only.masks = None if self.masks is None else self.masks[first:last]
+        if self.blocks is not None:
+            first, last = _range_of(block_counts(sizes), view)
+            only.blocks = self.blocks[(self.blocks >= first) & (self.blocks < last)] - first
+        return only
+
     def sample(self, n: int, step: int, seed: int = 0, rays_per_pixel: int = 1) -> SampledPixels:
         """Draws `n` pixels with their rays; the same for equal `step` and `seed`, whatever the number of threads."""
         return ops.sample_pixels(
             self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks,
             rays_per_pixel=rays_per_pixel,
         )  # fmt: skip
+
+
+def _range_of(counts: Tensor, i: int) -> tuple[int, int]:
+    """Where the things of part `i` begin and end, of parts with so many things."""
+    last = int(counts[: i + 1].sum())
+    return last - int(counts[i]), last
+
+
+def _widened(opaque: Tensor, width: int, height: int, margin: float) -> Tensor:
+    """bool `[height * width]`: whether a pixel of a square of that margin around is opaque."""
+    r = math.ceil(margin * max(width, height))
+    rows = torch.nn.functional.max_pool2d(opaque.view(1, height, width).float(), (1, 2 * r + 1), 1, (0, r))
+    return torch.nn.functional.max_pool2d(rows, (2 * r + 1, 1), 1, (r, 0)).bool().view(-1)
 
 
 def _pack(images: Sequence[Tensor]) -> Tensor:

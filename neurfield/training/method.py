@@ -83,11 +83,13 @@ class TrainingConfig(LoopConfig):
     """A step on rays: their number follows the `n_samples` that they need.
 
     `background` is what transparent pixels lie over, and what the field shows where it is empty. `auto` is random, or,
-    where opaque images end in white or black all around, that colour, which drawing then has, too.
+    where opaque images end in white or black all around, that colour, which drawing then has, too. `refine_cameras`
+    moves the training cameras to where the field sees their photos from, see training.camera_refinement.
     """
 
     max_rays: Annotated[int, Range(64, 1 << 20)] = 1 << 16
     background: Literal["auto", "random", "white", "black"] = "auto"
+    refine_cameras: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from neurfield import ops
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
+from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -24,12 +25,14 @@ from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training import estimators
 from neurfield.training.background import with_background
+from neurfield.training.camera_refinement import HULL_MARGIN, CameraRefinement
 from neurfield.training.composed_step import RayBatch
 from neurfield.training.density import density_over_time
 from neurfield.training.device import why_not_graph
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
+from neurfield.training.session import CORRECTIONS, ViewSet
 from neurfield.training.steps import make_step
 from neurfield.training.task import StepFn, StepResult
 
@@ -52,6 +55,7 @@ class RadianceTask:
         device: where all of that lies.
         notes: what the user should know.
         estimator: what draws the samples where that is not the march.
+        refinement: what moves the training cameras, where the method says so.
         n_rays: rays of the next step.
         renderer: draws the field as it is.
 
@@ -81,6 +85,11 @@ class RadianceTask:
                 f"method {method.name}: its field has a coarse one that draws the samples; use sampler grid, "
                 f"not {sampler.otype}"
             )
+        if method.training.refine_cameras and isinstance(method.field, KiloNerfConfig):
+            raise UserError(
+                f"method {method.name}: training.refine_cameras is for its teacher; train that with it, then "
+                "neurfield convert RUN --to kilonerf --output RUN2"
+            )
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
@@ -107,8 +116,9 @@ class RadianceTask:
         # is looked at outside of the hull, too
         has_companion = self.field.companion() is not None
         is_seen_alike = not (cameras.times_differ or has_companion)
+        refines = method.training.refine_cameras
         if method.sampler.hull and scene.has_alpha and is_seen_alike:
-            self.grid.carve(cameras, self.pixels.silhouettes())
+            self.grid.carve(cameras, self.pixels.silhouettes(HULL_MARGIN if refines else 0.0))
             self.pixels.restrict(self.grid)
         self.estimator = estimators.create(sampler, self.grid, cameras.c2w[:, :, 3], self.march, config.seed)
         kind = method.training.background
@@ -116,6 +126,8 @@ class RadianceTask:
         rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
         background = BACKGROUNDS[method.background]
         self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
+        sharp = Renderer(self.field, self.grid, norm, self.march)
+        self.refinement = CameraRefinement(self.pixels, sharp, config.seed) if refines else None
         self._adapts = self.device.type == "cpu" or self.estimator is not None or has_companion
         per_ray = _FIRST_SAMPLES_PER_RAY
         if has_companion and isinstance(sampler, SamplerConfig):
@@ -137,12 +149,19 @@ class RadianceTask:
                 places.update(number, density_over_time(self.field, seed, number), seed, max_draws)
             batch = self._batch(number, progress)
             result = take_step(batch, learning_rate, number)
+            if self.refinement is not None:
+                self.refinement.step(number, progress, self._behind)
+                self.pixels.cameras = self.refinement.cameras
             if not self._adapts:
                 return result
             self._adapt_rays(result)
             return dataclasses.replace(result, n_rays=batch.n_rays)
 
         return step
+
+    def placed(self, views: ViewSet) -> ViewSet:
+        """The views with the training cameras where they are now."""
+        return views if self.refinement is None else views.moved(self.refinement.corrections)
 
     def _batch(self, step: int, progress: float) -> RayBatch:
         """Rays and targets; the background, the same for target and prediction, teaches the field to be empty there."""
@@ -173,6 +192,8 @@ class RadianceTask:
 
     def tensors(self) -> dict[str, Tensor]:
         state = {f"occupancy.{name}": value for name, value in self.grid.state_dict().items()}
+        if self.refinement is not None:
+            state[CORRECTIONS] = self.refinement.corrections
         return state if self.estimator is None else state | self.estimator.tensors()
 
     def counters(self) -> dict[str, Any]:
@@ -183,6 +204,8 @@ class RadianceTask:
             self.n_rays = counters["n_rays"]
 
     def refresh(self) -> None:
+        if self.refinement is not None:
+            self.pixels.cameras = self.refinement.cameras
         self.grid.load_state_dict(self.grid.state_dict())  # its bit field follows its densities
         if self.estimator is not None:
             self.estimator.refresh()

@@ -78,7 +78,7 @@ def check_seed(seed: int | None, config: BaseRunConfig) -> None:
 
 def _geometry(views: ViewSet, split: str) -> Tensor:
     """`[1 + n_views, n]`: the map into unit space, and everything about the cameras of a split."""
-    cameras, norm = views.cameras[views.splits.get(split, [])], views.normalization
+    cameras, norm = views.read[views.splits.get(split, [])], views.normalization
     parts = vars(cameras).values()
     rows = torch.cat([part.double().reshape(len(cameras), part.shape[1:].numel()) for part in parts], dim=1)
     scene = torch.zeros(1, rows.shape[1], dtype=torch.float64)
@@ -117,7 +117,7 @@ def _read(path: Path) -> Resumed:
     tensors, header = checkpoint.load(path)
     with fitting(path):
         config = configuration.from_dict(RunConfig, header["config"], str(path))
-        views = unpack_views(tensors, header)
+        views = unpack_views(tensors, header).moved(None)  # corrections are a state of the training
         check_stored(lambda: views.build(config.method.field), tensors)
         teacher = header.get(TEACHER)
         return Resumed(path, config, views, views if teacher is None else Pupil(views, teacher))

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.corrections import corrected
 from neurfield.data.load import cameras
 from neurfield.data.scene import Normalization, Scene
 from neurfield.data.views import Manifest
@@ -26,18 +27,48 @@ from neurfield.training.trainer import StepReport, Trainer
 
 _LOG_INTERVAL = 50  # steps between lines of the scalar log
 TEACHER = "teacher"  # the entry of a distilled field's header
+CORRECTIONS = "cameras.corrections"  # of training cameras; state of a training, and told of what is made of it
 _CAMERA_FIELDS = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
 
 
 @dataclass(frozen=True)
 class ViewSet:
-    """The views of a scene without their images: what rendering a split needs."""
+    """The views of a scene without their images: what rendering a split needs.
+
+    Attributes:
+        read: cameras as they were read, world frame.
+        corrections: of training cameras that were refined, `[n_train, 6]` in unit space, see
+            neurfield.cameras.corrections; None: they are as they were read.
+    """
 
     name: str
-    cameras: Cameras
+    read: Cameras
     splits: dict[str, list[int]]
     normalization: Normalization
     paths: list[str]
+    corrections: Tensor | None = None
+
+    @property
+    def cameras(self) -> Cameras:
+        """Where the cameras are, world frame."""
+        if self.corrections is None:
+            return self.read
+        train, c2w, moved = self.splits["train"], self.read.c2w.clone(), self.corrections.detach().cpu().clone()
+        moved[:, 3:] /= self.normalization.scale
+        c2w[train] = corrected(c2w[train], moved)
+        return replace(self.read, c2w=c2w)
+
+    def moved(self, corrections: Tensor | None) -> "ViewSet":
+        """The same with corrections of the training cameras, or with none."""
+        return replace(self, corrections=corrections)
+
+    def placed(self, scene: Scene, split: str) -> Scene:
+        """The scene, which has this split, with the cameras of that where they are here."""
+        if self.corrections is None:
+            return scene
+        c2w = scene.cameras.c2w.clone()
+        c2w[scene.views(split)] = self.cameras.c2w[self.views(split)]
+        return replace(scene, cameras=replace(scene.cameras, c2w=c2w))
 
     @staticmethod
     def of_scene(scene: Scene) -> "ViewSet":
@@ -59,14 +90,15 @@ class ViewSet:
     @property
     def train(self) -> list[int]:
         """View indices of the training views, or of all views where there are none."""
-        return self.splits.get("train") or list(range(len(self.cameras)))
+        return self.splits.get("train") or list(range(len(self.read)))
 
     def build(self, field: AnyFieldConfig) -> RadianceModule:
         """The field that a configuration describes, for these views."""
         return field.build(self.normalization.aabb, len(self.splits.get("train", [])))
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_FIELDS}
+        tensors = {f"cameras.{name}": getattr(self.read, name) for name in _CAMERA_FIELDS}
+        return tensors if self.corrections is None else tensors | {CORRECTIONS: self.corrections}
 
     def header(self) -> dict[str, Any]:
         return {
@@ -125,7 +157,12 @@ def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
     if len(scene["paths"]) not in (0, len(stored)):
         raise ValueError(f"scene.paths: expected one for each of its {len(stored)} views, or none")
     normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
-    return ViewSet(scene["name"], stored, splits, normalization, scene["paths"])
+    corrections = tensors.get(CORRECTIONS)
+    if corrections is not None:
+        shape = (len(splits.get("train", [])), 6)
+        if corrections.shape != shape or not bool(corrections.isfinite().all()):
+            raise ValueError(f"{CORRECTIONS}: expected finite numbers of shape {list(shape)}")
+    return ViewSet(scene["name"], stored, splits, normalization, scene["paths"], corrections)
 
 
 class Session:

@@ -46,3 +46,11 @@ def test_what_does_not_fit_is_refused() -> None:
         PixelSampler([image, image], cameras, masks=[image[:, :, 0].bool(), None])
     with pytest.raises(ValueError, match="the masks leave no pixel to draw"):
         PixelSampler([image, image], cameras, masks=[image[:, :, 0]] * 2)
+
+
+def test_silhouettes_are_widened_within_their_own_image() -> None:
+    cameras = Cameras.pinhole(torch.eye(4).expand(2, 4, 4), 20.0, 20, 10)
+    images = [torch.zeros(10, 20, 4, dtype=torch.uint8) for _ in range(2)]
+    images[0][9, 4, 3] = 255  # of the last row
+    wide = PixelSampler(images, cameras).silhouettes(0.1).view(2, 10, 20)
+    assert wide[0, 7:, 2:7].all() and wide.sum() == 15

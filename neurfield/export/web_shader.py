@@ -40,6 +40,7 @@ _ACTIVATIONS = {
 _FEATURES = {1: ("float", "r", "R16F"), 2: ("vec2", "rg", "RG16F"), 4: ("vec4", "rgba", "RGBA16F")}
 _BLOCK_TILES = 256  # of 64 bytes: the smallest block that WebGL 2 promises
 _MAX_BLOCKS = 12
+_MAX_VALUES = 1 << 26  # of the table: at most 16384 rows of texels, and a text that browsers can hold
 
 Floats = NDArray[np.float32]
 
@@ -72,6 +73,11 @@ def shader(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Shade
         for name in (part.activation, part.output_activation):
             if name not in _ACTIVATIONS:
                 raise UserError(f"a web page cannot have the activation {name}, only {', '.join(_ACTIVATIONS)}")
+    if (n_values := field.grid.n_params) > _MAX_VALUES:
+        raise UserError(
+            f"the table of this field has {n_values} values, a web page at most {_MAX_VALUES}: train one with a "
+            "smaller table (--set field.encoding.log2_hashmap_size=21)"
+        )
     n_geo = field.density.n_output_dims
     density = [w.detach().cpu().numpy() for w, _ in field.density.matrices(field.density_params)]
     color = [w.detach().cpu().numpy() for w, _ in field.color.matrices(field.color_params)]
@@ -106,13 +112,10 @@ def _constants(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> I
         yield f"const int {name} = {count};"
     dt_min = math.sqrt(3) / 1024 * march.step_scale
     dt_max = max(math.sqrt(3), dt_min)
-    growth = math.log1p(march.cone_angle)
+    growth = math.log1p(march.cone_angle) or 1.0  # without a cone nobody reads what it divides
     numbers = {"DT_MIN": dt_min, "DT_MAX": dt_max, "CONE": march.cone_angle, "GROWTH": growth, "NEAR": march.near}
-    if growth:
-        numbers |= {"T_A": dt_min / growth, "T_B": dt_max / growth}
-        numbers |= {"N_A": math.log(dt_min / growth) / growth, "N_B": math.log(dt_max / growth) / growth}
-    else:
-        numbers |= dict.fromkeys(("T_A", "T_B", "N_A", "N_B"), 0.0)
+    numbers |= {"T_A": dt_min / growth, "T_B": dt_max / growth}
+    numbers |= {"N_A": math.log(dt_min / growth) / growth, "N_B": math.log(dt_max / growth) / growth}
     numbers["STOP"] = march.stop_transmittance
     for name, number in numbers.items():
         yield f"const float {name} = {_number(number)};"

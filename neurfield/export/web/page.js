@@ -25,10 +25,11 @@ function turned(v, axis, angle) {  // Rodrigues
 // Axes and position of a camera in unit space, and how far ahead of it lies what it turns around.
 let view;
 
-function viewOfLink() {
-  const numbers = decodeURIComponent(location.hash.slice(1)).split(",").map(Number);
+function viewOfLink() {  // null where the link holds none
+  const numbers = location.hash.slice(1).split(/,|%2C/i).map(Number);
   if (numbers.length !== 13 || !numbers.every(Number.isFinite) || !(numbers[12] > 0)) return null;
   const [right, up, back, position] = [0, 3, 6, 9].map((i) => numbers.slice(i, i + 3));
+  if ([right, up, back].some((axis) => Math.abs(Math.hypot(...axis) - 1) > 0.01)) return null;
   return { right: unit(right), up: unit(up), back: unit(back), position, ahead: numbers[12] };
 }
 
@@ -67,8 +68,9 @@ function zoom(factor) {
 
 const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, preserveDrawingBuffer: true });
 
+const LOST = "the graphics unit was taken away: load the page again";
+
 function fail(message) {
-  status.className = "";
   status.textContent = message;
   document.documentElement.dataset.state = "failed";
   throw new Error(message);
@@ -93,8 +95,9 @@ function program(fragment) {
 }
 
 async function bytesOf(id) {
-  const text = document.getElementById(id).textContent;
-  const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const text = atob(document.getElementById(id).textContent);
+  const packed = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; ++i) packed[i] = text.charCodeAt(i);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -162,7 +165,7 @@ function copy(from, width, height, to) {  // the lower left width x height of a 
 
 let field, places, coarse, fine;
 let raysPerMs = 20;  // measured anew with every draw
-let job = null;  // what is left of the picture at rest: {side, row}
+let job = null;  // what is left of the picture at rest: {side, row}, and the most rays of a strip
 let lastMoved = -Infinity, isDirty = true;
 const held = new Set();  // keys
 
@@ -184,7 +187,10 @@ async function draw(to, width, height, bottom, top, side, stride) {
   gl.drawArrays(gl.TRIANGLES, 0, 3);
   const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
   gl.flush();
-  while (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) await new Promise((done) => setTimeout(done, 1));
+  while (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) {
+    if (gl.isContextLost()) fail(LOST);
+    await new Promise((done) => setTimeout(done, 1));
+  }
   gl.deleteSync(fence);
   const rays = width * (top - bottom) * side ** 2;
   raysPerMs = 0.5 * raysPerMs + 0.5 * (rays / Math.max(performance.now() - started, 0.1));
@@ -210,17 +216,19 @@ async function drawMoving() {
   await draw(coarse, width, height, 0, height, 1, MOVING_STRIDE);
   copy(coarse, width, height, null);
   copy(coarse, width, height, fine);
-  job = { side: 1, row: canvas.height };
+  // A strip is never longer than the whole picture's mean allows: below an empty sky, whose rays are quick, a strip as
+  // long as they allow would take seconds, after which browsers take the graphics unit away.
+  job = { side: 1, row: canvas.height, most: affordable(RESTING_MS) };
 }
 
 async function drawResting() {
-  const rows = Math.ceil(affordable(RESTING_MS) / (canvas.width * job.side ** 2));
+  const rows = Math.ceil(Math.min(affordable(RESTING_MS), job.most) / (canvas.width * job.side ** 2));
   const bottom = Math.max(0, job.row - rows);
   await draw(fine, canvas.width, canvas.height, bottom, job.row, job.side, 1);
   if (isDirty) return;  // the view has moved on
   copy(fine, canvas.width, canvas.height, null);
   if (bottom > 0) job.row = bottom;
-  else job = job.side < FINEST ? { side: FINEST, row: canvas.height } : null;
+  else job = job.side < FINEST ? { ...job, side: FINEST, row: canvas.height } : null;
   if (job) return;
   document.documentElement.dataset.state = "finished";
   try {
@@ -230,16 +238,17 @@ async function drawResting() {
   }
 }
 
-function walk() {
-  const speed = 0.02;
-  const along = (plus, minus) => speed * (held.has(plus) - held.has(minus));
+function walk(seconds) {
+  const along = (plus, minus) => seconds * (held.has(plus) - held.has(minus));
   move(along("KeyD", "KeyA"), along("KeyE", "KeyQ"), along("KeyW", "KeyS"));
   orbit(2 * along("ArrowLeft", "ArrowRight"), 2 * along("ArrowUp", "ArrowDown"));
 }
 
 async function drawForever() {
-  for (;;) {
-    if (held.size) walk(), moved();
+  for (let before = performance.now(); ; ) {
+    const now = performance.now();
+    if (held.size) walk(Math.min((now - before) / 1000, 0.1)), moved();
+    before = now;
     fit();
     if (!isDirty && job && performance.now() - lastMoved > REST_AFTER_MS) {
       await drawResting();
@@ -299,7 +308,7 @@ function listen() {
   addEventListener("keyup", (event) => held.delete(event.code));
   addEventListener("blur", () => held.clear());
   addEventListener("hashchange", () => (start(), moved()));
-  canvas.addEventListener("webglcontextlost", () => fail("the graphics unit was taken away: load the page again"));
+  canvas.addEventListener("webglcontextlost", () => fail(LOST));
 }
 
 async function main() {

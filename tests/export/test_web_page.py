@@ -3,6 +3,7 @@
 
 import dataclasses
 import io
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +146,25 @@ def test_the_browser_shows_what_the_renderer_gives(kind: str, page: Any, tmp_pat
     # bytes are rounded to 1/510; cells that a ray's rounding puts it beside are few
     assert np.quantile(error, 0.99) < 1.2 / 255 and error.max() < 0.03, (np.quantile(error, 0.99), error.max())
     assert page.requests == [page.url.split("#")[0]]
+
+
+def test_fog_keeps_its_light(page: Any, tmp_path: Path) -> None:
+    """Samples of a weight that no colour is evaluated for on its own, 256 of them along the cube."""
+    run = random_run(grid={**GRID, "n_levels": 1}, density=SMALL, color=SMALL, background=(0.1, 0.1, 0.1))
+    field, sigma = run.field, 0.014
+    field.encoding.params.data.fill_(1)
+    matrices = (net.config.matrices(net.params.data) for net in (field.density_network, field.color_network))
+    (into, _), (density, _) = next(matrices)
+    into.fill_(1 / into.shape[1])  # features and padding are ones, and so is the hidden layer
+    density.zero_()[0] = math.log(sigma) / density.shape[1]
+    next(matrices)[-1][0].fill_(1.0)  # white
+    run.grid.load_bits(torch.full_like(run.grid.bitfield, 255))
+    step = math.sqrt(3) / 1024 * run.renderer.options.step_scale
+    assert sigma * step < 1e-4
+    wanted = expected(run)
+    assert wanted.max() > 0.1 + 2 / 255
+    page.goto(export_web(run, tmp_path / "fog.html").as_uri())
+    assert np.abs(finished(page) - wanted).max() < 0.6 / 255
 
 
 @pytest.mark.parametrize("name", sorted(web_shader._ACTIVATIONS))

@@ -10,7 +10,7 @@ uniform float stride;       // steps of the lattice from one sample to the next:
 out vec4 pixel;
 
 const float HUGE = 1e30;
-// A colour of less weight changes no byte of a picture that it is left out of.
+// Samples of less weight than this together have the colour of the last of them.
 const float LEAST_WEIGHT = 1e-4;
 
 float count(float t) {
@@ -74,7 +74,7 @@ vec3 render(vec3 o, vec3 d) {
     far = min(far, max(low[axis], high[axis]));
   }
   vec3 sum = vec3(0.0);
-  float through = 1.0, start = lattice_start(near), i = 0.0;
+  float through = 1.0, weight = 0.0, start = lattice_start(near), i = 0.0;
   vec4 looked[COLOR], geometry[GEOMETRY];
   look(d, looked);
   int n_samples = 0;
@@ -104,8 +104,11 @@ vec3 render(vec3 o, vec3 d) {
     if (!is_occupied(cell, cascade)) continue;
     float dt = distance_of(start, i) - t;
     float opacity = 1.0 - exp(-exp(density((x - box_low) * box_scale, geometry)) * dt);
-    float weight = through * opacity;
-    if (weight > LEAST_WEIGHT) sum += weight * color(geometry, looked);
+    weight += through * opacity;
+    if (weight > LEAST_WEIGHT) {
+      sum += weight * color(geometry, looked);
+      weight = 0.0;
+    }
     through *= 1.0 - opacity;
     if (through < STOP || ++n_samples >= MAX_SAMPLES) break;
   }

@@ -21,6 +21,7 @@ import neurfield
 from neurfield.cameras.poses import focus, up
 from neurfield.errors import UserError
 from neurfield.export.web_shader import resource, shader
+from neurfield.fields.radiance_field import RadianceField
 from neurfield.files import atomic_write, refuse_existing
 from neurfield.ops import FusedField, fused_reason
 
@@ -45,7 +46,9 @@ def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
         raise UserError(f"{path}: a web page is written as .html")
     refuse_existing(path, overwrite)
     run = run.on_cpu()
-    if reason := fused_reason(run.field):
+    # a field that moves has the parts of one that does not, and needs the time besides
+    is_still = isinstance(run.field, RadianceField) and not run.field.needs
+    if reason := fused_reason(run.field) if is_still else "it is a field of another kind":
         raise UserError(
             f"export web needs a grid and two networks, as ngp-fast, ngp, ngp-medium and ngp-big have; here {reason}. "
             "What can be shown instead: a video (neurfield render) or a mesh (neurfield export mesh)"

@@ -19,6 +19,7 @@ from neurfield.data.scene import Normalization, box
 from neurfield.errors import UserError
 from neurfield.export import web_page, web_shader
 from neurfield.export.web_page import export_web
+from neurfield.fields.dynamic import DynamicConfig
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.ops.fused_mlp import _TORCH_ACTIVATIONS
 from neurfield.rendering.renderer import Renderer
@@ -253,6 +254,10 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(web_shader, "_MAX_VALUES", 1000)
     with pytest.raises(UserError, match=r"table of this field has \d+ values.*log2_hashmap_size=21"):
         export_web(run, tmp_path / "a.html")
+    run.field = DynamicConfig().build(box(1))
+    with pytest.raises(UserError, match=r"another kind.*neurfield render"):
+        export_web(run, tmp_path / "a.html")
+    run = random_run()
     run.field.direction_encoding = torch.nn.Identity()
     with pytest.raises(UserError, match=r"here the direction encoding is Identity.*neurfield render"):
         export_web(run, tmp_path / "a.html")

@@ -2,6 +2,7 @@
 """Files of what the page shows: meshes, which may lie in the scene, too, point clouds and web pages."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,6 @@ def build(page: "Page") -> None:
     with gui.add_folder("Point cloud"):
         n_points = gui.add_number("Points", 200_000, min=1000, max=MAX_POINTS, step=1000)
         save_points = gui.add_button("Save point cloud (.ply)")
-    save_page = None
-    if exports.page:
-        with gui.add_folder("Web page"):
-            save_page = gui.add_button("Save web page (.html)", hint="One file that draws the field in any browser.")
     job = Job(page)
 
     def mesh(ending: str) -> bytes:
@@ -68,25 +65,27 @@ def build(page: "Page") -> None:
         handle.position = (float(shift.value) / scale, 0.0, 0.0)
         page.hide_by_depth(_MESH_IN_SCENE, in_scene.value)
 
-    def points() -> None:
+    def download(name: str, write: Callable[[Path], object]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            file, n = Path(folder) / "points.ply", min(int(n_points.value), MAX_POINTS)
+            file = Path(folder) / name
             with page.viewer.turns:
-                exports.points(session.look, file, n, job.step_in_turn)
-            page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
+                write(file)
+            page.client.send_file_download(name, file.read_bytes(), save_immediately=True)
 
-    def web_page() -> None:
-        assert exports.page
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{page.viewer.shown.name}.html"
-            with page.viewer.turns:
-                exports.page(session.look, file)
-            page.client.send_file_download(file.name, file.read_bytes(), save_immediately=True)
+    def points() -> None:
+        n = min(int(n_points.value), MAX_POINTS)
+        download("points.ply", lambda file: exports.points(session.look, file, n, job.step_in_turn))
 
     save_mesh.on_click(page.guarded(lambda: job.start(download_mesh)))
     show_mesh.on_click(page.guarded(lambda: job.start(mesh_in_scene)))
     save_points.on_click(page.guarded(lambda: job.start(points)))
-    if save_page:
+    if write_page := exports.page:
+
+        def web_page() -> None:
+            download(f"{page.viewer.shown.name}.html", lambda file: write_page(session.look, file))
+
+        with gui.add_folder("Web page"):
+            save_page = gui.add_button("Save web page (.html)", hint="One file that draws the field in any browser.")
         save_page.on_click(page.guarded(lambda: job.start(web_page)))
     in_scene.on_update(page.guarded(place))
     shift.on_update(page.guarded(place))

@@ -47,8 +47,7 @@ class Home:
         first = cameras.c2w[0]
         forward = -first[:, 2]
         poses = cameras.c2w.double().numpy()
-        middle = torch.from_numpy(focus(poses).point).float()
-        ahead = max(float((middle - first[:, 3]) @ forward), 0.1 * scale)
+        ahead = max(float(focus(poses).depths[0]), 0.1 * scale)
         fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
         target = first[:, 3] + ahead * forward
         position = target - distance * ahead * forward

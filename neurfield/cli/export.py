@@ -26,17 +26,25 @@ class _ExportOptions:
     run: tyro.conf.Positional[Path]
     """Run folder or .safetensors file."""
     output: Path  # comes first in the help; what may be written is said by each
-    time: float | None = None
-    """Of a field that moves, 0 ... 1 (default: 0)."""
-    appearance: int | None = None
-    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
-    mean)."""
     overwrite: bool = False
     """Replace a file that exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeshOptions(_ExportOptions):
+class _LookOptions(_ExportOptions):
+    appearance: int | None = None
+    """Of a field that tells photos apart: the number of the training view whose colours are wanted (default: the
+    mean)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MomentOptions(_LookOptions):
+    time: float | None = None
+    """Of a field that moves, 0 ... 1 (default: 0)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshOptions(_MomentOptions):
     """Triangles where a field becomes opaque, with colours, or at the surface of a shape."""
 
     output: Path
@@ -57,7 +65,7 @@ class MeshOptions(_ExportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointCloudOptions(_ExportOptions):
+class PointCloudOptions(_MomentOptions):
     """What the training views see, as points with colours, or points on the surface of a shape, with normals."""
 
     output: Path
@@ -67,7 +75,7 @@ class PointCloudOptions(_ExportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebOptions(_ExportOptions):
+class WebOptions(_LookOptions):
     """One HTML file that draws the field itself, in any browser with WebGL 2: to mail, host or open from a disk."""
 
     output: Path
@@ -75,17 +83,13 @@ class WebOptions(_ExportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CamerasOptions:
+class CamerasOptions(_ExportOptions):
     """Where the cameras of a run stand, refined or not, as a transforms.json of nerfstudio."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder or .safetensors file."""
     output: Path
     """File to write: .json, best in the folder of the data (DATA/refined.json), as it names images from where it is."""
     data: str | None = None
     """Where the images are now (default: where they were)."""
-    overwrite: bool = False
-    """Replace a file that exists."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def export_points(options: PointCloudOptions) -> int:
 
 
 def export_page(options: WebOptions) -> int:
-    trained = load_scene_run(options.run, "export web").at(options.time, options.appearance)
+    trained = load_scene_run(options.run, "export web").at(None, options.appearance)
     path = export_web(trained, options.output, options.overwrite)
     print(f"{path.stat().st_size / 1e6:.1f} MB; written to {path}; open it in a browser: {path.resolve().as_uri()}")
     return 0

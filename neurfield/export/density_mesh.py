@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurfield.export.morton import raster
 from neurfield.geometry import Mesh, marching_cubes
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
@@ -46,14 +47,7 @@ def reaches_beyond(grid: OccupancyGrid, extent: int) -> bool:
 
 def _cells(grid: OccupancyGrid, cascade: int) -> NDArray[np.bool_]:
     """Bits of a cascade, `[r, r, r]` (x, y, z)."""
-    r = grid.resolution
-    bits = np.unpackbits(grid.bitfield[cascade].numpy(), bitorder="little").astype(bool)
-    coordinate = np.arange(r)
-    # Morton order: bit b of x is bit 3b of the index
-    spread = np.zeros(r, np.int64)
-    for b in range(r.bit_length() - 1):
-        spread |= (coordinate >> b & 1) << 3 * b
-    return bits[spread[:, None, None] | spread[None, :, None] << 1 | spread[None, None, :] << 2]
+    return raster(np.unpackbits(grid.bitfield[cascade].numpy(), bitorder="little")).astype(bool).transpose(2, 1, 0)
 
 
 def _with_neighbours(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:

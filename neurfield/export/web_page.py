@@ -20,6 +20,7 @@ import torch
 import neurfield
 from neurfield.cameras.poses import focus, up
 from neurfield.errors import UserError
+from neurfield.export.morton import raster
 from neurfield.export.web_shader import resource, shader
 from neurfield.fields.radiance_field import RadianceField
 from neurfield.files import atomic_write, refuse_existing
@@ -74,7 +75,7 @@ def _page(run: "Run", title: str) -> str:
     }
     data = {
         "table": field.tensors[0].numpy(),
-        "cells": _raster(run.grid.bitfield),
+        "cells": np.stack([raster(cascade) for cascade in run.grid.bitfield.numpy()]),
         "blocks": run.grid.coarse.numpy(),
         "weights": np.concatenate([tiles.reshape(-1) for tiles in made.blocks.values()]),
     }
@@ -96,21 +97,13 @@ def _view(run: "Run") -> dict[str, object]:
     cameras = run.cameras[run.views.train].transformed(norm.scale, torch.tensor(norm.offset))
     poses = cameras.c2w.double().numpy()
     right, up_of_view, back, position = poses[0].T
-    ahead = max(float((position - focus(poses).point) @ back), 0.1)
+    ahead = max(float(focus(poses).depths[0]), 0.1)
     axes = {"right": right, "up": up_of_view, "back": back, "position": position}
     return {
         "view": {**{name: axis.tolist() for name, axis in axes.items()}, "ahead": ahead},
         "fov": (cameras.sizes[0] / cameras.intrinsics[0, :2]).tolist(),  # width and height over the focal length
         "up": up(poses),
     }
-
-
-def _raster(bitfield: torch.Tensor) -> np.ndarray:
-    """Bytes of 2^3 cells `[n_cascades, n^3]` from Morton order to rows of x."""
-    n_bits = round(np.log2(bitfield.shape[1]) / 3)  # of a coordinate
-    bits = bitfield.numpy().reshape(-1, *(2,) * (3 * n_bits))  # z, y, x of the highest bit, of the next, ...
-    order = [1 + 3 * bit + axis for axis in range(3) for bit in range(n_bits)]
-    return bits.transpose(0, *order)
 
 
 def _packed(values: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from neurfield.ops import FusedField
 from neurfield.ops.fused_mlp import MLPConfig
 from neurfield.ops.hash_grid import GridLevel
 from neurfield.rendering.volume import MarchOptions
-from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.sampling.occupancy_grid import BASE_STEP, OccupancyGrid
 
 # csrc/math/activation.h
 _ACTIVATIONS = {
@@ -110,7 +110,7 @@ def _constants(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> I
     counts = {**n_sides, "CASCADES": grid.n_cascades, "RESOLUTION": grid.resolution, "MAX_SAMPLES": march.max_samples}
     for name, count in counts.items():
         yield f"const int {name} = {count};"
-    dt_min = math.sqrt(3) / 1024 * march.step_scale
+    dt_min = BASE_STEP * march.step_scale
     dt_max = max(math.sqrt(3), dt_min)
     growth = math.log1p(march.cone_angle) or 1.0  # without a cone nobody reads what it divides
     numbers = {"DT_MIN": dt_min, "DT_MAX": dt_max, "CONE": march.cone_angle, "GROWTH": growth, "NEAR": march.near}

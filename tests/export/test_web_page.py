@@ -17,7 +17,8 @@ from PIL import Image
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization, box
 from neurfield.errors import UserError
-from neurfield.export import web_page, web_shader
+from neurfield.export import web_shader
+from neurfield.export.morton import raster
 from neurfield.export.web_page import export_web
 from neurfield.fields.dynamic import DynamicConfig
 from neurfield.fields.radiance_field import RadianceField
@@ -235,8 +236,8 @@ def test_the_occupancy_lies_in_rows_of_x() -> None:
     code = sum(((value >> bit) & 1) << (3 * bit + axis) for axis, value in enumerate(cell) for bit in range(4))
     grid.density_grid[1, code] = 1.0
     grid.renew_bits()
-    rows = web_page._raster(grid.bitfield).reshape(2, 8, 8, 8)  # cascade, z, y, x
-    assert np.argwhere(rows).tolist() == [[1, 7 // 2, 10 // 2, 3 // 2]]
+    rows = raster(grid.bitfield[1].numpy())  # z, y, x
+    assert np.argwhere(rows).tolist() == [[7 // 2, 10 // 2, 3 // 2]]
     assert rows.max() == 1 << (3 % 2 + 2 * (10 % 2) + 4 * (7 % 2))
 
 

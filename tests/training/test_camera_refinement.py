@@ -18,11 +18,10 @@ from neurfield.errors import UserError
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training import checkpoint
 from neurfield.training.camera_refinement import color_and_change
-from neurfield.training.run_folder import RunFolder
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import ViewSet
 from tests.data import small
 from tests.scenes import ball_scene, orbit, radiance_trainer
-from tests.training.test_trainer import SMALL, assert_same_state, small_config
+from tests.training.test_trainer import SMALL, assert_same_state, small_config, taken_up
 
 REFINE = "training.refine_cameras=true"
 BLACK = torch.zeros(1, 3)
@@ -117,15 +116,7 @@ def test_resume_is_exact(true_scene, tmp_path):
     whole = radiance_trainer(scene, config)
     whole.train()
     assert whole.tensors()["cameras.corrections"].abs().max() > 1e-4
-    views, folder = ViewSet.of_scene(scene), RunFolder(tmp_path / "run")
-    half = radiance_trainer(scene, config)
-    session = Session(half, views, folder)
-    for _ in range(165):
-        half.train_step()
-    session.save()
-    rest = radiance_trainer(scene, config)
-    Session(rest, views, folder, folder.checkpoints()[-1]).train()
-    assert_same_state(whole, rest)
+    assert_same_state(whole, taken_up(scene, config, 165, tmp_path))
 
 
 def test_runs_keep_where_the_cameras_are(true_scene, tmp_path):

@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +132,21 @@ def test_another_seed_is_another_run(scene):
     assert not torch.equal(a.tensors()["field.encoding.params"], b.tensors()["field.encoding.params"])
 
 
+def taken_up(scene, config, n_steps: int, folder: Path) -> Trainer:
+    """A training that was left after `n_steps`, and ended by another that began with its checkpoint."""
+    views, run = ViewSet.of_scene(scene), RunFolder(folder / "run")
+    half = radiance_trainer(scene, config)
+    session = Session(half, views, run)
+    for _ in range(n_steps):
+        half.train_step()
+    session.save()
+    rest = radiance_trainer(scene, config)
+    resumed = Session(rest, views, run, run.checkpoints()[-1])
+    assert rest.step == n_steps
+    resumed.train()
+    return rest
+
+
 @pytest.mark.parametrize(
     "overrides",
     [(), COMPOSED, ("training.ema_decay=0.9", "training.ema_interval=3")],
@@ -139,17 +155,7 @@ def test_another_seed_is_another_run(scene):
 def test_resume_is_exact(scene, overrides, tmp_path):
     config = small_config(*overrides, steps=24)
     whole = trained(scene, config)
-    views, folder = ViewSet.of_scene(scene), RunFolder(tmp_path / "run")
-    half = radiance_trainer(scene, config)
-    session = Session(half, views, folder)
-    for _ in range(12):
-        half.train_step()
-    session.save()
-    rest = radiance_trainer(scene, config)
-    resumed = Session(rest, views, folder, folder.checkpoints()[-1])
-    assert rest.step == 12
-    resumed.train()
-    assert_same_state(whole, rest)
+    assert_same_state(whole, taken_up(scene, config, 12, tmp_path))
 
 
 def test_the_number_of_rays_follows_the_sample_target(scene):

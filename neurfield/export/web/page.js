@@ -151,7 +151,7 @@ function surface(width, height) {
   gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, width, height);
   gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
   gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, made, 0);
-  return { made, frame, width, height };
+  return { made, frame };
 }
 
 function copy(from, width, height, to) {  // the lower left width x height of a surface, stretched

@@ -21,6 +21,16 @@ def differ(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((abs(a - b)[:, :LEFT].max(axis=2) > 40).sum() > 4000)
 
 
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def without_shadows(viewer: Any) -> None:
+    """Without a GPU, shadows and reflections on what can be dragged cost seconds a page; test_browser.py has them."""
+    viewer._server.scene.configure_environment_map(None)
+    viewer._server.scene.configure_default_lights(cast_shadow=False)
+
+
 class Browser:
     """A page of its own in a browser."""
 
@@ -42,21 +52,25 @@ class Browser:
 
     def picture(self) -> np.ndarray:
         """The page as it looks, `[h, w, 3]`."""
-        return np.asarray(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")).astype(int)
+        return pixels(self.page.screenshot())
 
     def keep(self, what: str) -> None:
-        self.page.screenshot(path=str(self._artefacts / f"{self._name}-{what}.png"))
+        self._file(what).write_bytes(self.page.screenshot())
+
+    def _file(self, what: str) -> Path:
+        return self._artefacts / f"{self._name}-{what}.png"
 
     def until(self, condition: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
         """The picture, as soon as it is as it should be."""
         end = time.monotonic() + WAIT
         while True:
-            picture = self.picture()
+            png = self.page.screenshot()
+            picture = pixels(png)
             if condition(picture):
-                self.keep(what)
+                self._file(what).write_bytes(png)
                 return picture
             if time.monotonic() > end:
-                self.keep(f"{what}-failed")
+                self._file(f"{what}-failed").write_bytes(png)
                 raise AssertionError(f"{self._name}: not within {WAIT} s: {what}; {self.errors}")
             self.page.wait_for_timeout(150)
 

@@ -152,12 +152,15 @@ def test_key_frames_make_a_video(opened: Browser, viewer: Viewer, tmp_path: Path
     assert abs(frames[0].astype(int) - frames[-1]).mean() > 1  # the camera moved
 
 
-def test_files_from_the_page(opened: Browser) -> None:
+def test_files_from_the_page(opened: Browser, viewer: Viewer) -> None:
     opened.until(sees_ball, "before")
     opened.tab("Export")
+    (served,) = viewer.pages.values()
+    for old, value in ((256, 128), (1280, 480), (720, 270)):  # small files, for speed
+        opened.number(served.client.gui, old, value)
     shot = Image.open(io.BytesIO(opened.download("Save PNG")))
-    assert shot.size == (1280, 720)
-    middle = np.asarray(shot.convert("RGB"))[360, 640].astype(int)
+    assert shot.size == (480, 270)
+    middle = np.asarray(shot.convert("RGB"))[135, 240].astype(int)
     assert middle[0] > 200 and abs(middle[1] - 128) < 40
     mesh = trimesh.load(io.BytesIO(opened.download("Save mesh")), file_type="glb", force="mesh")
     extent = np.ptp(mesh.vertices, axis=0)
@@ -169,7 +172,7 @@ def test_files_from_the_page(opened: Browser) -> None:
     assert page.startswith("<!doctype html>") and "<title>ball</title>" in page
     opened.button("Show it in the scene").click()
     opened.page.get_by_text("Mesh is shown").wait_for(timeout=30_000)
-    opened.page.wait_for_timeout(1500)
+    opened.page.wait_for_timeout(500)
     opened.keep("mesh")
 
 

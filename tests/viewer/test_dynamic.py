@@ -19,7 +19,7 @@ from neurfield.viewer.look import Look
 from tests.scenes import MOVING_RADIUS, moving_middle, moving_scene, write_transforms
 from tests.training.test_appearance import LOOKS, gains, tinted_scene
 from tests.training.test_dynamic import SMALL_DYNAMIC
-from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, Browser
+from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, Browser, without_shadows
 from tests.viewer.conftest import METHOD
 from tests.viewer.wire import WirePage
 
@@ -162,6 +162,7 @@ def opened(browser: Any, artefacts: Path, request: pytest.FixtureRequest) -> Ite
 
     def open_page(run: neurfield.Run, look: dict[str, float] | None = None) -> tuple[Browser, Viewer]:
         viewer = Viewer(shown_run(run), ServeOptions(port=0))
+        without_shadows(viewer)
         page = Browser(browser, viewer.link(look), artefacts, request.node.name)
         things.extend((page.context, viewer))
         return page, viewer

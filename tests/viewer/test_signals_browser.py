@@ -20,7 +20,7 @@ from neurfield.training.signal_method import SignalRunConfig, load_signal_method
 from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
 from tests.signals.files import picture
-from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, WIDTH, Browser, differ
+from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, WIDTH, Browser, differ, without_shadows
 from tests.viewer.conftest import SIGNAL_SETS
 
 Open = Callable[..., tuple[Browser, Viewer]]
@@ -33,9 +33,7 @@ def opened(browser: Any, artefacts: Path, request: pytest.FixtureRequest) -> Ite
 
     def open_page(shown: Any, live: Live | None = None) -> tuple[Browser, Viewer]:
         viewer = Viewer(shown, ServeOptions(port=0), live)
-        # without a GPU, shadows and reflections on what can be dragged cost seconds a page; test_browser.py has them
-        viewer._server.scene.configure_environment_map(None)
-        viewer._server.scene.configure_default_lights(cast_shadow=False)
+        without_shadows(viewer)
         page = Browser(browser, viewer.url, artefacts, request.node.name.replace("[", "_").replace("]", ""))
         things.extend((page.context, viewer))
         return page, viewer

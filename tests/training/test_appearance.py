@@ -15,7 +15,7 @@ from tests.scenes import ball_scene
 from tests.training.test_trainer import SMALL
 
 N_TRAIN = 20
-STEPS = 400
+STEPS = 200
 LOOKS = ("field.appearance_channels=4",)
 # matt, like the ball: few photos from all sides could as well be of one that shines differently to each of them
 MATT = ("field.direction_encoding={otype: SphericalHarmonics, degree: 1}",)

@@ -93,7 +93,7 @@ def test_alpha_is_learned_too(tmp_path):
     assert back.shape == (24, 32, 4) and np.abs(back - values).mean() < 8
 
 
-def test_a_shape_is_learned_measured_drawn_and_exported(tmp_path, capsys):
+def test_a_shape_is_learned_measured_drawn_and_exported(few_places, tmp_path, capsys):
     trimesh = pytest.importorskip("trimesh")
     vertices, faces = icosphere(2)
     path = write_obj(tmp_path / "ball.obj", vertices * 2 + 7, faces)

@@ -112,7 +112,7 @@ def test_labels_are_those_of_the_mesh_and_batches_are_of_the_step(ball):
     assert float(near.mean()) < 0.01 < float(around.mean()) < 0.06 < float(anywhere.mean())
 
 
-def test_an_occupancy_is_learned_measured_drawn_and_exported(ball, tmp_path, capsys):
+def test_an_occupancy_is_learned_measured_drawn_and_exported(ball, few_places, tmp_path, capsys):
     trimesh = pytest.importorskip("trimesh")
     words = ("train", str(ball), "--method", "occupancy", "--output-dir", str(tmp_path), "--timestamp", "t")
     assert main([*words, "--max-num-iterations", "300", "--set", *SMALL]) == 0

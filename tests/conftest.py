@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-# Read when torch is imported. Threads of OpenMP otherwise spin while they wait, on the cores that the native pool, the
-# browser or another program could use: trainings of small fields take a third longer, and ten times as long beside
-# other work.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+import neurfield  # noqa: F401 (says how torch's threads wait, which is read when torch is imported)
 
-import torch
+import torch  # isort: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)

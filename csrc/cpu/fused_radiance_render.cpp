@@ -102,12 +102,12 @@ template <typename A>
 struct DensityTile {
   float* x[3];
   A* encoding;
-  float* log_sigma;
+  float* sigma;
   NetRows<A> hidden;
   DensityTile(const PackedField& field, Arena& arena) {
     for (float*& axis : x) axis = arena.take<float>(kChunkPositions);
     encoding = arena.take<A>(kChunkPositions * int64_t(field.encoding_width()));
-    log_sigma = arena.take<float>(kChunkPositions);
+    sigma = arena.take<float>(kChunkPositions);
     hidden = NetRows<A>::allocate(arena, field.density, kBlockRows);
     if (encoding) fill_padding(field, encoding, kChunkPositions);
   }
@@ -126,10 +126,10 @@ void density_of(const PackedField& field, const float* positions, int64_t n, con
     const int64_t count = std::min<int64_t>(kBlockRows, n - row);
     hidden_forward(net, tile.encoding + row * width, width, {}, tile.hidden, count);
     gemm_dot(tile.hidden.hidden[net.n_hidden() - 1], int64_t(net.width()), weights_of<A>(net.layers().back()).rows,
-             int64_t(net.width()), int64_t(net.width()), 1, kNoInit, tile.log_sigma + row, 1, count);
+             int64_t(net.width()), int64_t(net.width()), 1, kNoInit, tile.sigma + row, 1, count);
   }
-  for (int64_t i = 0; i < n; i += kLanes) store(tile.log_sigma + i, exponential(load(tile.log_sigma + i)));
-  std::copy_n(tile.log_sigma, n, sigma);
+  densities(field, tile.x, n, tile.sigma);
+  std::copy_n(tile.sigma, n, sigma);
 }
 
 }  // namespace

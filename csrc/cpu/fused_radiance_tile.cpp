@@ -78,6 +78,15 @@ void fill_padding(const PackedField& field, A* encoding, int64_t n) {
   for (int64_t i = 0; i < n * field.encoding_width(); i += kLanes) store(encoding + i, splat(value));
 }
 
+void densities(const PackedField& field, const float* const* x, int64_t n, float* values) {
+  const SurfaceDensity& surface = field.field.surface;
+  if (surface.is_surface()) {
+    for (int64_t i = 0; i < n; ++i) values[i] = surface.density(surface.distance(values[i], x[0][i], x[1][i], x[2][i]));
+  } else {
+    for (int64_t i = 0; i < n; i += kLanes) store(values + i, exponential(load(values + i)));
+  }
+}
+
 template <typename A>
 RayTile<A>::RayTile(const PackedField& field, const FusedMarch& march, int64_t rows, bool keep_hidden, Arena& arena)
     : capacity(rows), field_(field), march_(march), keep_hidden_(keep_hidden) {
@@ -156,9 +165,10 @@ void RayTile<A>::evaluate(int64_t begin) {
     output_forward(field_.density, rows, geometry + row * geometry_width, geometry_width, n);
   }
   for (int64_t row = begin; row < n_rows; ++row) alpha[row] = geometry[row * geometry_width];
+  densities(field_, axes, n_rows - begin, alpha + begin);
   for (int64_t row = begin; row < n_rows; row += kLanes) {
     const vf dt = load(t_ends + row) - load(t_starts + row);
-    store(alpha + row, opacity(exponential(load(alpha + row)) * dt));
+    store(alpha + row, opacity(load(alpha + row) * dt));
   }
   n_evaluated += n_rows - begin;
 }

@@ -55,6 +55,8 @@ void encode_rows(const PackedField& field, const float* const* x, int64_t n, A* 
 // Puts the padding value into n rows [n, encoding_width].
 template <typename A>
 void fill_padding(const PackedField& field, A* encoding, int64_t n);
+// sigma of n positions from the first output of the density network, in place; whole vectors of values are touched.
+void densities(const PackedField& field, const float* const* x, int64_t n, float* values);
 // Spherical harmonics of n rays [n, direction_width], whose padding stays.
 void direction_rows(const PackedField& field, const float* directions, int64_t n, float* harmonics);
 
@@ -90,7 +92,7 @@ class RayTile {
   int32_t *ray, *ordinal;                         // ray within the chunk, number of the sample on it
   A* encoding;                                    // [capacity, encoding_width]
   NetRows<A> hidden;                              // of the density net
-  float* geometry;                                // [capacity, geometry_width]; column 0 is ln(sigma)
+  float* geometry;  // [capacity, geometry_width]; column 0 is ln(sigma), or what gives the distance
 
  private:
   void take_samples(int most);

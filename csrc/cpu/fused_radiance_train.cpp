@@ -259,6 +259,7 @@ template <typename A>
 void TrainTile<A>::backward_block(int64_t row, int64_t n, float* gradients) {
   const PackedNet &color = field_.color, &density = field_.density;
   const int64_t geometry_width = field_.geometry_width(), encoding_width = field_.encoding_width();
+  const SurfaceDensity& surface = field_.field.surface;
   const float* geometry = tile_.geometry + row * geometry_width;
   float* dL_drgb = dL_drgb_ + row * 4;
   apply_activation_gradient(color.output_activation(), rgb_ + row * 4, dL_drgb, dL_drgb, n * 4);
@@ -274,7 +275,12 @@ void TrainTile<A>::backward_block(int64_t row, int64_t n, float* gradients) {
                });
   for (int64_t i = 0; i < n; ++i) {
     const float dt = tile_.t_ends[row + i] - tile_.t_starts[row + i];
-    dL_dgeometry_[i * geometry_width] += dL_dtau_[row + i] * dt * trunc_exp_derivative(geometry[i * geometry_width]);
+    const float h = geometry[i * geometry_width];
+    const float derivative =
+        surface.is_surface()
+            ? surface.derivative(surface.distance(h, tile_.x[0][row + i], tile_.x[1][row + i], tile_.x[2][row + i]))
+            : trunc_exp_derivative(h);
+    dL_dgeometry_[i * geometry_width] += dL_dtau_[row + i] * dt * derivative;
   }
   net_backward(density, tile_.encoding + row * encoding_width, encoding_width, tile_.hidden.at(row, density),
                dL_dgeometry_, geometry_width, n, block_, gradients, dL_dencoding_, encoding_width,

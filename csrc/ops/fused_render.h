@@ -10,6 +10,7 @@
 #include "math/activation.h"
 #include "math/hash_grid.h"
 #include "math/march.h"
+#include "math/surface_density.h"
 
 namespace nf::NF_BACKEND {
 
@@ -21,14 +22,15 @@ struct FusedNet {
   float input_padding;  // value of the input columns past n_inputs
 };
 
-// density: encoding -> outputs, of which the first is ln(sigma); color: all those outputs, then the harmonics of the
-// direction -> rgb.
+// density: encoding -> outputs, of which the first is ln(sigma), or gives the distance to `surface` (CPU only); color:
+// all those outputs, then the harmonics of the direction -> rgb.
 struct FusedField {
   GridConfig grid;
   const void* table;  // [n_entries, n_features_per_level], half or float
   bool table_is_half;
   float box_low[3], box_scale[3];  // x_field = (x_unit - box_low) * box_scale
   FusedNet density, color;
+  SurfaceDensity surface;
   int sh_degree;
   // CPU: inputs, weights and gradients of the networks' products are rounded to bf16 and summed in float. Only where
   // fused_bf16_supported says so.

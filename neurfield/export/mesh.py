@@ -13,6 +13,8 @@ import torch
 from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import (
+    CUT,
+    DensityFn,
     density_mesh,
     evaluate,
     occupied_cells,
@@ -22,6 +24,7 @@ from neurfield.export.density_mesh import (
 )
 from neurfield.export.mesh_options import check_mesh_export
 from neurfield.export.seen import seen_vertices
+from neurfield.fields.surface import SurfaceField
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import drop_cavities, face_normals, with_faces
@@ -77,7 +80,8 @@ def export_mesh(
         run: trained.
         path: .ply, .obj or .glb.
         resolution: cells along the longest side of what is occupied.
-        level: density per world unit that is the surface; None: see density_mesh.surface_level.
+        level: density per world unit that is the surface; None: see density_mesh.surface_level, or where the distance
+            of a surface field is 0.
         frame: "world" = that of the input, "unit" = the field's own.
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
         extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
@@ -103,11 +107,17 @@ def export_mesh(
     refuse_existing(path, overwrite)
     run = run.on_cpu()
     norm = run.views.normalization
-    unit_level = level / norm.scale if level is not None else automatic_level(run, extent)
-    occupied = occupied_cells(run.grid, extent)
-    mesh = density_mesh(
-        lambda x: run.field.density(x)[0], occupied, resolution, unit_level, lambda f: progress(0.6 * f)
-    )
+    occupied, field = occupied_cells(run.grid, extent), run.field
+    if by_distance := level is None and isinstance(field, SurfaceField):
+        unit_level, crossed = float(0.5 / field.beta), 1.0
+        value = _crossing(field, resolution / extent)
+    else:
+        unit_level = crossed = level / norm.scale if level is not None else automatic_level(run, extent)
+
+        def value(x: torch.Tensor) -> torch.Tensor:
+            return field.density(x)[0]
+
+    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(0.6 * f))
     mesh, n_hidden = drop_cavities(mesh), 0
     if surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1)):
         n_hidden = len(mesh.faces)
@@ -115,12 +125,19 @@ def export_mesh(
         n_hidden -= len(mesh.faces)
     mesh = keep_large_components(mesh, min_component)
     if not len(mesh.faces):
-        raise UserError(f"no surface at density {unit_level * norm.scale:.3g}; give a lower --level, or train longer")
+        way = "train longer" if by_distance else "give a lower --level, or train longer"
+        raise UserError(f"no surface at density {unit_level * norm.scale:.3g}; {way}")
     mesh = _painted(run, mesh, resolution)
     progress(0.95)
     mesh = _in_frame(run, mesh, frame, unit_level * norm.scale, resolution)
     write_mesh(mesh, path)
     return MeshExport(path, unit_level * norm.scale, frame, report(mesh), reaches_beyond(run.grid, extent), n_hidden)
+
+
+def _crossing(field: SurfaceField, scale: float) -> DensityFn:
+    """What crosses 1 on the surface, and whose logarithm, which density_mesh interpolates, is the distance times
+    `scale`: at most a cell long."""
+    return lambda x: torch.exp((field.distance(x) * -scale).clamp(-CUT, CUT))
 
 
 def automatic_level(run: "Run", extent: int = 1) -> float:

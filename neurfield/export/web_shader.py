@@ -5,7 +5,7 @@ The networks' matrices become uniform blocks of 4 x 4 tiles, so a product of a n
 table becomes texels of half floats. `web/march.glsl` walks along the rays and calls what is made here:
 
     encode(x, y)                     features of a position in the field's box
-    density(x, geometry)             ln(sigma); the features that the colour network reads
+    density(x, geometry)             what sigma() reads; the features that the colour network reads
     look(direction, looked)          what the colour network's first layer takes from the direction, once per ray
     color(geometry, looked)          sRGB
 """
@@ -99,6 +99,7 @@ def shader(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Shade
         *_encoding(field),
         *(line for name, tiles in layers.items() for line in _layer(name, tiles)),
         *_networks(field),
+        *_sigma(field),
         resource("march.glsl"),
     ]
     return Shader("\n".join(parts), blocks, _FEATURES[min(field.grid.n_features_per_level, 4)][2])
@@ -119,6 +120,21 @@ def _constants(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> I
     numbers["STOP"] = march.stop_transmittance
     for name, number in numbers.items():
         yield f"const float {name} = {_number(number)};"
+
+
+def _sigma(field: FusedField) -> Iterator[str]:
+    """`sigma`, from the first output of the density network at a place in the unit cube of the field."""
+    if field.surface is None:
+        yield "float sigma(float h, vec3 place) { return exp(h); }"
+        return
+    beta, radius, scale = (_number(x) for x in field.surface.tolist())
+    side = _number(1 / field.inverse_size[0])
+    yield f"""
+float sigma(float h, vec3 place) {{
+  float f = {scale} * h + {side} * length(place - 0.5) - {radius};
+  float tail = exp(-abs(f) / {beta}) * 0.5 / {beta};
+  return f > 0.0 ? tail : 1.0 / {beta} - tail;
+}}"""
 
 
 def _encoding(field: FusedField) -> Iterator[str]:

@@ -9,12 +9,14 @@ from neurfield.fields.dynamic import DynamicConfig
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.fields.nerf import NerfConfig
 from neurfield.fields.radiance_field import FieldConfig
+from neurfield.fields.surface import SurfaceConfig
 
-AnyFieldConfig = FieldConfig | NerfConfig | KiloNerfConfig | DynamicConfig
+AnyFieldConfig = FieldConfig | NerfConfig | KiloNerfConfig | DynamicConfig | SurfaceConfig
 DEFAULT = "grid"
 FIELDS: dict[str, type[AnyFieldConfig]] = {
     "grid": FieldConfig,
     "nerf": NerfConfig,
     "kilonerf": KiloNerfConfig,
     "dynamic": DynamicConfig,
+    "surface": SurfaceConfig,
 }

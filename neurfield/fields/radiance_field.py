@@ -11,7 +11,7 @@ unit cube. With `appearance_channels`, the colour network also reads a learned v
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -171,9 +171,17 @@ class RadianceField(RadianceModule):
         Returns:
             sigma `[n]` per unit of unit space, features `[n, n_geo_features]`.
         """
-        position = (x - self.low) * self.inverse_size
-        features = evaluate_part(self.density_network, self.encoding(position), Position=position)
+        features = self.features(x)
         return ops.trunc_exp(features[:, 0]), features
+
+    def features(self, x: Tensor, encode: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Outputs of the density network `[n, n_geo_features]` at positions `[n, 3]` in unit space.
+
+        `encode` replaces the encoding: positions in the unit cube to what the network reads.
+        """
+        position = (x - self.low) * self.inverse_size
+        encoded = (encode or self.encoding)(position)
+        return evaluate_part(self.density_network, encoded, Position=position)
 
     def forward(self, x: Tensor, directions: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """sigma `[n]` and rgb `[n, 3]` of positions seen along unit `directions` `[n, 3]`."""

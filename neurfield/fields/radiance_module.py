@@ -28,6 +28,7 @@ class RadianceModule(nn.Module, ABC):
     sparse_parameters: ClassVar[tuple[str, ...]] = ()
     # of a training step, for each sample: features and activations of two small networks, forward and backward
     step_bytes: int = 2048
+    extra_rows: int = 0  # positions that a training step evaluates beside the samples of rays
     needs: tuple[str, ...] = ()  # attributes of Conditions that the field depends on
 
     @abstractmethod
@@ -36,6 +37,9 @@ class RadianceModule(nn.Module, ABC):
 
         A field that needs no conditions does not read them.
         """
+
+    def begin_step(self, progress: float) -> None:
+        """Called before each training step with the used share of the budget."""
 
     def companion(self) -> "RadianceModule | None":
         """The coarse field that learns where samples of rays are worth most, or None; part of this module."""

@@ -28,8 +28,10 @@ class FusedField:
         bf16_products: round what the networks multiply to bfloat16 and sum in float32, where the machine can do that
             faster and the networks have ReLU layers of widths that are multiples of 32; elsewhere it means nothing. On
             CUDA the products are of float16, and the table is read in its float16 copy.
-        density, density_params: the network whose outputs are ln(sigma) and further features.
+        density, density_params: the network whose outputs are ln(sigma), or h of `surface`, and further features.
         color, color_params: the network from all those outputs and the harmonics to rgb.
+        surface: None: the density is e^h of the first output h. Else float32 `[3]`, beta, radius and scale of the
+            surface that the density is around (csrc/math/surface_density.h); read at every call. On the CPU only.
         sh_degree: of the spherical harmonics.
         low, inverse_size: three values each; the encoding sees `(x - low) * inverse_size`.
     """
@@ -45,6 +47,7 @@ class FusedField:
     inverse_size: tuple[float, float, float]
     half_table: Tensor | None = None
     bf16_products: bool = False
+    surface: Tensor | None = None
 
     def __post_init__(self) -> None:
         n_geo = self.density.n_output_dims
@@ -62,6 +65,10 @@ class FusedField:
             check_tensor("fused_radiance", f"{name}_params", params, (config.n_params,), (torch.float32,), device)
         if self.table.is_cuda and self.half_table is None:
             raise ValueError("fused_radiance: on CUDA the table is read in its float16 copy: half_table is missing")
+        if self.surface is not None:
+            if self.table.is_cuda:
+                raise ValueError("fused_radiance: the kernels of CUDA have no density of a surface")
+            check_tensor("fused_radiance", "surface", self.surface, (3,), (torch.float32,), device)
         if self.half_table is not None:
             check_tensor(
                 "fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,), device
@@ -90,6 +97,7 @@ class FusedField:
             _three(f.inverse_size),
             half_copy(f.encoding.params) if half else None,
             bf16_products,
+            getattr(f, "surface", None),
         )
 
     @property
@@ -106,7 +114,8 @@ class FusedField:
     def scales(self) -> list[float]:
         """All real numbers, in the same order."""
         padding = [self.density.input_padding, self.color.input_padding]
-        return [self.grid.per_level_scale, *self.low, *self.inverse_size, *padding]
+        surface = [0.0, 0.0, 0.0] if self.surface is None else self.surface.tolist()
+        return [self.grid.per_level_scale, *self.low, *self.inverse_size, *padding, *surface]
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,8 +181,8 @@ def fused_reason(field: nn.Module) -> str | None:
     """Why the fused path cannot take a field, or None if it can.
 
     It takes RadianceField-like modules on the CPU or, for rendering, on CUDA: a three-dimensional grid encoding,
-    networks without biases of widths of at most 128, spherical harmonics of the direction, ln(sigma) as the density
-    network's first output.
+    networks without biases of widths of at most 128, spherical harmonics of the direction, ln(sigma), or h of a
+    `surface`, as the density network's first output.
     """
     parts = {
         name: getattr(field, name, None)
@@ -186,6 +195,8 @@ def fused_reason(field: nn.Module) -> str | None:
     if len(devices) != 1 or any(p.dtype != torch.float32 for p in field.parameters()):
         return "its parameters are not float32 on one device"
     device = devices.pop()
+    if device.type == "cuda" and getattr(field, "surface", None) is not None:
+        return "its density is that of a surface, which CUDA's fused kernels do not have"
     if device.type not in DEVICES:
         return f"its parameters are on {device}"
     configs: dict[str, Any] = {name: getattr(part, "config", None) for name, part in parts.items()}

@@ -209,6 +209,41 @@ class FusedWorkspace:
         self._scratch = torch.empty(0, dtype=torch.uint8)
         self._table_scratch = torch.empty(0)
 
+    def sampled(self, n: int, generator: torch.Generator) -> Tensor:
+        """Positions `[about n, 3]` of random samples of the last fused_gradients, in the unit cube of the field."""
+        room = self.positions.shape[1] // N_SLOTS
+        rows = [
+            slot * room + torch.randint(0, count, (-(-n // N_SLOTS),), generator=generator)
+            for slot, count in enumerate(self.slot_counts.tolist())
+            if count
+        ]
+        return self.positions[:, torch.cat(rows)].T if rows else self.positions.new_empty(0, 3)
+
+    def append(self, positions: Tensor, grad_encoding: Tensor) -> int:
+        """Adds gradients at the encoding's output to those of the last fused_gradients, for the table.
+
+        Args:
+            positions: float32 `[n, 3]` in the unit cube of the field.
+            grad_encoding: float32 `[n, n_levels * n_features_per_level]`.
+
+        Returns:
+            How many there was room for, the first ones of each of N_SLOTS equal parts.
+        """
+        n, (levels, _, features) = positions.shape[0], self.grad_encoding.shape
+        check_tensor("append", "positions", positions, (n, 3), (torch.float32,))
+        check_tensor("append", "grad_encoding", grad_encoding, (n, levels * features), (torch.float32,))
+        by_level, by_axis = grad_encoding.view(n, levels, features).transpose(0, 1), positions.T
+        room, added = self.positions.shape[1] // N_SLOTS, 0
+        for slot, count in enumerate(self.slot_counts.tolist()):
+            begin = n * slot // N_SLOTS
+            taken = min(n * (slot + 1) // N_SLOTS - begin, room - count)
+            rows = slice(slot * room + count, slot * room + count + taken)
+            self.positions[:, rows] = by_axis[:, begin : begin + taken]
+            self.grad_encoding[:, rows] = by_level[:, begin : begin + taken]
+            self.slot_counts[slot] = count + taken
+            added += taken
+        return added
+
     def scratch(self) -> Tensor:
         """uint8 `[n_threads, bytes]`, kept between steps."""
         n_threads = torch.get_num_threads()

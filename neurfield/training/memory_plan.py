@@ -36,6 +36,6 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
         "parameters": parameters,
         "optimiser and occupancy": rest,
         "last good state": parameters + rest,
-        "step": method.training.n_samples * field.step_bytes,
+        "step": (method.training.n_samples + field.extra_rows) * field.step_bytes,
     }
     return plan if test is None else plan | {"images to measure": plan_memory(test).peak}

@@ -18,6 +18,7 @@ from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.kilonerf import KiloNerfConfig
+from neurfield.fields.surface import SurfaceField
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -33,7 +34,7 @@ from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
 from neurfield.training.session import CORRECTIONS, ViewSet
-from neurfield.training.steps import make_step
+from neurfield.training.steps import make_step, why_no_shape_loss
 from neurfield.training.task import StepFn, StepResult
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
@@ -90,6 +91,8 @@ class RadianceTask:
                 f"method {method.name}: training.refine_cameras is for its teacher; train that with it, then "
                 "neurfield convert RUN --to kilonerf --output RUN2"
             )
+        if isinstance(self.field, SurfaceField) and (reason := why_no_shape_loss(self.field, method, config.device)):
+            raise UserError(f"method {method.name}: the {method.field.otype} field {reason}")
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
@@ -141,6 +144,7 @@ class RadianceTask:
         places = self.grid if self.estimator is None else self.estimator
 
         def step(number: int, learning_rate: float, progress: float) -> StepResult:
+            self.field.begin_step(progress)
             interval = method.sampler.update_interval if number >= WARMUP_STEPS else _WARMUP_INTERVAL
             if method.sampler.update_interval and number > 0 and number % interval == 0:
                 # no more densities than the steps since the last update took samples: large boxes have millions of

@@ -6,6 +6,7 @@ import math
 from neurfield import ops
 from neurfield.data.scene import box
 from neurfield.fields.radiance_module import RadianceModule
+from neurfield.fields.surface import SurfaceField
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.composed_step import RayBatch, RayStepFn, capacity_step, composed_step
@@ -14,6 +15,7 @@ from neurfield.training.hierarchical_step import hierarchical_step
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
+from neurfield.training.shape_step import ShapeStep
 from neurfield.training.task import StepResult
 
 
@@ -41,7 +43,8 @@ def make_step(
         return capacity_step(field, grid, optimizer, options, method, seed)
     fused, loss = field.fused(), _fused_loss(method)
     if fused is not None and loss is not None:
-        return fused_step(fused, grid, optimizer, options, method, seed, loss)
+        return fused_step(fused, grid, optimizer, options, method, seed, loss, field)
+    assert not isinstance(field, SurfaceField), "only the fused step has its shape loss"
     return composed_step(field, grid, optimizer, options, method, seed)
 
 
@@ -53,10 +56,16 @@ def fused_step(
     method: MethodConfig,
     seed: int,
     loss: ops.FusedLoss,
+    module: RadianceModule,
 ) -> RayStepFn:
-    """A step in native code, tile by tile; a loss or gradient that is not finite changes nothing."""
+    """A step in native code, tile by tile; a loss or gradient that is not finite changes nothing.
+
+    `module` is what `field` is of; its shape loss, if it has one, is added.
+    """
     # rays are uneven, and their number follows the samples of the step before
-    workspace = ops.FusedWorkspace(field, capacity=4 * method.training.n_samples, max_samples=options.max_samples)
+    capacity = 4 * method.training.n_samples + module.extra_rows
+    workspace = ops.FusedWorkspace(field, capacity, options.max_samples)
+    shape = ShapeStep(module, workspace, seed) if isinstance(module, SurfaceField) else None
     table, constants = optimizer.moments["encoding.params"], optimizer.config
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
@@ -73,7 +82,10 @@ def fused_step(
             loss,
             samples_per_ray=method.training.n_samples / batch.n_rays,
         )
-        if not report.is_finite:
+        value = report.loss if report.is_finite else math.nan
+        if shape is not None and report.is_finite:
+            value += shape.add(number)
+        if not math.isfinite(value):
             return StepResult(math.nan, report.squared_error, report.n_rays_used, report.n_samples)
         optimizer.step_count += 1
         optimizer.apply("density_network.params", workspace.grad_density, learning_rate)
@@ -89,9 +101,21 @@ def fused_step(
             beta2=constants.beta2,
             epsilon=constants.epsilon,
         )
-        return StepResult(report.loss, report.squared_error, report.n_rays_used, report.n_samples)
+        return StepResult(value, report.squared_error, report.n_rays_used, report.n_samples)
 
     return step
+
+
+def why_no_shape_loss(field: RadianceModule, method: MethodConfig, device: str) -> str | None:
+    """Why a field with a shape loss cannot be trained: the fused step alone adds it; None if it can."""
+    if device != "cpu":
+        return "is trained on the CPU only: use --device cpu"
+    if not isinstance(method.sampler, SamplerConfig):
+        return f"is trained with sampler grid, not {method.sampler.otype}"
+    if _fused_loss(method) is None:
+        return f"is trained with the colour losses L2 and Huber, not {method.loss.color['otype']}"
+    reason = ops.fused_reason(field)
+    return None if reason is None else f"is trained by the fused step, which does not take it: {reason}"
 
 
 def _fused_loss(method: MethodConfig) -> ops.FusedLoss | None:

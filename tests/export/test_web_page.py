@@ -2,6 +2,7 @@
 """Pages that draw a field: what a browser shows is what the renderer gives; one looks around; nothing is fetched."""
 
 import dataclasses
+import functools
 import io
 import math
 import time
@@ -21,7 +22,8 @@ from neurfield.export import web_shader
 from neurfield.export.morton import raster
 from neurfield.export.web_page import export_web
 from neurfield.fields.dynamic import DynamicConfig
-from neurfield.fields.radiance_field import RadianceField
+from neurfield.fields.radiance_field import FieldConfig
+from neurfield.fields.surface import SurfaceConfig
 from neurfield.ops.fused_mlp import _TORCH_ACTIVATIONS
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -43,21 +45,23 @@ def random_run(
     n_geo: int = 16,
     aabb_scale: int = 1,
     background: tuple[float, float, float] = (0.1, 0.6, 0.9),
+    surface: dict[str, Any] | None = None,
 ) -> Any:
     """A run of a field of noise in a third of the blocks of its box, so that every part of it is in the picture."""
     generator = torch.Generator().manual_seed(5)
     torch.manual_seed(5)
     norm = Normalization(0.33, (0.5, 0.5, 0.5), aabb_scale)
     scene = dataclasses.replace(ball_scene(6, 1, 32), normalization=norm)
-    field = RadianceField(
-        box(aabb_scale),
-        {"per_level_scale": 1.6, **grid},
-        {**density, "output_activation": "None"},
-        {"otype": "SphericalHarmonics", "degree": degree},
-        {"output_activation": "Sigmoid", **color},
-        n_geo,
+    config = FieldConfig if surface is None else functools.partial(SurfaceConfig, **surface)
+    field = config(
+        encoding={"per_level_scale": 1.6, **grid},
+        density_network={**density, "output_activation": "None"},
+        direction_encoding={"otype": "SphericalHarmonics", "degree": degree},
+        color_network={"output_activation": "Sigmoid", **color},
+        n_geo_features=n_geo,
         table_precision="fp16",
-    )
+        network_precision="fp32",
+    ).build(box(aabb_scale))
     for name, params in field.named_parameters():
         spread = 1.0 if name.startswith("encoding") else 0.35
         params.data = torch.randn(params.shape, generator=generator) * spread
@@ -108,6 +112,7 @@ def finished(page: Any) -> np.ndarray:
 
 FIELDS = {
     "plain": {},
+    "surface": {"aabb_scale": 2, "surface": {"scale": 0.3, "beta_start": 0.05, "radius": 0.4}},
     "unbounded, deep, odd features": {
         "aabb_scale": 8,
         "grid": {**GRID, "n_levels": 2},

@@ -58,6 +58,7 @@ class Case:
     loss: FusedLoss = HUBER
     log_density: float = 3.0  # of most of the volume: e^3 ends rays after some ten to hundred samples
     step_scale: float = 2.0
+    surface: tuple[float, float, float] | None = None  # beta, radius, scale
 
 
 CASES = {
@@ -79,6 +80,10 @@ CASES = {
         n_cascades=2,
         n_rays=31,
         loss=FusedLoss(None),
+    ),
+    "surface": Case(surface=(0.03, 0.4, 0.1), log_density=0.0),
+    "surface half cascades": Case(
+        half=True, n_cascades=2, n_rays=257, loss=FusedLoss(None, 1e-2, 1e-2), surface=(0.1, 0.5, 0.2), log_density=0.0
     ),
     "transparent tiled": Case(
         GridConfig(3, 2, 8, 10, 8, 2.0, "Tiled"), MLPConfig(16, 16, 64, 1), n_rays=64, log_density=-2.0, step_scale=4.0
@@ -107,9 +112,11 @@ def make_field(case: Case, seed: int = 0) -> FusedField:
     side = 2.0 ** (case.n_cascades - 1)
     low, inverse = (0.5 - side / 2,) * 3, (1 / side,) * 3
     half = table.half() if case.half else None
+    surface = None if case.surface is None else torch.tensor(case.surface)
     return FusedField(
-        case.grid, table, case.density, density_params, case.color, color_params, case.sh_degree, low, inverse, half
-    )
+        case.grid, table, case.density, density_params, case.color, color_params, case.sh_degree, low, inverse, half,
+        surface=surface,
+    )  # fmt: skip
 
 
 def make_rays(n: int, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -198,6 +205,16 @@ def features_at(field: FusedField, x: Tensor, table: Tensor, params: Tensor) -> 
     return ops.fused_mlp(encoded, params, field.density)
 
 
+def density_of(field: FusedField, features: Tensor, x: Tensor) -> Tensor:
+    """sigma `[n]` of those outputs at x `[n, 3]` in the box of the field."""
+    if field.surface is None:
+        return ops.trunc_exp(features[:, 0])
+    beta, radius, scale = (value.to(features.dtype) for value in field.surface)
+    f = scale * features[:, 0] + (x - 0.5).norm(dim=1) / field.inverse_size[0] - radius
+    tail = torch.exp(-f.abs() / beta) / (2 * beta)
+    return torch.where(f > 0, tail, 1 / beta - tail)
+
+
 def colors_of(field: FusedField, features: Tensor, directions: Tensor, params: Tensor) -> Tensor:
     """rgb `[n, 3]` of those outputs seen along directions `[n, 3]`."""
     inputs = torch.cat([features, ops.spherical_harmonics(directions, field.sh_degree)], 1)
@@ -228,7 +245,7 @@ def composed(field: FusedField, batch: Batch, loss: FusedLoss, dtype: torch.dtyp
     rgbs = colors_of(field, features, batch.directions[rays].to(dtype), leaves["color"])
     t_starts, t_ends = samples.t_starts.to(dtype), samples.t_ends.to(dtype)
     out = ops.composite(
-        ops.trunc_exp(features[:, 0]), rgbs, t_starts, t_ends, samples.packed_info,
+        density_of(field, features, x.to(dtype)), rgbs, t_starts, t_ends, samples.packed_info,
         batch.background.to(dtype).repeat_interleave(batch.per_pixel, dim=0), m.stop_transmittance,
     )  # fmt: skip
     d = (out.rgb.unflatten(0, (-1, batch.per_pixel)).mean(1) - batch.target).abs()
@@ -318,6 +335,16 @@ def test_a_pixel_is_used_whole_or_not_at_all() -> None:
     hit = (rays.acc > 0).view(-1, 4)
     assert (empty.all(1) | torch.equal(part.acc.view(-1, 4)[~empty.all(1)], rays.acc.view(-1, 4)[~empty.all(1)])).all()
     assert (empty & hit).any()
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.surface])
+def test_surfaces_are_seen_from_both_sides_and_end_rays(name: str) -> None:
+    field, batch = make_field(CASES[name]), make_batch(CASES[name])
+    single = composed(field, batch, CASES[name].loss)
+    beta = CASES[name].surface[0]
+    sigma = fused_density(field, uniform(5000, 3, seed=4))
+    assert 0.05 < float((sigma > 0.5 / beta).float().mean()) < 0.95
+    assert (single.acc > 0.99).any() and (single.acc < 0.5).any()
 
 
 SMALL = Case(
@@ -558,12 +585,13 @@ def test_skipped_colours_cost_at_most_their_weight() -> None:
 
 
 @pytest.mark.parametrize("bf16_products", [False, pytest.param(True, marks=needs_bf16_products)])
+@pytest.mark.parametrize("case", ["ngp half cascades", "surface half cascades"])
 @pytest.mark.parametrize("n", [0, 1, 33, 2049])
-def test_density_equals_composed_path(n: int, bf16_products: bool) -> None:
-    field = replace(make_field(CASES["ngp half cascades"]), bf16_products=bf16_products)
+def test_density_equals_composed_path(n: int, case: str, bf16_products: bool) -> None:
+    field = replace(make_field(CASES[case]), bf16_products=bf16_products)
     x = uniform(n, 3, low=-1, high=2, seed=4)
     unit = (x - torch.tensor(field.low)) * torch.tensor(field.inverse_size)
-    sigma = ops.trunc_exp(features_at(field, unit, field.half_table, field.density_params)[:, 0])
+    sigma = density_of(field, features_at(field, unit, field.half_table, field.density_params), unit)
     # e^h for |h| <= 8: the roundings of h (sums of 16 and 64 products) count eightfold; and so does a factor of one of
     # the 64 that was rounded the other way, 2^-8 of its share
     roundings = 8 * (16 + 64 + (2**-8 / 64 / EPS[torch.float32] if bf16_products else 0))
@@ -621,6 +649,45 @@ def test_half_copy_follows_the_table() -> None:
     state = [torch.zeros_like(field.table) for _ in range(2)]
     fused_table_adam(workspace, *state, None, step=1, learning_rate=1e-2)
     assert torch.equal(field.half_table, module.encoding.params.half())
+
+
+def test_appended_gradients_reach_the_table_like_those_of_rays() -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case)
+    workspace = FusedWorkspace(field, 1 << 16, 512)
+    fused_gradients(
+        workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+        batch.march, case.loss,
+    )  # fmt: skip
+    before = fused_table_gradient(workspace)
+    x, grad = uniform(1001, 3, seed=8), uniform(1001, field.grid.n_output_dims, low=-1, seed=9)
+    leaf = field.table.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(ops.hash_grid(x, leaf, field.grid), leaf, grad)
+    assert workspace.append(strided(x), strided(grad)) == 1001
+    added = fused_table_gradient(workspace) - before
+    assert relative_norm(added, wanted) < 100 * EPS[torch.float32]  # sums of some samples an entry, in another order
+
+
+def test_what_finds_no_room_is_not_appended_and_samples_are_those_of_the_step() -> None:
+    case = CASES["ngp"]
+    field, batch = make_field(case), make_batch(case)
+    workspace = FusedWorkspace(field, 1 << 12, 512)
+    assert workspace.sampled(64, generator()).shape == (0, 3)
+    fused_gradients(
+        workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
+        batch.march, case.loss,
+    )  # fmt: skip
+    n_kept = int(workspace.slot_counts.sum())
+    drawn = workspace.sampled(64, generator())
+    room = (1 << 12) // N_SLOTS
+    kept = torch.cat([workspace.positions[:, s * room : s * room + n] for s, n in enumerate(workspace.slot_counts)], 1)
+    assert len(drawn) and {tuple(x) for x in drawn.tolist()} <= {tuple(x) for x in kept.T.tolist()}
+    assert torch.equal(drawn, workspace.sampled(64, generator()))
+    n = workspace.append(torch.zeros(1 << 13, 3), torch.zeros(1 << 13, field.grid.n_output_dims))
+    assert n == (1 << 12) - n_kept and workspace.slot_counts.eq(room).all()
+    assert workspace.append(torch.zeros(5, 3), torch.zeros(5, field.grid.n_output_dims)) == 0
+    with pytest.raises(ValueError, match=r"append: grad_encoding must be float32 \[5, 16\], got float32 \[5, 4\]"):
+        workspace.append(torch.zeros(5, 3), torch.zeros(5, 4))
 
 
 def test_errors_say_expected_and_found() -> None:

@@ -103,7 +103,8 @@ vec3 render(vec3 o, vec3 d) {
     i += stride;
     if (!is_occupied(cell, cascade)) continue;
     float dt = distance_of(start, i) - t;
-    float opacity = 1.0 - exp(-exp(density((x - box_low) * box_scale, geometry)) * dt);
+    vec3 place = (x - box_low) * box_scale;
+    float opacity = 1.0 - exp(-sigma(density(place, geometry), place) * dt);
     weight += through * opacity;
     if (weight > LEAST_WEIGHT) {
       sum += weight * color(geometry, looked);

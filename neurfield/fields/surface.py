@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A radiance field around a surface: its density follows from a signed distance (VolSDF, Yariv et al. 2021).
+
+    h     = density_network(encoding(x))                      [n, n_geo_features]
+    f     = scale h_0 + |x - middle of the box| - radius       distance to the surface, negative inside
+    sigma = Laplace(-f; beta) / beta                           csrc/math/surface_density.h
+    rgb   = color_network(h || direction_encoding(d))
+
+beta, the thickness of the surface, is not learned: it shrinks exponentially while training. What makes f a distance is
+a loss on its values at the corners v_k and the middle of small tetrahedra, whose circumradius is beta:
+
+    eikonal   (|sum_k f(v_k) v_k| * 3 / (4 beta^2) - 1)^2      its slope is 1 (Gropp et al. 2020)
+    curvature ((mean_k f(v_k) - f) / beta)^2                    which is (beta / 6 laplacian f)^2: bends count less and
+                                                                less as beta shrinks
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from neurfield.config import Range
+from neurfield.errors import UserError
+from neurfield.fields.conditions import Conditions
+from neurfield.fields.radiance_field import FieldConfig, RadianceField, with_per_level_scale
+
+_SHARP_FROM = 0.8  # share of the budget after which beta stays as it is
+_CORNERS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
+
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SurfaceConfig(FieldConfig):
+    """A FieldConfig whose density is that of a surface; lengths are in unit space.
+
+    `radius` is that of the sphere that training begins with, `scale` what the network's output counts. `beta` falls
+    from `beta_start` to `beta_end`. `eikonal` and `curvature` weigh the two losses, at `n_shape_points` places a step.
+    """
+
+    otype: Literal["surface"] = "surface"  # type: ignore[assignment]
+    radius: Annotated[float, Range(1e-3, 100)] = 0.25
+    scale: Annotated[float, Range(1e-4, 100)] = 0.1
+    beta_start: Annotated[float, Range(1e-5, 1)] = 0.02
+    beta_end: Annotated[float, Range(1e-5, 1)] = 0.001
+    eikonal: Annotated[float, Range(0)] = 0.001
+    curvature: Annotated[float, Range(0)] = 0.03
+    n_shape_points: Annotated[int, Range(64, 1 << 14)] = 3072
+    table_precision: Literal["fp16", "fp32"] = "fp32"
+    network_precision: Literal["bf16", "fp32"] = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.appearance_channels:
+            raise UserError(
+                "field.appearance_channels: a surface field has none; use the grid field for photos of many looks"
+            )
+        if self.beta_end > self.beta_start:
+            raise UserError(f"field.beta_end: expected at most beta_start, {self.beta_start:g}, got {self.beta_end:g}")
+
+    def build(self, aabb: Sequence[float], n_views: int = 1) -> "SurfaceField":
+        """The field for the box `aabb`, with random initial parameters (torch's generator)."""
+        return SurfaceField(self, aabb)
+
+
+class SurfaceField(RadianceField):
+    """Density and colour around a surface; see SurfaceConfig.
+
+    Attributes:
+        surface: beta, radius, scale; float32 `[3]`, kept with the parameters.
+    """
+
+    surface: Tensor
+
+    def __init__(self, config: SurfaceConfig, aabb: Sequence[float]):
+        super().__init__(
+            aabb,
+            with_per_level_scale(config.encoding, config.max_resolution * (aabb[3] - aabb[0])),
+            config.density_network,
+            config.direction_encoding,
+            config.color_network,
+            config.n_geo_features,
+            config.table_precision,
+            config.network_precision,
+        )
+        self.config, self.extra_rows = config, 5 * config.n_shape_points
+        self.register_buffer("surface", torch.tensor([config.beta_start, config.radius, config.scale]))
+
+    @property
+    def beta(self) -> Tensor:
+        """Thickness of the surface in unit space, `[]`."""
+        return self.surface[0]
+
+    def begin_step(self, progress: float) -> None:
+        """Sets beta: it falls exponentially."""
+        config, share = self.config, min(progress / _SHARP_FROM, 1.0)
+        self.surface[0] = config.beta_start * (config.beta_end / config.beta_start) ** share
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Signed distance `[n]` of positions `[n, 3]`, all in unit space; differentiable."""
+        return self._distance(self.features(x), x)
+
+    def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
+        """See RadianceField; its gradient is that of the distance, scaled."""
+        features = self.features(x)
+        f = self._distance(features, x)
+        tail = torch.exp(-f.abs() / self.beta) * (0.5 / self.beta)
+        return torch.where(f > 0, tail, 1 / self.beta - tail), features
+
+    def shape_points(self, x: Tensor) -> Tensor:
+        """Where shape_loss wants distances for places `[n, 3]`: `[5 n, 3]`, four corners of each and the place."""
+        corners = torch.tensor(_CORNERS, device=x.device) * (self.beta / math.sqrt(3))
+        return torch.cat([(x + corners[:, None]).flatten(0, 1), x])
+
+    def shape_loss(self, points: Tensor, encode: Encode | None = None) -> Tensor:
+        """What is wrong with the distances as distances, weighted, `[]`.
+
+        Args:
+            points: of shape_points.
+            encode: positions in the unit cube to features; None: the encoding.
+        """
+        f = self._distance(self.features(points, encode), points).view(5, -1)
+        corners = torch.tensor(_CORNERS, device=f.device)
+        slope = corners.T @ f[:4] * (math.sqrt(3) / 4 / self.beta)
+        eikonal = (slope.norm(dim=0) - 1).square().mean()
+        bend = ((f[:4].mean(dim=0) - f[4]) / self.beta).square().mean()
+        return self.config.eikonal * eikonal + self.config.curvature * bend
+
+    def _distance(self, features: Tensor, x: Tensor) -> Tensor:
+        middle = self.low + 0.5 / self.inverse_size
+        return self.surface[2] * features[:, 0] + (x - middle).norm(dim=1) - self.surface[1]

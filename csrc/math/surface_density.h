@@ -8,6 +8,7 @@
 #pragma once
 
 #include "core/macros.h"
+#include "core/scalar.h"
 #include "math/exponential.h"
 
 namespace nf {
@@ -21,7 +22,7 @@ struct SurfaceDensity {
   NF_HD bool is_surface() const { return beta > 0; }
   NF_HD float distance(float h, float x, float y, float z) const {
     const float dx = x - 0.5f, dy = y - 0.5f, dz = z - 0.5f;
-    return madd(scale, h, side * ::sqrtf(dx * dx + dy * dy + dz * dz) - radius);
+    return madd(scale, h, side * root_of(dx * dx + dy * dy + dz * dz) - radius);
   }
   // e^(-|f|/beta) / (2 beta)
   NF_HD float tail(float f) const { return exponential(-::fabsf(f) / beta) * (0.5f / beta); }

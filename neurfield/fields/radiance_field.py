@@ -130,18 +130,8 @@ class RadianceField(RadianceModule):
 
         `n_views`: training photos, whose looks it can have.
         """
-        n_channels, side = config.appearance_channels, aabb[3] - aabb[0]
-        return RadianceField(
-            aabb,
-            with_per_level_scale(config.encoding, config.max_resolution * side),
-            config.density_network,
-            config.direction_encoding,
-            config.color_network,
-            config.n_geo_features,
-            config.table_precision,
-            config.network_precision,
-            (n_views, n_channels) if n_channels else None,
-        )
+        n_channels = config.appearance_channels
+        return RadianceField(*parts_of(config, aabb), (n_views, n_channels) if n_channels else None)
 
     def at(self, conditions: Conditions) -> RadianceModule:
         """See RadianceModule; a field without appearance where the look can be folded into the colour network."""
@@ -193,6 +183,20 @@ class RadianceField(RadianceModule):
         return sigma, evaluate_part(
             self.color_network, torch.cat(parts, dim=1), Position=position, Direction=directions
         )
+
+
+def parts_of(config: FieldConfig, aabb: Sequence[float]) -> tuple[Any, ...]:
+    """The arguments of a RadianceField in the box `aabb` up to the looks of photos."""
+    return (
+        aabb,
+        with_per_level_scale(config.encoding, config.max_resolution * (aabb[3] - aabb[0])),
+        config.density_network,
+        config.direction_encoding,
+        config.color_network,
+        config.n_geo_features,
+        config.table_precision,
+        config.network_precision,
+    )
 
 
 def evaluate_part(network: Any, features: Tensor, **coordinates: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 from neurfield.config import Range
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
-from neurfield.fields.radiance_field import FieldConfig, RadianceField, with_per_level_scale
+from neurfield.fields.radiance_field import FieldConfig, RadianceField, parts_of
 
 _SHARP_FROM = 0.8  # share of the budget after which beta stays as it is
 _CORNERS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
@@ -75,16 +75,7 @@ class SurfaceField(RadianceField):
     surface: Tensor
 
     def __init__(self, config: SurfaceConfig, aabb: Sequence[float]):
-        super().__init__(
-            aabb,
-            with_per_level_scale(config.encoding, config.max_resolution * (aabb[3] - aabb[0])),
-            config.density_network,
-            config.direction_encoding,
-            config.color_network,
-            config.n_geo_features,
-            config.table_precision,
-            config.network_precision,
-        )
+        super().__init__(*parts_of(config, aabb))
         self.config, self.extra_rows = config, 5 * config.n_shape_points
         self.register_buffer("surface", torch.tensor([config.beta_start, config.radius, config.scale]))
 

@@ -52,12 +52,19 @@ def test_the_ball_comes_out_round(scene, ball, tmp_path):
     export_web(run, tmp_path / "ball.html")
 
 
-def test_its_distances_are_distances(ball):
-    field, random = ball.task.field, torch.Generator().manual_seed(1)
+def test_the_shape_loss_makes_its_distances_distances(scene):
+    """Near the ball, of a network that counts so much that without the loss the slope is anything."""
+    random = torch.Generator().manual_seed(1)
     x = 0.5 + torch.nn.functional.normalize(torch.randn(500, 3, generator=random), dim=1) * 0.33 * RADIUS
     x = (x + 0.01 * torch.randn(500, 3, generator=random)).requires_grad_()
-    (slope,) = torch.autograd.grad(field.distance(x).sum(), x)
-    assert float((slope.norm(dim=1) - 1).abs().mean()) < 0.2
+
+    def error(*overrides: str) -> float:
+        field = trained(scene, small_config(*SURFACE, "field.scale=1", *overrides, steps=100)).task.field
+        (slope,) = torch.autograd.grad(field.distance(x).sum(), x)
+        return float((slope.norm(dim=1) - 1).abs().mean())
+
+    assert error() < 0.25  # at most 0.11 with three seeds, and without the loss at least 6
+    assert error("field.eikonal=0", "field.curvature=0") > 2
 
 
 def test_a_step_adds_the_gradients_of_the_shape_loss(scene):

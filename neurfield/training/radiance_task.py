@@ -104,6 +104,11 @@ class RadianceTask:
                 f"the images are opaque and end in {method.training.background}, which is taken for what is behind the "
                 "object (--set training.background=random: it is part of it)"
             )
+        if isinstance(self.field, SurfaceField) and not scene.has_alpha:
+            self.notes.append(
+                f"the images are opaque: method {method.name} is for objects whose images are transparent around them, "
+                "and has failed with surroundings; ngp-fast takes them"
+            )
         if cameras.times_differ and "times" not in self.field.needs:
             n_times = cameras.times.unique().numel()
             self.notes.append(

@@ -67,6 +67,14 @@ def test_the_shape_loss_makes_its_distances_distances(scene):
     assert error("field.eikonal=0", "field.curvature=0") > 2
 
 
+def test_opaque_images_are_told_of(scene):
+    def notes(scene) -> str:
+        return " ".join(radiance_trainer(scene, small_config(*SURFACE)).task.notes)
+
+    assert "method ngp-fast is for objects whose images are transparent" in notes(ball_scene(alpha=False))
+    assert "transparent" not in notes(scene)
+
+
 def test_a_step_adds_the_gradients_of_the_shape_loss(scene):
     """Those of autograd, at the same places: to the table by the workspace, and to the network."""
     task = radiance_trainer(scene, small_config(*SURFACE)).task

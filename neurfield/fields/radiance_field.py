@@ -131,7 +131,7 @@ class RadianceField(RadianceModule):
         `n_views`: training photos, whose looks it can have.
         """
         n_channels = config.appearance_channels
-        return RadianceField(*parts_of(config, aabb), (n_views, n_channels) if n_channels else None)
+        return RadianceField(**parts_of(config, aabb), appearance_shape=(n_views, n_channels) if n_channels else None)
 
     def at(self, conditions: Conditions) -> RadianceModule:
         """See RadianceModule; a field without appearance where the look can be folded into the colour network."""
@@ -185,18 +185,18 @@ class RadianceField(RadianceModule):
         )
 
 
-def parts_of(config: FieldConfig, aabb: Sequence[float]) -> tuple[Any, ...]:
-    """The arguments of a RadianceField in the box `aabb` up to the looks of photos."""
-    return (
-        aabb,
-        with_per_level_scale(config.encoding, config.max_resolution * (aabb[3] - aabb[0])),
-        config.density_network,
-        config.direction_encoding,
-        config.color_network,
-        config.n_geo_features,
-        config.table_precision,
-        config.network_precision,
-    )
+def parts_of(config: FieldConfig, aabb: Sequence[float]) -> dict[str, Any]:
+    """The arguments of a RadianceField in the box `aabb` but the looks of photos."""
+    return {
+        "aabb": aabb,
+        "encoding": with_per_level_scale(config.encoding, config.max_resolution * (aabb[3] - aabb[0])),
+        "density_network": config.density_network,
+        "direction_encoding": config.direction_encoding,
+        "color_network": config.color_network,
+        "n_geo_features": config.n_geo_features,
+        "table_precision": config.table_precision,
+        "network_precision": config.network_precision,
+    }
 
 
 def evaluate_part(network: Any, features: Tensor, **coordinates: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class SurfaceField(RadianceField):
     surface: Tensor
 
     def __init__(self, config: SurfaceConfig, aabb: Sequence[float]):
-        super().__init__(*parts_of(config, aabb))
+        super().__init__(**parts_of(config, aabb))
         self.config, self.extra_rows = config, 5 * config.n_shape_points
         self.register_buffer("surface", torch.tensor([config.beta_start, config.radius, config.scale]))
 

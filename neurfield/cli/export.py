@@ -52,7 +52,7 @@ class MeshOptions(_MomentOptions):
     resolution: int = 256
     """Cells along the longest side of what is there."""
     level: Annotated[str, tyro.conf.arg(metavar="auto|FLOAT")] = "auto"
-    """Density per world unit that counts as surface; auto: from the opacity along the training views' rays."""
+    """auto: the surface that the training views see, by the depths rendered in them; or a density per world unit."""
     frame: Literal["world", "unit"] = "world"
     """world: that of the input data; unit: the field's own cube."""
     min_component: float = 0.01
@@ -124,7 +124,8 @@ def export_triangles(options: MeshOptions) -> int:
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
     print(
-        f"{found.describe()}; level {done.level:.4g}; {done.frame} frame, [{low}] ... [{high}]; written to {done.path}"
+        f"{found.describe()}; surface by {done.found_by}; {done.frame} frame, [{low}] ... [{high}]; "
+        f"written to {done.path}"
     )
     if done.n_hidden:
         print(f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed keeps them")

@@ -17,7 +17,6 @@ from neurfield.geometry import Mesh, marching_cubes
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 CUT = 3.0
-LEVEL_QUANTILE = 0.1
 EVALUATED_AT_ONCE = 1 << 18  # positions per call of the field; bounds memory
 COLOR_SAMPLES = 8  # from one cell in front of the surface to three behind it
 
@@ -76,6 +75,21 @@ def _lookup(occupied: list[NDArray[np.bool_]], axes: Sequence[NDArray[np.float64
     return inside
 
 
+def cell_size(occupied: list[NDArray[np.bool_]], resolution: int) -> float:
+    """Side, in unit space, of a cell of a mesh with `resolution` of them along the longest side of what is occupied."""
+    low, high = _box(occupied)
+    return float((high - low).max() / resolution)
+
+
+def _box(occupied: list[NDArray[np.bool_]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of the box around what is occupied, which is something."""
+    outer, side = occupied[-1], 2.0 ** (len(occupied) - 1)
+    places = [np.flatnonzero(outer.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    ends = (np.array([place[end] + (end != 0) for place in places]) for end in (0, -1))
+    low, high = (0.5 + side * (end / outer.shape[0] - 0.5) for end in ends)
+    return low, high
+
+
 def density_mesh(
     density: DensityFn,
     occupied: list[NDArray[np.bool_]],
@@ -100,13 +114,10 @@ def density_mesh(
         A mesh without normals and colours; empty where the density never reaches the level. Beyond the largest cube
         the density counts as 0, so surfaces are closed at its border. Memory grows with `resolution^2`.
     """
-    outer, side = occupied[-1], 2.0 ** (len(occupied) - 1)
-    r = outer.shape[0]
-    places = [np.flatnonzero(outer.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if any(place.size == 0 for place in places):
+    if not occupied[-1].any():
         return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
-    low, high = (0.5 + side * (np.array([place[end] + (end != 0) for place in places]) / r - 0.5) for end in (0, -1))
-    cell = (high - low).max() / resolution
+    low, high = _box(occupied)
+    cell = cell_size(occupied, resolution)
     # one more sample on every side, outside of all cells, closes the surface
     counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
     axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
@@ -162,32 +173,6 @@ def evaluate(fn: DensityFn, points: Tensor) -> Tensor:
     with torch.no_grad():
         parts = [fn(chunk).float() for chunk in points.split(EVALUATED_AT_ONCE)]
     return torch.cat(parts)
-
-
-def surface_level(sigmas: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> float | None:
-    """A level at which a surface encloses what the cameras see.
-
-    On each ray, the density of the sample that makes the transmittance fall below one half is taken (the median depth);
-    the level is the LEVEL_QUANTILE of these: nine of ten rays find a surface at or in front of what they see, and
-    mist that no ray ends in stays below.
-
-    Args:
-        sigmas, t_starts, t_ends, ray_indices: packed samples of rays `[n_samples]`, in order.
-
-    Returns:
-        The level, or None when no ray ends anywhere.
-    """
-    if sigmas.numel() == 0:
-        return None
-    thickness = (sigmas * (t_ends - t_starts)).double()
-    total = thickness.cumsum(0)
-    starts = torch.cat([torch.ones(1, dtype=torch.bool), ray_indices[1:] != ray_indices[:-1]])
-    ray = starts.cumsum(0) - 1
-    before = (total - thickness)[starts][ray]  # on the rays in front
-    half = float(np.log(2))
-    crossing = (total - before >= half) & (total - thickness - before < half)
-    there = sigmas[crossing].sort().values
-    return float(there[int(LEVEL_QUANTILE * (there.numel() - 1))]) if there.numel() else None
 
 
 def surface_colors(field: FieldFn, vertices: Tensor, normals: Tensor, cell: float) -> NDArray[np.uint8]:

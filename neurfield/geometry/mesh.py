@@ -68,6 +68,12 @@ def keep_large_components(mesh: Mesh, fraction: float) -> Mesh:
     return with_faces(mesh, sizes[component] >= fraction * sizes.max(initial=0))
 
 
+def keep_components_of(mesh: Mesh, vertices: NDArray[np.bool_]) -> Mesh:
+    """Only the connected pieces that have one of the chosen vertices, bool `[n_vertices]`."""
+    component = _component_of_vertices(mesh)
+    return with_faces(mesh, np.isin(component, component[vertices])[mesh.faces[:, 0]])
+
+
 def drop_cavities(mesh: Mesh) -> Mesh:
     """Without the closed pieces that are inside out: walls of hollows that nobody sees. Pieces must be closed."""
     component = _component_of_vertices(mesh)[mesh.faces[:, 0]]

@@ -80,6 +80,11 @@ class Renderer:
     def rays_per_pixel(self, n: int) -> None:
         self._side = rays_per_side("Renderer", n)
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether native code draws the field."""
+        return _fused(self._at(Conditions())) is not None
+
     @torch.no_grad()
     def render(
         self,

@@ -85,6 +85,7 @@ def test_a_photo_has_its_own_look(runs: dict[str, neurfield.Run]) -> None:
 def test_one_look_is_an_ordinary_field(runs: dict[str, neurfield.Run]) -> None:
     run = runs["looks"]
     assert run.field.fused() is None and run.at(appearance=3).field.fused_render() is not None
+    assert run.renderer.is_fused, "the mean look"
     camera = run.cameras[0]
     apart = run.at(appearance=3)
     assert apart.n_appearances == 0

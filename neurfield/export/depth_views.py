@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training views see, by the depths rendered in them: the surface that all of them make together, and which parts
+of a mesh they see.
+
+A density is high somewhere behind what the views see and says little about where: inside an object it is noise, and
+behind a facade a block as thick as the scene's cube. Where rays end is what training has fitted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from neurfield import ops
+from neurfield.cameras.cameras import Cameras
+from neurfield.rendering.outputs import SOLID
+
+if TYPE_CHECKING:
+    from neurfield.run import Run
+
+MAX_VIEWS, PIXELS_PER_CELL = 96, 1.5  # the latter of the longest sides of views and mesh
+COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.75  # of fields that no native code draws: seconds a view
+_BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
+_CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """A camera, a batch of one, and depths `[h, w]` along its rays in world units, infinite where no ray ends."""
+
+    camera: Cameras
+    depth: Tensor
+
+    def clearance(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """How far in front of what the view sees points lie.
+
+        Args:
+            points: float32 `[n, 3]` in the world.
+
+        Returns:
+            How far they are in front of what is seen, negative behind it, nan where they are not in the picture, and
+            their distances from the camera, `[n]` each.
+        """
+        height, width = self.depth.shape
+        pixel_xy, _ = ops.project(self.camera, torch.zeros(len(points), dtype=torch.int64), points)
+        x, y = pixel_xy.nan_to_num(-1.0).unbind(1)
+        # of all points, not of those inside alone: picking them costs more
+        pixel = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
+        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        distance = (points - self.camera.c2w[0, :, 3]).norm(dim=1)
+        return torch.where(inside, self.depth.take(pixel) - distance, torch.nan), distance
+
+
+def depth_views(run: "Run", resolution: int, progress: Progress = lambda fraction: None) -> list[DepthView]:
+    """Up to MAX_VIEWS training views, as large as a mesh of `resolution` cells along its longest side needs; fewer and
+    smaller ones of a field that is slow to draw.
+
+    Args:
+        run: trained, on the CPU.
+        resolution: of the mesh.
+        progress: called with the fraction done.
+    """
+    train = run.views.train
+    most, pixels = (MAX_VIEWS, PIXELS_PER_CELL) if run.renderer.is_fused else (COMPOSED_VIEWS, COMPOSED_PIXELS)
+    n = min(len(train), most)
+    chosen, views = [train[i * len(train) // n] for i in range(n)], []
+    for i, view in enumerate(chosen):
+        camera = run.cameras[view]
+        camera = camera.resized(min(pixels * resolution / int(camera.sizes.max()), 1.0))
+        result = run.renderer.render(camera, ("depth", "accumulation"))
+        views.append(DepthView(camera, torch.where(result["accumulation"] >= SOLID, result["depth"], torch.inf)))
+        progress((i + 1) / len(chosen))
+    return views
+
+
+def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float) -> Tensor:
+    """How far outside of what all views see points lie (Curless and Levoy 1996, with equal weights), float32 `[n]`.
+
+    The unit is a band of _BAND_CELLS cells: 1 is that far outside or further, 0 the surface. The mean over all views
+    that do not see a surface more than a band in front of the point. Where there is no such view it is -1, inside, or 1
+    if no view has the point in its picture.
+
+    Args:
+        views: see depth_views.
+        points: float32 `[n, 3]` in the world.
+        cell: of the mesh, in the world.
+    """
+    total, count = points.new_zeros(len(points)), points.new_zeros(len(points))
+    hidden = torch.zeros(len(points), dtype=torch.bool)
+    for view in views:
+        clearance, _ = view.clearance(points)
+        bands = clearance / (_BAND_CELLS * cell)
+        tells = bands > -1
+        total += torch.where(tells, bands.clamp_max(1.0), 0.0)
+        count += tells
+        hidden |= bands <= -1
+    return torch.where(count > 0, total / count.clamp_min(1), torch.where(hidden, -1.0, 1.0))
+
+
+def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float) -> Tensor:
+    """bool `[n]`: which of the `vertices [n, 3]`, float32 in the world, lie where any view sees something.
+
+    Not so those between what is seen free and what lies hidden behind a silhouette.
+
+    Args:
+        views: see depth_views.
+        vertices: of a mesh.
+        cell: of the mesh, in the world.
+    """
+    seen = torch.zeros(len(vertices), dtype=torch.bool)
+    for view in views:
+        clearance, distance = view.clearance(vertices)
+        pixel_size = distance / float(view.camera.intrinsics[0, :2].min())
+        seen |= clearance.abs() <= _CELLS_OFF * torch.clamp(pixel_size, min=cell)
+    return seen

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Surfaces and visibility from depths that are known: those of a ball."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from neurfield.cameras import paths
+from neurfield.cameras.cameras import Cameras
+from neurfield.export.depth_views import (
+    COMPOSED_VIEWS,
+    MAX_VIEWS,
+    DepthView,
+    depth_views,
+    fused_distance,
+    seen_vertices,
+)
+from neurfield.rendering.renderer import image_rays
+
+CELL = 0.02
+RADIUS = 1.0
+X, Y, Z = torch.eye(3)
+
+
+def ball_view(position: Tensor) -> DepthView:
+    """The ball around the origin from a position, with its exact depths."""
+    camera = Cameras.pinhole(paths.look_at(position[None], torch.zeros(3)), 300.0, 200, 200)
+    o, d = image_rays(camera, 0, 200)
+    along, missed = -(o * d).sum(dim=1), (o * o).sum(dim=1) - RADIUS**2
+    root = along**2 - missed
+    depth = torch.where(root > 0, along - root.clamp_min(0).sqrt(), torch.inf)
+    return DepthView(camera, depth.view(200, 200))
+
+
+def test_distance_is_in_bands_of_three_cells_and_one_and_minus_one_far_off() -> None:
+    views = [ball_view(4 * X)]
+    along = torch.tensor([3.0, 1.5, 1.06, 1.03, 1.0, 0.97, 0.95, 0.5, -1.0, -3.0])
+    expected = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.0, -0.5, -0.05 / 0.06, -1.0, -1.0, -1.0])
+    torch.testing.assert_close(fused_distance(views, along[:, None] * X, CELL), expected, atol=0.01, rtol=0)
+
+
+def test_distance_is_the_mean_over_views_that_say_something() -> None:
+    """Beside the ball one view sees past a point, one sees it from the front, one has it behind the ball."""
+    views = [ball_view(4 * X), ball_view(4 * Y), ball_view(-4 * Y)]
+    point = 1.03 * Y[None]
+    parts = [float(fused_distance([view], point, CELL)) for view in views]
+    assert parts[0] == 1.0 and parts[1] == pytest.approx(0.5, abs=0.01) and parts[2] == -1.0
+    assert float(fused_distance(views, point, CELL)) == pytest.approx((parts[0] + parts[1]) / 2, abs=1e-6)
+
+
+def test_what_no_view_has_in_its_picture_is_outside() -> None:
+    view = ball_view(4 * X)
+    outside = torch.stack([6 * X, 3 * Y, 100 * Z])  # behind the camera, beside and above the picture
+    assert fused_distance([view], outside, CELL).tolist() == [1.0] * 3
+    assert fused_distance([], outside, CELL).tolist() == [1.0] * 3
+    assert fused_distance([view, ball_view(-4 * X)], -0.5 * X[None], CELL).tolist() == [-1.0]  # hidden in both
+    assert not seen_vertices([view], outside, CELL).any()
+
+
+def test_seen_is_what_lies_up_to_six_cells_off() -> None:
+    view = ball_view(4 * X)
+    along = torch.tensor([2.0, 1.14, 1.1, 1.0, 0.9, 0.86, -1.0])
+    assert seen_vertices([view], along[:, None] * X, CELL).tolist() == [False, False, True, True, True, False, False]
+    edge = torch.stack([-X + 1.35 * Y, -X + 1.2 * Y])  # beside and behind the silhouette, a ball's width behind it
+    assert not seen_vertices([view], edge, CELL).any()
+    assert seen_vertices([view, ball_view(-4 * X)], -X[None], CELL).all()
+
+
+@pytest.mark.parametrize("is_fused", [True, False])
+@pytest.mark.parametrize("n_train", [3, MAX_VIEWS + 1, 5 * MAX_VIEWS])
+def test_views_are_spread_and_as_large_as_the_mesh_needs(n_train: int, is_fused: bool) -> None:
+    rendered = []
+
+    def render(camera: Cameras, outputs: tuple[str, ...]) -> dict[str, Tensor]:
+        rendered.append(camera)
+        width, height = camera.sizes[0].tolist()
+        return {"depth": torch.ones(height, width), "accumulation": torch.full((height, width), 0.25)}
+
+    n_all = 2 * n_train
+    positions = torch.arange(n_all)[:, None] * X + 4 * Z
+    cameras = Cameras.pinhole(paths.look_at(positions, torch.zeros(3)), 300.0, 200, 100)
+    train = list(range(1, n_all, 2))
+    run = SimpleNamespace(
+        cameras=cameras, views=SimpleNamespace(train=train), renderer=SimpleNamespace(render=render, is_fused=is_fused)
+    )
+    views = depth_views(run, 64)  # type: ignore[arg-type]
+    most, shape = (MAX_VIEWS, (48, 96)) if is_fused else (COMPOSED_VIEWS, (24, 48))
+    chosen = [int(camera.c2w[0, 0, 3].round()) for camera in rendered]
+    assert len(views) == len(set(chosen)) == min(n_train, most) and set(chosen) <= set(train)
+    steps = torch.tensor(chosen).diff()
+    assert steps.min() >= 2 * (n_train // len(views)) and steps.max() <= 2 * -(-n_train // len(views))
+    assert views[0].depth.shape == shape and torch.isinf(views[0].depth).all(), "a ray that is not stopped"
+    assert depth_views(run, 1000)[0].depth.shape == (100, 200), "no larger than the photo"  # type: ignore[arg-type]

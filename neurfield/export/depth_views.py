@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_VIEWS, PIXELS_PER_CELL = 96, 1.5  # the latter of the longest sides of views and mesh
 COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.75  # of fields that no native code draws: seconds a view
+LONGEST_SIDE = 1024  # pixels; bounds memory, and the means over views are finer than their pixels
 _BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
 _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
 
@@ -66,11 +67,11 @@ def depth_views(run: "Run", resolution: int, progress: Progress = lambda fractio
     """
     train = run.views.train
     most, pixels = (MAX_VIEWS, PIXELS_PER_CELL) if run.renderer.is_fused else (COMPOSED_VIEWS, COMPOSED_PIXELS)
-    n = min(len(train), most)
+    n, longest = min(len(train), most), min(pixels * resolution, LONGEST_SIDE)
     chosen, views = [train[i * len(train) // n] for i in range(n)], []
     for i, view in enumerate(chosen):
         camera = run.cameras[view]
-        camera = camera.resized(min(pixels * resolution / int(camera.sizes.max()), 1.0))
+        camera = camera.resized(longest / int(camera.sizes.max()))  # of a field there may be more than of its photo
         result = run.renderer.render(camera, ("depth", "accumulation"))
         views.append(DepthView(camera, torch.where(result["accumulation"] >= SOLID, result["depth"], torch.inf)))
         progress((i + 1) / len(chosen))

@@ -22,7 +22,6 @@ from neurfield.export.density_mesh import (
 )
 from neurfield.export.depth_views import DepthView, depth_views, fused_distance, seen_vertices
 from neurfield.export.mesh_options import check_mesh_export
-from neurfield.fields.surface import SurfaceField
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import drop_cavities, face_normals, keep_components_of, with_faces
@@ -43,7 +42,7 @@ class MeshExport:
     """What was written.
 
     Attributes:
-        found_by: what the surface is: where a density is crossed, a distance is 0 or training views see something.
+        found_by: what the surface is: where a density is crossed, or where training views see something.
         report: of the mesh, in the frame of the file.
         n_hidden: triangles that no training view sees and that were left out.
         is_cut: whether the scene reaches beyond the cube that was looked at.
@@ -76,7 +75,7 @@ def export_mesh(
         path: .ply, .obj or .glb.
         resolution: cells along the longest side of what is occupied.
         level: density per world unit that is the surface; None: what all training views see by the depths rendered in
-            them, see depth_views.fused_distance, or where the distance of a surface field is 0.
+            them, see depth_views.fused_distance.
         frame: "world" = that of the input, "unit" = the field's own.
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
         extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
@@ -107,8 +106,7 @@ def export_mesh(
         raise UserError(f"the field is empty in the cube of side {extent}; train longer")
     cell = cell_size(occupied, resolution)
     hides = surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1))
-    by_depths = level is None and not isinstance(run.field, SurfaceField)
-    views = depth_views(run, resolution, lambda f: progress(0.4 * f)) if hides or by_depths else []
+    views = depth_views(run, resolution, lambda f: progress(0.4 * f)) if hides or level is None else []
     value, crossed, found_by = _crossing(run, level, views, cell)
     mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(0.4 + 0.4 * f))
     mesh = drop_cavities(mesh)
@@ -133,17 +131,12 @@ def export_mesh(
 def _crossing(
     run: "Run", level: float | None, views: list[DepthView], cell: float
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], float, str]:
-    """What crosses a number on the surface, that number, and the surface in words.
-
-    density_mesh interpolates logarithms; where the surface is not one of density, that is a distance.
-    """
+    """What crosses a number on the surface, that number, and the surface in words."""
     field, norm = run.field, run.views.normalization
     if level is not None:
         return lambda x: field.density(x)[0], level / norm.scale, f"density {level:.4g} per world unit"
-    if isinstance(field, SurfaceField):
-        return lambda x: torch.exp((field.distance(x) / -cell).clamp(-CUT, CUT)), 1.0, "distance 0"
 
-    def fused(x: torch.Tensor) -> torch.Tensor:
+    def fused(x: torch.Tensor) -> torch.Tensor:  # density_mesh interpolates its logarithm: the distance
         return torch.exp(-CUT * fused_distance(views, norm.to_world(x), cell / norm.scale))
 
     return fused, 1.0, f"depths of {len(views)} training views"

@@ -92,4 +92,4 @@ def test_views_are_spread_and_as_large_as_the_mesh_needs(n_train: int, is_fused:
     steps = torch.tensor(chosen).diff()
     assert steps.min() >= 2 * (n_train // len(views)) and steps.max() <= 2 * -(-n_train // len(views))
     assert views[0].depth.shape == shape and torch.isinf(views[0].depth).all(), "a ray that is not stopped"
-    assert depth_views(run, 1000)[0].depth.shape == (100, 200), "no larger than the photo"  # type: ignore[arg-type]
+    assert depth_views(run, 4096)[0].depth.shape == (512, 1024)  # type: ignore[arg-type]

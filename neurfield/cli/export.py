@@ -45,7 +45,7 @@ class _MomentOptions(_LookOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MeshOptions(_MomentOptions):
-    """Triangles where a field becomes opaque, with colours, or at the surface of a shape."""
+    """Triangles with colours where the training views see something, or at the surface of a shape."""
 
     output: Path
     """File to write: .glb, .ply or .obj."""
@@ -60,8 +60,8 @@ class MeshOptions(_MomentOptions):
     extent: int = 1
     """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
     surface: Literal["auto", "closed", "seen"] = "auto"
-    """closed: all of it; seen: without triangles that no training view sees; auto: seen where the scene has
-    surroundings, behind whose surfaces nothing was photographed."""
+    """closed: with what is hidden from all training views, solid; seen: without triangles that no training view sees;
+    auto: seen where the scene has surroundings, behind whose surfaces nothing was photographed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,9 @@ def export_triangles(options: MeshOptions) -> int:
         f"written to {done.path}"
     )
     if done.n_hidden:
-        print(f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed keeps them")
+        print(
+            f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed gives a closed mesh"
+        )
     if done.is_cut:
         box = trained.grid.aabb_scale
         print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {box} looks at all of it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The surface of a density in unit space: where to look, at which level, and the colours on it.
+"""The surface of a density in unit space: where to look, where it crosses a level, and the colours on it.
 
 Marching cubes run on ln(sigma / level), cut at +-CUT: a density grows by orders of magnitude within a cell, and linear
 interpolation of sigma itself would put every vertex next to the empty end of its edge.
@@ -75,14 +75,8 @@ def _lookup(occupied: list[NDArray[np.bool_]], axes: Sequence[NDArray[np.float64
     return inside
 
 
-def cell_size(occupied: list[NDArray[np.bool_]], resolution: int) -> float:
-    """Side, in unit space, of a cell of a mesh with `resolution` of them along the longest side of what is occupied."""
-    low, high = _box(occupied)
-    return float((high - low).max() / resolution)
-
-
-def _box(occupied: list[NDArray[np.bool_]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Corners of the box around what is occupied, which is something."""
+def occupied_box(occupied: list[NDArray[np.bool_]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Corners, in unit space, of the box around what is occupied, which is something; see occupied_cells."""
     outer, side = occupied[-1], 2.0 ** (len(occupied) - 1)
     places = [np.flatnonzero(outer.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     ends = (np.array([place[end] + (end != 0) for place in places]) for end in (0, -1))
@@ -116,14 +110,14 @@ def density_mesh(
     """
     if not occupied[-1].any():
         return Mesh(np.empty((0, 3)), np.empty((0, 3), np.int64))
-    low, high = _box(occupied)
-    cell = cell_size(occupied, resolution)
+    low, high = occupied_box(occupied)
+    cell = float((high - low).max() / resolution)
     # one more sample on every side, outside of all cells, closes the surface
     counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
     axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
 
-    def logarithm(points: NDArray[np.float64]) -> NDArray[np.float32]:
-        sigma = evaluate(density, torch.from_numpy(points.astype(np.float32))).numpy()
+    def logarithm(points: NDArray[np.float64], progress: Progress = lambda fraction: None) -> NDArray[np.float32]:
+        sigma = evaluate(density, torch.from_numpy(points.astype(np.float32)), progress).numpy()
         with np.errstate(divide="ignore"):
             return np.clip(np.log(sigma / level), -CUT, CUT)
 
@@ -133,8 +127,7 @@ def density_mesh(
         values = np.full(inside.shape, -CUT, np.float32)
         rows = np.nonzero(inside)
         points = np.stack([axis[row] for axis, row in zip(slab, rows, strict=True)], axis=1)
-        values[rows] = logarithm(points)
-        progress(end / counts[0])
+        values[rows] = logarithm(points, lambda f: progress((begin + f * (end - begin)) / counts[0]))
         return values
 
     origin = np.array([axis[0] for axis in axes])
@@ -168,10 +161,14 @@ def _slid(
     return np.where(crosses[:, None], slid, vertices)
 
 
-def evaluate(fn: DensityFn, points: Tensor) -> Tensor:
-    """`fn` of many points, in chunks."""
+def evaluate(fn: DensityFn, points: Tensor, progress: Progress = lambda fraction: None) -> Tensor:
+    """`fn` of many points, in chunks, with `progress` after each."""
+    parts: list[Tensor] = []
+    chunks = points.split(EVALUATED_AT_ONCE)
     with torch.no_grad():
-        parts = [fn(chunk).float() for chunk in points.split(EVALUATED_AT_ONCE)]
+        for chunk in chunks:
+            parts.append(fn(chunk).float())
+            progress(len(parts) / len(chunks))
     return torch.cat(parts)
 
 

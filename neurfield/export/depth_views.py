@@ -6,7 +6,8 @@ A density is high somewhere behind what the views see and says little about wher
 behind a facade a block as thick as the scene's cube. Where rays end is what training has fitted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,17 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
+from neurfield.export.density_mesh import Progress
 from neurfield.rendering.outputs import SOLID
 
 if TYPE_CHECKING:
     from neurfield.run import Run
 
-MAX_VIEWS, PIXELS_PER_CELL = 96, 1.5  # the latter of the longest sides of views and mesh
-COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.75  # of fields that no native code draws: seconds a view
-LONGEST_SIDE = 1024  # pixels; bounds memory, and the means over views are finer than their pixels
+MAX_VIEWS, PIXELS_PER_CELL = 96, 1.0  # the latter in the middle of what is there
+COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.5  # of fields that no native code draws, which takes seconds
+SHORTEST_SIDE, LONGEST_SIDE = 32, 1024  # pixels; the means over views are finer than their pixels
 _BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
 _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,32 @@ class DepthView:
         return torch.where(inside, self.depth.take(pixel) - distance, torch.nan), distance
 
 
-def depth_views(run: "Run", resolution: int, progress: Progress = lambda fraction: None) -> list[DepthView]:
-    """Up to MAX_VIEWS training views, as large as a mesh of `resolution` cells along its longest side needs; fewer and
-    smaller ones of a field that is slow to draw.
+def depth_views(
+    run: "Run", middle: Tensor, cell: float, resolution: int, progress: Progress = lambda fraction: None
+) -> list[DepthView]:
+    """Up to MAX_VIEWS training views, as large as a mesh needs; fewer and smaller ones of a field that is slow to draw.
 
     Args:
-        run: trained, on the CPU.
-        resolution: of the mesh.
+        run: trained, on any device; what is rendered lies on the CPU.
+        middle: of the mesh, `[3]` in the world.
+        cell: of the mesh, in the world.
+        resolution: cells along its longest side.
         progress: called with the fraction done.
     """
     train = run.views.train
     most, pixels = (MAX_VIEWS, PIXELS_PER_CELL) if run.renderer.is_fused else (COMPOSED_VIEWS, COMPOSED_PIXELS)
-    n, longest = min(len(train), most), min(pixels * resolution, LONGEST_SIDE)
+    n = min(len(train), most)
     chosen, views = [train[i * len(train) // n] for i in range(n)], []
+    renderer = copy(run.renderer)
+    renderer.rays_per_pixel = 1  # a mean over several lies between front and back at silhouettes
     for i, view in enumerate(chosen):
         camera = run.cameras[view]
-        camera = camera.resized(longest / int(camera.sizes.max()))  # of a field there may be more than of its photo
-        result = run.renderer.render(camera, ("depth", "accumulation"))
+        # from among the cells, they are as far away as the mesh reaches; of a field there may be more than of its photo
+        distance = max(float((camera.c2w[0, :, 3] - middle).norm()), cell * resolution / 2)
+        factor = pixels * distance / (cell * float(camera.intrinsics[0, :2].max()))
+        longest = int(camera.sizes.max())
+        camera = camera.resized(min(max(factor, SHORTEST_SIDE / longest), LONGEST_SIDE / longest))
+        result = renderer.render(camera, ("depth", "accumulation"))
         views.append(DepthView(camera, torch.where(result["accumulation"] >= SOLID, result["depth"], torch.inf)))
         progress((i + 1) / len(chosen))
     return views
@@ -102,19 +111,20 @@ def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float) -> T
     return torch.where(count > 0, total / count.clamp_min(1), torch.where(hidden, -1.0, 1.0))
 
 
-def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float) -> Tensor:
+def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float, in_front: bool) -> Tensor:
     """bool `[n]`: which of the `vertices [n, 3]`, float32 in the world, lie where any view sees something.
-
-    Not so those between what is seen free and what lies hidden behind a silhouette.
 
     Args:
         views: see depth_views.
         vertices: of a mesh.
         cell: of the mesh, in the world.
+        in_front: whether those count that lie further in front of what is seen, as the surface of a low density does.
+            By depths, these are the sides of what is hidden behind a silhouette.
     """
     seen = torch.zeros(len(vertices), dtype=torch.bool)
     for view in views:
         clearance, distance = view.clearance(vertices)
         pixel_size = distance / float(view.camera.intrinsics[0, :2].min())
-        seen |= clearance.abs() <= _CELLS_OFF * torch.clamp(pixel_size, min=cell)
+        off = clearance.clamp_max(0) if in_front else clearance
+        seen |= off.abs() <= _CELLS_OFF * torch.clamp(pixel_size, min=cell)
     return seen

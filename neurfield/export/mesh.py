@@ -14,8 +14,9 @@ from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import (
     CUT,
-    cell_size,
     density_mesh,
+    evaluate,
+    occupied_box,
     occupied_cells,
     reaches_beyond,
     surface_colors,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 SURFACES = {
     "auto": "seen where the scene has surroundings beyond the unit cube, else closed",
-    "closed": "all of it",
+    "closed": "with what is hidden from all training views, which is solid",
     "seen": "without triangles that no training view sees",
 }
 
@@ -80,8 +81,9 @@ def export_mesh(
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
         extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
             box of the field, surroundings included.
-        surface: "closed" = all of it, "seen" = without what no training view sees, "auto" = seen where the scene has
-            surroundings beyond the unit cube: what lies behind its surfaces was never photographed.
+        surface: "closed" = with what is hidden from all training views and joined to what is not, "seen" = without what
+            no training view sees, "auto" = seen where the scene has surroundings beyond the unit cube: what lies behind
+            its surfaces was never photographed.
         overwrite: replace a file that exists.
         progress: called with the fraction done.
 
@@ -99,33 +101,44 @@ def export_mesh(
         valid = ", ".join(map(str, extents))
         raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
     refuse_existing(path, overwrite)
-    run = run.on_cpu()
+    drawn, run = run.at(None, None), run.at(None, None).on_cpu()  # of what moves, all views at one time
     norm = run.views.normalization
-    occupied = occupied_cells(run.grid, extent)
+    occupied, is_cut = occupied_cells(run.grid, extent), reaches_beyond(run.grid, extent)
+    further = f", or --extent {extents[-1]}" if is_cut else ""
     if not occupied[-1].any():
-        raise UserError(f"the field is empty in the cube of side {extent}; train longer")
-    cell = cell_size(occupied, resolution)
+        raise UserError(f"the field is empty in the cube of side {extent}; train longer{further}")
+    low, high = occupied_box(occupied)
+    cell, middle = float((high - low).max() / resolution), norm.to_world(torch.from_numpy((low + high) / 2).float())
     hides = surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1))
-    views = depth_views(run, resolution, lambda f: progress(0.4 * f)) if hides or level is None else []
+    views = []
+    if hides or level is None:
+        views = depth_views(drawn, middle, cell / norm.scale, resolution, lambda f: progress(0.4 * f))
     value, crossed, found_by = _crossing(run, level, views, cell)
-    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(0.4 + 0.4 * f))
-    mesh = drop_cavities(mesh)
+    done = 0.4 if views else 0.0
+    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(done + (0.8 - done) * f))
+    if level is not None:
+        mesh = drop_cavities(mesh)  # by depths hidden ones are solid: a piece that is inside out is a room
     n_closed = len(mesh.faces)
-    if views:
-        vertices = norm.to_world(torch.from_numpy(mesh.vertices).float())
-        seen = seen_vertices(views, vertices, cell / norm.scale).numpy()
+    if views and n_closed:
+        in_front = level is not None
+
+        def is_seen(vertices: torch.Tensor) -> torch.Tensor:
+            return seen_vertices(views, norm.to_world(vertices), cell / norm.scale, in_front)
+
+        vertices = torch.from_numpy(mesh.vertices).float()
+        seen = evaluate(is_seen, vertices, lambda f: progress(0.8 + 0.1 * f)).numpy() > 0
         # pieces that no view sees lie hidden where few views look, as in the corners of the cube
         mesh = with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1))) if hides else keep_components_of(mesh, seen)
     n_hidden = n_closed - len(mesh.faces) if hides else 0
     mesh = keep_large_components(mesh, min_component)
     if not len(mesh.faces):
         way = "train longer" if level is None else "give a lower --level, or train longer"
-        raise UserError(f"no surface at {found_by} in the cube of side {extent}; {way}")
+        raise UserError(f"no surface at {found_by} in the cube of side {extent}; {way}{further}")
     mesh = _painted(run, mesh, cell)
     progress(0.95)
     mesh = _in_frame(run, mesh, frame, found_by, resolution)
     write_mesh(mesh, path)
-    return MeshExport(path, found_by, frame, report(mesh), reaches_beyond(run.grid, extent), n_hidden)
+    return MeshExport(path, found_by, frame, report(mesh), is_cut, n_hidden)
 
 
 def _crossing(
@@ -139,7 +152,7 @@ def _crossing(
     def fused(x: torch.Tensor) -> torch.Tensor:  # density_mesh interpolates its logarithm: the distance
         return torch.exp(-CUT * fused_distance(views, norm.to_world(x), cell / norm.scale))
 
-    return fused, 1.0, f"depths of {len(views)} training views"
+    return fused, 1.0, f"depths of {len(views)} training view{'s' * (len(views) > 1)}"
 
 
 def _painted(run: "Run", mesh: Mesh, cell: float) -> Mesh:

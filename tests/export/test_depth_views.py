@@ -2,6 +2,7 @@
 """Surfaces and visibility from depths that are known: those of a ball."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.export.depth_views import (
     COMPOSED_VIEWS,
+    LONGEST_SIDE,
     MAX_VIEWS,
+    SHORTEST_SIDE,
     DepthView,
     depth_views,
     fused_distance,
@@ -56,22 +59,41 @@ def test_what_no_view_has_in_its_picture_is_outside() -> None:
     assert fused_distance([view], outside, CELL).tolist() == [1.0] * 3
     assert fused_distance([], outside, CELL).tolist() == [1.0] * 3
     assert fused_distance([view, ball_view(-4 * X)], -0.5 * X[None], CELL).tolist() == [-1.0]  # hidden in both
-    assert not seen_vertices([view], outside, CELL).any()
+    assert not seen_vertices([view], outside, CELL, True).any()
 
 
 def test_seen_is_what_lies_up_to_six_cells_off() -> None:
     view = ball_view(4 * X)
     along = torch.tensor([2.0, 1.14, 1.1, 1.0, 0.9, 0.86, -1.0])
-    assert seen_vertices([view], along[:, None] * X, CELL).tolist() == [False, False, True, True, True, False, False]
+    assert seen_vertices([view], along[:, None] * X, CELL, False).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert seen_vertices([view], along[:, None] * X, CELL, True).tolist() == [True] * 5 + [False, False]
     edge = torch.stack([-X + 1.35 * Y, -X + 1.2 * Y])  # beside and behind the silhouette, a ball's width behind it
-    assert not seen_vertices([view], edge, CELL).any()
-    assert seen_vertices([view, ball_view(-4 * X)], -X[None], CELL).all()
+    assert not seen_vertices([view], edge, CELL, False).any()
+    assert seen_vertices([view, ball_view(-4 * X)], -X[None], CELL, False).all()
 
 
 @pytest.mark.parametrize("is_fused", [True, False])
 @pytest.mark.parametrize("n_train", [3, MAX_VIEWS + 1, 5 * MAX_VIEWS])
 def test_views_are_spread_and_as_large_as_the_mesh_needs(n_train: int, is_fused: bool) -> None:
-    rendered = []
+    rendered, per_pixel = [], []
+
+    class Drawn:
+        rays_per_pixel = 4
+
+        def __init__(self) -> None:
+            self.is_fused = is_fused
+
+        def render(self, *arguments: Any) -> dict[str, Tensor]:
+            per_pixel.append(self.rays_per_pixel)
+            return render(*arguments)
 
     def render(camera: Cameras, outputs: tuple[str, ...]) -> dict[str, Tensor]:
         rendered.append(camera)
@@ -82,14 +104,21 @@ def test_views_are_spread_and_as_large_as_the_mesh_needs(n_train: int, is_fused:
     positions = torch.arange(n_all)[:, None] * X + 4 * Z
     cameras = Cameras.pinhole(paths.look_at(positions, torch.zeros(3)), 300.0, 200, 100)
     train = list(range(1, n_all, 2))
-    run = SimpleNamespace(
-        cameras=cameras, views=SimpleNamespace(train=train), renderer=SimpleNamespace(render=render, is_fused=is_fused)
-    )
-    views = depth_views(run, 64)  # type: ignore[arg-type]
-    most, shape = (MAX_VIEWS, (48, 96)) if is_fused else (COMPOSED_VIEWS, (24, 48))
+    run = SimpleNamespace(cameras=cameras, views=SimpleNamespace(train=train), renderer=Drawn())
+    middle = 100.0 * Y  # so far that all are as large
+    views = depth_views(run, middle, 1.0, 64)  # type: ignore[arg-type]
+    most, factor = (MAX_VIEWS, 1.0) if is_fused else (COMPOSED_VIEWS, 0.5)
     chosen = [int(camera.c2w[0, 0, 3].round()) for camera in rendered]
     assert len(views) == len(set(chosen)) == min(n_train, most) and set(chosen) <= set(train)
     steps = torch.tensor(chosen).diff()
     assert steps.min() >= 2 * (n_train // len(views)) and steps.max() <= 2 * -(-n_train // len(views))
-    assert views[0].depth.shape == shape and torch.isinf(views[0].depth).all(), "a ray that is not stopped"
-    assert depth_views(run, 4096)[0].depth.shape == (512, 1024)  # type: ignore[arg-type]
+    far = (cameras.c2w[train[0], :, 3] - middle).norm()
+    width = rendered[0].sizes[0, 0]
+    assert width == pytest.approx(200 * factor * float(far) / 300, abs=1) and views[0].depth.shape[1] == width
+    assert torch.isinf(views[0].depth).all(), "a ray that is not stopped"
+    for cell, resolution, longest in ((0.01, 64, LONGEST_SIDE), (100.0, 1, SHORTEST_SIDE)):
+        depth = depth_views(run, middle, cell, resolution)[0].depth  # type: ignore[arg-type]
+        assert depth.shape == (longest // 2, longest)
+    near = depth_views(run, cameras.c2w[train[0], :, 3], 1.0, 400)[0].depth  # type: ignore[arg-type]
+    assert near.shape[1] == pytest.approx(200 * factor * 200 / 300, abs=1), "a camera in the middle of the mesh"
+    assert all(n == 1 for n in per_pixel) and run.renderer.rays_per_pixel == 4

@@ -170,7 +170,7 @@ def test_a_mesh_of_a_world_with_y_down_stands_upright_in_gltf(ball_run: SimpleNa
     centre = NORM.to_world(CENTRE)
     cameras = Cameras.pinhole(paths.look_at(centre + offset, centre, (0.0, -1.0, 0.0)), 100.0, 96, 80)
     run = SimpleNamespace(**{**vars(ball_run), "cameras": cameras})
-    run.on_cpu = lambda: run
+    run.on_cpu, run.at = lambda: run, lambda time, appearance: run
     export_mesh(run, tmp_path / "ball.glb", resolution=24, level=AT_SURFACE * NORM.scale)
     loaded = trimesh.load(tmp_path / "ball.glb", process=False)
     assert loaded.bounds[1][1] == pytest.approx(-float(centre[1]) + RADIUS / NORM.scale, abs=0.1)
@@ -235,7 +235,7 @@ def holey(x: Tensor) -> Tensor:
 def test_a_mesh_is_what_the_views_see_and_solid_inside(tmp_path: Path) -> None:
     run = fake_run(holey)
     assert not run.renderer.is_fused, "a field of another's"
-    seen = export_mesh(run, tmp_path / "seen.ply", resolution=64, min_component=0.0)
+    seen = export_mesh(run, tmp_path / "seen.ply", resolution=64)
     assert seen.report.watertight and seen.report.n_components == 1 and seen.found_by == "depths of 8 training views"
     vertices = NORM.to_unit(torch.from_numpy(trimesh.load(tmp_path / "seen.ply").vertices).float())
     cell = 2.2 * RADIUS / 64
@@ -325,6 +325,21 @@ def test_what_no_view_sees_is_left_out(tmp_path: Path) -> None:
     n_front = int((NORM.to_unit(torch.from_numpy(front).float())[:, 0] - CENTRE[0] > horizon).sum())
     n_there = int((vertices[:, 0] > horizon).sum())
     assert 0.99 * n_front < n_there <= n_front, "all of the near side, but for some of the rim where pixels see past it"
+
+
+def test_a_room_that_is_seen_from_within_has_walls(tmp_path: Path) -> None:
+    """By depths its walls are a piece that is inside out."""
+    run = fake_run(lambda x: torch.minimum((x - CENTRE).norm(dim=1) - 0.2, 0.35 - (x - CENTRE).norm(dim=1)))
+    centre, directions = NORM.to_world(CENTRE), torch.cat([torch.eye(3), -torch.eye(3)])
+    ups = [tuple(up.tolist()) for up in directions.roll(1, dims=1)]
+    poses = torch.cat([paths.look_at(centre[None], centre + directions[i], ups[i]) for i in range(6)])
+    run.cameras = Cameras.pinhole(poses, 40.0, 100, 100)
+    run.views.train = list(range(6))
+    for surface in ("closed", "seen"):
+        export_mesh(run, tmp_path / f"{surface}.ply", 64, surface=surface)
+        vertices = NORM.to_unit(torch.from_numpy(trimesh.load(tmp_path / f"{surface}.ply").vertices).float())
+        radii = (vertices - CENTRE).norm(dim=1)
+        assert float((radii - 0.2).abs().median()) < 0.005 and len(radii) > 5000
 
 
 def test_pieces_that_no_view_sees_are_dropped(tmp_path: Path) -> None:

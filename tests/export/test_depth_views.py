@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surfaces and visibility from depths that are known: those of a ball."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras import paths
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.export.depth_views import (
     COMPOSED_VIEWS,
     LONGEST_SIDE,
@@ -37,6 +38,20 @@ def ball_view(position: Tensor) -> DepthView:
     return DepthView(camera, depth.view(200, 200))
 
 
+@pytest.mark.parametrize("model", CAMERA_MODELS)
+def test_clearance_of_what_pixels_see_is_zero(model: str) -> None:
+    """Of a picture that is no square, off its axis and through a lens, with another depth in each pixel."""
+    camera = Cameras.pinhole(paths.look_at(4 * X[None], Y), 150.0, 160, 100)
+    lens = torch.tensor([[0.05, -0.01, 0.004, -0.001, 0.0, 0.0]]) * (model != "pinhole")
+    index = torch.tensor([CAMERA_MODELS.index(model)])
+    camera = replace(camera, models=index, distortion=lens, intrinsics=torch.tensor([[150.0, 140.0, 70.0, 60.0]]))
+    depth = 1 + torch.rand(100, 160, generator=torch.Generator().manual_seed(1))
+    o, d = image_rays(camera, 0, 100)
+    clearance, distance = DepthView(camera, depth).clearance(o + d * (depth.view(-1, 1) - 0.25))
+    torch.testing.assert_close(clearance, torch.full_like(clearance, 0.25), atol=1e-5, rtol=0)
+    torch.testing.assert_close(distance, depth.flatten() - 0.25, atol=1e-5, rtol=0)
+
+
 def test_distance_is_in_bands_of_three_cells_and_one_and_minus_one_far_off() -> None:
     views = [ball_view(4 * X)]
     along = torch.tensor([3.0, 1.5, 1.06, 1.03, 1.0, 0.97, 0.95, 0.5, -1.0, -3.0])
@@ -60,6 +75,12 @@ def test_what_no_view_has_in_its_picture_is_outside() -> None:
     assert fused_distance([], outside, CELL).tolist() == [1.0] * 3
     assert fused_distance([view, ball_view(-4 * X)], -0.5 * X[None], CELL).tolist() == [-1.0]  # hidden in both
     assert not seen_vertices([view], outside, CELL, True).any()
+
+
+def test_seen_is_what_lies_up_to_six_pixels_off_where_these_are_larger_than_cells() -> None:
+    behind = torch.tensor([[1 - 0.07, 0.0, 0.0], [1 - 0.09, 0.0, 0.0]])  # pixels there are 3 / 300 wide
+    assert seen_vertices([ball_view(4 * X)], behind, 0.001, False).tolist() == [False, False]
+    assert seen_vertices([ball_view(4 * X)], behind + 0.02 * X, 0.001, False).tolist() == [True, False]
 
 
 def test_seen_is_what_lies_up_to_six_cells_off() -> None:

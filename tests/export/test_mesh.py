@@ -342,6 +342,27 @@ def test_a_room_that_is_seen_from_within_has_walls(tmp_path: Path) -> None:
         assert float((radii - 0.2).abs().median()) < 0.005 and len(radii) > 5000
 
 
+def test_surroundings_by_depths(tmp_path: Path) -> None:
+    run = fake_run(far_ball, aabb_scale=4)
+    found = export_mesh(run, tmp_path / "far.ply", 96, frame="unit", extent=4, surface="seen").report
+    vertices = torch.from_numpy(trimesh.load(tmp_path / "far.ply").vertices).float()
+    cell = (1.9 - 0.25) / 96
+    assert found.n_components == 2 and found.high[0] > 1.5  # its far half is not seen
+    assert float(far_ball(vertices).abs().median()) < 0.5 * cell
+
+
+def test_a_crop_cuts_what_is_seen(tmp_path: Path) -> None:
+    """Cells of x below the middle of the ball alone: the views look into its half."""
+    whole = fake_run(ball)
+    grid = whole.grid.cropped(lambda x: x[:, 0] < CENTRE[0])
+    renderer = Renderer(whole.field, grid, NORM, MarchOptions.for_box(1))
+    run = SimpleNamespace(**{**vars(whole), "grid": grid, "renderer": renderer})
+    run.on_cpu, run.at = lambda: run, lambda time, appearance: run
+    found = export_mesh(run, tmp_path / "half.ply", 48, frame="unit").report
+    assert found.watertight and found.high[0] == pytest.approx(float(CENTRE[0]), abs=3 / 128)
+    assert found.volume == pytest.approx(2 / 3 * np.pi * RADIUS**3, rel=0.15)
+
+
 def test_pieces_that_no_view_sees_are_dropped(tmp_path: Path) -> None:
     """A speck behind the ball: its cells are solid as far as the only camera can tell, and are a piece of their own."""
     run = fake_run(lambda x: torch.maximum(ball(x), 0.03 - (x - CENTRE + torch.tensor([0.4, 0.0, 0.0])).norm(dim=1)))

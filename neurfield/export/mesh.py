@@ -101,7 +101,8 @@ def export_mesh(
         valid = ", ".join(map(str, extents))
         raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
     refuse_existing(path, overwrite)
-    drawn, run = run.at(None, None), run.at(None, None).on_cpu()  # of what moves, all views at one time
+    drawn = run.at(None, None)  # of what moves, all views at one time
+    run = drawn.on_cpu()
     norm = run.views.normalization
     occupied, is_cut = occupied_cells(run.grid, extent), reaches_beyond(run.grid, extent)
     further = f", or --extent {extents[-1]}" if is_cut else ""

@@ -6,6 +6,7 @@ A density is high somewhere behind what the views see and says little about wher
 behind a facade a block as thick as the scene's cube. Where rays end is what training has fitted.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
-from neurfield.export.density_mesh import Progress
+from neurfield.export.density_mesh import CUT, DensityFn, Progress
 from neurfield.rendering.outputs import SOLID
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MAX_VIEWS, PIXELS_PER_CELL = 96, 1.0  # the latter in the middle of what is ther
 COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.5  # of fields that no native code draws, which takes seconds
 SHORTEST_SIDE, LONGEST_SIDE = 32, 1024  # pixels; the means over views are finer than their pixels
 _BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
+_SHEET_CELLS = 2.0  # off what is seen, on both of its sides: what lies there is thin
 _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
 
 
@@ -87,20 +89,26 @@ def depth_views(
     return views
 
 
-def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float) -> Tensor:
+def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float, density: DensityFn) -> Tensor:
     """How far outside of what all views see points lie (Curless and Levoy 1996, with equal weights), float32 `[n]`.
 
     The unit is a band of _BAND_CELLS cells: 1 is that far outside or further, 0 the surface. The mean over all views
     that do not see a surface more than a band in front of the point. Where there is no such view it is -1, inside, or 1
     if no view has the point in its picture.
 
+    Where one view has the point _SHEET_CELLS in front of what it sees and another as far behind, a sheet is seen from
+    both sides, whose mean says nothing. There the density makes it inside as well: 0 where a cell stops half of the
+    light.
+
     Args:
         views: see depth_views.
         points: float32 `[n, 3]` in the world.
         cell: of the mesh, in the world.
+        density: of points in the world, per unit of it.
     """
     total, count = points.new_zeros(len(points)), points.new_zeros(len(points))
-    hidden = torch.zeros(len(points), dtype=torch.bool)
+    hidden, in_front, behind = (torch.zeros(len(points), dtype=torch.bool) for _ in range(3))
+    sheet = _SHEET_CELLS / _BAND_CELLS
     for view in views:
         clearance, _ = view.clearance(points)
         bands = clearance / (_BAND_CELLS * cell)
@@ -108,7 +116,13 @@ def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float) -> T
         total += torch.where(tells, bands.clamp_max(1.0), 0.0)
         count += tells
         hidden |= bands <= -1
-    return torch.where(count > 0, total / count.clamp_min(1), torch.where(hidden, -1.0, 1.0))
+        in_front |= (bands > sheet) & (bands < 1)
+        behind |= tells & (bands < -sheet)
+    distance = torch.where(count > 0, total / count.clamp_min(1), torch.where(hidden, -1.0, 1.0))
+    both = in_front & behind
+    excess = torch.log(density(points[both]) * (cell / math.log(2)))
+    distance[both] = torch.minimum(distance[both], excess.clamp(-CUT, CUT) / -CUT)
+    return distance
 
 
 def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float, in_front: bool) -> Tensor:

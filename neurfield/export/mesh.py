@@ -151,7 +151,10 @@ def _crossing(
         return lambda x: field.density(x)[0], level / norm.scale, f"density {level:.4g} per world unit"
 
     def fused(x: torch.Tensor) -> torch.Tensor:  # density_mesh interpolates its logarithm: the distance
-        return torch.exp(-CUT * fused_distance(views, norm.to_world(x), cell / norm.scale))
+        return torch.exp(-CUT * fused_distance(views, norm.to_world(x), cell / norm.scale, in_world))
+
+    def in_world(points: torch.Tensor) -> torch.Tensor:
+        return field.density(norm.to_unit(points))[0] * norm.scale
 
     return fused, 1.0, f"depths of {len(views)} training view{'s' * (len(views) > 1)}"
 

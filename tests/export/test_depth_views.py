@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surfaces and visibility from depths that are known: those of a ball."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,10 @@ from neurfield.rendering.renderer import image_rays
 CELL = 0.02
 RADIUS = 1.0
 X, Y, Z = torch.eye(3)
+
+
+def nothing(points: Tensor) -> Tensor:
+    return torch.zeros(len(points))
 
 
 def ball_view(position: Tensor) -> DepthView:
@@ -56,24 +61,40 @@ def test_distance_is_in_bands_of_three_cells_and_one_and_minus_one_far_off() -> 
     views = [ball_view(4 * X)]
     along = torch.tensor([3.0, 1.5, 1.06, 1.03, 1.0, 0.97, 0.95, 0.5, -1.0, -3.0])
     expected = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.0, -0.5, -0.05 / 0.06, -1.0, -1.0, -1.0])
-    torch.testing.assert_close(fused_distance(views, along[:, None] * X, CELL), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(fused_distance(views, along[:, None] * X, CELL, nothing), expected, atol=0.01, rtol=0)
 
 
 def test_distance_is_the_mean_over_views_that_say_something() -> None:
     """Beside the ball one view sees past a point, one sees it from the front, one has it behind the ball."""
     views = [ball_view(4 * X), ball_view(4 * Y), ball_view(-4 * Y)]
     point = 1.03 * Y[None]
-    parts = [float(fused_distance([view], point, CELL)) for view in views]
+    parts = [float(fused_distance([view], point, CELL, nothing)) for view in views]
     assert parts[0] == 1.0 and parts[1] == pytest.approx(0.5, abs=0.01) and parts[2] == -1.0
-    assert float(fused_distance(views, point, CELL)) == pytest.approx((parts[0] + parts[1]) / 2, abs=1e-6)
+    assert float(fused_distance(views, point, CELL, nothing)) == pytest.approx((parts[0] + parts[1]) / 2, abs=1e-6)
+
+
+def test_density_decides_where_views_have_both_sides_of_a_sheet() -> None:
+    """A place that one view has 2.5 cells in front of what it sees, and one as far behind."""
+    front, back = ball_view(4 * X), replace(ball_view(-4 * X), depth=ball_view(4 * X).depth + 2 * RADIUS)
+    points = torch.tensor([2.5, 2.5, 1.5])[:, None] * CELL * X + X  # a sheet at the front of the ball
+    half = math.log(2) / CELL
+
+    def density(asked: Tensor) -> Tensor:
+        assert len(asked) == 2, "the third is too near for that"
+        return torch.tensor([half * math.e, half / math.e])
+
+    assert fused_distance([front], points, CELL, nothing)[0] == pytest.approx(2.5 / 3, abs=0.01)
+    distance = fused_distance([front, back], points, CELL, density)
+    mean = float(fused_distance([front, back], points[2:], CELL, nothing))
+    assert distance.tolist() == pytest.approx([-1 / 3, min(0.0, 1 / 3), mean], abs=0.01)
 
 
 def test_what_no_view_has_in_its_picture_is_outside() -> None:
     view = ball_view(4 * X)
     outside = torch.stack([6 * X, 3 * Y, 100 * Z])  # behind the camera, beside and above the picture
-    assert fused_distance([view], outside, CELL).tolist() == [1.0] * 3
-    assert fused_distance([], outside, CELL).tolist() == [1.0] * 3
-    assert fused_distance([view, ball_view(-4 * X)], -0.5 * X[None], CELL).tolist() == [-1.0]  # hidden in both
+    assert fused_distance([view], outside, CELL, nothing).tolist() == [1.0] * 3
+    assert fused_distance([], outside, CELL, nothing).tolist() == [1.0] * 3
+    assert fused_distance([view, ball_view(-4 * X)], -0.5 * X[None], CELL, nothing).tolist() == [-1.0]  # hidden in both
     assert not seen_vertices([view], outside, CELL, True).any()
 
 

@@ -327,6 +327,20 @@ def test_what_no_view_sees_is_left_out(tmp_path: Path) -> None:
     assert 0.99 * n_front < n_there <= n_front, "all of the near side, but for some of the rim where pixels see past it"
 
 
+def test_a_sheet_that_is_thinner_than_a_cell_is_there(tmp_path: Path) -> None:
+    """A disc that stands across x, which four of the cameras see from the left and four from the right."""
+
+    def disc(x: Tensor) -> Tensor:
+        q = x - CENTRE
+        return torch.minimum(0.003 - (q[:, 0] - 0.3 * q[:, 1]).abs(), RADIUS - q.norm(dim=1))
+
+    export_mesh(fake_run(disc), tmp_path / "disc.ply", 64, frame="unit")
+    mesh = trimesh.load(tmp_path / "disc.ply", process=False)
+    q = torch.from_numpy(mesh.vertices).float() - CENTRE
+    assert mesh.area == pytest.approx(2 * np.pi * RADIUS**2 * 1.044, rel=0.15)
+    assert (q[:, 0] - 0.3 * q[:, 1]).abs().median() < 2.2 * RADIUS / 64
+
+
 def test_all_views_of_what_moves_are_of_one_time(tmp_path: Path) -> None:
     """As the run has it that `at` gives, of which nothing depends on the times of the cameras."""
     now, moving = fake_run(ball), fake_run(far_ball)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from neurfield.cameras.paths import quaternion_from_matrix
+from neurfield.errors import UserError
 from neurfield.geometry import WRITERS, gltf_from_world
 from neurfield.viewer.job import Job
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from neurfield.viewer.page import Page
 
 MAX_RESOLUTION, MAX_POINTS = 512, 5_000_000
+_TEXTURES = {"in vertices": None, "texture of 1024": 1024, "texture of 2048": 2048, "texture of 4096": 4096}
 _MESH_IN_SCENE = "/mesh"
 
 
@@ -28,6 +30,10 @@ def build(page: "Page") -> None:
     with gui.add_folder("Mesh"):
         resolution = gui.add_slider("Resolution", 32, MAX_RESOLUTION, 32, 256, hint="Cells along the longest side.")
         suffix = gui.add_dropdown("Format", tuple(WRITERS), initial_value=".glb")
+        colors = gui.add_dropdown(
+            "Colours", tuple(_TEXTURES), visible=exports.textured is not None,
+            hint="In the vertices, or in a texture of so many texels a side for 50 000 triangles, of .glb.",
+        )  # fmt: skip
         save_mesh = gui.add_button("Save mesh")
         show_mesh = gui.add_button("Show it in the scene")
         in_scene = gui.add_checkbox("Mesh is shown", True, visible=False)
@@ -40,8 +46,14 @@ def build(page: "Page") -> None:
     def mesh(ending: str) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             file, cells = Path(folder) / f"mesh{ending}", min(int(resolution.value), MAX_RESOLUTION)
+            size = _TEXTURES[colors.value]
+            if size is not None and ending != ".glb":
+                raise UserError(f"a texture is saved in .glb, not {ending}; choose that format, or colours in vertices")
             with page.viewer.turns:
-                n_faces = exports.mesh(session.look, file, cells, job.step_in_turn)
+                if size is not None and exports.textured is not None:
+                    n_faces = exports.textured(session.look, file, cells, size, job.step_in_turn)
+                else:
+                    n_faces = exports.mesh(session.look, file, cells, job.step_in_turn)
             page.tell("The mesh is done", f"{n_faces} triangles")
             return file.read_bytes()
 

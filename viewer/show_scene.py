@@ -39,6 +39,10 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
     def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
         return export_mesh(_shown(run, look), path, resolution, progress=progress).report.n_faces
 
+    def textured(look: Look, path: Path, resolution: int, texture: int, progress: Progress) -> int:
+        shown = _shown(run, look)
+        return export_mesh(shown, path, resolution, texture=texture, progress=progress).report.n_faces
+
     def points(look: Look, path: Path, n_points: int, progress: Progress) -> None:
         export_point_cloud(_shown(run, look), path, n_points, progress=progress)
 
@@ -46,7 +50,7 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
         export_web(_shown(run, look), path)
 
     home = Home.of(views)
-    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points, page), views, photos)
+    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points, page, textured), views, photos)
 
 
 def scene_data(manifest: Manifest) -> Shown:

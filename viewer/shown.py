@@ -84,11 +84,14 @@ class Exports:
             side and who hears of the progress; returns the number of triangles.
         points: writes a point cloud, given the number of points in place of the cells.
         page: writes a web page, given the look alone; None: what is shown cannot be one.
+        textured: writes a mesh whose colours are in a texture, whose side in texels is given before who hears of the
+            progress; None: what is shown has no colours.
     """
 
     mesh: Callable[[Look, Path, int, Progress], int]
     points: Callable[[Look, Path, int, Progress], None]
     page: Callable[[Look, Path], object] | None = None
+    textured: Callable[[Look, Path, int, int, Progress], int] | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class MeshOptions(_MomentOptions):
     surface: Literal["auto", "closed", "seen"] = "auto"
     """closed: with what is hidden from all training views, solid; seen: without triangles that no training view sees;
     auto: seen where the scene has surroundings, behind whose surfaces nothing was photographed."""
+    max_triangles: int | None = None
+    """About as many are left, where they change the surface least (default: all; under a texture 50 000)."""
+    texture: int | None = None
+    """Colours in a texture of so many texels a side, 2048 for example, for .glb or .obj (default: in the vertices)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +123,8 @@ def export_triangles(options: MeshOptions) -> int:
     with Progress("export mesh") as progress:
         done = export_mesh(
             trained, options.output, options.resolution, level, options.frame, options.min_component,
-            options.extent, options.surface, options.overwrite, progress.update,
+            options.extent, options.surface, options.max_triangles, options.texture, options.overwrite,
+            progress.update,
         )  # fmt: skip
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
@@ -173,11 +178,14 @@ def _export_shape(options: MeshOptions) -> int:
         raise UserError(
             "--level, --extent and --surface are for scenes; the surface of a shape is at distance 0 or occupancy 1/2"
         )
+    if options.texture is not None:
+        raise UserError("--texture is for scenes; a shape has no colours")
     shape = _shape(options)
     with Progress("export mesh") as progress:
         found = shape.export_mesh(
             options.output, resolution=options.resolution, frame=options.frame,
-            min_component=options.min_component, overwrite=options.overwrite, progress=progress.update,
+            min_component=options.min_component, max_triangles=options.max_triangles, overwrite=options.overwrite,
+            progress=progress.update,
         )  # fmt: skip
     print(f"{found.describe()}; {options.frame} frame; written to {options.output}")
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The surface of a density in unit space: where to look, where it crosses a level, and the colours on it.
+"""The surface of a density in unit space: where to look, and where it crosses a level.
 
 Marching cubes run on ln(sigma / level), cut at +-CUT: a density grows by orders of magnitude within a cell, and linear
 interpolation of sigma itself would put every vertex next to the empty end of its edge.
@@ -18,10 +18,8 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 
 CUT = 3.0
 EVALUATED_AT_ONCE = 1 << 18  # positions per call of the field; bounds memory
-COLOR_SAMPLES = 8  # from one cell in front of the surface to three behind it
 
 DensityFn = Callable[[Tensor], Tensor]
-FieldFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions, directions -> sigma, rgb
 Progress = Callable[[float], None]
 
 
@@ -170,28 +168,3 @@ def evaluate(fn: DensityFn, points: Tensor, progress: Progress = lambda fraction
             parts.append(fn(chunk).float())
             progress(len(parts) / len(chunks))
     return torch.cat(parts)
-
-
-def surface_colors(field: FieldFn, vertices: Tensor, normals: Tensor, cell: float) -> NDArray[np.uint8]:
-    """sRGB bytes `[n, 3]`: what a ray along the inward normal sees that starts one cell in front of the surface.
-
-    Args:
-        field: positions and directions to sigma and rgb, in unit space.
-        vertices, normals: float32 `[n, 3]`.
-        cell: of the mesh, in unit space.
-    """
-    step = 4 * cell / COLOR_SAMPLES
-
-    def along_normal(packed: Tensor) -> Tensor:
-        start, inward = packed[:, :3] - cell * packed[:, 3:], packed[:, 3:]
-        color, trans = torch.zeros(len(packed), 3), torch.ones(len(packed))
-        for i in range(COLOR_SAMPLES):
-            sigma, rgb = field(start + inward * (step * (i + 0.5)), inward)
-            passed = trans * torch.exp(-sigma * step)
-            color += (trans - passed)[:, None] * rgb
-            trans = passed
-        # what is still transparent shows the last colour, not a background
-        return torch.cat([(color + trans[:, None] * rgb)], dim=1)
-
-    seen = evaluate(along_normal, torch.cat([vertices, -normals], dim=1))
-    return (seen.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()

@@ -28,6 +28,7 @@ COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.5  # of fields that no native code draws
 SHORTEST_SIDE, LONGEST_SIDE = 32, 1024  # pixels; the means over views are finer than their pixels
 _BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
 _SHEET_CELLS = 2.0  # off what is seen, on both of its sides: what lies there is thin
+_LEAST_FACING = 0.01  # cosine: what no view faces looks as it does from behind
 _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
 
 
@@ -142,3 +143,29 @@ def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float, in_
         off = clearance.clamp_max(0) if in_front else clearance
         seen |= off.abs() <= _CELLS_OFF * torch.clamp(pixel_size, min=cell)
     return seen
+
+
+def best_views(
+    views: Sequence[DepthView], points: Tensor, normals: Tensor, cell: float, n: int
+) -> tuple[Tensor, Tensor]:
+    """Which views show points of a surface at the largest scale.
+
+    Args:
+        views: see depth_views.
+        points: float32 `[m, 3]` in the world.
+        normals: of the surface there, unit `[m, 3]`, in the world.
+        cell: of the mesh, in the world.
+        n: of views that are wanted.
+
+    Returns:
+        Of the `n` best the area in the picture per area of the surface, for focal lengths of one pixel, float32
+        `[m, n]`, 0 where a view does not show the point or there are not so many, and their numbers, int64 `[m, n]`.
+    """
+    scales = torch.zeros(max(len(views), n), len(points))
+    for scale, view in zip(scales, views, strict=False):
+        clearance, distance = view.clearance(points)
+        facing = ((view.camera.c2w[0, :, 3] - points) * normals).sum(dim=1) / distance
+        facing = facing.clamp_min(_LEAST_FACING)  # thin parts have their normals anyhow
+        scale[:] = torch.where(clearance.abs() <= _BAND_CELLS * cell, facing / distance.square(), 0.0)
+    best, which = scales.topk(n, dim=0)
+    return best.T, which.T.clamp_max(max(len(views) - 1, 0))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from neurfield.cameras.poses import up
 from neurfield.errors import UserError
@@ -19,17 +20,22 @@ from neurfield.export.density_mesh import (
     occupied_box,
     occupied_cells,
     reaches_beyond,
-    surface_colors,
 )
 from neurfield.export.depth_views import DepthView, depth_views, fused_distance, seen_vertices
 from neurfield.export.mesh_options import check_mesh_export
+from neurfield.export.surface_color import seen_colors
+from neurfield.export.texture import as_bytes, textured
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
-from neurfield.geometry.mesh import drop_cavities, face_normals, keep_components_of, with_faces
+from neurfield.geometry.mesh import drop_cavities, face_normals, keep_components_of, spread_over_faces, with_faces
+from neurfield.geometry.mesh_files import files_of_mesh
+from neurfield.geometry.simplify import simplified
 from neurfield.registry import lookup
 
 if TYPE_CHECKING:
     from neurfield.run import Run
+
+TEXTURED_TRIANGLES = 50_000  # cutting and laying out more takes minutes
 
 SURFACES = {
     "auto": "seen where the scene has surroundings beyond the unit cube, else closed",
@@ -66,6 +72,8 @@ def export_mesh(
     min_component: float = 0.01,
     extent: int = 1,
     surface: Literal["auto", "closed", "seen"] = "auto",
+    max_triangles: int | None = None,
+    texture: int | None = None,
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> MeshExport:
@@ -84,6 +92,8 @@ def export_mesh(
         surface: "closed" = with what is hidden from all training views and joined to what is not, "seen" = without what
             no training view sees, "auto" = seen where the scene has surroundings beyond the unit cube: what lies behind
             its surfaces was never photographed.
+        max_triangles: about as many are left of more; None: all, or TEXTURED_TRIANGLES under a texture.
+        texture: side of the texture in texels that holds the colours; None: the vertices do.
         overwrite: replace a file that exists.
         progress: called with the fraction done.
 
@@ -92,7 +102,7 @@ def export_mesh(
         MachineError: the disk refuses.
     """
     path = Path(path)
-    check_mesh_export(path, resolution, min_component, frame)
+    check_mesh_export(path, resolution, min_component, frame, max_triangles, texture)
     lookup(SURFACES, surface, "surface")
     if level is not None and not (level > 0 and math.isfinite(level)):
         raise UserError(f"--level must be a density above 0, got {level:g}")
@@ -100,7 +110,8 @@ def export_mesh(
     if extent not in extents:
         valid = ", ".join(map(str, extents))
         raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
-    refuse_existing(path, overwrite)
+    for file in files_of_mesh(path, texture is not None):
+        refuse_existing(file, overwrite)
     drawn = run.at(None, None)  # of what moves, all views at one time
     run = drawn.on_cpu()
     norm = run.views.normalization
@@ -116,30 +127,25 @@ def export_mesh(
         views = depth_views(drawn, middle, cell / norm.scale, resolution, lambda f: progress(0.4 * f))
     value, crossed, found_by = _crossing(run, level, views, cell)
     done = 0.4 if views else 0.0
-    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(done + (0.8 - done) * f))
+    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(done + (0.75 - done) * f))
     if level is not None:
         mesh = drop_cavities(mesh)  # by depths hidden ones are solid: a piece that is inside out is a room
     n_closed = len(mesh.faces)
     if views and n_closed:
-        in_front = level is not None
-
-        def is_seen(vertices: torch.Tensor) -> torch.Tensor:
-            return seen_vertices(views, norm.to_world(vertices), cell / norm.scale, in_front)
-
-        vertices = torch.from_numpy(mesh.vertices).float()
-        seen = evaluate(is_seen, vertices, lambda f: progress(0.8 + 0.1 * f)).numpy() > 0
-        # pieces that no view sees lie hidden where few views look, as in the corners of the cube
-        mesh = with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1))) if hides else keep_components_of(mesh, seen)
+        mesh = _seen(run, mesh, views, cell, level is not None, hides, lambda f: progress(0.75 + 0.1 * f))
     n_hidden = n_closed - len(mesh.faces) if hides else 0
     mesh = keep_large_components(mesh, min_component)
     if not len(mesh.faces):
         way = "train longer" if level is None else "give a lower --level, or train longer"
         raise UserError(f"no surface at {found_by} in the cube of side {extent}; {way}{further}")
-    mesh = _painted(run, mesh, cell)
-    progress(0.95)
-    mesh = _in_frame(run, mesh, frame, found_by, resolution)
-    write_mesh(mesh, path)
-    return MeshExport(path, found_by, frame, report(mesh), is_cut, n_hidden)
+    if texture is not None and max_triangles is None:
+        max_triangles = TEXTURED_TRIANGLES
+    if max_triangles is not None:
+        mesh = simplified(mesh, max_triangles)  # whose pieces all count: thin parts, such as a spire, come off
+    found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
+    mesh = _painted(drawn, mesh, views, cell, texture, lambda f: progress(0.85 + 0.15 * f))
+    write_mesh(_in_frame(run, mesh, frame, found_by, resolution), path)
+    return MeshExport(path, found_by, frame, found, is_cut, n_hidden)
 
 
 def _crossing(
@@ -159,10 +165,41 @@ def _crossing(
     return fused, 1.0, f"depths of {len(views)} training view{'s' * (len(views) > 1)}"
 
 
-def _painted(run: "Run", mesh: Mesh, cell: float) -> Mesh:
-    normals = face_normals(mesh)
-    vertices = torch.from_numpy(mesh.vertices.astype(np.float32))
-    return replace(mesh, normals=normals, colors=surface_colors(run.field, vertices, torch.from_numpy(normals), cell))
+def _seen(
+    run: "Run",
+    mesh: Mesh,
+    views: list[DepthView],
+    cell: float,
+    in_front: bool,
+    hides: bool,
+    progress: Callable[[float], None],
+) -> Mesh:
+    """The triangles that views see, `hides`, or the pieces that have one; see seen_vertices."""
+    norm = run.views.normalization
+
+    def is_seen(vertices: torch.Tensor) -> torch.Tensor:
+        return seen_vertices(views, norm.to_world(vertices), cell / norm.scale, in_front)
+
+    seen = evaluate(is_seen, torch.from_numpy(mesh.vertices).float(), progress).numpy() > 0
+    # pieces that no view sees lie hidden where few views look, as in the corners of the cube
+    return with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1))) if hides else keep_components_of(mesh, seen)
+
+
+def _painted(
+    run: "Run", mesh: Mesh, views: list[DepthView], cell: float, texture: int | None, progress: Callable[[float], None]
+) -> Mesh:
+    """The mesh with the colours that the views see, in its vertices or in a texture, and around them the same."""
+
+    def colors(x: NDArray, normals: NDArray, progress: Callable[[float], None]) -> NDArray[np.float32]:
+        places, across = (torch.from_numpy(values).float() for values in (x, normals))
+        return seen_colors(run, views, places, across, cell, progress).numpy()
+
+    normals, share = face_normals(mesh), 0.1 if texture else 1.0
+    found = colors(mesh.vertices, normals, lambda f: progress(share * f))
+    found = spread_over_faces(mesh.faces, found)
+    if texture is None:
+        return replace(mesh, normals=normals, colors=as_bytes(found))
+    return textured(mesh, texture, colors, found, lambda f: progress(share + (1 - share) * f))
 
 
 def _in_frame(run: "Run", mesh: Mesh, frame: str, found_by: str, resolution: int) -> Mesh:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the exports of meshes from densities and from distances accept alike."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from neurfield.errors import UserError
@@ -8,14 +9,32 @@ from neurfield.geometry import WRITERS
 from neurfield.registry import lookup
 
 MAX_RESOLUTION = 4096  # cells along the longest side
+MIN_TRIANGLES = 100
+TEXTURE_SIZES = (64, 8192)  # texels along the side
 FRAMES = {"world": "of the input", "unit": "of the field itself"}
 
 
-def check_mesh_export(path: Path, resolution: int, min_component: float, frame: str) -> None:
-    """Raises UserError for an unknown extension or frame and for numbers out of range."""
+def check_mesh_export(
+    path: Path,
+    resolution: int,
+    min_component: float,
+    frame: str,
+    max_triangles: int | None = None,
+    texture: int | None = None,
+) -> None:
+    """Raises UserError for an unknown extension or frame, numbers out of range, and libraries that are missing."""
     lookup(WRITERS, path.suffix.lower(), "mesh format")
     lookup(FRAMES, frame, "frame")
     if not 8 <= resolution <= MAX_RESOLUTION:
         raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution}")
     if not 0 <= min_component <= 1:
         raise UserError(f"--min-component must be 0 ... 1, got {min_component:g}")
+    if max_triangles is not None and max_triangles < MIN_TRIANGLES:
+        raise UserError(f"--max-triangles must be at least {MIN_TRIANGLES}, got {max_triangles}")
+    if texture is not None and not TEXTURE_SIZES[0] <= texture <= TEXTURE_SIZES[1]:
+        raise UserError(f"--texture must be {TEXTURE_SIZES[0]} ... {TEXTURE_SIZES[1]} texels a side, got {texture}")
+    needed = {"fast_simplification": max_triangles is not None or texture is not None, "xatlas": texture is not None}
+    for library in (name for name, is_needed in needed.items() if is_needed and find_spec(name) is None):
+        raise UserError(
+            f"--max-triangles and --texture need {library}, which is not installed: pip install 'neurfield[mesh]'"
+        )

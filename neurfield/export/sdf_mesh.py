@@ -18,6 +18,7 @@ from neurfield.export.occupancy_distance import COARSE, OccupancyDistance, occup
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
+from neurfield.geometry.simplify import simplified
 from neurfield.rendering.sphere_trace import Distance
 
 _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
@@ -50,22 +51,27 @@ def export_sdf_mesh(
     resolution: int = 256,
     frame: Literal["world", "unit"] = "world",
     min_component: float = 0.0,
+    max_triangles: int | None = None,
     overwrite: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> MeshReport:
     """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source or of the unit cube.
+
+    About `max_triangles` are left of more, None: all.
 
     Raises:
         UserError: numbers out of range, unknown extension or frame, a file that exists, a field without a surface.
         MachineError: the disk refuses.
     """
     path = Path(path)
-    check_mesh_export(path, resolution, min_component, frame)
+    check_mesh_export(path, resolution, min_component, frame, max_triangles)
     refuse_existing(path, overwrite)
     mesh = sdf_mesh(field, resolution, lambda f: progress(0.9 * f))
     if not len(mesh.faces):
         raise UserError("the field has no surface: no point is inside; train longer")
     mesh = keep_large_components(mesh, min_component)
+    if max_triangles is not None:
+        mesh = simplified(mesh, max_triangles)
     if frame == "world":
         mesh = replace(mesh, vertices=(mesh.vertices - np.array(info.offset)) / info.scale)
     metadata: dict[str, object] = {"frame": frame, "up": UP, "resolution": resolution}

@@ -18,6 +18,9 @@ class Mesh:
         colors: uint8 sRGB `[n_vertices, 3]`, or None.
         metadata: strings and numbers that are written into the file.
         up: which way is up, of length 1.
+        uv: float32 `[n_vertices, 2]`, places in the texture: (0, 0) is its upper left corner, (1, 1) the lower right;
+            or None.
+        texture: uint8 sRGB `[h, w, 3]`, or None.
     """
 
     vertices: NDArray[np.float64]
@@ -26,6 +29,8 @@ class Mesh:
     colors: NDArray[np.uint8] | None = None
     metadata: dict[str, object] = field(default_factory=dict)
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    uv: NDArray[np.float32] | None = None
+    texture: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def with_faces(mesh: Mesh, kept: NDArray[np.bool_]) -> Mesh:
         faces=faces.reshape(-1, 3),
         normals=None if mesh.normals is None else mesh.normals[used],
         colors=None if mesh.colors is None else mesh.colors[used],
+        uv=None if mesh.uv is None else mesh.uv[used],
     )
 
 
@@ -115,10 +121,85 @@ def is_closed(mesh: Mesh) -> bool:
     return len(faces) > 0 and bool((forward[1:] != forward[:-1]).all() and (forward == backward).all())
 
 
+def spread_over_faces(faces: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`values [n_vertices, k]` with those that are nan taken from around them, ring by ring: the mean over the edges
+    of triangles to those that have any. 1/2 where a whole piece has none."""
+    values = values.copy()
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    known = ~np.isnan(values[:, 0])
+    while len(edges := edges[~known[edges[:, 1]]]):  # those that lead to what is not known
+        there = known[edges[:, 0]]
+        if not there.any():
+            break
+        start, end = edges[there].T
+        count = np.bincount(end, minlength=len(values))
+        reached = np.flatnonzero(count)
+        for k in range(values.shape[1]):
+            values[reached, k] = np.bincount(end, values[start, k], len(values))[reached] / count[reached]
+        known[reached] = True
+    values[~known] = 0.5
+    return values
+
+
+def split_where_sheets_touch(mesh: Mesh) -> Mesh:
+    """The mesh with vertices twice where sheets of triangles have them in common.
+
+    If the triangles of each edge come in pairs of opposite directions, each edge has one such pair afterwards. Nothing
+    that is seen of the surface changes. Without normals and colours.
+    """
+    faces = mesh.faces
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()  # edge 3 f + i begins at corner i of triangle f
+    _, edge = np.unique(np.minimum(start, end) * len(mesh.vertices) + np.maximum(start, end), return_inverse=True)
+    split = _split(faces, edge, np.zeros(len(edge), bool))
+    # a sheet that touches itself comes round to an edge with either pair of it, if these are the wrong ones
+    twice = _is_taken_twice(split)
+    if twice.any():
+        split = _split(faces, edge, np.isin(edge, edge[twice]))
+    vertices = np.empty((split.max(initial=-1) + 1, 3))
+    vertices[split.ravel()] = mesh.vertices[start]
+    return replace(mesh, vertices=vertices, faces=split, normals=None, colors=None, uv=None)
+
+
+def _split(faces: NDArray[np.int64], edge: NDArray[np.int64], crossed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Faces with a vertex for each set of corners that is joined across edges.
+
+    Args:
+        faces: `[n, 3]`.
+        edge: `[3 n]`, the same number for both directions of an edge that begins at corner i of triangle f, 3 f + i.
+        crossed: `[3 n]`: the k-th triangle on one side goes with the k-th from the end on the other, not the k-th.
+    """
+    is_back = (faces > np.roll(faces, -1, axis=1)).ravel()
+    sides = []
+    for side in (np.flatnonzero(~is_back), np.flatnonzero(is_back)):
+        from_the_end = crossed[side] & is_back[side]
+        side = side[np.lexsort((np.where(from_the_end, -side, side), edge[side]))]
+        number = np.arange(len(side)) - np.searchsorted(edge[side], edge[side])
+        sides.append((side, edge[side] * edge.size + number))
+    (there, key_there), (back, key_back) = sides
+    _, at_there, at_back = np.intersect1d(key_there, key_back, assume_unique=True, return_indices=True)
+    there, back = there[at_there], back[at_back]
+    corner = np.arange(faces.size).reshape(-1, 3)
+    following = np.roll(corner, -1, axis=1).ravel()
+    joined = np.concatenate([np.stack([there, following[back]], axis=1), np.stack([following[there], back], axis=1)])
+    return _components(faces.size, joined).reshape(-1, 3)
+
+
+def _is_taken_twice(faces: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool `[3 n]`: whether another triangle has the same edge in the same direction."""
+    start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    _, which, count = np.unique(start * faces.size + end, return_inverse=True, return_counts=True)
+    return count[which] > 1
+
+
 def _component_of_vertices(mesh: Mesh) -> NDArray[np.int64]:
-    """A number per vertex, equal where triangles connect them: labels sink to the smallest neighbour's."""
-    label = np.arange(len(mesh.vertices))
-    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
+    """A number per vertex, equal where triangles connect them."""
+    return _components(len(mesh.vertices), np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]]))
+
+
+def _components(n: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number per node, from 0, equal where edges `[m, 2]` connect them: labels sink to the smallest neighbour's."""
+    label = np.arange(n)
     while len(edges):
         low, high = (f(label[edges[:, 0]], label[edges[:, 1]]) for f in (np.minimum, np.maximum))
         open_edges = low != high

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meshes in files: binary PLY, OBJ with vertex colours, GLB (glTF 2.0); the metadata of the mesh goes into each."""
+"""Meshes in files: binary PLY, OBJ, GLB (glTF 2.0), with colours of vertices or, but for PLY, a texture.
 
+The metadata of the mesh goes into each.
+"""
+
+import io
 import json
 import struct
 from collections.abc import Callable
@@ -8,27 +12,54 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from neurfield.errors import UserError
 from neurfield.files import atomic_write
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
+LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP = 9729, 9987, 33071  # filters and wrapping of glTF
+
+
+def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
+    """What write_mesh makes: the file, which comes last, and of an OBJ with a texture the two that it names.
+
+    Raises:
+        UserError: unknown extension, or a texture in a format that holds none.
+    """
+    suffix = path.suffix.lower()
+    lookup(WRITERS, suffix, "mesh format")
+    if has_texture and suffix == ".ply":
+        raise UserError(f"{path.name}: PLY holds no texture; write .glb or .obj, or leave --texture out")
+    beside = [".png", ".mtl"] if has_texture and suffix == ".obj" else []
+    return [*(path.with_suffix(end) for end in beside), path]
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Writes a mesh in the format of the extension; the file appears complete or not at all.
+    """Writes a mesh in the format of the extension; each file appears complete or not at all.
 
     Raises:
-        UserError: unknown extension.
+        UserError: see files_of_mesh.
         MachineError: the disk refuses.
     """
-    data = lookup(WRITERS, path.suffix.lower(), "mesh format")(mesh)
-    with atomic_write(path) as file:
-        file.write(data)
+    paths = files_of_mesh(path, mesh.texture is not None)
+    contents = [WRITERS[path.suffix.lower()](mesh, path.stem)]
+    if len(paths) > 1 and mesh.texture is not None:
+        contents = [_png(mesh.texture), _mtl(path.stem), *contents]
+    for part, content in zip(paths, contents, strict=True):
+        with atomic_write(part) as file:
+            file.write(content)
 
 
-def _ply(mesh: Mesh) -> bytes:
+def _png(texture: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(texture).save(file, "PNG")
+    return file.getvalue()
+
+
+def _ply(mesh: Mesh, name: str) -> bytes:
     columns = [("x", "<f4", "float"), ("y", "<f4", "float"), ("z", "<f4", "float")]
     values: list[NDArray] = [mesh.vertices]
     if mesh.normals is not None:
@@ -50,40 +81,50 @@ def _ply(mesh: Mesh) -> bytes:
     return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
 
 
-def _obj(mesh: Mesh) -> bytes:
+def _obj(mesh: Mesh, name: str) -> bytes:
     """Colours follow the position of a vertex, in 0 ... 1, as MeshLab and Blender read them."""
     vertices = mesh.vertices if mesh.colors is None else np.concatenate([mesh.vertices, mesh.colors / 255], axis=1)
     lines = [f"# neurfield {json.dumps(mesh.metadata)}\n"]
+    if mesh.texture is not None:
+        lines.append(f"mtllib {name}.mtl\nusemtl field\n")
     lines.append(_rows("v %.7g %.7g %.7g" + (" %.4g %.4g %.4g" if mesh.colors is not None else ""), vertices))
-    faces = mesh.faces + 1
-    if mesh.normals is None:
-        lines.append(_rows("f %d %d %d", faces))
-    else:
+    corner = "%d"
+    if mesh.uv is not None:
+        lines.append(_rows("vt %.7g %.7g", mesh.uv * (1, -1) + (0, 1)))  # v goes up
+        corner += "/%d"
+    if mesh.normals is not None:
         lines.append(_rows("vn %.5g %.5g %.5g", mesh.normals))
-        lines.append(_rows("f %d//%d %d//%d %d//%d", np.repeat(faces, 2, axis=1)))
+        corner += "//%d" if mesh.uv is None else "/%d"
+    lines.append(_rows("f" + f" {corner}" * 3, np.repeat(mesh.faces + 1, corner.count("%d"), axis=1)))
     return "".join(lines).encode()
+
+
+def _mtl(name: str) -> bytes:
+    """Lit by nothing but itself: illumination model 0 is the colour as it is."""
+    return f"newmtl field\nKd 1 1 1\nillum 0\nmap_Kd {name}.png\n".encode()
 
 
 def _rows(template: str, values: NDArray) -> str:
     return (f"{template}\n" * len(values)) % tuple(values.ravel().tolist())
 
 
-def _glb(mesh: Mesh) -> bytes:
-    """With colours, unlit where the viewer knows how: those of a radiance field already contain its light."""
+def _glb(mesh: Mesh, name: str) -> bytes:
+    """With colours or a texture, unlit where the viewer knows how: those of a radiance field contain its light."""
     buffers: list[bytes] = []
     views: list[dict[str, object]] = []
     accessors: list[dict[str, object]] = []
 
-    def add(values: NDArray, component: int, kind: str, **extra: object) -> int:
-        data = values.tobytes()
+    def store(data: bytes) -> int:
         views.append({"buffer": 0, "byteOffset": sum(map(len, buffers)), "byteLength": len(data)})
-        if component == UINT16:
-            views[-1]["byteStride"] = 8
         buffers.append(data + b"\0" * (-len(data) % 4))
+        return len(views) - 1
+
+    def add(values: NDArray, component: int, kind: str, **extra: object) -> int:
+        view = store(values.tobytes())
+        if component == UINT16:
+            views[view]["byteStride"] = 8
         count = values.size if kind == "SCALAR" else len(values)
-        accessors.append(
-            {"bufferView": len(views) - 1, "componentType": component, "count": count, "type": kind, **extra}
-        )
+        accessors.append({"bufferView": view, "componentType": component, "count": count, "type": kind, **extra})
         return len(accessors) - 1
 
     vertices = mesh.vertices.astype("<f4")
@@ -93,16 +134,29 @@ def _glb(mesh: Mesh) -> bytes:
         attributes["NORMAL"] = add(mesh.normals.astype("<f4"), FLOAT, "VEC3")
     if mesh.colors is not None:
         attributes["COLOR_0"] = add(_linear_colors(mesh.colors), UINT16, "VEC4", normalized=True)
+    if mesh.uv is not None:
+        attributes["TEXCOORD_0"] = add(mesh.uv.astype("<f4"), FLOAT, "VEC2")
     indices = add(mesh.faces.astype("<u4"), UINT32, "SCALAR")
-    unlit: dict[str, object] = {"KHR_materials_unlit": {}} if mesh.colors is not None else {}
-    material = {"pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1}, "extensions": unlit}
+    has_light = mesh.colors is not None or mesh.texture is not None
+    unlit: dict[str, object] = {"KHR_materials_unlit": {}} if has_light else {}
+    surface: dict[str, object] = {"metallicFactor": 0, "roughnessFactor": 1}
+    textures: dict[str, object] = {}
+    if mesh.texture is not None:
+        surface["baseColorTexture"] = {"index": 0}
+        image = {"bufferView": store(_png(mesh.texture)), "mimeType": "image/png"}
+        textures = {
+            "images": [image],
+            "samplers": [{"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": CLAMP, "wrapT": CLAMP}],
+            "textures": [{"source": 0, "sampler": 0}],
+        }
+    material = {"pbrMetallicRoughness": surface, "extensions": unlit}
     primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document = json.dumps({
         "asset": {"version": "2.0", "generator": "neurfield", "extras": mesh.metadata},
         "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "matrix": _columns(gltf_from_world(mesh.up))}],
         "meshes": [{"primitives": [primitive]}], "materials": [material],
         "accessors": accessors, "bufferViews": views, "buffers": [{"byteLength": sum(map(len, buffers))}],
-        **({"extensionsUsed": list(unlit)} if unlit else {}),
+        **textures, **({"extensionsUsed": list(unlit)} if unlit else {}),
     }).encode()  # fmt: skip
     document += b" " * (-len(document) % 4)
     binary = b"".join(buffers)
@@ -145,4 +199,4 @@ def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return linear
 
 
-WRITERS: dict[str, Callable[[Mesh], bytes]] = {".ply": _ply, ".obj": _obj, ".glb": _glb}
+WRITERS: dict[str, Callable[[Mesh, str], bytes]] = {".ply": _ply, ".obj": _obj, ".glb": _glb}

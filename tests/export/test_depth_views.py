@@ -18,6 +18,7 @@ from neurfield.export.depth_views import (
     MAX_VIEWS,
     SHORTEST_SIDE,
     DepthView,
+    best_views,
     depth_views,
     fused_distance,
     seen_vertices,
@@ -164,3 +165,18 @@ def test_views_are_spread_and_as_large_as_the_mesh_needs(n_train: int, is_fused:
     near = depth_views(run, cameras.c2w[train[0], :, 3], 1.0, 400)[0].depth  # type: ignore[arg-type]
     assert near.shape[1] == pytest.approx(200 * factor * 200 / 300, abs=1), "a camera in the middle of the mesh"
     assert all(n == 1 for n in per_pixel) and run.renderer.rays_per_pixel == 4
+
+
+def test_best_views_are_those_that_show_a_place_at_the_largest_scale() -> None:
+    """The ball's side towards x: seen from x, askew from between x and y, and by none from behind."""
+    views = [ball_view(4 * (X + Y)), ball_view(-4 * X), ball_view(4 * X)]
+    scale, which = best_views(views, X[None], X[None], CELL, 2)
+    distance = math.hypot(3, 4)
+    torch.testing.assert_close(scale, torch.tensor([[1 / 9, 3 / distance**3]]))
+    assert which.tolist() == [[2, 0]]
+    hidden = torch.stack([-Z, 1.5 * X])  # from below, and in front of what is seen
+    scale, _ = best_views(views, hidden, torch.stack([-Z, X]), CELL, 2)
+    assert not scale.any() and scale.shape == (2, 2)
+    scale, which = best_views(views, X[None], -X[None], CELL, 2)  # a normal that turns away
+    torch.testing.assert_close(scale, torch.tensor([[0.01 / 9, 0.01 / distance**2]]))
+    assert not best_views([], X[None], X[None], CELL, 2)[0].any()

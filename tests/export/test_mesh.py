@@ -279,6 +279,9 @@ def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path
         ({"extent": 2}, r"--extent must be one of 1 \(the field's box has side 1\), got 2"),
         ({"frame": "wrld"}, "unknown frame 'wrld', did you mean 'world'"),
         ({"min_component": 2.0}, "--min-component must be 0 ... 1, got 2"),
+        ({"max_triangles": 99}, "--max-triangles must be at least 100, got 99"),
+        ({"path": "mesh.glb", "texture": 63}, "--texture must be 64 ... 8192 texels a side, got 63"),
+        ({"texture": 512}, "mesh.ply: PLY holds no texture; write .glb or .obj"),
     ],
 )
 def test_wrong_options_are_one_line(ball_run: SimpleNamespace, options: dict, message: str, tmp_path: Path) -> None:
@@ -304,6 +307,50 @@ def test_an_existing_file_stays_and_a_full_disk_leaves_nothing(
     with pytest.raises(MachineError, match=r"cannot write \(no space left on device\)"):
         export_mesh(ball_run, path, resolution=16, overwrite=True)
     assert path.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("library", ["fast_simplification", "xatlas"])
+def test_a_missing_library_is_named_before_anything_is_done(
+    ball_run: SimpleNamespace, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neurfield.export.mesh_options.find_spec", lambda name: None if name == library else name)
+    with pytest.raises(UserError, match=rf"need {library}, which is not installed: pip install 'neurfield\[mesh\]'"):
+        export_mesh(ball_run, tmp_path / "mesh.glb", texture=256)
+
+
+def test_fewer_triangles_are_the_same_ball(ball_run: SimpleNamespace, tmp_path: Path) -> None:
+    pytest.importorskip("fast_simplification")
+    done = export_mesh(ball_run, tmp_path / "few.ply", 48, AT_SURFACE * NORM.scale, max_triangles=800)
+    assert 700 < done.report.n_faces <= 800 and done.report.watertight
+    loaded = trimesh.load(tmp_path / "few.ply", process=False)
+    away = np.linalg.norm(loaded.vertices - NORM.to_world(CENTRE).numpy(), axis=1)
+    np.testing.assert_allclose(away, RADIUS / NORM.scale, atol=0.03)  # most of a cell
+    assert len(loaded.visual.vertex_colors) == len(loaded.vertices)
+
+
+def test_a_texture_has_the_colors_of_the_field(ball_run: SimpleNamespace, tmp_path: Path) -> None:
+    """Red left and green right, with an edge that vertices so few could not have."""
+    for library in ("fast_simplification", "xatlas"):
+        pytest.importorskip(library)
+    path, parts = tmp_path / "ball.obj", []
+    done = export_mesh(ball_run, path, 48, max_triangles=800, texture=512, progress=parts.append)
+    assert done.report.watertight and done.report.n_components == 1  # cuts are no holes
+    assert parts == sorted(parts) and parts[-1] == pytest.approx(1)
+    loaded = trimesh.load(path, process=False)
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".mtl", ".obj", ".png"]
+    places, face = trimesh.sample.sample_surface(loaded, 4000, seed=1)
+    weights = trimesh.triangles.points_to_barycentric(loaded.triangles[face], places)
+    uv = (weights[:, :, None] * loaded.visual.uv[loaded.faces[face]]).sum(axis=1)
+    image = np.asarray(loaded.visual.material.image.convert("RGB"))
+    assert image.shape == (512, 512, 3)
+    colors = image[(512 * (1 - uv[:, 1])).astype(int), (512 * uv[:, 0]).astype(int)]
+    x, _, z = ((places - NORM.to_world(CENTRE).numpy()) / RADIUS * NORM.scale).T
+    left, right = (x < -0.02) & (z > -0.5), (x > 0.02) & (z > -0.5)
+    for side, color in ((left, 0), (right, 1)):
+        assert (colors[side, color] == 255).mean() > 0.98 and (colors[side, 1 - color] == 0).mean() > 0.98
+    with pytest.raises(UserError, match="exists"):
+        path.unlink()
+        export_mesh(ball_run, path, 48, texture=512)  # the picture would be replaced
 
 
 def test_what_no_view_sees_is_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from neurfield.errors import UserError
 from neurfield.geometry import WRITERS, Mesh, keep_large_components, report, write_mesh
-from neurfield.geometry.mesh import face_normals
+from neurfield.geometry.mesh import face_normals, is_closed, split_where_sheets_touch, spread_over_faces
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
@@ -51,6 +51,65 @@ def test_small_components_are_dropped_with_their_vertices() -> None:
     assert len(keep_large_components(extra, 0.1).faces) == 9
 
 
+def boxes(*places: tuple[int, int, int]) -> Mesh:
+    """The surface of unit cubes, which have vertices in common where they touch."""
+    corners, faces = [], []
+    for place in places:
+        for axis in range(3):
+            for side in (0, 1):
+                if tuple(np.add(place, np.eye(3, dtype=int)[axis] * (2 * side - 1))) in places:
+                    continue
+                square = np.insert([[0, 0], [1, 0], [1, 1], [0, 1]], axis, side, axis=1)
+                square = square if (side == 1) == (axis != 1) else square[::-1]
+                faces += [[len(corners) + i for i in triangle] for triangle in ((0, 1, 2), (0, 2, 3))]
+                corners += list(np.add(place, square))
+    vertices, which = np.unique(corners, axis=0, return_inverse=True)
+    return Mesh(vertices.astype(float), which.ravel()[np.array(faces)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sheets_that_touch_are_told_apart(seed: int) -> None:
+    """Boxes that have an edge in common, one of whose ends or both lead round from one to the other."""
+    edge, corner = ((0, 0, 0), (1, 1, 0)), ((0, 0, 0), (1, 1, 1))
+    round_about = ((0, 0, 1), (1, 0, 1), (1, 1, 1)), ((0, 0, -1), (1, 0, -1), (1, 1, -1))
+    generator = np.random.default_rng(seed)
+    for places in (edge, corner, (*edge, *round_about[0]), (*edge, *round_about[0], *round_about[1])):
+        mesh = boxes(*places)
+        mesh = replace(mesh, faces=generator.permutation(mesh.faces))
+        assert is_closed(mesh) == (places == corner)
+        split = split_where_sheets_touch(mesh)
+        assert is_closed(split)
+        np.testing.assert_array_equal(split.vertices[split.faces], mesh.vertices[mesh.faces])
+        assert report(split).volume == pytest.approx(len(places))
+    assert report(split_where_sheets_touch(boxes(*edge))).n_components == 2
+
+
+def test_values_spread_ring_by_ring() -> None:
+    """Over a strip of five vertices, each triangle's edges counted, and not to a piece of its own."""
+    faces = np.array([[0, 1, 2], [2, 1, 3], [2, 3, 4], [5, 6, 7]])
+    values = np.full((8, 2), np.nan, np.float32)
+    values[0], values[3] = (0, 1), (1, 0.5)
+    found = spread_over_faces(faces, values)
+    np.testing.assert_allclose(found[:, 0], [0, 0.5, 2 / 3, 1, 1, 0.5, 0.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(found[[1, 2, 4], 1], [0.75, 2 / 3, 0.5], rtol=1e-6)
+    assert np.isnan(values[1]).all()
+    np.testing.assert_array_equal(spread_over_faces(faces, found), found)
+    assert (spread_over_faces(faces, np.full((8, 1), np.nan, np.float32)) == 0.5).all()
+
+
+def test_a_flap_and_a_border_stay() -> None:
+    """Two triangles back to back, as a thin tube becomes, and an open mesh."""
+    mesh = tetrahedra([1.0])
+    flap = np.array([[0, 1, 4], [1, 0, 4]])
+    with_flap = Mesh(np.concatenate([mesh.vertices, [[1, 1, 1]]]), np.concatenate([flap, mesh.faces]))
+    split = split_where_sheets_touch(with_flap)
+    assert not is_closed(with_flap) and is_closed(split) and len(split.faces) == 6
+    opened = replace(mesh, faces=mesh.faces[1:])
+    split = split_where_sheets_touch(opened)
+    np.testing.assert_array_equal(split.vertices[split.faces], mesh.vertices[mesh.faces[1:]])
+    assert len(split.vertices) == 4
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_an_independent_reader_sees_what_was_written(suffix: str, tmp_path: Path) -> None:
     trimesh = pytest.importorskip("trimesh")
@@ -76,9 +135,48 @@ def test_an_independent_reader_sees_what_was_written(suffix: str, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_glb_chunks_are_aligned_and_inside_the_file(tmp_path: Path) -> None:
+def textured() -> Mesh:
+    """With a texture that is no square, of which every corner of a triangle has its own colour."""
+    mesh, size = painted(), (6, 8)
+    texture = np.arange(144, dtype=np.uint8).reshape(*size, 3)
+    x, y = np.arange(8), np.arange(8) % 6
+    uv = (np.stack([x, y], axis=1) + 0.5) / (8, 6)
+    return replace(mesh, colors=None, uv=uv.astype(np.float32), texture=texture)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj"])
+def test_an_independent_reader_sees_the_texture(suffix: str, tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    mesh, path = textured(), tmp_path / f"my mesh.v2{suffix}"
+    write_mesh(mesh, path)
+    loaded = trimesh.load(path, process=False)
+    if suffix == ".glb":
+        (loaded,) = loaded.geometry.values()
+        image = loaded.visual.material.baseColorTexture
+        document = path.read_bytes()
+        assert b"KHR_materials_unlit" in document and b"COLOR_0" not in document
+    else:
+        image = loaded.visual.material.image
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), mesh.texture)
+    # the reader may number vertices anew; its v goes up
+    corners, expected = loaded.vertices[loaded.faces], mesh.vertices[mesh.faces]
+    np.testing.assert_allclose(corners, expected, atol=1e-6)
+    uv = np.asarray(loaded.visual.uv)[loaded.faces] * (1, -1) + (0, 1)
+    np.testing.assert_allclose(uv, mesh.uv[mesh.faces], atol=1e-6)
+    names = {".glb": ["my mesh.v2.glb"], ".obj": ["my mesh.v2.mtl", "my mesh.v2.obj", "my mesh.v2.png"]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == names[suffix]
+
+
+def test_ply_holds_no_texture(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"m.ply: PLY holds no texture; write .glb or .obj, or leave --texture out"):
+        write_mesh(textured(), tmp_path / "m.ply")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mesh", [painted(), textured()], ids=["colors", "texture"])
+def test_glb_chunks_are_aligned_and_inside_the_file(mesh: Mesh, tmp_path: Path) -> None:
     path = tmp_path / "mesh.glb"
-    write_mesh(painted(), path)
+    write_mesh(mesh, path)
     data = path.read_bytes()
     length = int.from_bytes(data[12:16], "little")
     document = json.loads(data[20 : 20 + length])

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,11 @@ def test_files_from_the_page(opened: Browser, viewer: Viewer) -> None:
     assert abs(np.median(radius) - RADIUS) < 0.1
     page = opened.download("Save web page (.html)").decode()
     assert page.startswith("<!doctype html>") and "<title>ball</title>" in page
+    if find_spec("xatlas"):
+        opened.page.get_by_label("Colours").first.click()
+        opened.page.get_by_role("option", name="texture of 1024").click()
+        (textured,) = trimesh.load(io.BytesIO(opened.download("Save mesh")), file_type="glb").geometry.values()
+        assert textured.visual.material.baseColorTexture.size == (1024, 1024)
     opened.button("Show it in the scene").click()
     opened.page.get_by_text("Mesh is shown").wait_for(timeout=30_000)
     opened.page.wait_for_timeout(500)

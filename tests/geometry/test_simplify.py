@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from neurfield.geometry import Mesh, marching_cubes, report
+from neurfield.geometry.mesh import is_closed
+from neurfield.geometry.simplify import simplified
+
+pytest.importorskip("fast_simplification")
+
+RADIUS = 12.0
+
+
+def ball(half: bool = False) -> Mesh:
+    """Around the origin; `half`: open at x = 0."""
+    axis = np.arange(32) - 15.5
+
+    def sample(begin: int, end: int) -> NDArray[np.float32]:
+        z = np.sqrt(axis[begin:end, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+        return (RADIUS - z).astype(np.float32)
+
+    vertices, faces = marching_cubes(sample, (32, 32, 32), 0.0)
+    vertices = vertices - 15.5
+    return Mesh(vertices, faces[(vertices[faces, 0] > 0).all(axis=1)] if half else faces)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e4])
+def test_a_ball_of_fewer_triangles_is_closed_and_as_round_as_they_allow(size: float) -> None:
+    mesh = ball()
+    few = simplified(replace(mesh, vertices=mesh.vertices * size + 3 * size, metadata={"frame": "unit"}), 600)
+    assert 500 < len(few.faces) <= 600 < len(mesh.faces)
+    assert is_closed(few) and few.metadata == {"frame": "unit"}
+    found = report(few)
+    assert found.volume == pytest.approx(4 / 3 * np.pi * (RADIUS * size) ** 3, rel=0.02)
+    off = np.linalg.norm(few.vertices / size - 3, axis=1) - RADIUS
+    assert np.abs(off).max() < 0.2  # a regular triangle of 600 of them is 0.1 deep
+
+
+def test_a_border_stays_where_it_is() -> None:
+    few = simplified(ball(half=True), 300)
+    edges = np.sort(np.concatenate([few.faces[:, [0, 1]], few.faces[:, [1, 2]], few.faces[:, [2, 0]]]), axis=1)
+    single, count = np.unique(edges, axis=0, return_counts=True)
+    border = few.vertices[single[count == 1]]
+    assert len(border) > 8
+    assert (border[..., 0] < 1.2).all()  # the row of cells that was cut
+
+
+def test_a_mesh_of_fewer_triangles_stays_itself() -> None:
+    mesh = ball()
+    assert simplified(mesh, len(mesh.faces)) is mesh

@@ -8,7 +8,7 @@
 //   pixel = (fl_x p_x + cx, fl_y p_y + cy)
 // Distortion is inverted in double by Newton steps that are halved until they help, to 1e-7 pixels. A pixel outside of
 // the range of its lens polynomial has no exact ray: it gets the one whose image came nearest, finite and of unit
-// length.
+// length. What points come to an image by are templates on the number or, on the CPU, on vf: many points at once.
 #pragma once
 
 #include <cmath>
@@ -16,6 +16,9 @@
 
 #include "core/macros.h"
 #include "core/scalar.h"
+#ifndef __CUDACC__
+#include "core/simd.h"
+#endif
 
 namespace nf {
 
@@ -32,21 +35,63 @@ struct CameraViews {
   const int64_t* models;  // [n_views]
 };
 
+namespace detail {
+
+template <typename V>
+struct LaneOf {
+  using type = V;
+};
+// In double, so that every device rounds to the same float.
+NF_HD double angle_to_axis(double off, double along) { return ::atan2(off, along); }
+NF_HD float angle_to_axis(float off, float along) {
+  return static_cast<float>(::atan2(static_cast<double>(off), static_cast<double>(along)));
+}
+#ifndef __CUDACC__
+template <>
+struct LaneOf<vf> {
+  using type = float;
+};
+NF_HD vf angle_to_axis(vf off, vf along) {
+  for (int lane = 0; lane < kLanes; ++lane) off[lane] = angle_to_axis(off[lane], along[lane]);
+  return off;
+}
+#endif
+
+}  // namespace detail
+
 // 1 + k1 s + k2 s^2 + k3 s^3 + k4 s^4 and its derivative by s, s = r^2 or theta^2
-template <typename T, typename K>
-NF_HD T radial_factor(const K* k, T s, T* derivative) {
+template <typename V, typename K>
+NF_HD V radial_factor(const K* k, V s, V* derivative) {
+  using T = typename detail::LaneOf<V>::type;
   const T k1 = k[0], k2 = k[1], k3 = k[2], k4 = k[3];
   *derivative = k1 + s * (2 * k2 + s * (3 * k3 + s * (4 * k4)));
   return 1 + s * (k1 + s * (k2 + s * (k3 + s * k4)));
 }
 
+// Whether r (1 + k1 r^2 + ...), or that of theta, grows all the way from 0 to the root of s. Where it has begun to
+// fall, an image would fold back onto that of other points.
+template <typename V, typename K>
+NF_HD auto is_unfolded(const K* k, V s) {
+  using T = typename detail::LaneOf<V>::type;
+  auto grows = s >= 0;
+  NF_ROLL for (int i = 1; i <= 8; ++i) {
+    const V part = s * (T(i * i) / T(64));
+    V slope;
+    const V factor = radial_factor(k, part, &slope);
+    grows = grows & (factor + 2 * part * slope > 0);
+  }
+  return grows;
+}
+
 // q -> p of the opencv model; jacobian [dpx/dqx, dpx/dqy, dpy/dqx, dpy/dqy].
-template <typename T, typename K>
-NF_HD void distort_opencv(const K* distortion, const T* q, T* p, T* jacobian) {
-  const T x = q[0], y = q[1], p1 = distortion[4], p2 = distortion[5];
-  const T r2 = x * x + y * y;
-  T slope;
-  const T factor = radial_factor(distortion, r2, &slope);
+template <typename V, typename K>
+NF_HD void distort_opencv(const K* distortion, const V* q, V* p, V* jacobian) {
+  using T = typename detail::LaneOf<V>::type;
+  const V x = q[0], y = q[1];
+  const T p1 = distortion[4], p2 = distortion[5];
+  const V r2 = x * x + y * y;
+  V slope;
+  const V factor = radial_factor(distortion, r2, &slope);
   p[0] = x * factor + 2 * p1 * x * y + p2 * (r2 + 2 * x * x);
   p[1] = y * factor + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y;
   jacobian[0] = factor + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x;
@@ -141,50 +186,41 @@ NF_HD void camera_ray(const CameraViews<T>& views, int64_t view, T x, T y, T* or
 }
 
 // Lens-frame coordinates of a point.
-template <typename T>
-NF_HD void to_lens(const T* c2w, const T* point, T* lens) {
-  const T d[3] = {point[0] - c2w[3], point[1] - c2w[7], point[2] - c2w[11]};
+template <typename T, typename V>
+NF_HD void to_lens(const T* c2w, const V* point, V* lens) {
+  const V d[3] = {point[0] - c2w[3], point[1] - c2w[7], point[2] - c2w[11]};
   for (int axis = 0; axis < 3; ++axis) {
-    const T along = c2w[axis] * d[0] + c2w[4 + axis] * d[1] + c2w[8 + axis] * d[2];
+    const V along = c2w[axis] * d[0] + c2w[4 + axis] * d[1] + c2w[8 + axis] * d[2];
     lens[axis] = axis == 0 ? along : -along;
   }
 }
 
 // Image coordinates of a lens-frame point; false where the model has none: behind the camera (fisheye: the backward
-// axis), or so far out that the radial polynomial of opencv no longer grows, where it would fold back into the image.
-template <typename T>
-NF_HD bool image_point(const CameraViews<T>& views, int64_t view, const T* lens, T* pixel) {
+// axis), or so far out that the polynomial of the lens has begun to fall.
+template <typename T, typename V>
+NF_HD auto image_point(const CameraViews<T>& views, int64_t view, const V* lens, V* pixel) {
   const T* distortion = views.distortion + 6 * view;
-  T p[2];
+  auto has_image = lens[2] > 0;
+  V p[2];
   if (views.models[view] == kOpencvFisheye) {
-    const T r = root_of(lens[0] * lens[0] + lens[1] * lens[1]);
-    if (r == 0 && !(lens[2] > 0)) return false;
-    // in double, so that every device rounds to the same float
-    const T theta = static_cast<T>(::atan2(static_cast<double>(r), static_cast<double>(lens[2])));
-    T slope;
-    const T radius = theta * radial_factor(distortion, theta * theta, &slope);
-    p[0] = r > 0 ? lens[0] / r * radius : T(0);
-    p[1] = r > 0 ? lens[1] / r * radius : T(0);
+    const V r = root_of(lens[0] * lens[0] + lens[1] * lens[1]), theta = detail::angle_to_axis(r, lens[2]);
+    V slope;
+    const V per_r = theta * radial_factor(distortion, theta * theta, &slope) / (r + T(1e-30));  // not 0 / 0 on the axis
+    p[0] = lens[0] * per_r, p[1] = lens[1] * per_r;
+    has_image = (has_image | (r > 0)) & is_unfolded(distortion, theta * theta);
   } else {
-    if (!(lens[2] > 0)) return false;
-    const T q[2] = {lens[0] / lens[2], lens[1] / lens[2]};
+    const V q[2] = {lens[0] / lens[2], lens[1] / lens[2]};
     p[0] = q[0], p[1] = q[1];
     if (views.models[view] == kOpencv) {
-      const T r2 = q[0] * q[0] + q[1] * q[1];
-      for (int i = 1; i <= 8; ++i) {  // r (1 + k1 r^2 + ...) must grow all the way out to this point
-        const T s = r2 * T(i * i) / T(64);
-        T slope;
-        const T factor = radial_factor(distortion, s, &slope);
-        if (factor + 2 * s * slope <= 0) return false;
-      }
-      T jacobian[4];
+      V jacobian[4];
+      has_image = has_image & is_unfolded(distortion, q[0] * q[0] + q[1] * q[1]);
       distort_opencv(distortion, q, p, jacobian);
     }
   }
   const T* intrinsics = views.intrinsics + 4 * view;
   pixel[0] = intrinsics[0] * p[0] + intrinsics[2];
   pixel[1] = intrinsics[1] * p[1] + intrinsics[3];
-  return true;
+  return has_image;
 }
 
 template <typename T>

@@ -91,7 +91,12 @@ NF_HD Sight fisheye_sight(const SeenViews& views, int64_t view, const float* cen
   float lens[3], pixel[2];
   to_lens(c2w, center, lens);
   const float distance = ::sqrtf(lens[0] * lens[0] + lens[1] * lens[1] + lens[2] * lens[2]);
-  if (half * 1.7320508f > kWidestAngle * distance) return whole_image(size, print);
+  const float radius = half * 1.7320508f;
+  if (radius > kWidestAngle * distance) return whole_image(size, print);
+  // The least angle to the axis: a sine of up to a quarter is at most 1.02 times less than its angle.
+  const float off = root_of(lens[0] * lens[0] + lens[1] * lens[1]);
+  const float angle = max(angle_to_axis(off, lens[2]) - 1.02f * radius / distance, 0.0f);
+  if (!is_unfolded(views.cameras.distortion + 6 * view, angle * angle)) return Sight::kOutside;
   print = {{INFINITY, INFINITY}, {-INFINITY, -INFINITY}};
   for (int corner = 0; corner < 8; ++corner) {
     float point[3];

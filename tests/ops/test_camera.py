@@ -102,14 +102,22 @@ def test_points_without_an_image_are_nan() -> None:
     zero = torch.zeros(2, dtype=torch.int64)
     behind = torch.tensor([[0.1, 0.1, 1.0], [0.1, 0.1, 0.0]])
     for model, has_image in (("pinhole", False), ("opencv", False), ("opencv_fisheye", True)):
-        c = replace(cameras(model, 1), c2w=torch.eye(3, 4)[None])
+        c = replace(cameras(model, 1), c2w=torch.eye(3, 4)[None], distortion=torch.zeros(1, 6))
         pixel, depth = ops.project(c, zero, behind)
         assert torch.isfinite(pixel).all() == has_image
         assert depth.tolist() == [-1, 0]
-    # a barrel lens folds far points back to the middle: r (1 - 0.3 r^2) has its maximum at r = 1.05
-    folding = replace(c, models=torch.tensor([1]), distortion=torch.tensor([[-0.3, 0, 0, 0, 0, 0]]))
-    points = torch.tensor([[1.0, 0, -1], [1.1, 0, -1]])
-    assert torch.isfinite(ops.project(folding, zero, points)[0][:, 0]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_beyond_the_fold_of_a_lens_are_nan(dtype: torch.dtype) -> None:
+    """A barrel lens folds far points back to the middle: r (1 - 0.3 r^2) has its maximum at r = 1.05."""
+    r = torch.tensor([0.0, 1.0, 1.1, 1.5, 3.0], dtype=dtype)
+    for model, angle in (("opencv", r.atan()), ("opencv_fisheye", r)):
+        lens = torch.tensor([[-0.3, 0, 0, 0, 0, 0]], dtype=dtype)
+        c = replace(cameras(model, 1, dtype), c2w=torch.eye(3, 4, dtype=dtype)[None], distortion=lens)
+        points = torch.stack([angle.sin(), torch.zeros_like(r), -angle.cos()], dim=1)
+        pixel, _ = ops.project(c, torch.zeros(len(r), dtype=torch.int64), points)
+        assert torch.isfinite(pixel).all(dim=1).tolist() == [True, True, False, False, False]
 
 
 def test_pixels_beyond_the_lens_polynomial_give_finite_unit_rays() -> None:

@@ -168,6 +168,24 @@ def test_close_unseen_keeps_all_that_is_seen(model: str) -> None:
     assert not (closed & visible).any()
 
 
+def test_cells_beyond_the_fold_of_a_fisheye_are_unseen() -> None:
+    """Those of angles at which theta (1 - 0.12 theta^2) falls, from 1.67 on, whose images would be in the picture."""
+    camera = replace(
+        Cameras.pinhole(torch.eye(3, 4)[None], 50.0, 120, 120),
+        models=torch.tensor([2]),
+        distortion=torch.tensor([[-0.12, 0.0, 0.0, 0.0, 0.0, 0.0]]),
+    )
+    camera.c2w[0, :, 3] = 0.5
+    grid = torch.zeros(1, RESOLUTION**3)
+    ops.close_unseen(grid, camera, CLOSED)
+    local = cell_centers(RESOLUTION) - 0.5
+    angle = torch.atan2(local[:, :2].norm(dim=1), -local[:, 2])
+    open_cells = grid[0] == 0
+    assert open_cells[angle < 1.6].all()
+    far = local.norm(dim=1) > 0.15  # nearer cells are wider than footprints are bounded for
+    assert not open_cells[(angle > 1.67 + 0.26) & far].any()
+
+
 @pytest.mark.parametrize("model", CAMERA_MODELS)
 def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model: str) -> None:
     cameras = orbit(model, n=6)

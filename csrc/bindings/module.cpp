@@ -11,6 +11,7 @@ void bind_aabb(nb::module_& m);
 void bind_camera(nb::module_& m);
 void bind_carve(nb::module_& m);
 void bind_composite(nb::module_& m);
+void bind_depth_fusion(nb::module_& m);
 void bind_fourier_features(nb::module_& m);
 void bind_frequency(nb::module_& m);
 void bind_gates(nb::module_& m);
@@ -69,6 +70,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_camera(m);
   nf::bind_carve(m);
   nf::bind_composite(m);
+  nf::bind_depth_fusion(m);
   nf::bind_fourier_features(m);
   nf::bind_frequency(m);
   nf::bind_gates(m);

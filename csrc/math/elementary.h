@@ -36,8 +36,6 @@ NF_HD float absolute(float x) { return bits_float(float_bits(x) & 0x7fffffffu); 
 NF_HD vf absolute(vf x) { return from_bits(bits(x) & 0x7fffffff); }
 NF_HD float with_sign_of(float magnitude, float x) { return x < 0 ? -magnitude : magnitude; }
 NF_HD vf with_sign_of(vf magnitude, vf x) { return from_bits(bits(magnitude) | (bits(x) & INT32_MIN)); }
-NF_HD bool any(bool mask) { return mask; }
-NF_HD bool any(vi mask) { return nf::any(mask); }
 NF_HD bool outside(float x, float range) { return !(absolute(x) <= range); }
 NF_HD vi outside(vf x, float range) { return ~(absolute(x) <= splat(range)); }
 template <float (*F)(float)>

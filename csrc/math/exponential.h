@@ -17,12 +17,14 @@ namespace nf {
 NF_HD double exponential(double x) { return ::exp(x); }
 
 namespace detail {
+NF_HD bool any(bool mask) { return mask; }
 NF_HD float select(bool mask, float a, float b) { return mask ? a : b; }
 NF_HD float broadcast(float x, float) { return x; }
 NF_HD int32_t round_to_int(float x) { return static_cast<int32_t>(x + (x < 0 ? -0.5f : 0.5f)); }
 NF_HD float power_of_two(int32_t n) { return bits_float(static_cast<uint32_t>(n + 127) << 23); }
 NF_HD float as_float(int32_t n) { return static_cast<float>(n); }
 #ifndef __CUDACC__
+NF_HD bool any(vi mask) { return nf::any(mask); }
 NF_HD vf select(vi mask, vf a, vf b) { return nf::select(mask, a, b); }
 NF_HD vf broadcast(float x, vf) { return splat(x); }
 NF_HD vi round_to_int(vf x) { return __builtin_convertvector(x + (x < 0 ? splat(-0.5f) : splat(0.5f)), vi); }

@@ -12,6 +12,7 @@ from neurfield.ops.adam import adam_step, adam_step_by_clock, hash_grid_adam_ste
 from neurfield.ops.camera import camera_rays, project
 from neurfield.ops.carve import carve, close_unseen, occupied_pixel_blocks
 from neurfield.ops.composite import Composite, composite
+from neurfield.ops.depth_fusion import fuse_depths, seen_in_depths
 from neurfield.ops.fourier_features import fourier_features
 from neurfield.ops.frequency import frequency
 from neurfield.ops.fused_field import FusedField, FusedMarch, fused_reason, fused_supported
@@ -75,6 +76,7 @@ __all__ = [
     "current_half_copy",
     "fourier_features",
     "frequency",
+    "fuse_depths",
     "fused_density",
     "fused_gradients",
     "fused_mlp",
@@ -111,6 +113,7 @@ __all__ = [
     "ray_aabb",
     "renew_half_copy",
     "sample_pixels",
+    "seen_in_depths",
     "spherical_harmonics",
     "trunc_exp",
     "visible_samples",

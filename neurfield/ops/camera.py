@@ -23,6 +23,22 @@ class CameraTensors(Protocol):
     def models(self) -> Tensor: ...
 
 
+class SizedCameras(CameraTensors, Protocol):
+    @property
+    def sizes(self) -> Tensor: ...
+
+
+def sized_views(op: str, cameras: SizedCameras, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """c2w, intrinsics, distortion, models and sizes, checked: of float32 cameras on a device."""
+    check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,), device)
+    n_views = cameras.c2w.shape[0]
+    check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,), device)
+    check_tensor(op, "distortion", cameras.distortion, (n_views, 6), (torch.float32,), device)
+    check_tensor(op, "models", cameras.models, (n_views,), (torch.int64,), device)
+    check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,), device)
+    return cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, cameras.sizes
+
+
 def _check(op: str, cameras: CameraTensors, view_idx: Tensor, values: Tensor, name: str, width: int) -> None:
     check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4))
     n_views, dtype, device = cameras.c2w.shape[0], cameras.c2w.dtype, cameras.c2w.device

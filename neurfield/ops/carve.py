@@ -4,14 +4,12 @@
 Done once before training, in place, outside of any graph.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native
 from neurfield.ops._operator import operator
-from neurfield.ops.camera import CameraTensors, camera_rays
+from neurfield.ops.camera import CameraTensors, SizedCameras, camera_rays, sized_views
 from neurfield.ops.occupancy import check_density_grid, check_occupancy
 from neurfield.ops.pixel import block_counts
 
@@ -19,11 +17,6 @@ from neurfield.ops.pixel import block_counts
 MARGIN = 1.0
 BORDER_POINTS = 33  # per side of a distorted image, from which the bounds of its field of view are taken
 BOUNDS_SLACK = 0.01  # of the field of view, for what lies between those points
-
-
-class SizedCameras(CameraTensors, Protocol):
-    @property
-    def sizes(self) -> Tensor: ...
 
 
 class _Pinhole:
@@ -67,13 +60,8 @@ def _views(
     op: str, cameras: SizedCameras, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What the native core takes for cameras: c2w, intrinsics, distortion, models, bounds, sizes."""
-    check_tensor(op, "c2w", cameras.c2w, ("n_views", 3, 4), (torch.float32,), device)
-    n_views = cameras.c2w.shape[0]
-    check_tensor(op, "intrinsics", cameras.intrinsics, (n_views, 4), (torch.float32,), device)
-    check_tensor(op, "distortion", cameras.distortion, (n_views, 6), (torch.float32,), device)
-    check_tensor(op, "models", cameras.models, (n_views,), (torch.int64,), device)
-    check_tensor(op, "sizes", cameras.sizes, (n_views, 2), (torch.int64,), device)
-    return cameras.c2w, cameras.intrinsics, cameras.distortion, cameras.models, view_bounds(cameras), cameras.sizes
+    c2w, intrinsics, distortion, models, sizes = sized_views(op, cameras, device)
+    return c2w, intrinsics, distortion, models, view_bounds(cameras), sizes
 
 
 def _contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -16,6 +16,17 @@ def project(
     return image * intrinsics[view_idx, :2] + intrinsics[view_idx, 2:], lens[:, 2]
 
 
+def has_image(c2w: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor, points: Tensor) -> Tensor:
+    """bool [n]: where project means something. The image must move outwards all the way from the axis to the point."""
+    pose = c2w[view_idx]
+    local = torch.einsum("nij,ni->nj", pose[:, :, :3], points - pose[:, :, 3])
+    fisheye, off, along = models[view_idx] == 2, local[:, :2].norm(dim=1), -local[:, 2]
+    r = torch.where(fisheye, torch.atan2(off, along), off / along)[:, None] * torch.linspace(0, 1, 1001).double()
+    radial = 1 + sum(distortion[view_idx, i, None] * r ** (2 * i + 2) for i in range(4))
+    unfolded = (models[view_idx] == 0) | (torch.diff(r * radial, dim=1) > 0).all(dim=1)
+    return torch.where(fisheye, (off > 0) | (along > 0), along > 0) & unfolded
+
+
 def distort(distortion: Tensor, models: Tensor, lens: Tensor) -> Tensor:
     """Lens-frame points [n, 3] -> image plane [n, 2] by each point's model."""
     k, (p1, p2) = distortion[:, :4], distortion[:, 4:].unbind(1)

@@ -355,6 +355,24 @@ def carve(to: Move) -> Iterator[Result]:
         yield Result(f"blocks of model {model}", blocks, fma_only=True)
 
 
+def depths(to: Move) -> Iterator[Result]:
+    """Points around and behind views through every lens, whose pictures end at their borders."""
+    points = uniform(700, 3, low=-1.5, high=2.5)
+    points[3] = math.nan
+    for n_views in (0, 1, 7):
+        cameras = cameras_of(to, F32, n_views)
+        cameras.distortion[2:3, 0] = -0.12  # a fisheye that folds
+        pictures = uniform(n_views * 37 * 29, low=0.5, high=3, seed=5)
+        pictures[::9], pictures[::13] = math.inf, math.nan
+        given = (cameras, to(pictures), to(points))
+        distance, is_sheet = ops.fuse_depths(*given, 0.7, 0.4)
+        yield Result(f"distance by {n_views} views", distance)
+        yield Result(f"sheets of {n_views} views", is_sheet)
+        for in_front in (False, True):
+            seen = ops.seen_in_depths(*given, 0.05, 6.0, in_front)
+            yield Result(f"seen by {n_views} views{', in front' * in_front}", seen)
+
+
 def adam(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         n = 1000
@@ -631,4 +649,5 @@ CASES = [
     Case("visible", visible),
     Case("carve", carve),
     Case("carve-large", carve_large),
+    Case("depth_fusion", depths),
 ]

@@ -8,6 +8,7 @@
 #include "math/adam.h"
 #include "math/camera.h"
 #include "math/composite.h"
+#include "math/depth_fusion.h"
 #include "math/elementary.h"
 #include "math/exponential.h"
 #include "math/footprint.h"
@@ -188,6 +189,7 @@ NF_BOTH(RayAabb)
 NF_BOTH(TruncExpBackward)
 NF_BOTH(TruncExpForward)
 
+NF_KERNEL(FuseDepths)
 NF_KERNEL(Grid<float, 3, 2, half>)
 NF_KERNEL(Grid<float, 4, 1, float>)
 NF_KERNEL(Grid<double, 2, 8, double>)
@@ -199,6 +201,7 @@ NF_KERNEL(KiloEncode<float>)
 NF_KERNEL(KiloEncode<double>)
 NF_KERNEL(SamplePixels<float>)
 NF_KERNEL(SamplePixels<uint8_t>)
+NF_KERNEL(SeenInDepths)
 NF_KERNEL(SightOfCells)
 NF_KERNEL(SphericalHarmonicsBackward<8, float>)
 NF_KERNEL(SphericalHarmonicsBackward<8, double>)

@@ -84,8 +84,10 @@ class Cameras:
         position = self.c2w[:, :, 3:] * scale + offset.view(1, 3, 1)
         return replace(self, c2w=torch.cat([self.c2w[:, :, :3], position], dim=2))
 
-    def resized(self, factor: float) -> "Cameras":
-        """Cameras of images scaled by `factor` (0.5 halves them); sizes are rounded down, at least one pixel."""
+    def resized(self, factor: float | Tensor) -> "Cameras":
+        """Cameras of images scaled by `factor`, or each by its own, `[n, 1]`: 0.5 halves them. Sizes are rounded down,
+        at least one pixel.
+        """
         sizes = (self.sizes * factor).long().clamp_min(1)
         ratio = (sizes / self.sizes).repeat(1, 2)
         return replace(self, intrinsics=self.intrinsics * ratio, sizes=sizes)

@@ -7,7 +7,6 @@ behind a facade a block as thick as the scene's cube. Where rays end is what tra
 """
 
 import math
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,35 +32,19 @@ _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pi
 
 
 @dataclass(frozen=True)
-class DepthView:
-    """A camera, a batch of one, and depths `[h, w]` along its rays in world units, infinite where no ray ends."""
+class DepthViews:
+    """Cameras, and what ops.fuse_depths takes as their depths: in world units, infinite where no ray ends."""
 
-    camera: Cameras
-    depth: Tensor
+    cameras: Cameras
+    depths: Tensor
 
-    def clearance(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """How far in front of what the view sees points lie.
-
-        Args:
-            points: float32 `[n, 3]` in the world.
-
-        Returns:
-            How far they are in front of what is seen, negative behind it, nan where they are not in the picture, and
-            their distances from the camera, `[n]` each.
-        """
-        height, width = self.depth.shape
-        pixel_xy, _ = ops.project(self.camera, torch.zeros(len(points), dtype=torch.int64), points)
-        x, y = pixel_xy.nan_to_num(-1.0).unbind(1)
-        # of all points, not of those inside alone: picking them costs more
-        pixel = y.clamp(0, height - 1).long() * width + x.clamp(0, width - 1).long()
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        distance = (points - self.camera.c2w[0, :, 3]).norm(dim=1)
-        return torch.where(inside, self.depth.take(pixel) - distance, torch.nan), distance
+    def __len__(self) -> int:
+        return len(self.cameras)
 
 
 def depth_views(
     run: "Run", middle: Tensor, cell: float, resolution: int, progress: Progress = lambda fraction: None
-) -> list[DepthView]:
+) -> DepthViews:
     """Up to MAX_VIEWS training views, as large as a mesh needs; fewer and smaller ones of a field that is slow to draw.
 
     Args:
@@ -74,28 +57,28 @@ def depth_views(
     train = run.views.train
     most, pixels = (MAX_VIEWS, PIXELS_PER_CELL) if run.renderer.is_fused else (COMPOSED_VIEWS, COMPOSED_PIXELS)
     n = min(len(train), most)
-    chosen, views = [train[i * len(train) // n] for i in range(n)], []
+    cameras = run.cameras[[train[i * len(train) // n] for i in range(n)]]
+    # from among the cells, they are as far away as the mesh reaches; of a field there may be more than of its photo
+    distance = (cameras.c2w[:, :, 3] - middle).norm(dim=1, keepdim=True).double().clamp_min(cell * resolution / 2)
+    factor = pixels * distance / (cell * cameras.intrinsics[:, :2].amax(dim=1, keepdim=True))
+    longest = cameras.sizes.amax(dim=1, keepdim=True).double()
+    cameras = cameras.resized(factor.clamp(SHORTEST_SIDE / longest, LONGEST_SIDE / longest))
     renderer = copy(run.renderer)
     renderer.rays_per_pixel = 1  # a mean over several lies between front and back at silhouettes
-    for i, view in enumerate(chosen):
-        camera = run.cameras[view]
-        # from among the cells, they are as far away as the mesh reaches; of a field there may be more than of its photo
-        distance = max(float((camera.c2w[0, :, 3] - middle).norm()), cell * resolution / 2)
-        factor = pixels * distance / (cell * float(camera.intrinsics[0, :2].max()))
-        longest = int(camera.sizes.max())
-        camera = camera.resized(min(max(factor, SHORTEST_SIDE / longest), LONGEST_SIDE / longest))
-        result = renderer.render(camera, ("depth", "accumulation"))
-        views.append(DepthView(camera, torch.where(result["accumulation"] >= SOLID, result["depth"], torch.inf)))
-        progress((i + 1) / len(chosen))
-    return views
+    areas = cameras.sizes.prod(dim=1).tolist()
+    depths = torch.empty(sum(areas))
+    for i, depth in enumerate(depths.split(areas)):
+        result = renderer.render(cameras[i], ("depth", "accumulation"))
+        depth.copy_(torch.where(result["accumulation"] >= SOLID, result["depth"], torch.inf).flatten())
+        progress((i + 1) / n)
+    return DepthViews(cameras, depths)
 
 
-def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float, density: DensityFn) -> Tensor:
-    """How far outside of what all views see points lie (Curless and Levoy 1996, with equal weights), float32 `[n]`.
+def fused_distance(views: DepthViews, points: Tensor, cell: float, density: DensityFn) -> Tensor:
+    """How far outside of what all views see points lie, float32 `[n]`; see ops.fuse_depths.
 
-    The unit is a band of _BAND_CELLS cells: 1 is that far outside or further, 0 the surface. The mean over all views
-    that do not see a surface more than a band in front of the point. Where there is no such view it is -1, inside, or 1
-    if no view has the point in its picture.
+    The unit is a band of _BAND_CELLS cells: 1 is that far outside or further, 0 the surface. Where all views that have
+    the point in their pictures see something in front of it, it is -1, inside; 1 where there is no such view.
 
     Where one view has the point _SHEET_CELLS in front of what it sees and another as far behind, a sheet is seen from
     both sides, whose mean says nothing. There the density makes it inside as well: 0 where a cell stops half of the
@@ -107,26 +90,14 @@ def fused_distance(views: Sequence[DepthView], points: Tensor, cell: float, dens
         cell: of the mesh, in the world.
         density: of points in the world, per unit of it.
     """
-    total, count = points.new_zeros(len(points)), points.new_zeros(len(points))
-    hidden, in_front, behind = (torch.zeros(len(points), dtype=torch.bool) for _ in range(3))
-    sheet = _SHEET_CELLS / _BAND_CELLS
-    for view in views:
-        clearance, _ = view.clearance(points)
-        bands = clearance / (_BAND_CELLS * cell)
-        tells = bands > -1
-        total += torch.where(tells, bands.clamp_max(1.0), 0.0)
-        count += tells
-        hidden |= bands <= -1
-        in_front |= (bands > sheet) & (bands < 1)
-        behind |= tells & (bands < -sheet)
-    distance = torch.where(count > 0, total / count.clamp_min(1), torch.where(hidden, -1.0, 1.0))
-    both = in_front & behind
-    excess = torch.log(density(points[both]) * (cell / math.log(2)))
-    distance[both] = torch.minimum(distance[both], excess.clamp(-CUT, CUT) / -CUT)
+    band, sheet = _BAND_CELLS * cell, _SHEET_CELLS * cell
+    distance, is_sheet = ops.fuse_depths(views.cameras, views.depths, points, band, sheet)
+    excess = torch.log(density(points[is_sheet]) * (cell / math.log(2)))
+    distance[is_sheet] = torch.minimum(distance[is_sheet], excess.clamp(-CUT, CUT) / -CUT)
     return distance
 
 
-def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float, in_front: bool) -> Tensor:
+def seen_vertices(views: DepthViews, vertices: Tensor, cell: float, in_front: bool) -> Tensor:
     """bool `[n]`: which of the `vertices [n, 3]`, float32 in the world, lie where any view sees something.
 
     Args:
@@ -136,18 +107,10 @@ def seen_vertices(views: Sequence[DepthView], vertices: Tensor, cell: float, in_
         in_front: whether those count that lie further in front of what is seen, as the surface of a low density does.
             By depths, these are the sides of what is hidden behind a silhouette.
     """
-    seen = torch.zeros(len(vertices), dtype=torch.bool)
-    for view in views:
-        clearance, distance = view.clearance(vertices)
-        pixel_size = distance / float(view.camera.intrinsics[0, :2].min())
-        off = clearance.clamp_max(0) if in_front else clearance
-        seen |= off.abs() <= _CELLS_OFF * torch.clamp(pixel_size, min=cell)
-    return seen
+    return ops.seen_in_depths(views.cameras, views.depths, vertices, cell, _CELLS_OFF, in_front)
 
 
-def best_views(
-    views: Sequence[DepthView], points: Tensor, normals: Tensor, cell: float, n: int
-) -> tuple[Tensor, Tensor]:
+def best_views(views: DepthViews, points: Tensor, normals: Tensor, cell: float, n: int) -> tuple[Tensor, Tensor]:
     """Which views show points of a surface at the largest scale.
 
     Args:
@@ -161,11 +124,14 @@ def best_views(
         Of the `n` best the area in the picture per area of the surface, for focal lengths of one pixel, float32
         `[m, n]`, 0 where a view does not show the point or there are not so many, and their numbers, int64 `[m, n]`.
     """
-    scales = torch.zeros(max(len(views), n), len(points))
-    for scale, view in zip(scales, views, strict=False):
-        clearance, distance = view.clearance(points)
-        facing = ((view.camera.c2w[0, :, 3] - points) * normals).sum(dim=1) / distance
+    band, scales = _BAND_CELLS * cell, torch.zeros(max(len(views), n), len(points))
+    for view, depths in enumerate(views.depths.split(views.cameras.sizes.prod(dim=1).tolist())):
+        camera = views.cameras[view]
+        bands, _ = ops.fuse_depths(camera, depths, points, band, band)  # 1 as well where it has no picture of a point
+        towards = camera.c2w[0, :, 3] - points
+        distance = towards.norm(dim=1)
+        facing = (towards * normals).sum(dim=1) / distance
         facing = facing.clamp_min(_LEAST_FACING)  # thin parts have their normals anyhow
-        scale[:] = torch.where(clearance.abs() <= _BAND_CELLS * cell, facing / distance.square(), 0.0)
+        scales[view] = torch.where(bands.abs() < 1, facing / distance.square(), 0.0)
     best, which = scales.topk(n, dim=0)
     return best.T, which.T.clamp_max(max(len(views) - 1, 0))

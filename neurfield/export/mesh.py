@@ -21,7 +21,7 @@ from neurfield.export.density_mesh import (
     occupied_cells,
     reaches_beyond,
 )
-from neurfield.export.depth_views import DepthView, depth_views, fused_distance, seen_vertices
+from neurfield.export.depth_views import DepthViews, depth_views, fused_distance, seen_vertices
 from neurfield.export.mesh_options import check_mesh_export
 from neurfield.export.surface_color import seen_colors
 from neurfield.export.texture import as_bytes, textured
@@ -122,7 +122,7 @@ def export_mesh(
     low, high = occupied_box(occupied)
     cell, middle = float((high - low).max() / resolution), norm.to_world(torch.from_numpy((low + high) / 2).float())
     hides = surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1))
-    views = []
+    views = DepthViews(run.cameras[[]], torch.empty(0))
     if hides or level is None:
         views = depth_views(drawn, middle, cell / norm.scale, resolution, lambda f: progress(0.4 * f))
     value, crossed, found_by = _crossing(run, level, views, cell)
@@ -149,7 +149,7 @@ def export_mesh(
 
 
 def _crossing(
-    run: "Run", level: float | None, views: list[DepthView], cell: float
+    run: "Run", level: float | None, views: DepthViews, cell: float
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], float, str]:
     """What crosses a number on the surface, that number, and the surface in words."""
     field, norm = run.field, run.views.normalization
@@ -168,7 +168,7 @@ def _crossing(
 def _seen(
     run: "Run",
     mesh: Mesh,
-    views: list[DepthView],
+    views: DepthViews,
     cell: float,
     in_front: bool,
     hides: bool,
@@ -186,7 +186,7 @@ def _seen(
 
 
 def _painted(
-    run: "Run", mesh: Mesh, views: list[DepthView], cell: float, texture: int | None, progress: Callable[[float], None]
+    run: "Run", mesh: Mesh, views: DepthViews, cell: float, texture: int | None, progress: Callable[[float], None]
 ) -> Mesh:
     """The mesh with the colours that the views see, in its vertices or in a texture, and around them the same."""
 

@@ -5,14 +5,14 @@ A ray from a camera to a place has all that this view shows of it, such as the m
 has not made sharp. Along the normal nobody may ever have looked, and what a field shows there is noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from neurfield.export.density_mesh import Progress, evaluate
-from neurfield.export.depth_views import DepthView, best_views
+from neurfield.export.depth_views import DepthViews, best_views
 from neurfield.fields.conditions import Conditions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ FieldFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions, direct
 
 def seen_colors(
     run: "Run",
-    views: Sequence[DepthView],
+    views: DepthViews,
     points: Tensor,
     normals: Tensor,
     cell: float,
@@ -71,7 +71,7 @@ def seen_colors(
 
     colors = along_normals
     if views:
-        centers = torch.stack([norm.to_unit(view.camera.c2w[0, :, 3]) for view in views])
+        centers = norm.to_unit(views.cameras.c2w[:, :, 3])
         colors = from_views
     return evaluate(colors, torch.cat([points, normals], dim=1), progress).clamp(0, 1)
 

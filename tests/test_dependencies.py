@@ -13,7 +13,12 @@ from neurfield.cli.doctor import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (Path(neurfield.__file__).parent, ROOT / "viewer")
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "pi_heif": "pi-heif"}  # where its name is not the module's
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "pi_heif": "pi-heif",
+    "fast_simplification": "fast-simplification",
+}  # where its name is not the module's
 
 
 def run_time(tree: ast.AST) -> Iterator[ast.AST]:
@@ -62,7 +67,18 @@ def test_imports_point_downwards():
 def test_dependencies_are_what_is_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
-    optional = {"lpips", "nerfacc", "nibabel", "pi-heif", "pycolmap", "tensorboard", "tinycudann", "trimesh"}
+    optional = {
+        "fast-simplification",
+        "lpips",
+        "nerfacc",
+        "nibabel",
+        "pi-heif",
+        "pycolmap",
+        "tensorboard",
+        "tinycudann",
+        "trimesh",
+        "xatlas",
+    }
     modules = {name.split(".")[0] for _, name in imports()} - {"neurfield", *sys.stdlib_module_names}
     assert {DISTRIBUTIONS.get(name, name) for name in modules} - optional == set(required)
     assert list(PACKAGES) == [*required, *sorted(optional)]

@@ -29,6 +29,7 @@ PACKAGES = {
     "rich": "progress and reports",
     "viser": "the viewer",
     "websockets": "the viewer's connections",
+    "fast-simplification": "meshes of fewer triangles (optional)",
     "lpips": "the LPIPS metric (optional)",
     "nerfacc": "samplers with backend: nerfacc (optional)",
     "nibabel": "NIfTI volumes (optional)",
@@ -37,6 +38,7 @@ PACKAGES = {
     "tensorboard": "looking at the scalar log (optional)",
     "tinycudann": "blocks with backend: tcnn (optional)",
     "trimesh": "reading meshes (optional)",
+    "xatlas": "meshes with textures (optional)",
 }
 
 
@@ -56,7 +58,7 @@ def run(options: DoctorOptions) -> int:
     print(f"device: {f'cpu ({reason})' if reason else 'cuda'}")
     print("packages:")
     for name, use in PACKAGES.items():
-        print(f"  {name:14}{_version(name):12}{use}")
+        print(f"  {name:21}{_version(name):12}{use}")
     start = time.perf_counter()
     failed = [name for name, test in SELF_TESTS.items() if not _passes(name, test)]
     print(f"self-test took {time.perf_counter() - start:.1f} s")

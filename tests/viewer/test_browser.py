@@ -157,7 +157,7 @@ def test_files_from_the_page(opened: Browser, viewer: Viewer) -> None:
     opened.until(sees_ball, "before")
     opened.tab("Export")
     (served,) = viewer.pages.values()
-    for old, value in ((256, 128), (1280, 480), (720, 270)):  # small files, for speed
+    for old, value in ((256, 64), (1280, 480), (720, 270)):  # small files, for speed
         opened.number(served.client.gui, old, value)
     shot = Image.open(io.BytesIO(opened.download("Save PNG")))
     assert shot.size == (480, 270)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from neurfield.errors import UserError
 from neurfield.geometry import Mesh, marching_cubes, report
 from neurfield.geometry.mesh import is_closed
 from neurfield.geometry.simplify import simplified
@@ -51,3 +52,25 @@ def test_a_border_stays_where_it_is() -> None:
 def test_a_mesh_of_fewer_triangles_stays_itself() -> None:
     mesh = ball()
     assert simplified(mesh, len(mesh.faces)) is mesh
+
+
+def test_vertices_at_one_place_do_not_stop_it() -> None:
+    """An octahedron that passes through corners of cells, where their triangles have no area."""
+    axis = np.abs(np.arange(32) - 15.5)
+
+    def sample(begin: int, end: int) -> NDArray[np.float32]:
+        return (12.5 - (axis[begin:end, None, None] + axis[:, None] + axis)).astype(np.float32)
+
+    mesh = Mesh(*marching_cubes(sample, (32, 32, 32), 0.0))
+    assert len(np.unique(mesh.vertices, axis=0)) < len(mesh.vertices) / 2
+    few = simplified(mesh, 100)
+    assert is_closed(few) and len(few.faces) <= 100
+    assert report(few).volume == pytest.approx(report(mesh).volume, rel=0.02)
+
+
+def test_more_pieces_than_triangles_are_one_line() -> None:
+    mesh, n = ball(), 60
+    vertices = np.concatenate([np.add(mesh.vertices, (30 * i, 0, 0)) for i in range(n)])
+    faces = np.concatenate([mesh.faces + len(mesh.vertices) * i for i in range(n)])
+    with pytest.raises(UserError, match="--max-triangles 100 leaves nothing of so many pieces; give more"):
+        simplified(Mesh(vertices, faces), 100)

@@ -356,7 +356,7 @@ def test_python_keeps_a_run_that_goes_on_and_exports(tmp_path):
     assert trained.export_mesh(tmp_path / "b.glb", resolution=32).watertight
     pytest.importorskip("fast_simplification")
     few = trained.export_mesh(tmp_path / "few.glb", resolution=32, max_triangles=300)
-    assert few.watertight and few.n_faces < 800  # it stops where triangles would turn over
+    assert few.watertight and 200 < few.n_faces <= 300
     assert trimesh.load(tmp_path / "b.glb").bounds == pytest.approx(np.array([[5] * 3, [9] * 3]), abs=0.3)
     with pytest.raises(neurfield.UserError, match="exists"):
         again.export_mesh(tmp_path / "b.glb")

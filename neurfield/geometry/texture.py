@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neurfield.geometry.mesh import Mesh
 
 _PADDING = 2  # texels between pieces, of which there are thousands: with 4, a fifth of the texture less is used
+_UNFOLDED_SIZE = 100.0  # of the mesh: triangles of an area below 1e-7 xatlas takes for none
 _TESTED_AT_ONCE = 1 << 22  # pairs of a triangle and a texel; bounds memory
 
 
@@ -48,7 +49,10 @@ def unfolded(
     import xatlas  # optional
 
     atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32), normals)
+    low = mesh.vertices.min(axis=0)
+    extent = float((mesh.vertices.max(axis=0) - low).max())
+    places = (mesh.vertices - low) * (_UNFOLDED_SIZE / extent)
+    atlas.add_mesh(places.astype(np.float32), mesh.faces.astype(np.uint32), normals)
     options = xatlas.PackOptions()
     options.resolution, options.padding = size, _PADDING
     atlas.generate(pack_options=options)

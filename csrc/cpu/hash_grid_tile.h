@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -39,10 +40,31 @@ struct GridBlock {
   float upper[D][kSize];            // interpolation weight of the upper vertex on each axis
   int32_t goes_on[kSize];           // other than 0: the cell is that of the sample before, in this block
 
-  // `x` holds whole vectors. Rows of `row_bytes` at `rows` are prefetched when that is not null.
-  template <bool kHashed, int kCorners>
-  void prepare(const GridLevel& level, Interpolation interpolation, const float* const* x, int n, const char* rows,
-               int64_t row_bytes) {
+  // Finds the n samples of x. Rows of `row_bytes` at `rows` are prefetched when that is not null. One function for all
+  // kinds of rows: as a part of each kernel it would be half of their code.
+  __attribute__((noinline)) void prepare(const GridLevel& level, Interpolation interpolation,
+                                         std::array<const float*, D> x, int n, const char* rows, int64_t row_bytes) {
+    float padded[D][kSize];
+    for (int d = 0; n < kSize && d < D; ++d) {
+      std::fill(std::copy_n(x[d], n, padded[d]), padded[d] + kSize, 0.0f);
+      x[d] = padded[d];
+    }
+    const auto run = [&](auto corners) {
+      if (level.hashed)
+        find<true, corners>(level, interpolation, x, n, rows, row_bytes);
+      else
+        find<false, corners>(level, interpolation, x, n, rows, row_bytes);
+    };
+    if (interpolation == Interpolation::kNearest)
+      run(std::integral_constant<int, 1>());
+    else
+      run(std::integral_constant<int, 1 << D>());
+  }
+
+ private:
+  template <bool kHashed, int kCorners>  // x: whole vectors
+  void find(const GridLevel& level, Interpolation interpolation, const std::array<const float*, D>& x, int n,
+            const char* rows, int64_t row_bytes) {
     const auto rows_per_line = static_cast<uint32_t>(64 / row_bytes);
     uint32_t lines[(1 << D) * kSize + kLanes];  // a row in each line that is prefetched
     int n_lines = 0;
@@ -104,25 +126,9 @@ NF_HD void for_blocks(const GridLevel* levels, int n_levels, Interpolation inter
   const auto prepare = [&](GridBlock<D>& block, const GridLevel& level, int64_t begin) {
     const char* rows = static_cast<const char*>(table) + (level.offset - levels->offset) * row_bytes;
     if (level.n_entries * row_bytes <= kPrefetchBytes) rows = nullptr;
-    const auto n_block = static_cast<int>(std::min<int64_t>(kSize, n - begin));
-    float padded[D][kSize];
-    const float* here[D];
-    for (int d = 0; d < D; ++d) {
-      here[d] = x[d] + begin;
-      if (n_block == kSize) continue;
-      std::fill(std::copy_n(here[d], n_block, padded[d]), padded[d] + kSize, 0.0f);
-      here[d] = padded[d];
-    }
-    const auto run = [&](auto corners) {
-      if (level.hashed)
-        block.template prepare<true, corners>(level, interpolation, here, n_block, rows, row_bytes);
-      else
-        block.template prepare<false, corners>(level, interpolation, here, n_block, rows, row_bytes);
-    };
-    if (interpolation == Interpolation::kNearest)
-      run(std::integral_constant<int, 1>());
-    else
-      run(std::integral_constant<int, 1 << D>());
+    std::array<const float*, D> here;
+    for (int d = 0; d < D; ++d) here[d] = x[d] + begin;
+    block.prepare(level, interpolation, here, static_cast<int>(std::min<int64_t>(kSize, n - begin)), rows, row_bytes);
   };
   if (n > 0) prepare(blocks[0], levels[0], 0);
   for (int l = 0, turn = 0; l < n_levels; ++l)

@@ -2,7 +2,6 @@
 #include "cpu/fused_radiance.h"
 
 #include "bindings/fused_field.h"
-#include "cpu/mlp_tile.h"
 
 namespace nf {
 
@@ -18,7 +17,6 @@ static T* data_or_null(const std::optional<Array<T, 1>>& array) {
 
 void bind_fused_radiance(nb::module_& m) {
   m.attr("fused_slots") = cpu::kFusedSlots;
-  m.attr("has_bf16_products") = cpu::bf16_products();
   m.def(
       "fused_workspace_sizes",  // values of a slot's gradients, bytes of scratch per thread
       [](const Sizes& sizes, const Scales& scales, int max_samples) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The native module. It is built once per instruction set (NF_MODULE_NAME); neurfield/_native picks one at import.
+// The native module. It is built once per instruction set (NF_MODULE_NAME); neurfield/_native picks one at import. The
+// other bindings are compiled once for all of them: what depends on the instruction set is told here.
 #include "bindings/common.h"
 #include "core/buffer_pool.h"
 #include "core/parallel.h"
 #include "core/simd.h"
+#include "cpu/mlp_tile.h"
 
 namespace nf {
 
@@ -66,6 +68,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   m.def("pooled_bytes", &nf::pooled_bytes, nf::nb::arg("n"));
   m.def("idle_buffer_bytes", &nf::idle_buffer_bytes);
   m.attr("simd_lanes") = nf::kLanes;
+  m.attr("has_bf16_products") = nf::cpu::bf16_products();
   nf::bind_aabb(m);
   nf::bind_camera(m);
   nf::bind_carve(m);

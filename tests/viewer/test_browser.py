@@ -45,7 +45,7 @@ def sees_ball(picture: np.ndarray) -> bool:
     return ball(picture).sum() > 5000
 
 
-def test_the_ball_has_its_colours_where_they_must_be(opened: Browser, viewer: Viewer) -> None:
+def test_the_ball_has_its_colours_where_they_must_be_and_turns(opened: Browser, viewer: Viewer) -> None:
     # viser brightens its scene in a fraction of a second
     picture = opened.until(lambda p: sees_ball(p) and p[HEIGHT - 60, 100].min() == 255, "opened")
     assert not opened.errors
@@ -58,13 +58,8 @@ def test_the_ball_has_its_colours_where_they_must_be(opened: Browser, viewer: Vi
     assert centre[0] > 200
     outside = [url for url in opened.requests if not url.startswith((viewer.base_url, "data:", "blob:"))]
     assert outside == []
-
-
-def test_orbit_turns_the_ball(opened: Browser) -> None:
-    opened.until(sees_ball, "before")
-    before = opened.picture()[HEIGHT // 2, WIDTH // 2]
     opened.drag(200, 0)
-    opened.until(lambda p: sees_ball(p) and abs(p[HEIGHT // 2, WIDTH // 2] - before).max() > 40, "turned")
+    opened.until(lambda p: sees_ball(p) and abs(p[HEIGHT // 2, WIDTH // 2] - centre).max() > 40, "turned")
 
 
 CENTRE, CORNER = (HEIGHT // 2 - 40, WIDTH // 2 - 60), (HEIGHT - 60, 60)
@@ -79,7 +74,7 @@ LOOKS: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
 }
 
 
-def test_every_way_of_drawing(opened: Browser, viewer: Viewer) -> None:
+def test_every_way_of_drawing_and_the_photo_beside(opened: Browser, viewer: Viewer) -> None:
     opened.until(sees_ball, "colour")
     assert viewer.shown.stage is not None
     modes = list(viewer.shown.stage.modes)
@@ -87,10 +82,8 @@ def test_every_way_of_drawing(opened: Browser, viewer: Viewer) -> None:
     for mode, right in LOOKS.items():
         opened.press(str(modes.index(mode) + 1))
         opened.until(lambda p, right=right: bool(right(p[CENTRE], p[CORNER])), mode)  # type: ignore[misc]
-
-
-def test_photo_beside_the_field_is_like_it(opened: Browser) -> None:
-    opened.until(sees_ball, "before")
+    opened.press("1")
+    opened.until(lambda p: sees_ball(p) and p[CORNER].min() > 250, "colour again")
     opened.press("g")
     # the photo is square: dark bars on both sides
     picture = opened.until(lambda p: p[HEIGHT - 60, 60].max() < 80, "beside")

@@ -202,8 +202,12 @@ def test_reconnects_after_the_server_restarts(browser: Any, run: neurfield.Run, 
         while not second.pages and time.monotonic() < end:
             page.page.wait_for_timeout(200)
         assert second.pages
-        page.press("4")
-        page.until(lambda p: p[HEIGHT - 60, 100].max() < 30, "after")
+
+        def is_black_around(picture: np.ndarray) -> bool:
+            page.press("4")  # opacity; again, since a page that has just connected may not hear the first one
+            return bool(picture[HEIGHT - 60, 100].max() < 30)
+
+        page.until(is_black_around, "after")
         page.context.close()
 
 

@@ -2,6 +2,7 @@
 """What a viewer shows of scenes: a radiance field with the views it was trained on, or the views alone."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from neurfield.data.colmap_points import read_points
@@ -50,7 +51,15 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
         export_web(_shown(run, look), path)
 
     home = Home.of(views)
-    return Shown(views.name, home, views.normalization, stage, Exports(mesh, points, page, textured), views, photos)
+    return Shown(
+        views.name,
+        home,
+        views.normalization,
+        stage,
+        Exports(mesh, points, page, textured if find_spec("xatlas") else None),
+        views,
+        photos,
+    )
 
 
 def scene_data(manifest: Manifest) -> Shown:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_VIEWS, PIXELS_PER_CELL = 96, 1.0  # the latter in the middle of what is there
 COMPOSED_VIEWS, COMPOSED_PIXELS = 24, 0.5  # of fields that no native code draws, which takes seconds
 SHORTEST_SIDE, LONGEST_SIDE = 32, 1024  # pixels; the means over views are finer than their pixels
-_BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
+BAND_CELLS = 3.0  # a view says nothing about what lies further behind what it sees
 _SHEET_CELLS = 2.0  # off what is seen, on both of its sides: what lies there is thin
 _LEAST_FACING = 0.01  # cosine: what no view faces looks as it does from behind
 _CELLS_OFF = 6.0  # of what is seen, a vertex may lie: mean depths of slanted pixels are off
@@ -77,7 +77,7 @@ def depth_views(
 def fused_distance(views: DepthViews, points: Tensor, cell: float, density: DensityFn) -> Tensor:
     """How far outside of what all views see points lie, float32 `[n]`; see ops.fuse_depths.
 
-    The unit is a band of _BAND_CELLS cells: 1 is that far outside or further, 0 the surface. Where all views that have
+    The unit is a band of BAND_CELLS cells: 1 is that far outside or further, 0 the surface. Where all views that have
     the point in their pictures see something in front of it, it is -1, inside; 1 where there is no such view.
 
     Where one view has the point _SHEET_CELLS in front of what it sees and another as far behind, a sheet is seen from
@@ -90,7 +90,7 @@ def fused_distance(views: DepthViews, points: Tensor, cell: float, density: Dens
         cell: of the mesh, in the world.
         density: of points in the world, per unit of it.
     """
-    band, sheet = _BAND_CELLS * cell, _SHEET_CELLS * cell
+    band, sheet = BAND_CELLS * cell, _SHEET_CELLS * cell
     distance, is_sheet = ops.fuse_depths(views.cameras, views.depths, points, band, sheet)
     excess = torch.log(density(points[is_sheet]) * (cell / math.log(2)))
     distance[is_sheet] = torch.minimum(distance[is_sheet], excess.clamp(-CUT, CUT) / -CUT)
@@ -110,24 +110,24 @@ def seen_vertices(views: DepthViews, vertices: Tensor, cell: float, in_front: bo
     return ops.seen_in_depths(views.cameras, views.depths, vertices, cell, _CELLS_OFF, in_front)
 
 
-def best_views(views: DepthViews, points: Tensor, normals: Tensor, cell: float, n: int) -> tuple[Tensor, Tensor]:
+def best_views(views: DepthViews, points: Tensor, normals: Tensor, off: float, n: int) -> tuple[Tensor, Tensor]:
     """Which views show points of a surface at the largest scale.
 
     Args:
         views: see depth_views.
         points: float32 `[m, 3]` in the world.
         normals: of the surface there, unit `[m, 3]`, in the world.
-        cell: of the mesh, in the world.
+        off: how far off what a view sees a point may lie to be shown by it, in the world.
         n: of views that are wanted.
 
     Returns:
         Of the `n` best the area in the picture per area of the surface, for focal lengths of one pixel, float32
         `[m, n]`, 0 where a view does not show the point or there are not so many, and their numbers, int64 `[m, n]`.
     """
-    band, scales = _BAND_CELLS * cell, torch.zeros(max(len(views), n), len(points))
+    scales = torch.zeros(max(len(views), n), len(points))
     for view, depths in enumerate(views.depths.split(views.cameras.sizes.prod(dim=1).tolist())):
         camera = views.cameras[view]
-        bands, _ = ops.fuse_depths(camera, depths, points, band, band)  # 1 as well where it has no picture of a point
+        bands, _ = ops.fuse_depths(camera, depths, points, off, off)  # 1 as well where it has no picture of a point
         towards = camera.c2w[0, :, 3] - points
         distance = towards.norm(dim=1)
         facing = (towards * normals).sum(dim=1) / distance

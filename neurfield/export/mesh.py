@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from neurfield import ops
 from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from neurfield.export.density_mesh import (
@@ -21,9 +21,9 @@ from neurfield.export.density_mesh import (
     occupied_cells,
     reaches_beyond,
 )
-from neurfield.export.depth_views import DepthViews, depth_views, fused_distance, seen_vertices
+from neurfield.export.depth_views import BAND_CELLS, DepthViews, depth_views, fused_distance, seen_vertices
 from neurfield.export.mesh_options import check_mesh_export
-from neurfield.export.surface_color import seen_colors
+from neurfield.export.surface_color import SurfaceColors
 from neurfield.export.texture import as_bytes, textured
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
@@ -140,10 +140,12 @@ def export_mesh(
         raise UserError(f"no surface at {found_by} in the cube of side {extent}; {way}{further}")
     if texture is not None and max_triangles is None:
         max_triangles = TEXTURED_TRIANGLES
+    off = BAND_CELLS * cell
     if max_triangles is not None:
-        mesh = simplified(mesh, max_triangles)  # whose pieces all count: thin parts, such as a spire, come off
+        whole, mesh = mesh, simplified(mesh, max_triangles)  # whose pieces all count: thin parts, as a spire, come off
+        off += _distance_to(mesh, whole)
     found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
-    mesh = _painted(drawn, mesh, views, cell, texture, lambda f: progress(0.85 + 0.15 * f))
+    mesh = _painted(mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(0.85 + 0.15 * f))
     write_mesh(_in_frame(run, mesh, frame, found_by, resolution), path)
     return MeshExport(path, found_by, frame, found, is_cut, n_hidden)
 
@@ -185,21 +187,20 @@ def _seen(
     return with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1))) if hides else keep_components_of(mesh, seen)
 
 
-def _painted(
-    run: "Run", mesh: Mesh, views: DepthViews, cell: float, texture: int | None, progress: Callable[[float], None]
-) -> Mesh:
-    """The mesh with the colours that the views see, in its vertices or in a texture, and around them the same."""
-
-    def colors(x: NDArray, normals: NDArray, progress: Callable[[float], None]) -> NDArray[np.float32]:
-        places, across = (torch.from_numpy(values).float() for values in (x, normals))
-        return seen_colors(run, views, places, across, cell, progress).numpy()
-
+def _painted(mesh: Mesh, colors: SurfaceColors, texture: int | None, progress: Callable[[float], None]) -> Mesh:
+    """The mesh with colours in its vertices or in a texture; those around where nothing is seen."""
     normals, share = face_normals(mesh), 0.1 if texture else 1.0
-    found = colors(mesh.vertices, normals, lambda f: progress(share * f))
-    found = spread_over_faces(mesh.faces, found)
+    found = spread_over_faces(mesh.faces, colors(mesh.vertices, normals, lambda f: progress(share * f)))
     if texture is None:
         return replace(mesh, normals=normals, colors=as_bytes(found))
     return textured(mesh, texture, colors, found, lambda f: progress(share + (1 - share) * f))
+
+
+def _distance_to(mesh: Mesh, other: Mesh) -> float:
+    """How far the triangles of a mesh lie off another one, but for a twentieth of them."""
+    tree = ops.mesh_tree(torch.from_numpy(other.vertices).float(), torch.from_numpy(other.faces))
+    middles = torch.from_numpy(mesh.vertices[mesh.faces].mean(axis=1)).float()
+    return float(ops.mesh_distance(tree, middles).quantile(0.95))
 
 
 def _in_frame(run: "Run", mesh: Mesh, frame: str, found_by: str, resolution: int) -> Mesh:

@@ -8,7 +8,9 @@ has not made sharp. Along the normal nobody may ever have looked, and what a fie
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neurfield.export.density_mesh import Progress, evaluate
@@ -19,21 +21,14 @@ if TYPE_CHECKING:
     from neurfield.run import Run
 
 _VIEWS = 6  # that are averaged: of fewer the borders show, more cost time and change little
+_OPAQUE = 0.1  # of the rays, in the mean: less tells no colour
 _SAMPLES = 8  # from one cell in front of a surface to three behind it
 
 FieldFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions, directions -> sigma, rgb
 
 
-def seen_colors(
-    run: "Run",
-    views: DepthViews,
-    points: Tensor,
-    normals: Tensor,
-    cell: float,
-    progress: Progress = lambda fraction: None,
-) -> Tensor:
-    """sRGB float32 `[n, 3]`: the mean of what the views that show a place best see there, by rays from their cameras,
-    weighted by scale; nan where none does.
+class SurfaceColors:
+    """What the views that show a place best see there: the mean by rays from their cameras, weighted by scale.
 
     Of a field that no native code draws, what it shows close to the place from the direction of the best view. Without
     any views, what it shows along the inward normal.
@@ -41,39 +36,41 @@ def seen_colors(
     Args:
         run: trained, on any device.
         views: see depth_views.
-        points, normals: of the surface, float32 `[n, 3]` in unit space.
         cell: of the mesh, in unit space.
-        progress: called with the fraction done.
+        off: how far off what is seen places of the mesh may lie, in unit space.
     """
-    norm, draw = run.views.normalization, run.renderer.drawing(Conditions())
-    device, field = run.grid.bitfield.device, run.on_cpu().field
 
-    def along_normals(packed: Tensor) -> Tensor:
-        return _near(field, packed[:, :3], -packed[:, 3:], cell)
+    def __init__(self, run: "Run", views: DepthViews, cell: float, off: float):
+        self._views, self._norm = views, run.views.normalization
+        self._off, self._cell = off / self._norm.scale, cell
+        self._field = run.on_cpu().field
+        self._device = run.grid.bitfield.device
+        self._draw = run.renderer.drawing(Conditions()) if run.renderer.is_fused else None
+        self._centers = self._norm.to_unit(views.cameras.c2w[:, :, 3]) if views else None
 
-    def from_views(packed: Tensor) -> Tensor:
-        x, normal = packed[:, :3], packed[:, 3:]
-        scales, which = best_views(views, norm.to_world(x), normal, cell / norm.scale, _VIEWS)
-        if not run.renderer.is_fused:
-            scales, which = scales[:, :1], which[:, :1]
+    def __call__(self, points: NDArray, normals: NDArray, progress: Progress) -> NDArray[np.float32]:
+        """sRGB 0 ... 1 `[n, 3]` of places and unit normals in unit space, `[n, 3]` each; nan where no view sees any."""
+        packed = torch.from_numpy(np.concatenate([points, normals], axis=1).astype(np.float32))
+        return evaluate(self._colors, packed, progress).clamp(0, 1).numpy()
+
+    def _colors(self, packed: Tensor) -> Tensor:
+        x, normals = packed[:, :3], packed[:, 3:]
+        if self._centers is None:
+            return _near(self._field, x, -normals, self._cell)
+        n = _VIEWS if self._draw else 1
+        scales, which = best_views(self._views, self._norm.to_world(x), normals, self._off, n)
         shown = scales > 0
-        origins = centers[which[shown]]
-        places = x[:, None].expand(-1, scales.shape[1], -1)[shown]
+        origins, places = self._centers[which[shown]], x[:, None].expand(-1, n, -1)[shown]
         directions = torch.nn.functional.normalize(places - origins, dim=1)
-        if run.renderer.is_fused:
-            rgb, _, opacity = (value.cpu() for value in draw(origins.to(device), directions.to(device)))
-            rgb = rgb / opacity.clamp_min(1e-6)[:, None]
+        seen = torch.zeros(*scales.shape, 4)
+        if self._draw:
+            rgb, _, opacity = (part.cpu() for part in self._draw(origins.to(self._device), directions.to(self._device)))
+            seen[shown] = torch.cat([rgb, opacity[:, None]], dim=1)  # over black
         else:
-            rgb = _near(field, places, directions, cell)
-        seen = torch.zeros(*scales.shape, 3)
-        seen[shown] = rgb
-        return (seen * scales[:, :, None]).sum(dim=1) / scales.sum(dim=1, keepdim=True)  # 0 / 0 where none does
-
-    colors = along_normals
-    if views:
-        centers = norm.to_unit(views.cameras.c2w[:, :, 3])
-        colors = from_views
-    return evaluate(colors, torch.cat([points, normals], dim=1), progress).clamp(0, 1)
+            seen[shown] = torch.nn.functional.pad(_near(self._field, places, directions, self._cell), (0, 1), value=1.0)
+        total = (seen * scales[:, :, None]).sum(dim=1)
+        is_seen = total[:, 3] > _OPAQUE * scales.sum(dim=1)
+        return torch.where(is_seen[:, None], total[:, :3] / total[:, 3:], torch.nan)
 
 
 def _near(field: FieldFn, points: Tensor, directions: Tensor, cell: float) -> Tensor:

@@ -31,7 +31,7 @@ def textured(
         progress: called with the fraction done.
     """
     normals = face_normals(mesh)
-    vertex, faces, uv = unfolded(mesh, normals, size)
+    vertex, faces, uv = unfolded(mesh, normals, size, lambda: progress(0.0))
     texture, covered = np.zeros((size * size, 3), np.uint8), np.zeros(size * size, bool)
     done = 0.0
     for part in texels(uv[faces].astype(np.float64) * size, size, size):

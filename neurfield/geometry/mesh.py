@@ -151,18 +151,44 @@ def split_where_sheets_touch(mesh: Mesh) -> Mesh:
     faces = mesh.faces
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()  # edge 3 f + i begins at corner i of triangle f
     _, edge = np.unique(np.minimum(start, end) * len(mesh.vertices) + np.maximum(start, end), return_inverse=True)
-    split = _split(faces, edge, np.zeros(len(edge), bool))
+    split, there, back = _split(faces, edge, np.zeros(len(edge), bool))
     # a sheet that touches itself comes round to an edge with either pair of it, if these are the wrong ones
     twice = _is_taken_twice(split)
     if twice.any():
-        split = _split(faces, edge, np.isin(edge, edge[twice]))
+        split, there, back = _split(faces, edge, np.isin(edge, edge[twice]))
+        twice = _is_taken_twice(split)  # with both pairs
     vertices = np.empty((split.max(initial=-1) + 1, 3))
     vertices[split.ravel()] = mesh.vertices[start]
+    pairs = twice[there]
+    if pairs.any():
+        middles = (mesh.vertices[start[there[pairs]]] + mesh.vertices[end[there[pairs]]]) / 2
+        middle = np.full(faces.size, -1)
+        middle[there[pairs]] = middle[back[pairs]] = len(vertices) + np.arange(len(middles))
+        vertices, split = _cut_at_middles(np.concatenate([vertices, middles]), split, middle.reshape(-1, 3))
     return replace(mesh, vertices=vertices, faces=split, normals=None, colors=None, uv=None)
 
 
-def _split(faces: NDArray[np.int64], edge: NDArray[np.int64], crossed: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Faces with a vertex for each set of corners that is joined across edges.
+def _cut_at_middles(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], middle: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices and faces with those faces cut up around their own middles on whose edges vertices lie.
+
+    Args:
+        middle: `[n, 3]`, the vertex on the edge of a face that begins at each corner, or -1.
+    """
+    touched = (middle >= 0).any(axis=1)
+    fans = []
+    for centre, (corners, on_edges) in enumerate(zip(faces[touched], middle[touched], strict=True), len(vertices)):
+        ring = np.stack([corners, on_edges], axis=1).ravel()
+        ring = ring[ring >= 0]
+        fans.append(np.stack([np.full(len(ring), centre), ring, np.roll(ring, -1)], axis=1))
+    return np.concatenate([vertices, vertices[faces[touched]].mean(axis=1)]), np.concatenate([faces[~touched], *fans])
+
+
+def _split(
+    faces: NDArray[np.int64], edge: NDArray[np.int64], crossed: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Faces with a vertex for each set of corners that is joined across edges, and the pairs of edges that are joined.
 
     Args:
         faces: `[n, 3]`.
@@ -182,7 +208,7 @@ def _split(faces: NDArray[np.int64], edge: NDArray[np.int64], crossed: NDArray[n
     corner = np.arange(faces.size).reshape(-1, 3)
     following = np.roll(corner, -1, axis=1).ravel()
     joined = np.concatenate([np.stack([there, following[back]], axis=1), np.stack([following[there], back], axis=1)])
-    return _components(faces.size, joined).reshape(-1, 3)
+    return _components(faces.size, joined).reshape(-1, 3), there, back
 
 
 def _is_taken_twice(faces: NDArray[np.int64]) -> NDArray[np.bool_]:

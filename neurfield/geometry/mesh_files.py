@@ -33,21 +33,22 @@ def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
     lookup(WRITERS, suffix, "mesh format")
     if has_texture and suffix == ".ply":
         raise UserError(f"{path.name}: PLY holds no texture; write .glb or .obj, or leave --texture out")
+    name = path.stem.replace(" ", "_")  # readers of OBJ end a name at a blank
     beside = [".png", ".mtl"] if has_texture and suffix == ".obj" else []
-    return [*(path.with_suffix(end) for end in beside), path]
+    return [*(path.with_name(f"{name}{end}") for end in beside), path]
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Writes a mesh in the format of the extension; each file appears complete or not at all.
+    """Writes a mesh in the format of the extension; each file appears complete or not at all, that of `path` last.
 
     Raises:
         UserError: see files_of_mesh.
         MachineError: the disk refuses.
     """
     paths = files_of_mesh(path, mesh.texture is not None)
-    contents = [WRITERS[path.suffix.lower()](mesh, path.stem)]
+    contents = [WRITERS[path.suffix.lower()](mesh, paths[0].stem)]
     if len(paths) > 1 and mesh.texture is not None:
-        contents = [_png(mesh.texture), _mtl(path.stem), *contents]
+        contents = [_png(mesh.texture), _mtl(paths[0].stem), *contents]
     for part, content in zip(paths, contents, strict=True):
         with atomic_write(part) as file:
             file.write(content)

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Textures of triangle meshes: the mesh unfolded into a square, and which texel is which place of its surface."""
 
-from collections.abc import Iterator
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurfield.errors import MachineError
 from neurfield.geometry.mesh import Mesh
 
 _PADDING = 2  # texels between pieces, of which there are thousands: with 4, a fifth of the texture less is used
@@ -34,52 +39,76 @@ class Texels:
 
 
 def unfolded(
-    mesh: Mesh, normals: NDArray[np.float32], size: int
+    mesh: Mesh, normals: NDArray[np.float32], size: int, progress: Callable[[], None] = lambda: None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The mesh cut into pieces that lie flat beside one another in a square, by xatlas.
+    """The mesh cut into pieces that lie flat beside one another in a square, by xatlas, in a process of its own.
 
     Args:
         normals: of its vertices; pieces end where they turn.
         size: side of the texture it is made for, in texels.
+        progress: called several times a second; what it raises ends the work.
 
     Returns:
         Vertices of the pieces, as numbers of those of the mesh, `[n]`, which those on cuts are more than once; the
         faces between them, in the order of the mesh's; and where they lie in the square, 0 ... 1, `[n, 2]`.
-    """
-    import xatlas  # optional
 
-    atlas = xatlas.Atlas()
+    Raises:
+        MachineError: xatlas failed.
+    """
     low = mesh.vertices.min(axis=0)
-    extent = float((mesh.vertices.max(axis=0) - low).max())
-    places = (mesh.vertices - low) * (_UNFOLDED_SIZE / extent)
-    atlas.add_mesh(places.astype(np.float32), mesh.faces.astype(np.uint32), normals)
-    options = xatlas.PackOptions()
-    options.resolution, options.padding = size, _PADDING
-    atlas.generate(pack_options=options)
-    vertex, faces, uv = atlas[0]
-    return vertex.astype(np.int64), faces.astype(np.int64), uv
+    places = (mesh.vertices - low) * (_UNFOLDED_SIZE / float((mesh.vertices.max(axis=0) - low).max()))
+    given, script = io.BytesIO(), Path(__file__).with_name("unfold_process.py")
+    np.savez(
+        given, vertices=places.astype(np.float32), faces=mesh.faces.astype(np.uint32), normals=normals,
+        size=size, padding=_PADDING,
+    )  # fmt: skip
+    pipe = subprocess.PIPE
+    data: bytes | None = given.getvalue()
+    with subprocess.Popen([sys.executable, "-P", str(script)], stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        try:
+            while True:
+                try:
+                    found, errors = child.communicate(data, timeout=0.2)
+                    break
+                except subprocess.TimeoutExpired:
+                    data = None  # is on its way
+                    progress()
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode:
+        reason = errors.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {child.returncode}"
+        raise MachineError(f"xatlas could not lay out a texture ({reason}); try another --max-triangles")
+    with np.load(io.BytesIO(found)) as atlas:
+        return atlas["vertex"].astype(np.int64), atlas["faces"].astype(np.int64), atlas["uv"]
 
 
 def texels(corners: NDArray[np.float64], height: int, width: int) -> Iterator[Texels]:
-    """The texels that triangles in a picture cover, some triangles at a time; one on an edge may come twice.
+    """The texels that triangles in a picture cover, some at a time; one on an edge may come twice.
 
     Args:
         corners: `[n, 3, 2]`, x and y in texels, whose middles are at halves.
     """
     low = np.ceil(corners.min(axis=1) - 0.5).clip(0).astype(np.int64)
     high = np.floor(corners.max(axis=1) - 0.5).clip(-1, (width - 1, height - 1)).astype(np.int64)
-    sides = (high - low + 1).clip(0)  # of the box around each triangle, all of whose texels are tested
-    ends = np.cumsum(sides.prod(axis=1))
+    n_columns, n_rows = (high - low + 1).clip(0).T  # of the box around each triangle, all of whose texels are tested
+    strips = np.ceil(n_columns * n_rows / _TESTED_AT_ONCE).astype(np.int64)  # of rows, of triangles that are so large
+    face = np.repeat(np.arange(len(corners)), strips)
+    number = np.arange(len(face)) - np.repeat(np.cumsum(strips) - strips, strips)
+    first, last = (n_rows[face] * (number + i) // strips[face] for i in range(2))
+    counts = (last - first) * n_columns[face]
+    ends = np.cumsum(counts)
     begin, done = 0, 0
-    while begin < len(corners):
+    while begin < len(face):
         end = max(int(np.searchsorted(ends, done + _TESTED_AT_ONCE, side="right")), begin + 1)
-        counts = np.diff(ends[begin:end], prepend=done)
-        face = np.repeat(np.arange(begin, end), counts)
-        place = np.arange(len(face)) - np.repeat(ends[begin:end] - counts - done, counts)
-        column, row = low[face, 0] + place % sides[face, 0], low[face, 1] + place // sides[face, 0]
-        weights = _barycentric(corners[face], np.stack([column + 0.5, row + 0.5], axis=1))
+        strip = np.repeat(np.arange(begin, end), counts[begin:end])
+        place = np.arange(len(strip)) + done - (ends - counts)[strip]
+        of = face[strip]
+        column, row = low[of, 0] + place % n_columns[of], low[of, 1] + first[strip] + place // n_columns[of]
+        weights = _barycentric(corners[of], np.stack([column + 0.5, row + 0.5], axis=1))
         inside = (weights >= 0).all(axis=1)
-        yield Texels((row * width + column)[inside], face[inside], weights[inside])
+        if inside.any():
+            yield Texels((row * width + column)[inside], of[inside], weights[inside])
         begin, done = end, int(ends[end - 1])
 
 

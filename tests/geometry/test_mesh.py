@@ -9,6 +9,7 @@ import pytest
 from neurfield.errors import UserError
 from neurfield.geometry import WRITERS, Mesh, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals, is_closed, split_where_sheets_touch, spread_over_faces
+from tests.geometry.ball import ball
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
 
@@ -82,6 +83,19 @@ def test_sheets_that_touch_are_told_apart(seed: int) -> None:
         np.testing.assert_array_equal(split.vertices[split.faces], mesh.vertices[mesh.faces])
         assert report(split).volume == pytest.approx(len(places))
     assert report(split_where_sheets_touch(boxes(*edge))).n_components == 2
+
+
+@pytest.mark.parametrize("n_left", [400, 100, 30, 6])
+def test_vertices_that_fall_together_leave_a_closed_mesh(n_left: int) -> None:
+    """A ball whose vertices become others at random: edges of many triangles, sheets that touch themselves, flaps."""
+    whole, generator = ball(), np.random.default_rng(n_left)
+    faces = generator.integers(n_left, size=len(whole.vertices))[whole.faces]
+    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
+    mesh = Mesh(whole.vertices[:n_left], faces)
+    assert not is_closed(mesh)
+    split = split_where_sheets_touch(mesh)
+    assert is_closed(split)
+    assert report(split).volume == pytest.approx(np.linalg.det(mesh.vertices[faces]).sum() / 6)
 
 
 def test_values_spread_ring_by_ring() -> None:
@@ -163,7 +177,7 @@ def test_an_independent_reader_sees_the_texture(suffix: str, tmp_path: Path) -> 
     np.testing.assert_allclose(corners, expected, atol=1e-6)
     uv = np.asarray(loaded.visual.uv)[loaded.faces] * (1, -1) + (0, 1)
     np.testing.assert_allclose(uv, mesh.uv[mesh.faces], atol=1e-6)
-    names = {".glb": ["my mesh.v2.glb"], ".obj": ["my mesh.v2.mtl", "my mesh.v2.obj", "my mesh.v2.png"]}
+    names = {".glb": ["my mesh.v2.glb"], ".obj": ["my mesh.v2.obj", "my_mesh.v2.mtl", "my_mesh.v2.png"]}
     assert sorted(p.name for p in tmp_path.iterdir()) == names[suffix]
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neurfield.errors import MachineError
 from neurfield.geometry import texture
 from neurfield.geometry.mesh import face_normals
 from neurfield.geometry.texture import spread, texels, unfolded
-
-from .test_simplify import ball
+from tests.geometry.ball import ball
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 1 << 22])
@@ -72,3 +72,18 @@ def test_pieces_reach_beyond_their_edges() -> None:
     assert (found[2, 1] == 40).all() and found.shape == (9, 12, 3)
     np.testing.assert_array_equal(found[covered], colors[covered])
     assert not spread(colors, np.zeros_like(covered)).any()
+
+
+def test_a_failing_library_is_one_line_and_progress_may_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xatlas")
+    mesh = ball()
+    with pytest.raises(MachineError, match=r"xatlas could not lay out a texture \(ValueError: .*'none'\); try another"):
+        monkeypatch.setattr(texture, "_PADDING", "none")
+        unfolded(mesh, face_normals(mesh), 64)
+    monkeypatch.undo()
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unfolded(mesh, face_normals(mesh), 2048, stop)

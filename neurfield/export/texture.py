@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neurfield.geometry import Mesh
 from neurfield.geometry.mesh import face_normals
-from neurfield.geometry.texture import spread, texels, unfolded
+from neurfield.geometry.texture import dilated, texels, unwrapped
 
 # places and normals, [n, 3] each, and whom to tell the progress, to sRGB [n, 3], 0 ... 1, nan where nobody looks
 ColorFn = Callable[[NDArray, NDArray, Callable[[float], None]], NDArray[np.float32]]
@@ -31,7 +31,7 @@ def textured(
         progress: called with the fraction done.
     """
     normals = face_normals(mesh)
-    vertex, faces, uv = unfolded(mesh, normals, size, lambda: progress(0.0))
+    vertex, faces, uv = unwrapped(mesh, normals, size, lambda: progress(0.0))
     texture, covered = np.zeros((size * size, 3), np.uint8), np.zeros(size * size, bool)
     done = 0.0
     for part in texels(uv[faces].astype(np.float64) * size, size, size):
@@ -46,7 +46,7 @@ def textured(
         texture[part.index] = as_bytes(np.where(np.isnan(seen), between, seen))
         covered[part.index] = True
         done += share
-    texture = spread(texture.reshape(size, size, 3), covered.reshape(size, size))
+    texture = dilated(texture.reshape(size, size, 3), covered.reshape(size, size))
     return replace(mesh, vertices=mesh.vertices[vertex], faces=faces, normals=normals[vertex], uv=uv, texture=texture)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Textures of triangle meshes: the mesh unfolded into a square, and which texel is which place of its surface."""
+"""Textures of triangle meshes: the mesh unwrapped into a square, and which texel is which place of its surface."""
 
 import io
 import subprocess
@@ -15,7 +15,7 @@ from neurfield.errors import MachineError
 from neurfield.geometry.mesh import Mesh
 
 _PADDING = 2  # texels between pieces, of which there are thousands: with 4, a fifth of the texture less is used
-_UNFOLDED_SIZE = 100.0  # of the mesh: triangles of an area below 1e-7 xatlas takes for none
+_UNWRAPPED_SIZE = 100.0  # of the mesh: triangles of an area below 1e-7 xatlas takes for none
 _TESTED_AT_ONCE = 1 << 22  # pairs of a triangle and a texel; bounds memory
 
 
@@ -38,7 +38,7 @@ class Texels:
         return np.einsum("ij,ijk->ik", self.weights, values[faces[self.face]]).astype(np.float32)
 
 
-def unfolded(
+def unwrapped(
     mesh: Mesh, normals: NDArray[np.float32], size: int, progress: Callable[[], None] = lambda: None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The mesh cut into pieces that lie flat beside one another in a square, by xatlas, in a process of its own.
@@ -56,8 +56,8 @@ def unfolded(
         MachineError: xatlas failed.
     """
     low = mesh.vertices.min(axis=0)
-    places = (mesh.vertices - low) * (_UNFOLDED_SIZE / float((mesh.vertices.max(axis=0) - low).max()))
-    given, script = io.BytesIO(), Path(__file__).with_name("unfold_process.py")
+    places = (mesh.vertices - low) * (_UNWRAPPED_SIZE / float((mesh.vertices.max(axis=0) - low).max()))
+    given, script = io.BytesIO(), Path(__file__).with_name("unwrap_process.py")
     np.savez(
         given, vertices=places.astype(np.float32), faces=mesh.faces.astype(np.uint32), normals=normals,
         size=size, padding=_PADDING,
@@ -124,7 +124,7 @@ def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
-def spread(colors: NDArray[np.uint8], covered: NDArray[np.bool_], steps: int = 8) -> NDArray[np.uint8]:
+def dilated(colors: NDArray[np.uint8], covered: NDArray[np.bool_], steps: int = 8) -> NDArray[np.uint8]:
     """A texture `[h, w, 3]` whose pieces reach `steps` texels beyond where they are `covered`; elsewhere their mean.
 
     A texture is read between texels and from smaller copies of it, so what lies beside a piece shows at its edge.

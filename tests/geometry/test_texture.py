@@ -7,7 +7,7 @@ import pytest
 from neurfield.errors import MachineError
 from neurfield.geometry import texture
 from neurfield.geometry.mesh import face_normals
-from neurfield.geometry.texture import spread, texels, unfolded
+from neurfield.geometry.texture import dilated, texels, unwrapped
 from tests.geometry.ball import ball
 
 
@@ -43,10 +43,10 @@ def test_a_square_of_two_triangles_has_all_texels_of_it() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1.0])
-def test_an_unfolded_ball_is_the_same_ball_and_lies_flat_without_overlaps(scale: float) -> None:
+def test_an_unwrapped_ball_is_the_same_ball_and_lies_flat_without_overlaps(scale: float) -> None:
     pytest.importorskip("xatlas")
     mesh = replace(ball(), vertices=ball().vertices * scale + 3 * scale)
-    vertex, faces, uv = unfolded(mesh, face_normals(mesh), 256)
+    vertex, faces, uv = unwrapped(mesh, face_normals(mesh), 256)
     np.testing.assert_array_equal(vertex[faces], mesh.faces)
     assert uv.dtype == np.float32 and len(uv) == len(vertex) and uv.min() >= 0 and uv.max() <= 1
     corners = uv[faces].astype(np.float64) * 256
@@ -66,12 +66,12 @@ def test_an_unfolded_ball_is_the_same_ball_and_lies_flat_without_overlaps(scale:
 def test_pieces_reach_beyond_their_edges() -> None:
     colors, covered = np.zeros((9, 12, 3), np.uint8), np.zeros((9, 12), bool)
     colors[3:5, 2:4], colors[3:5, 8], covered[3:5, 2:4], covered[3:5, 8] = 40, 200, True, True
-    found = spread(colors, covered, 2)
+    found = dilated(colors, covered, 2)
     assert (found[3:5, 0:6] == 40).all() and (found[3:5, 6:11] == 200).all()
     assert (found[0, 0] == (4 * 40 + 2 * 200) // 6).all()  # far from both: the mean
     assert (found[2, 1] == 40).all() and found.shape == (9, 12, 3)
     np.testing.assert_array_equal(found[covered], colors[covered])
-    assert not spread(colors, np.zeros_like(covered)).any()
+    assert not dilated(colors, np.zeros_like(covered)).any()
 
 
 def test_a_failing_library_is_one_line_and_progress_may_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,11 +79,11 @@ def test_a_failing_library_is_one_line_and_progress_may_end_the_work(monkeypatch
     mesh = ball()
     with pytest.raises(MachineError, match=r"xatlas could not lay out a texture \(ValueError: .*'none'\); try another"):
         monkeypatch.setattr(texture, "_PADDING", "none")
-        unfolded(mesh, face_normals(mesh), 64)
+        unwrapped(mesh, face_normals(mesh), 64)
     monkeypatch.undo()
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unfolded(mesh, face_normals(mesh), 2048, stop)
+        unwrapped(mesh, face_normals(mesh), 2048, stop)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xatlas, run as a script by texture.unfolded: it lets no other thread of Python go on, for seconds.
+"""xatlas, run as a script by texture.unwrapped: it lets no other thread of Python go on, for seconds.
 
 Arrays of NumPy's .npz come on the standard input and go to the standard output.
 """

@@ -141,7 +141,7 @@ def export_mesh(
     if texture is not None and max_triangles is None:
         max_triangles = TEXTURED_TRIANGLES
     off = BAND_CELLS * cell
-    if max_triangles is not None:
+    if max_triangles is not None and len(mesh.faces) > max_triangles:
         whole, mesh = mesh, simplified(mesh, max_triangles)  # whose pieces all count: thin parts, as a spire, come off
         off += _distance_to(mesh, whole)
     found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
@@ -200,7 +200,7 @@ def _distance_to(mesh: Mesh, other: Mesh) -> float:
     """How far the triangles of a mesh lie off another one, but for a twentieth of them."""
     tree = ops.mesh_tree(torch.from_numpy(other.vertices).float(), torch.from_numpy(other.faces))
     middles = torch.from_numpy(mesh.vertices[mesh.faces].mean(axis=1)).float()
-    return float(ops.mesh_distance(tree, middles).quantile(0.95))
+    return float(np.quantile(ops.mesh_distance(tree, middles).numpy(), 0.95))  # torch's takes 16 million at most
 
 
 def _in_frame(run: "Run", mesh: Mesh, frame: str, found_by: str, resolution: int) -> Mesh:

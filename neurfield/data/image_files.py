@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files: what their headers say, and their pixels.
 
-PNG, JPEG and WebP become uint8 sRGB with straight alpha, EXR becomes float32 linear.
+PNG, JPEG, WebP and TIFF become uint8 sRGB with straight alpha, EXR and TIFF with floats become float32 linear.
 Headers are read first, for all files, so that wrong sizes, foreign files and decompression bombs are refused before a
-pixel is decoded. Grey and palettes become RGB(A); 16-bit PNG (sRGB encoded, as written by renderers) is rounded to 8
-bits, which is finer than what views of one scene agree to; colour profiles are not applied.
+pixel is decoded. Grey and palettes become RGB(A); 16 bits (sRGB encoded, as written by renderers) are rounded to 8,
+which is finer than what views of one scene agree to; colour profiles are not applied.
 """
 
 import os
@@ -21,8 +21,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from neurfield.data import exr
+from neurfield.data import exr, tiff
 from neurfield.data.ffmpeg import opened
+from neurfield.data.orientation import turned
 from neurfield.errors import UserError
 
 T = TypeVar("T")
@@ -30,16 +31,6 @@ R = TypeVar("R")
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 EXIF_ORIENTATION = 0x0112
-# What turns the stored pixels upright, by the orientation in EXIF.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 BROKEN = (
     OSError,
     SyntaxError,
@@ -63,7 +54,7 @@ class ImageHeader:
     Attributes:
         width, height: of the stored pixels, before the EXIF orientation is applied.
         channels: 3 or 4, as it will be decoded.
-        is_float: EXR, linear.
+        is_float: linear, of EXR or TIFF.
         is_16_bit: will be rounded to 8.
         orientation: of EXIF, 1 ... 8; 1 is upright.
     """
@@ -136,6 +127,13 @@ def read_header(path: Path, max_megapixels: float) -> ImageHeader:
     if path.suffix.lower() == ".exr":
         width, height, channels, n_pixels = exr.size_and_channels(path)
         header = ImageHeader(width, height, channels, is_float=True)
+    elif _is_tiff(path):
+        with _told(path):
+            found = tiff.layout(path)
+        header = ImageHeader(
+            found.width, found.height, found.channels, found.bits == 32, found.bits == 16, found.orientation
+        )
+        n_pixels = found.n_pixels
     else:
         with _opened(path) as image:
             header = ImageHeader(
@@ -153,13 +151,13 @@ def read_header(path: Path, max_megapixels: float) -> ImageHeader:
             f"{path}: the image has {n_pixels / 1e6:.1f} megapixels ({header.width} x {header.height}), more than the "
             f"{max_megapixels:g} allowed; raise --max-megapixels if it is meant"
         )
-    if not header.is_float and not _has_end(path):
+    if not header.is_float and not _is_tiff(path) and not _has_end(path):
         read_pixels(path, header)  # only decoding tells a truncated file from one with something behind the picture
     return header
 
 
 def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.ndarray:
-    """`[height, width, 3 or 4]` uint8 or, for EXR, float32.
+    """`[height, width, 3 or 4]` uint8 or, of floats, float32.
 
     Args:
         path: the file.
@@ -169,28 +167,15 @@ def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.nda
     Raises:
         UserError: the file is truncated, broken, or no longer what its header said.
     """
-    if header.is_float:
-        return exr.read(path)
-    with _opened(path) as image:
-        if image.size != (header.width, header.height):
-            raise UserError(f"{path}: the image changed while it was read")
-        if header.is_16_bit:
-            image = Image.fromarray(rounded_to_8_bits(_pixels_of_16_bits(path, image)))
-        mode = "RGBA" if header.channels == 4 else "RGB"
-        colors = image if image.mode == mode else image.convert(mode)
-        turned = colors.transpose(TURNS[header.orientation]) if upright and header.orientation != 1 else colors
-        return np.array(turned)
+    pixels = _stored(path, header)
+    if header.is_16_bit:
+        pixels = _rounded_to_8_bits(pixels)
+    return turned(pixels, header.orientation) if upright and header.orientation != 1 else pixels
 
 
 def deep_pixels(path: Path, header: ImageHeader) -> np.ndarray:
     """Like `read_pixels`, upright, but 16-bit images stay uint16."""
-    if not header.is_16_bit:
-        return read_pixels(path, header)
-    with _opened(path) as image:
-        wide = _pixels_of_16_bits(path, image)
-    if wide.shape[:2] != (header.height, header.width):
-        raise UserError(f"{path}: the image changed while it was read")
-    return np.stack([wide] * 3, axis=2) if wide.ndim == 2 else wide
+    return turned(_stored(path, header), header.orientation)
 
 
 def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
@@ -203,16 +188,46 @@ def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
     return np.asarray(read_pixels(path, header)[:, :, :3].any(axis=2))
 
 
+def _stored(path: Path, header: ImageHeader) -> np.ndarray:
+    """The pixels as they lie in the file: uint8, uint16 if `header.is_16_bit`, or float32."""
+    if header.is_float and not _is_tiff(path):
+        return exr.read(path)
+    with _told(path):
+        pixels = tiff.read(path, tiff.layout(path)) if _is_tiff(path) else _by_pillow(path, header)
+    if pixels.shape != (header.height, header.width, header.channels):
+        raise UserError(f"{path}: the image changed while it was read")
+    return pixels
+
+
+def _by_pillow(path: Path, header: ImageHeader) -> np.ndarray:
+    with _opened(path) as image:
+        if header.is_16_bit:
+            return _pixels_of_16_bits(path, image, header.channels)
+        mode = "RGBA" if header.channels == 4 else "RGB"
+        return np.array(image if image.mode == mode else image.convert(mode))
+
+
+def _is_tiff(path: Path) -> bool:
+    """By suffix: many raw photos are TIFF files whose first page is a small picture."""
+    return path.suffix.lower() in tiff.SUFFIXES
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The opened, not yet decoded file; errors inside the block are told as those of a broken image."""
+    with _told(path), Image.open(path, formats=FORMATS) as image:
+        yield image
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors inside the block are told as those of a broken image."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            yield image
+        yield
     except UnidentifiedImageError:
         raise UserError(
-            f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, EXR), or its head is broken; export "
-            "it again as one of these"
+            f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, TIFF, EXR), or its head is broken; "
+            "export it again as one of these"
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
@@ -247,10 +262,11 @@ def _png_bits(path: Path) -> int:
     return head[24] if head[:8] == PNG_SIGNATURE and len(head) == 26 else 8
 
 
-def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
-    """`[height, width(, channels)]` uint16 of a 16-bit PNG: Pillow keeps 16 bits for grey only, colours lose a byte."""
+def _pixels_of_16_bits(path: Path, image: Image.Image, channels: int) -> np.ndarray:
+    """`[height, width, channels]` uint16 of a 16-bit PNG: Pillow keeps 16 bits for grey only, colours lose a byte."""
     if image.mode.startswith("I"):
-        return np.asarray(image).astype(np.uint16)
+        grey = np.asarray(image).astype(np.uint16)
+        return np.stack([grey] * 3 + [np.full_like(grey, 65535)] * (channels - 3), axis=2)
     import av
 
     try:
@@ -258,9 +274,8 @@ def _pixels_of_16_bits(path: Path, image: Image.Image) -> np.ndarray:
             (frame,) = container.decode(video=0)
     except av.error.FFmpegError:
         raise ValueError("its 16-bit colours cannot be decoded") from None
-    has_alpha = image.mode in ("RGBA", "LA")
-    return frame.to_ndarray(format="rgba64le" if has_alpha else "rgb48le")
+    return frame.to_ndarray(format="rgba64le" if channels == 4 else "rgb48le")
 
 
-def rounded_to_8_bits(wide: np.ndarray) -> np.ndarray:
+def _rounded_to_8_bits(wide: np.ndarray) -> np.ndarray:
     return ((wide.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -58,8 +58,8 @@ def load_scene(path: str | Path, options: ReadOptions | None = None, **changes: 
         **changes: single options of LoadOptions by name, which win: `load_scene("data/lego", splits=("train",))`.
 
     Returns:
-        The scene with the views of `options.splits`; images as stored (uint8, or float32 for EXR), all RGB or, if any
-        image has transparent pixels, all RGBA.
+        The scene with the views of `options.splits`; images as stored (uint8 sRGB, or linear float32), all RGB or, if
+        any image has transparent pixels, all RGBA.
 
     Raises:
         UserError: anything about the data that cannot be used, in one line that names the file.
@@ -158,12 +158,12 @@ def decode(manifest: Manifest) -> Scene:
     """Decodes the images and masks of a data set, on all cores.
 
     Raises:
-        UserError: a broken image, a mask of another size than its image, masks that leave no pixel of a split, EXR
-            mixed with other images.
+        UserError: a broken image, a mask of another size than its image, masks that leave no pixel of a split, linear
+            images among others.
     """
     views = manifest.views
     if len({view.header.is_float for view in views}) > 1:
-        raise UserError(f"{manifest.name}: EXR (linear) and other (sRGB) images cannot be mixed in one data set")
+        raise UserError(f"{manifest.name}: linear (EXR, float TIFF) and sRGB images cannot be mixed in one data set")
     images = _same_channels(in_threads(_image, views))
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None

@@ -7,7 +7,7 @@ from neurfield.checks import shown
 from neurfield.errors import UserError
 
 # Tried in this order for names without a known suffix ("./train/r_0").
-IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".exr")
+IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".exr", ".tif", ".tiff")
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")  # archives of the format `idr`, beside photos
 
 

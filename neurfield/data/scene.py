@@ -57,7 +57,7 @@ class Scene:
     Attributes:
         name: of the data folder.
         cameras: all views, in the world frame of the input.
-        images: one tensor per view, `[height, width, 3 or 4]`; uint8 sRGB with straight alpha, or float32 linear (EXR).
+        images: one tensor per view, `[height, width, 3 or 4]`; uint8 sRGB with straight alpha, or float32 linear.
         splits: view indices by "train", "val", "test".
         normalization: world to unit space.
         masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.

@@ -194,7 +194,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
 }  # fmt: skip
 ONLY_IN_TRAINING = {
     "black masks": (black_masks, "the masks leave no pixel of the train views"),
-    "EXR beside PNG": (mixed, "EXR (linear) and other (sRGB) images cannot be mixed"),
+    "EXR beside PNG": (mixed, "linear (EXR, float TIFF) and sRGB images cannot be mixed"),
 }
 
 

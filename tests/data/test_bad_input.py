@@ -247,7 +247,7 @@ def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 
 def test_image_of_an_unknown_kind(tmp_path: Path) -> None:
     content = transforms(tmp_path, n=3)
-    Image.fromarray(pixels(0)).save(tmp_path / "images/000.tif")
-    content["frames"][0]["file_path"] = "images/000.tif"
+    Image.fromarray(pixels(0)).save(tmp_path / "images/000.gif")
+    content["frames"][0]["file_path"] = "images/000.gif"
     write_json(tmp_path / "transforms.json", content)
-    fails(tmp_path, r"000\.tif: not an image of a kind that is read here")
+    fails(tmp_path, r"000\.gif: not an image of a kind that is read here")

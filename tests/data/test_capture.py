@@ -183,8 +183,11 @@ def test_no_colour_is_lost_on_the_way(tmp_path: Path) -> None:
     folder.mkdir()
     on_its_side = Image.Exif()
     on_its_side[ORIENTATION] = 6
+    maker = Image.Exif()
+    maker[0x010F] = "Maker"
     deep = Image.fromarray(np.full((4, 8), 40000, np.uint16))
     deep.save(folder / "deep.tif")
+    Image.fromarray(np.full((4, 8, 3), 90, np.uint8)).save(folder / "made.tif", exif=maker)
     deep.save(folder / "turned.png", exif=on_its_side)
     clear = np.full((4, 8, 4), 90, np.uint8)
     clear[:, :4, 3] = 0
@@ -195,12 +198,14 @@ def test_no_colour_is_lost_on_the_way(tmp_path: Path) -> None:
     photos, images, _ = prepared(folder, tmp_path)
     for name in ("deep.png", "turned.png"):
         assert (np.asarray(Image.open(images / name).convert("RGB")) == round(40000 / 257)).all()
+    made = Image.open(images / "made.png").getexif()
+    assert made[0x010F] == "Maker" and set(made) <= {0x010F, 0x8769}  # how the TIFF was stored is not told of a PNG
     assert photos["turned.png"].size == (4, 8)
     assert (np.asarray(Image.open(images / "clear.png")) == clear).all()
     assert Image.open(images / "profile.jpg").info["icc_profile"] == profile
     assert "icc_profile" not in Image.open(images / "print.jpg").info  # its colours are others now
     Image.fromarray(np.zeros((4, 8), np.float32)).save(folder / "float.tif")
-    with pytest.raises(UserError, match=r"float\.tif: the photo has 32 bits a pixel.*export it with 8 or 16 bits"):
+    with pytest.raises(UserError, match=r"float\.tif: the photo is of floats; export it with 8 or 16 bits"):
         photo_files.prepare(folder, images, tmp_path / "masks", 1, lambda done: None)
 
 
@@ -415,7 +420,7 @@ def test_bad_sources(tmp_path: Path) -> None:
     fails(photos, output, "broken.jpg: the image is broken or truncated")
     (photos / "broken.jpg").unlink()
     (photos / "broken.tif").write_bytes(b"II*\0 and nothing more")
-    fails(photos, output, "broken.tif: (not a picture|the photo is broken)")
+    fails(photos, output, "broken.tif: the image is broken or truncated")
     (tmp_path / "two").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (20, 20)).save(tmp_path / "two" / name)

@@ -177,7 +177,7 @@ def test_truncated_files(tmp_path: Path, suffix: str) -> None:
 def test_other_formats_are_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(pixels(0)).save(path, format="GIF")
-    with pytest.raises(UserError, match="PNG, JPEG, WebP, EXR"):
+    with pytest.raises(UserError, match="PNG, JPEG, WebP, TIFF, EXR"):
         read(path)
 
 

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from neurfield.data import tiff
 from neurfield.data.image_files import (
     BROKEN,
     EXIF_ORIENTATION,
     FORMATS,
-    TURNS,
     in_threads,
     read_header,
     read_pixels,
-    rounded_to_8_bits,
 )
 from neurfield.errors import UserError
 
@@ -168,8 +167,11 @@ def _is_lossy(path: Path, max_megapixels: float) -> bool:
 
 def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
     # what is read here everywhere is decoded now, so that a broken photo is named, with the same words
-    is_known = path.suffix.lower() in (*_KEPT, ".webp")
-    pixels = read_pixels(path, read_header(path, max_megapixels)) if is_known else None
+    is_known = path.suffix.lower() in (*_KEPT, ".webp", *tiff.SUFFIXES)
+    header = read_header(path, max_megapixels) if is_known else None
+    if header is not None and header.is_float:
+        raise UserError(f"{path}: the photo is of floats; export it with 8 or 16 bits a channel")
+    pixels = None if header is None else read_pixels(path, header)
     try:
         with Image.open(path, formats=_formats(path)) as image:
             megapixels = image.width * image.height / 1e6
@@ -179,12 +181,12 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
                     f"the {max_megapixels:g} allowed; raise --max-megapixels if it is meant"
                 )
             lens = _lens(image)
-            if image.format in _COPIED and image.getexif().get(EXIF_ORIENTATION) not in TURNS:
+            if image.format in _COPIED and image.getexif().get(EXIF_ORIENTATION) not in range(2, 9):
                 shutil.copyfile(path, target)
                 return Photo(target.name, image.size, lens)
             profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA") else None
             turned = image if pixels is not None else ImageOps.exif_transpose(image)
-            upright = Image.fromarray(pixels) if pixels is not None else _in_8_bits(turned, path)
+            upright = turned if pixels is None else Image.fromarray(pixels)
             is_clear = upright.has_transparency_data and target.suffix.lower() == ".png"
             upright = upright.convert("RGBA" if is_clear else "RGB")
             upright.save(target, exif=_exif(turned), icc_profile=profile, **_options(target))
@@ -198,15 +200,6 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
         raise UserError(f"{path}: the photo is broken or truncated ({reason}); copy or export it again") from None
 
 
-def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
-    """The picture, with what is brighter than 255, which Pillow would cut off, in its place."""
-    if image.mode in ("I", "F"):
-        raise UserError(f"{path}: the photo has 32 bits a pixel and no colours; export it with 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(rounded_to_8_bits(np.asarray(image)))
-    return image
-
-
 def _formats(path: Path) -> tuple[str, ...]:
     return {".tif": ("TIFF",), ".tiff": ("TIFF",), ".bmp": ("BMP",), ".heic": ("HEIF",), ".heif": ("HEIF",)}.get(
         path.suffix.lower(), FORMATS
@@ -217,6 +210,9 @@ def _exif(image: Image.Image) -> bytes:
     """Its EXIF without the orientation; none where it is broken, or too long for a JPEG: the picture is whole."""
     exif = image.getexif()
     exif.pop(EXIF_ORIENTATION, None)
+    if image.format == "TIFF":  # whose other tags say how it is stored
+        for tag in set(exif) - {*_BODY_TAGS, _EXIF_DIRECTORY}:
+            del exif[tag]
     try:
         data = exif.tobytes()
     except _BROKEN:

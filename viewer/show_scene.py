@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a viewer shows of scenes: a radiance field with the views it was trained on, or the views alone."""
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from neurfield.data.colmap_points import read_points
+from neurfield.data.colmap_points import PointCloud, read_points
 from neurfield.data.views import Manifest
+from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import export_point_cloud
 from neurfield.export.web_page import export_web
@@ -18,6 +20,7 @@ from neurfield.viewer.photos import Photos, photos_of_run
 from neurfield.viewer.radiance import RadianceStage
 from neurfield.viewer.shown import Exports, Home, Progress, Shown
 
+log = logging.getLogger("neurfield.viewer")
 _ALONE = 2.2  # how much further away a page begins when there are only cameras to be seen
 
 
@@ -65,9 +68,18 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
 def scene_data(manifest: Manifest) -> Shown:
     """The views of a data set that was read, before there is a field."""
     views = ViewSet.of_manifest(manifest)
-    cloud = read_points(manifest.sparse_model) if manifest.sparse_model else None
+    cloud = _cloud(manifest.sparse_model) if manifest.sparse_model else None
     home, photos = Home.of(views, _ALONE), Photos(lambda: manifest)
     return Shown(views.name, home, views.normalization, views=views, photos=photos, cloud=cloud)
+
+
+def _cloud(model: Path) -> PointCloud | None:
+    """The points of a model; a broken file of them is told, and costs no more than them."""
+    try:
+        return read_points(model)
+    except UserError as error:
+        log.warning("viewer: %s; the cameras are shown without points", error)
+        return None
 
 
 def _shown(run: Run, look: Look) -> Run:

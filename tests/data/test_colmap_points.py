@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cloud of points of a sparse model."""
 
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neurfield.data import colmap_points, read_manifest
+from neurfield.data import colmap_points, load_scene, read_manifest
 from neurfield.data.colmap_points import read_points
 from neurfield.errors import UserError
+from neurfield.viewer.embed import shown_data
 from tests.data.small import write_images
 from tests.data.test_colmap import write_text
 
@@ -63,6 +65,19 @@ def test_every_cut_is_noticed(tmp_path):
         file.write_bytes(whole[:n])
         with pytest.raises(UserError, match=r"points3D\.bin: the file ends too early"):
             read_points(tmp_path)
+
+
+def test_cameras_are_shown_without_points_that_cannot_be_read(tmp_path, caplog):
+    write_images(tmp_path, 3)
+    file = write_points_binary(write_text(tmp_path / "sparse/0", 3))
+    whole = file.read_bytes()
+    assert shown_data(tmp_path).cloud is not None and not caplog.messages
+    file.write_bytes(whole[:-1])
+    shown = shown_data(tmp_path)
+    assert shown.cloud is None and shown.views is not None and len(shown.views.cameras) == 3
+    (line,) = caplog.messages
+    assert re.search(r"points3D\.bin: the file ends too early.*; the cameras are shown without points$", line)
+    assert len(load_scene(tmp_path).images) == 3  # training has no use for them
 
 
 def test_of_more_points_than_fit_the_first_are_taken(tmp_path, monkeypatch):

@@ -23,12 +23,12 @@ SEARCH_DEPTH = 3
 
 @dataclass(frozen=True)
 class InfoOptions:
-    """Prints a report on a data set (views, cameras, what looks wrong) and draws its cameras."""
+    """Prints a report on a data set (views, cameras, what looks wrong) and draws its cameras if asked to."""
 
     data: tyro.conf.Positional[Path]
     """Data folder, transforms.json, .npz archive or scene file; or an image, a mesh, a video, a volume."""
     output: Path | None = None
-    """Picture of the cameras of a scene, replaced if it exists; default: NAME-cameras.png in the current folder."""
+    """Picture of the cameras of a scene (.png), replaced if it exists; without it none is written."""
     splits: tuple[str, ...] = SPLITS
     """Views of other splits are neither opened nor decoded."""
     load: Annotated[ReadOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ReadOptions)
@@ -102,15 +102,17 @@ def info(options: InfoOptions) -> int:
         load = options.load.over(LoadOptions())
         print(f"{kind}: {read(options.data, kind, load.max_megapixels).info.describe()}")
         return 0
-    if options.output and options.output.suffix.lower() != ".png":
-        raise UserError(f"{options.output}: the picture of the cameras is a PNG, expected a name that ends in .png")
+    output = options.output
+    if output and output.suffix.lower() != ".png":
+        raise UserError(f"{output}: the picture of the cameras is a PNG, expected a name that ends in .png")
     manifest = read_manifest(options.data, options.load, splits=options.splits)
-    output = options.output or Path(f"{manifest.name}-cameras.png")
-    refuse_existing(output, overwrite=True)
+    if output:
+        refuse_existing(output, overwrite=True)
     _print(describe(manifest))
-    with atomic_path(output) as temporary:
-        draw(manifest).save(temporary)
-    print(f"picture of the cameras: {output}")
+    if output:
+        with atomic_path(output) as temporary:
+            draw(manifest).save(temporary)
+        print(f"picture of the cameras: {output}")
     return 0
 
 

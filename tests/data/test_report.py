@@ -184,12 +184,13 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert main(["data", "info", "cup"]) == 0
     printed = capsys.readouterr().out
     assert "MiB, at most" in printed  # as `train` says it
-    assert "12 PNG (RGB) of 8 x 6" in printed and "picture of the cameras: cup-cameras.png" in printed
-    with Image.open(tmp_path / "cup-cameras.png") as image:
-        assert image.size == (WIDTH, HEIGHT)
+    assert "12 PNG (RGB) of 8 x 6" in printed and "picture" not in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["cup"]  # nothing is written that was not asked for
     assert main(["data", "info", "--output", "new/a.png", "cup", "--test-every", "4", "--aabb_scale", "2"]) == 0
     printed = capsys.readouterr().out
-    assert "9 train, 0 val, 3 test" in printed and (tmp_path / "new/a.png").is_file()
+    assert "9 train, 0 val, 3 test" in printed and "picture of the cameras: new/a.png" in printed
+    with Image.open(tmp_path / "new/a.png") as image:
+        assert image.size == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize(

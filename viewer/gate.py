@@ -58,15 +58,21 @@ class Gate:
     n_clients: int = 0
     n_rejected: int = 0
     last_rejected: list[str] = field(default_factory=list)
-    _is_open: threading.Event = field(default_factory=threading.Event)
+    _is_open: bool | None = None  # None: not known yet
 
     def open(self) -> None:
         """The server is whole. Its port answers before: requests wait until now, lest viser fails on its own halves."""
-        self._is_open.set()
+        self._is_open = True
 
-    async def wait_open(self) -> None:
-        while not self._is_open.is_set():
+    def give_up(self) -> None:
+        """The server will never be whole: requests wait no longer."""
+        self._is_open = False
+
+    async def is_open(self) -> bool:
+        """Whether the server is whole, as soon as that is known."""
+        while self._is_open is None:
             await asyncio.sleep(_WAIT)
+        return self._is_open
 
     @property
     def cookie(self) -> str:
@@ -176,7 +182,8 @@ def guarded(gate: Gate, start: Callable[[], S]) -> S:
         page = options.pop("process_request")
 
         async def process_request(connection: Any, request: Request) -> Response | None:
-            await gate.wait_open()
+            if not await gate.is_open():
+                return _page(http.HTTPStatus.SERVICE_UNAVAILABLE, "The viewer could not start.")
             peer = connection.remote_address
             response = gate.answer(peer[0] if peer else "?", request)
             if response is None:
@@ -194,6 +201,9 @@ def guarded(gate: Gate, start: Callable[[], S]) -> S:
         websocket_server.serve = serve  # type: ignore[assignment, misc]
         try:
             server = start()
+        except BaseException:
+            gate.give_up()
+            raise
         finally:
             websocket_server.serve = original  # type: ignore[misc]
     if not asked.is_set():

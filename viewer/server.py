@@ -73,18 +73,14 @@ class Viewer:
             self._server = guarded(
                 self.gate, lambda: viser.ViserServer(options.host, port, label=shown.name, verbose=False)
             )
-        self.gate.port = self._server.get_port()
-        if port and self.gate.port != port:  # taken since we looked
-            self._server.stop()
-            raise UserError(_in_use(port))
-        host = "127.0.0.1" if options.host in ("0.0.0.0", "") else options.host
-        host = f"[{host}]" if ":" in host else host
-        self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
-        self.url = self.link()
-        self.far_url = None if options.host in LOOPBACK else self.url
-        if options.host in ("0.0.0.0", "::", ""):
-            self.far_url = self.url.replace(host, _own_address(), 1)
-        self._prepare()
+        try:
+            self._be_whole(options.host, port)
+        except BaseException:
+            self._closed.set()
+            self.gate.give_up()
+            with _quiet():
+                self._server.stop()
+            raise
         self.gate.open()
 
     def link(self, look: Mapping[str, float] | None = None, **query: str) -> str:
@@ -122,6 +118,19 @@ class Viewer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _be_whole(self, asked_host: str, port: int) -> None:
+        self.gate.port = self._server.get_port()
+        if port and self.gate.port != port:  # taken since we looked
+            raise UserError(_in_use(port))
+        host = "127.0.0.1" if asked_host in ("0.0.0.0", "") else asked_host
+        host = f"[{host}]" if ":" in host else host
+        self.base_url = f"http://{host}:{self.gate.port}{self.gate.prefix}/"
+        self.url = self.link()
+        self.far_url = None if asked_host in LOOPBACK else self.url
+        if asked_host in ("0.0.0.0", "::", ""):
+            self.far_url = self.url.replace(host, _own_address(), 1)
+        self._prepare()
 
     def _prepare(self) -> None:
         server = self._server

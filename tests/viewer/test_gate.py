@@ -165,6 +165,32 @@ def test_a_page_that_comes_while_the_viewer_is_made_waits_for_it(run, monkeypatc
     assert seen and not caplog.records
 
 
+def test_a_viewer_that_cannot_start_ends_with_its_error_and_lets_nobody_wait(run, monkeypatch):
+    options, seen, came = settled(ServeOptions(port=0)), [], threading.Event()
+
+    def look() -> None:
+        came.set()
+        seen.append(get(f"http://127.0.0.1:{options.port}/"))
+
+    def fails(viewer: Viewer) -> None:
+        page.start()
+        assert came.wait(10)
+        time.sleep(0.3)  # it waits now
+        raise MachineError("no more threads")
+
+    page = threading.Thread(target=look, daemon=True)
+    monkeypatch.setattr(Viewer, "_prepare", fails)
+    start = time.monotonic()
+    with pytest.raises(MachineError, match="no more threads"):
+        Viewer(shown_run(run), options)
+    page.join(timeout=5)
+    assert time.monotonic() - start < 5
+    status, _, body = seen[0]
+    assert status == HTTPStatus.SERVICE_UNAVAILABLE and body == b"The viewer could not start.\n"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", options.port), timeout=5).close()
+
+
 def test_a_page_that_is_gone_before_it_is_made_is_closed(viewer, run, monkeypatch):
     entered, gone, made = threading.Event(), threading.Event(), []
 

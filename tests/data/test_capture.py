@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 
 from neurfield.cli.main import main
 from neurfield.data import read_manifest, signals
-from neurfield.data.capture import CaptureReport, ProcessOptions, cameras, process
+from neurfield.data.capture import CaptureReport, ProcessOptions, cameras, process, seen
 from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import video as video_files
 from neurfield.data.capture.pairs import MAX_EXHAUSTIVE, all_pairs, likely_pairs
@@ -337,6 +337,47 @@ def test_features_are_not_looked_for_where_a_mask_is_black(tmp_path: Path, taken
     assert "few features" in report.unplaced["wall_03.jpg"] and len(report.placed) == 3
     assert len(report.cameras) == 1  # photos with and without a mask are of one lens
     assert (tmp_path / "made" / "masks" / "wall_03.jpg.png").is_file()
+
+
+def test_features_are_not_looked_for_behind_transparency(tmp_path: Path) -> None:
+    """Behind it lies what moves with the camera: seen, it would say that the cameras stand still."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    poses = photographed.cameras(5)
+    noise = np.random.default_rng(3).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    behind = Image.fromarray(noise).resize((photographed.WIDTH, photographed.HEIGHT), Image.Resampling.BICUBIC)
+    alpha = np.full((photographed.HEIGHT, photographed.WIDTH, 1), 255, np.uint8)
+    alpha[:130] = 0
+    for i, pose in enumerate(poses):
+        color = np.where(alpha > 0, photographed.photo(pose), np.asarray(behind))
+        Image.fromarray(np.concatenate([color, alpha], axis=2)).save(photos / f"wall_{i:02d}.png")
+    report = process(photos, tmp_path / "made")
+    assert len(report.placed) == 5
+    views = sorted(read_manifest(tmp_path / "made").views, key=lambda view: view.name)
+    found = np.stack([view.c2w for view in views]) @ np.diag([1.0, -1, -1, 1])
+    # on a path 2.4 wide, of half of each photo
+    assert aligned(found, poses)[0].max() < 0.03
+    assert not (tmp_path / "made" / "masks").exists()  # training learns that it is empty there
+
+
+def test_masks_of_the_search_have_what_is_opaque_and_not_masked(tmp_path: Path) -> None:
+    images, masks, search = (tmp_path / name for name in ("images", "masks", "search"))
+    images.mkdir()
+    masks.mkdir()
+    for name in ("masked.png", "clear.png", "plain.png"):
+        picture = np.full((4, 6, 4), 255, np.uint8)
+        picture[:, :2, 3] = (127, 128) if name != "plain.png" else 255
+        Image.fromarray(picture).save(images / name)
+    Image.fromarray(np.repeat([[255], [0], [255], [255]], 6, axis=1).astype(np.uint8)).save(masks / "masked.png.png")
+    photos = [photo_files.Photo(name, (6, 4), (), name == "masked.png") for name in ("masked.png", "clear.png")]
+    found = seen.write_masks([*photos, photo_files.Photo("plain.png", (6, 4))], images, masks, search)
+    assert [photo.has_mask for photo in found] == [True, True, False]
+    kept = np.full((4, 6), 255)
+    kept[:, 0] = 0
+    np.testing.assert_array_equal(np.asarray(Image.open(search / "clear.png.png")), kept)
+    kept[1] = 0
+    np.testing.assert_array_equal(np.asarray(Image.open(search / "masked.png.png")), kept)
+    assert len(list(search.iterdir())) == 2
 
 
 def write_video(path: Path, n: int, quarter_turn: bool = False) -> Path:

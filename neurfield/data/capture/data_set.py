@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from neurfield.data.capture import photos as photo_files
-from neurfield.data.capture import video
+from neurfield.data.capture import seen, video
 from neurfield.data.capture.cameras import find_cameras, require_pycolmap
 from neurfield.data.capture.options import ProcessOptions
 from neurfield.data.capture.report import CaptureReport, SfmJob
@@ -68,7 +68,8 @@ def process(
             )
         if len(photos) < 3:
             raise UserError(f"{source}: {len(photos)} photos; at least 3, better 30 to 150, are needed")
-        job = SfmJob(images, photos, masks, options.camera_model, work)
+        seen_in = work / "masks"
+        job = SfmJob(images, seen.write_masks(photos, images, masks, seen_in), seen_in, options.camera_model, work)
         report = find_cameras(job, tell)
         job.parts.rename(folder / "sparse")
         shutil.rmtree(work)

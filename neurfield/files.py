@@ -3,12 +3,18 @@
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from neurfield.errors import MachineError, UserError, is_out_of_memory
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked, and what a kill leaves stays
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -46,13 +52,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place at the end; what was there before is removed last.
 
+    It is locked: one without a lock was left by a process that was killed, and is removed by the next for `path`.
+
     Raises:
         UserError, MachineError: see cannot_write; the old folder is as it was.
     """
     path = path.resolve()  # "." has no name
-    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{use}") for use in ("tmp", "old"))
+    new, temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{use}") for use in ("new", "tmp", "old"))
+    lock = None
     try:
-        temporary.mkdir(parents=True)
+        new.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
+        lock = _locked(new)
+        new.rename(temporary)  # nobody sees it unlocked under the name by which it may be removed
         yield temporary
         if path.is_dir():
             os.replace(path, old)
@@ -66,7 +78,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in (new, temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds `folder` until it is closed or the process ends; None: another one does, or it cannot."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # also of a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_left(path: Path) -> None:
+    """Removes what atomic_folder left beside `path` where its process was killed."""
+    with contextlib.suppress(OSError):  # a folder of another user
+        for child in path.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", child.name) and child.is_dir():
+                lock = _locked(child)
+                if lock is not None:
+                    shutil.rmtree(child, ignore_errors=True)
+                    os.close(lock)
 
 
 def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> None:

@@ -3,6 +3,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,36 @@ def test_the_old_folder_stays_when_the_new_one_cannot_take_its_place(
     with pytest.raises(MachineError, match="cannot write"), atomic_folder(path) as folder:
         (folder / MARKER).write_text("new")
     assert (path / MARKER).read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_what_one_still_makes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "o.t[1]"
+    program = (
+        "import sys, time, pathlib, neurfield.files as f\n"
+        "with f.atomic_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('made')\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    (tmp_path / ".o.t[1].mine.tmp").mkdir()
+    (tmp_path / ".o.t[1].12.tmp").write_text("a file")
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as living,
+    ):
+        try:
+            left, held = (Path(process.stdout.readline().strip()) for process in (killed, living) if process.stdout)
+            killed.kill()
+            killed.wait()
+            assert left.parent == held.parent == tmp_path and (left / "half").is_file()
+            with atomic_folder(path) as folder:
+                (folder / MARKER).write_text("new")
+            assert not left.exists() and (held / "half").is_file()
+        finally:
+            killed.kill()
+            living.kill()
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.name, held.name, ".o.t[1].mine.tmp", ".o.t[1].12.tmp"}
 
 
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from neurfield.data import signals
+from neurfield.data.capture import video
 from neurfield.data.signals import volume
 from neurfield.errors import UserError
 from tests.meshes import cube, icosphere
@@ -152,6 +154,25 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(8))
     monkeypatch.setattr(volume, "available_bytes", lambda: 1 << 30)
     refused(tmp_path / "a.nii", r"need .* GiB, 1.* GiB are free")
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ, SMPTE ST 2084"), (18, "HLG, ARIB STD-B67"), (1, None)])
+def test_of_a_video_for_another_screen_the_user_is_warned_once(transfer, name, tmp_path, caplog):
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 32, 16
+        codec = stream.codec_context
+        codec.color_trc, codec.color_primaries, codec.colorspace = transfer, 9, 9  # those of BT.2020
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    signals.read(path)
+    assert len(video.take(path, tmp_path, 3, 64, lambda done: None)) == 3
+    line = (
+        f"{path}: an HDR video ({name}): its codes are taken as if they were sRGB, which makes pale and wrong colours; "
+    )
+    assert caplog.messages == ([line + "convert it to SDR first"] * 2 if name else [])  # of the one and the other
 
 
 def test_a_playlist_with_the_name_of_a_video_opens_no_other_file(tmp_path):

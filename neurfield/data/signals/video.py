@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos through PyAV: every picture of the first video stream, upright, 8-bit RGB, in memory."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from neurfield.memory import available_bytes, readable
 # FFmpeg's demuxer by suffix; its "m4v" is a bare stream, not the container of that suffix
 DEMUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
 DEFAULT_FPS = 30.0
+# FFmpeg's numbers (those of ITU-T H.273) for how codes become light, of videos that are not for sRGB
+HDR = {16: "PQ, SMPTE ST 2084", 18: "HLG, ARIB STD-B67"}
+log = logging.getLogger("neurfield.data")
 
 
 def detect(path: Path) -> bool:
@@ -77,12 +81,20 @@ def stream_of(path: Path, max_megapixels: float) -> Iterator[tuple[Any, Any]]:
 
 
 def frames(path: Path, container: Any, stream: Any, max_megapixels: float) -> Iterator[Any]:
-    """The pictures of a stream as av.VideoFrame, in their order.
+    """The pictures of a stream as av.VideoFrame, in their order; of HDR a warning is logged, once.
 
     Raises:
         UserError: one is larger than `max_megapixels`.
     """
-    for frame in container.decode(stream):
+    for number, frame in enumerate(container.decode(stream)):
+        transfer = HDR.get(int(stream.codec_context.color_trc))
+        if number == 0 and transfer is not None:
+            log.warning(
+                "%s: an HDR video (%s): its codes are taken as if they were sRGB, which makes pale and wrong colours; "
+                "convert it to SDR first",
+                path,
+                transfer,
+            )
         _check_size(path, frame, max_megapixels)
         yield frame
 

@@ -96,10 +96,12 @@ class Plan:
         return code
 
     def release(self) -> None:
-        """Removes the folders of the stages where nothing has come into them."""
+        """Removes the folders of the stages, and those of their method and experiment, where nothing has come into
+        them."""
         for path in (self.teacher_path, self.student.output):
             with suppress(OSError):
-                path.rmdir()
+                for folder in (path, *path.parents[:2]):
+                    folder.rmdir()
 
     def _convert(self) -> str:
         return resuming(self.teacher_path, "kilonerf", self.student)

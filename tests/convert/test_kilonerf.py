@@ -556,7 +556,17 @@ def test_two_that_begin_in_the_same_second_have_folders_of_their_own(data, tmp_p
     )
     for made in plans:
         made.release()
-    assert not [path for path in (tmp_path / "b").glob("*/*/*")]
+    assert not [path for path in (tmp_path / "b").iterdir()]
+
+
+def test_what_is_interrupted_before_it_trains_leaves_no_folders(data, tmp_path, monkeypatch):
+    def interrupted(manifest):
+        assert len(list((tmp_path / "data" / "kilonerf").iterdir())) == 1  # of this second it is taken
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neurfield.cli.train.decode", interrupted)
+    assert main([word for word in words(data, tmp_path) if word not in ("--timestamp", "t")]) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_teacher_of_a_file_is_found_by_its_name(data, tmp_path, capsys):

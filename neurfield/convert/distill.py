@@ -20,6 +20,7 @@ from neurfield.training.density import make_density
 from neurfield.training.guard import non_finite
 from neurfield.training.method import DistillConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.step_random import step_generator
 from neurfield.training.task import NoState, StepFn, StepResult
 
 _NEARBY = 8  # one position in so many is moved by up to half of _NEARBY_REACH, mostly into empty space
@@ -82,7 +83,7 @@ class DistillTask(NoState):
 
         They are drawn on the CPU, so that they are the same on every device, and lie where the student does.
         """
-        random = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % (1 << 63))
+        random = step_generator(self.seed, number)
         m, n = self.config.samples_per_network, self.plan.config.n_networks
         at_once = min(n, max(1, self.config.n_samples // m))
         network = ((number * at_once + torch.arange(at_once)) % n).sort().values

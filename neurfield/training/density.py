@@ -9,9 +9,9 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import Conditioned, RadianceModule
+from neurfield.training.step_random import step_generator
 
 DensityFn = Callable[[Tensor], Tensor]
-_RUN = 1_000_003  # keeps the random numbers of runs with neighbouring seeds apart
 
 
 def make_density(field: RadianceModule) -> DensityFn:
@@ -40,7 +40,7 @@ def density_over_time(field: RadianceModule, seed: int, step: int) -> DensityFn:
     """
     if "times" not in field.needs:
         return make_density(field)
-    random = torch.Generator().manual_seed((seed * _RUN + step) % (1 << 63))
+    random = step_generator(seed, step)
 
     def density(x: Tensor) -> Tensor:
         times = torch.rand(x.shape[0], generator=random).to(x.device)

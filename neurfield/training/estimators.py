@@ -22,6 +22,7 @@ from neurfield.rendering.volume import MarchOptions, packed_samples
 from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, EVALUATED_AT_ONCE, WARMUP_STEPS, OccupancyGrid
 from neurfield.training.density import DensityFn
 from neurfield.training.sampler import AnySamplerConfig, OccGridConfig, PropNetConfig, SamplerConfig
+from neurfield.training.step_random import step_seed
 
 MARGIN = 0.5  # of the transmittance where a ray ends: room for the roundings of a quick density
 _LEARNED_STEPS = 1000  # after which proposals learn as rarely as they ever do
@@ -216,5 +217,5 @@ class PropNetSampler:
 def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
     """Torch's generators begin anew within, and go on as before behind it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(((seed << 32) + number) % (1 << 63))
+        torch.manual_seed(step_seed(seed, number))
         yield

@@ -10,7 +10,8 @@ from neurfield.fields.signal_field import grid_field, grid_positions
 from neurfield.sampling.hand_over import hand_over
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
-from neurfield.training.signal_step import make_step, step_generator
+from neurfield.training.signal_step import make_step
+from neurfield.training.step_random import step_generator
 from neurfield.training.task import NoState, StepFn
 
 MAX_RESIDENT = 1 << 30  # bytes on a device: all images that are read by default, 64 megapixels of 4 float32 channels

@@ -17,6 +17,7 @@ from neurfield.training.composed_step import RayBatch, RayStepFn, descend
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
+from neurfield.training.step_random import step_generator
 from neurfield.training.task import StepResult
 
 
@@ -40,8 +41,7 @@ def hierarchical_step(
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         device = batch.origins.device
-        # the same places on every device
-        generator = torch.Generator().manual_seed(((seed << 32) + number) % (1 << 63))
+        generator = step_generator(seed, number)
         hit, first, second = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
             lambda rows, columns: hand_over(torch.rand(rows, columns, generator=generator, device="cpu"), device),

@@ -14,7 +14,8 @@ from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
 from neurfield.training.sdf_task import sdf_field
 from neurfield.training.signal_method import SignalRunConfig
-from neurfield.training.signal_step import POOL_STEP, make_step, step_generator
+from neurfield.training.signal_step import POOL_STEP, make_step
+from neurfield.training.step_random import step_generator
 from neurfield.training.task import NoState, StepFn
 
 N_POINTS = 3 << 18

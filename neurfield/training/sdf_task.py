@@ -17,7 +17,8 @@ from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
 from neurfield.training.signal_method import SignalRunConfig
-from neurfield.training.signal_step import POOL_STEP, make_step, step_generator
+from neurfield.training.signal_step import POOL_STEP, make_step
+from neurfield.training.step_random import step_generator
 from neurfield.training.task import NoState, StepFn
 
 NEAR_POOL, UNIFORM_POOL = 3 << 18, 1 << 18

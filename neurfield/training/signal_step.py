@@ -22,13 +22,8 @@ from neurfield.training.guard import non_finite
 from neurfield.training.optimizer import Adam, copied, step_if_finite
 from neurfield.training.task import StepFn, StepResult
 
-POOL_STEP = (1 << 32) - 1  # of random numbers that are drawn before the first step: no step has it
+POOL_STEP = (1 << 32) - 1  # of random numbers that are drawn before the first step, as that of no step
 BatchFn = Callable[[int], tuple[Tensor, Tensor]]  # step -> positions [n, d], targets [n, c], where the field lies
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """Random numbers that are a function of seed and step alone, the same for every device."""
-    return torch.Generator().manual_seed((seed << 32 ^ step) & (2**63 - 1))
 
 
 def make_step(

@@ -14,6 +14,7 @@ from neurfield.training.evaluation import evaluate
 from neurfield.training.method import MethodConfig, RunConfig, load_method
 from neurfield.training.optimizer import Adam
 from neurfield.training.radiance_task import RadianceTask
+from neurfield.training.step_random import step_generator
 from neurfield.training.steps import make_step
 from tests.cases import uniform
 from tests.rendering.test_hierarchical import Blob
@@ -46,7 +47,7 @@ def test_both_colours_are_compared_with_the_pixels(per_pixel: int) -> None:
     recorder = Recorder(field)
     step = make_step(field, OccupancyGrid(1, resolution=16), recorder, OPTIONS, config, 3)
     result = step(rays, 0.01, 7)
-    generator = torch.Generator().manual_seed((3 << 32) + 7)
+    generator = step_generator(3, 7)
     with torch.no_grad():
         hit, *found = hierarchical(
             field.coarse, field, rays.origins, rays.directions, 8, 8, UNIT,

@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +46,20 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         yield file
         file.flush()
+
+
+def write_together(contents: Sequence[tuple[Path, bytes]]) -> None:
+    """Writes files that name each other: each takes its place when all are on the disk, the first one last.
+
+    Raises:
+        UserError, MachineError: see cannot_write; the old files are as they were, unless a rename fails.
+    """
+    with contextlib.ExitStack() as renamed_backwards:
+        for path, content in contents:
+            file = renamed_backwards.enter_context(atomic_write(path))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

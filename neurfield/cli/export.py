@@ -48,7 +48,9 @@ class MeshOptions(_MomentOptions):
     """Triangles with colours where the training views see something, or at the surface of a shape."""
 
     output: Path
-    """File to write: .glb, .ply or .obj."""
+    """File to write: .glb, .ply or .obj; of an .obj with a texture NAME.mtl and NAME.png, too, beside it."""
+    overwrite: bool = False
+    """Replace a file that exists, also NAME.mtl and NAME.png."""
     resolution: int = 256
     """Cells along the longest side of what is there."""
     level: Annotated[str, tyro.conf.arg(metavar="auto|FLOAT")] = "auto"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neurfield.errors import UserError
-from neurfield.files import atomic_write
+from neurfield.files import write_together
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
@@ -24,7 +24,7 @@ LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP = 9729, 9987, 33071  # filters and wrapping 
 
 
 def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
-    """What write_mesh makes: the file, which comes last, and of an OBJ with a texture the two that it names.
+    """What write_mesh makes: the file and, of an OBJ with a texture, the two that it leads to.
 
     Raises:
         UserError: unknown extension, or a texture in a format that holds none.
@@ -34,24 +34,23 @@ def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
     if has_texture and suffix == ".ply":
         raise UserError(f"{path.name}: PLY holds no texture; write .glb or .obj, or leave --texture out")
     name = path.stem.replace(" ", "_")  # readers of OBJ end a name at a blank
-    beside = [".png", ".mtl"] if has_texture and suffix == ".obj" else []
-    return [*(path.with_name(f"{name}{end}") for end in beside), path]
+    beside = [".mtl", ".png"] if has_texture and suffix == ".obj" else []
+    return [path, *(path.with_name(f"{name}{end}") for end in beside)]
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
-    """Writes a mesh in the format of the extension; each file appears complete or not at all, that of `path` last.
+    """Writes a mesh in the format of the extension; all of its files appear complete or none.
 
     Raises:
         UserError: see files_of_mesh.
         MachineError: the disk refuses.
     """
     paths = files_of_mesh(path, mesh.texture is not None)
-    contents = [WRITERS[path.suffix.lower()](mesh, paths[0].stem)]
+    name = paths[-1].stem
+    contents = [WRITERS[path.suffix.lower()](mesh, name)]
     if len(paths) > 1 and mesh.texture is not None:
-        contents = [_png(mesh.texture), _mtl(paths[0].stem), *contents]
-    for part, content in zip(paths, contents, strict=True):
-        with atomic_write(part) as file:
-            file.write(content)
+        contents += [_mtl(name), _png(mesh.texture)]
+    write_together(list(zip(paths, contents, strict=True)))
 
 
 def _png(texture: NDArray[np.uint8]) -> bytes:

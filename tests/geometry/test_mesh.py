@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neurfield.errors import UserError
+from neurfield.errors import MachineError, UserError
 from neurfield.geometry import WRITERS, Mesh, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals, is_closed, split_where_sheets_touch, spread_over_faces
+from tests.cli.test_faults import disk_of
 from tests.geometry.ball import ball
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
@@ -179,6 +181,26 @@ def test_an_independent_reader_sees_the_texture(suffix: str, tmp_path: Path) -> 
     np.testing.assert_allclose(uv, mesh.uv[mesh.faces], atol=1e-6)
     names = {".glb": ["my mesh.v2.glb"], ".obj": ["my mesh.v2.obj", "my_mesh.v2.mtl", "my_mesh.v2.png"]}
     assert sorted(p.name for p in tmp_path.iterdir()) == names[suffix]
+
+
+@pytest.mark.parametrize("broken", ["disk", "rename"])
+def test_the_files_of_a_mesh_are_written_together(broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {f"m.{end}": f"old {end}".encode() for end in ("obj", "mtl", "png")}
+    for name, content in old.items():
+        (tmp_path / name).write_bytes(content)
+    mesh = textured()
+    monkeypatch.setitem(WRITERS, ".obj", lambda *_: b"#" * 5000)  # the others have some hundred bytes
+    if broken == "disk":
+        with disk_of(2000), pytest.raises(MachineError, match=r"m\.obj: cannot write"):
+            write_mesh(mesh, tmp_path / "m.obj")
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+        return
+    renamed: list[str] = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda source, target: (renamed.append(Path(target).name), real(source, target)))
+    write_mesh(mesh, tmp_path / "m.obj")
+    assert sorted(renamed[:2]) == ["m.mtl", "m.png"] and renamed[2:] == ["m.obj"]
+    assert (tmp_path / "m.obj").read_bytes() == b"#" * 5000 and (tmp_path / "m.png").read_bytes() != old["m.png"]
 
 
 def test_ply_holds_no_texture(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ COMMANDS = {
     "eval": ("neurfield.cli.eval", "EvalOptions", "measure a trained run: PSNR, SSIM"),
     "render": ("neurfield.cli.render", "RenderOptions", "pictures and videos of a trained run"),
     "convert": ("neurfield.cli.convert", "ConvertOptions", "turn a trained run into another kind of field"),
-    "export": ("neurfield.cli.export", "ExportOptions", "a mesh or a point cloud of a trained run"),
+    "export": ("neurfield.cli.export", "ExportOptions", "a mesh, points, a web page or the cameras of a trained run"),
     "view": ("neurfield.cli.view", "ViewOptions", "a run, or a data set, in the browser"),
     "process": ("neurfield.cli.process", "ProcessCommandOptions", "photos or a video to a data set with cameras"),
     "data": ("neurfield.cli.data", "DataOptions", "make, download and inspect data sets"),

@@ -80,3 +80,12 @@ def test_an_option_that_may_be_left_out_is_shown_like_any_other(capsys):
         main(["train", "--help"])
     text = capsys.readouterr().out
     assert "--method STR" in text and "--offset [FLOAT" in text and "{None}" not in text
+    assert "(default: None)" not in text and "(default: outputs)" in text
+
+
+def test_the_text_of_an_option_flows_whatever_lines_the_source_has(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "lists the presets. Default: on a GPU" in text and "for images, videos and volumes, short" in text

@@ -217,6 +217,25 @@ def test_one_looks_around_and_the_link_keeps_the_view(page: Any, tmp_path: Path)
         assert np.abs(finished(page) - first).max() < 1 / 255, nonsense
 
 
+def test_a_coarse_picture_has_no_seam(page: Any, tmp_path: Path) -> None:
+    run = random_run(density=SMALL, color=SMALL, background=(1.0, 1.0, 1.0))
+    run.grid.load_bits(torch.zeros_like(run.grid.bitfield))  # nothing is there: all is white
+    page.set_viewport_size({"width": 300, "height": 200})
+    page.add_init_script("""
+        const gl = WebGL2RenderingContext.prototype, blit = gl.blitFramebuffer;
+        gl.blitFramebuffer = function (...sizes) {
+            blit.apply(this, sizes);
+            if (sizes[2] >= sizes[6] || this.getParameter(this.DRAW_FRAMEBUFFER_BINDING)) return;
+            const pixels = new Uint8Array(4 * sizes[6] * sizes[7]);
+            this.bindFramebuffer(this.READ_FRAMEBUFFER, null);
+            this.readPixels(0, 0, sizes[6], sizes[7], this.RGBA, this.UNSIGNED_BYTE, pixels);
+            window.darkest = pixels.reduce((a, b) => Math.min(a, b));
+        };""")
+    page.goto(export_web(run, tmp_path / "nothing.html").as_uri())
+    finished(page)
+    assert page.evaluate("window.darkest") == 255
+
+
 def test_a_lost_graphics_unit_is_said_and_stays_said(page: Any, tmp_path: Path) -> None:
     page.goto(export_web(random_run(density=SMALL, color=SMALL), tmp_path / "noise.html").as_uri())
     finished(page)

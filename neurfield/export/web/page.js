@@ -175,9 +175,9 @@ async function draw(to, width, height, bottom, top, side, stride) {
   const started = performance.now();
   const focal = Math.min(width / scene.fov[0], height / scene.fov[1]);
   gl.bindFramebuffer(gl.FRAMEBUFFER, to.frame);
-  gl.viewport(0, 0, width, height);
+  gl.viewport(0, 0, canvas.width, canvas.height);
   gl.enable(gl.SCISSOR_TEST);
-  gl.scissor(0, bottom, width, top - bottom);
+  gl.scissor(0, bottom, width + 1, top - bottom);
   gl.uniform3fv(places.origin, view.position);
   for (const name of ["right", "up", "back"]) gl.uniform3fv(places[name], view[name]);
   gl.uniform1f(places.focal, focal);
@@ -213,7 +213,7 @@ async function drawMoving() {
   document.documentElement.dataset.state = "drawing";
   const scale = Math.min(1, Math.sqrt(affordable(MOVING_MS) / (canvas.width * canvas.height)));
   const [width, height] = [canvas.width, canvas.height].map((n) => Math.max(1, Math.round(n * scale)));
-  await draw(coarse, width, height, 0, height, 1, MOVING_STRIDE);
+  await draw(coarse, width, height, 0, height + 1, 1, MOVING_STRIDE);  // and what is beside it: stretching blends it in
   copy(coarse, width, height, null);
   copy(coarse, width, height, fine);
   // A strip is never longer than the whole picture's mean allows: below an empty sky, whose rays are quick, a strip as

@@ -44,6 +44,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_writes_no_file_of_a_command_before_it(page: Path) -> None:
+    written = re.findall(r"--output (\S+)", page.read_text())  # nothing is overwritten without being told to
+    assert [name for name in re.findall(r'"(\w+\.\w+)"', "".join(snippets(page))) if name in written] == []
+
+
 def snippets(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 

@@ -85,7 +85,7 @@ def say_steps(trainer: "Trainer", checkpoint: Path) -> None:
     """What a training has done, and where it lies."""
     say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {checkpoint}")
     if trainer.step == 0 and not trainer.interrupted:
-        say("note: the budget was used up before the first step, so nothing was learned; give a larger one")
+        say("note: the budget was used up before the first step: nothing was learned or measured; give a larger one")
 
 
 def next_steps(run: Path) -> str:

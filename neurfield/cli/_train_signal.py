@@ -103,7 +103,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1
-        if options.eval_split != "none":
+        if options.eval_split != "none" and trainer.step:
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)
         if not is_watched:
             say(next_steps(session.folder.path))

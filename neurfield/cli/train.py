@@ -161,7 +161,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
             return 1
         if resumed and isinstance(config.method.field, KiloNerfConfig):
             Earlier.beside(session.folder.path).settle()
-        if test:
+        if test and trainer.step:
             _evaluate(task, trainer, session, views, options.eval_split, test, live)
         if is_last and not is_watched:
             say(next_steps(session.folder.path))

@@ -60,7 +60,8 @@ class MeshOptions(_MomentOptions):
     min_component: float = 0.01
     """Drop pieces with fewer triangles than this share of the largest piece."""
     extent: int = 1
-    """Side of the cube that is looked at: 1: what the cameras look at; up to the box of the scene: its surroundings."""
+    """Side of the cube that is looked at: 1: what the cameras look at; 2, 4, ... up to the box of the scene: more of
+    its surroundings, in larger cells unless --resolution is raised, too."""
     surface: Literal["auto", "closed", "seen"] = "auto"
     """closed: with what is hidden from all training views, solid; seen: without triangles that no training view sees;
     auto: seen where the scene has surroundings, behind whose surfaces nothing was photographed."""
@@ -139,8 +140,9 @@ def export_triangles(options: MeshOptions) -> int:
             f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed gives a closed mesh"
         )
     if done.is_cut:
-        box = trained.grid.aabb_scale
-        print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {box} looks at all of it")
+        box, wider = trained.grid.aabb_scale, 2 * options.extent
+        way = f"{wider} looks further, {box} at all of it" if wider < box else f"{box} looks at all of it"
+        print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {way}")
     return 0
 
 

@@ -24,8 +24,9 @@ def test_a_scene_that_is_cut_is_told_of(
 ) -> None:
     monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(far_ball, aabb_scale=4))
     words = ["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), "--resolution", "24", "--overwrite"]
-    note = "note: the scene reaches beyond the cube of side 1; --extent 4 looks at all of it"
-    assert main(words) == 0 and note in capsys.readouterr().out
+    for extent, way in ((1, "2 looks further, 4 at all of it"), (2, "4 looks at all of it")):
+        note = f"note: the scene reaches beyond the cube of side {extent}; --extent {way}\n"
+        assert main([*words, "--extent", str(extent)]) == 0 and note in capsys.readouterr().out
     assert main([*words, "--extent", "4", "--surface", "closed"]) == 0 and "note" not in capsys.readouterr().out
     assert (
         main([*words, "--extent", "4"]) == 0

@@ -189,7 +189,8 @@ def find_checkpoint(run: Path) -> Path:
         )
     found = RunFolder(run).checkpoints()
     if not found:
-        raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{run_below(run)}")
+        way = run_below(run) or "; expected the folder that neurfield train names"
+        raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{way}")
     return found[-1]
 
 

@@ -169,7 +169,8 @@ def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, ca
     [
         (["{run}/none"], "no such run"),
         (["{run}/config.yaml"], "config.yaml: not a run; expected a run folder or a .safetensors file"),
-        (["{run}/checkpoints"], "no checkpoints/step-*.safetensors"),
+        (["{run}/checkpoints"], "no checkpoints/step-*.safetensors in this folder; expected the folder that"),
+        (["{run}/.."], "in this folder; did you mean"),
         (["{run}", "--split", "tset"], "no views in split 'tset'"),
         (["{run}", "--output", "{run}/config.yaml/m.json"], "config.yaml is a file; choose another --output"),
         (["{run}", "--output", "{run}/checkpoints"], "checkpoints is a folder; choose another --output"),

@@ -19,9 +19,9 @@ namespace nf {
 //          density net and colour net (n_inputs, n_outputs, width, n_hidden, activation, output_activation), sh_degree,
 //          whether products in bf16 are welcome
 //   scales: per_level_scale, box_low x y z, box_scale x y z, input_padding of the density net and the colour net; beta,
-//           radius and scale of a surface, all 0 without one
+//           radius, scale, alpha and reach of a surface, all 0 without one
 using Sizes = std::array<int, 20>;
-using Scales = std::array<float, 12>;
+using Scales = std::array<float, 14>;
 using Table = Array<void, 1>;  // float, or the bits of half as int16
 using Params = Array<const float, 1>;
 using Rays = Array<const float, 2>;
@@ -47,7 +47,7 @@ inline backend::FusedField field_of(const Sizes& s, const Scales& scales, const 
   }
   field.density = net_of(s.data() + 6, scales[7], density);
   field.color = net_of(s.data() + 12, scales[8], color);
-  field.surface = {scales[9], scales[10], scales[11], 1.0f / scales[4]};
+  field.surface = {scales[9], scales[10], scales[11], scales[12], scales[13], 1.0f / scales[4]};
   field.sh_degree = s[18];
 #ifdef NF_CUDA
   field.bf16_products = false;

@@ -81,7 +81,7 @@ void fill_padding(const PackedField& field, A* encoding, int64_t n) {
 void densities(const PackedField& field, const float* const* x, int64_t n, float* values) {
   const SurfaceDensity& surface = field.field.surface;
   if (surface.is_surface()) {
-    for (int64_t i = 0; i < n; ++i) values[i] = surface.density(surface.distance(values[i], x[0][i], x[1][i], x[2][i]));
+    for (int64_t i = 0; i < n; ++i) values[i] = surface.density(values[i], x[0][i], x[1][i], x[2][i]);
   } else {
     for (int64_t i = 0; i < n; i += kLanes) store(values + i, exponential(load(values + i)));
   }

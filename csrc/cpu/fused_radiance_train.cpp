@@ -276,10 +276,9 @@ void TrainTile<A>::backward_block(int64_t row, int64_t n, float* gradients) {
   for (int64_t i = 0; i < n; ++i) {
     const float dt = tile_.t_ends[row + i] - tile_.t_starts[row + i];
     const float h = geometry[i * geometry_width];
-    const float derivative =
-        surface.is_surface()
-            ? surface.derivative(surface.distance(h, tile_.x[0][row + i], tile_.x[1][row + i], tile_.x[2][row + i]))
-            : trunc_exp_derivative(h);
+    const float derivative = surface.is_surface()
+                                 ? surface.derivative(h, tile_.x[0][row + i], tile_.x[1][row + i], tile_.x[2][row + i])
+                                 : trunc_exp_derivative(h);
     dL_dgeometry_[i * geometry_width] += dL_dtau_[row + i] * dt * derivative;
   }
   net_backward(density, tile_.encoding + row * encoding_width, encoding_width, tile_.hidden.at(row, density),

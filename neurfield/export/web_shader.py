@@ -127,13 +127,14 @@ def _sigma(field: FusedField) -> Iterator[str]:
     if field.surface is None:
         yield "float sigma(float h, vec3 place) { return exp(h); }"
         return
-    beta, radius, scale = (_number(x) for x in field.surface.tolist())
+    beta, radius, scale, alpha, reach = (_number(x) for x in field.surface.tolist())
     side = _number(1 / field.inverse_size[0])
     yield f"""
 float sigma(float h, vec3 place) {{
-  float f = {scale} * h + {side} * length(place - 0.5) - {radius};
-  float tail = exp(-abs(f) / {beta}) * 0.5 / {beta};
-  return f > 0.0 ? tail : 1.0 / {beta} - tail;
+  float r = {side} * length(place - 0.5), f = {scale} * h + r - {radius};
+  if (r > {reach}) return exp(h);
+  float tail = exp(-abs(f) / {beta}) * 0.5 * {alpha};
+  return f > 0.0 ? tail : {alpha} - tail;
 }}"""
 
 

@@ -3,11 +3,13 @@
 
     h     = density_network(encoding(x))                      [n, n_geo_features]
     f     = scale h_0 + |x - middle of the box| - radius       distance to the surface, negative inside
-    sigma = Laplace(-f; beta) / beta                           csrc/math/surface_density.h
+    sigma = alpha Laplace(-f; beta)                            csrc/math/surface_density.h
     rgb   = color_network(h || direction_encoding(d))
 
-beta, the thickness of the surface, is not learned: it shrinks exponentially while training. What makes f a distance is
-a loss on its values at the corners v_k and the middle of small tetrahedra, whose circumradius is beta:
+beta, the thickness of the surface, is not learned: it shrinks exponentially while training. alpha, the density deep
+inside, is 1/beta, but not so little that an object begins as a fog. Where something is behind the object, all that is
+out of `reach` of the middle has the density e^h_0 of other fields. What makes f a distance is a loss on its values at
+the corners v_k and the middle of small tetrahedra, whose circumradius is beta:
 
     eikonal   (|sum_k f(v_k) v_k| * 3 / (4 beta^2) - 1)^2      its slope is 1 (Gropp et al. 2020)
     curvature ((mean_k f(v_k) - f) / beta)^2                    which is (beta / 6 laplacian f)^2: bends count less and
@@ -22,6 +24,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
@@ -38,14 +41,18 @@ class SurfaceConfig(FieldConfig):
     """A FieldConfig whose density is that of a surface; lengths are in unit space.
 
     `radius` is that of the sphere that training begins with, `scale` what the network's output counts. `beta` falls
-    from `beta_start` to `beta_end`. `eikonal` and `curvature` weigh the two losses, at `n_shape_points` places a step.
+    from `beta_start` to `beta_end`; the density inside is 1/beta, at least `alpha`. In boxes of more than one unit cube
+    the surface is within `reach` of the middle. `eikonal` and `curvature` weigh the two losses, at `n_shape_points`
+    places a step.
     """
 
     otype: Literal["surface"] = "surface"  # type: ignore[assignment]
     radius: Annotated[float, Range(1e-3, 100)] = 0.25
     scale: Annotated[float, Range(1e-4, 100)] = 0.1
-    beta_start: Annotated[float, Range(1e-5, 1)] = 0.02
+    reach: Annotated[float, Range(1e-2, 100)] = 0.5
+    beta_start: Annotated[float, Range(1e-5, 1)] = 0.1
     beta_end: Annotated[float, Range(1e-5, 1)] = 0.001
+    alpha: Annotated[float, Range(1e-3, 1e5)] = 50
     eikonal: Annotated[float, Range(0)] = 0.001
     curvature: Annotated[float, Range(0)] = 0.03
     n_shape_points: Annotated[int, Range(64, 1 << 14)] = 3072
@@ -69,7 +76,8 @@ class SurfaceField(RadianceField):
     """Density and colour around a surface; see SurfaceConfig.
 
     Attributes:
-        surface: beta, radius, scale; float32 `[3]`, kept with the parameters.
+        surface: beta, radius, scale, alpha and reach; float32 `[5]`, kept with the parameters. All of a box that is the
+            unit cube, where nothing is behind the object, is within reach.
     """
 
     surface: Tensor
@@ -77,7 +85,9 @@ class SurfaceField(RadianceField):
     def __init__(self, config: SurfaceConfig, aabb: Sequence[float]):
         super().__init__(**parts_of(config, aabb))
         self.config, self.extra_rows = config, 5 * config.n_shape_points
-        self.register_buffer("surface", torch.tensor([config.beta_start, config.radius, config.scale]))
+        reach = config.reach if aabb[3] - aabb[0] > 1 else 1.0
+        self.register_buffer("surface", torch.tensor([0.0, config.radius, config.scale, 0.0, reach]))
+        self.begin_step(0.0)
 
     @property
     def beta(self) -> Tensor:
@@ -85,20 +95,30 @@ class SurfaceField(RadianceField):
         return self.surface[0]
 
     def begin_step(self, progress: float) -> None:
-        """Sets beta: it falls exponentially."""
+        """Sets beta, which falls exponentially, and alpha."""
         config, share = self.config, min(progress / _SHARP_FROM, 1.0)
-        self.surface[0] = config.beta_start * (config.beta_end / config.beta_start) ** share
+        beta = config.beta_start * (config.beta_end / config.beta_start) ** share
+        self.surface[0], self.surface[3] = beta, max(1 / beta, config.alpha)
+
+    @property
+    def reach(self) -> float | None:
+        """How far from the middle there is a surface, in unit space; None: everywhere in the box."""
+        reach = self.surface[4].item()
+        return reach if reach < math.sqrt(3) / 2 / float(self.inverse_size[0]) else None
 
     def distance(self, x: Tensor) -> Tensor:
-        """Signed distance `[n]` of positions `[n, 3]`, all in unit space; differentiable."""
+        """Signed distance `[n]` of positions `[n, 3]` within reach, all in unit space; differentiable."""
         return self._distance(self.features(x), x)
 
     def density(self, x: Tensor, conditions: Conditions | None = None) -> tuple[Tensor, Tensor]:
         """See RadianceField; its gradient is that of the distance, scaled."""
         features = self.features(x)
         f = self._distance(features, x)
-        tail = torch.exp(-f.abs() / self.beta) * (0.5 / self.beta)
-        return torch.where(f > 0, tail, 1 / self.beta - tail), features
+        alpha = self.surface[3]
+        tail = torch.exp(-f.abs() / self.beta) * (0.5 * alpha)
+        near = torch.where(f > 0, tail, alpha - tail)
+        is_far = self._from_middle(x) > self.surface[4]
+        return torch.where(is_far, ops.trunc_exp(features[:, 0]), near), features
 
     def shape_points(self, x: Tensor) -> Tensor:
         """Where shape_loss wants distances for places `[n, 3]`: `[5 n, 3]`, four corners of each and the place."""
@@ -120,5 +140,7 @@ class SurfaceField(RadianceField):
         return self.config.eikonal * eikonal + self.config.curvature * bend
 
     def _distance(self, features: Tensor, x: Tensor) -> Tensor:
-        middle = self.low + 0.5 / self.inverse_size
-        return self.surface[2] * features[:, 0] + (x - middle).norm(dim=1) - self.surface[1]
+        return self.surface[2] * features[:, 0] + self._from_middle(x) - self.surface[1]
+
+    def _from_middle(self, x: Tensor) -> Tensor:
+        return (x - (self.low + 0.5 / self.inverse_size)).norm(dim=1)

@@ -30,8 +30,9 @@ class FusedField:
             CUDA the products are of float16, and the table is read in its float16 copy.
         density, density_params: the network whose outputs are ln(sigma), or h of `surface`, and further features.
         color, color_params: the network from all those outputs and the harmonics to rgb.
-        surface: None: the density is e^h of the first output h. Else float32 `[3]`, beta, radius and scale of the
-            surface that the density is around (csrc/math/surface_density.h); read at every call. On the CPU only.
+        surface: None: the density is e^h of the first output h. Else float32 `[5]`, beta, radius, scale, alpha and
+            reach of the surface that the density is around (csrc/math/surface_density.h); read at every call. On the
+            CPU only.
         sh_degree: of the spherical harmonics.
         low, inverse_size: three values each; the encoding sees `(x - low) * inverse_size`.
     """
@@ -68,7 +69,7 @@ class FusedField:
         if self.surface is not None:
             if self.table.is_cuda:
                 raise ValueError("fused_radiance: the kernels of CUDA have no density of a surface")
-            check_tensor("fused_radiance", "surface", self.surface, (3,), (torch.float32,), device)
+            check_tensor("fused_radiance", "surface", self.surface, (5,), (torch.float32,), device)
         if self.half_table is not None:
             check_tensor(
                 "fused_radiance", "half_table", self.half_table, (self.grid.n_params,), (torch.float16,), device
@@ -114,7 +115,7 @@ class FusedField:
     def scales(self) -> list[float]:
         """All real numbers, in the same order."""
         padding = [self.density.input_padding, self.color.input_padding]
-        surface = [0.0, 0.0, 0.0] if self.surface is None else self.surface.tolist()
+        surface = [0.0] * 5 if self.surface is None else self.surface.tolist()
         return [self.grid.per_level_scale, *self.low, *self.inverse_size, *padding, *surface]
 
     @property

@@ -104,10 +104,11 @@ class RadianceTask:
                 f"the images are opaque and end in {method.training.background}, which is taken for what is behind the "
                 "object (--set training.background=random: it is part of it)"
             )
-        if isinstance(self.field, SurfaceField) and not scene.has_alpha:
+        if isinstance(self.field, SurfaceField) and self.field.reach is not None:
+            x, y, z = (f"{value:.3g}" for value in norm.to_world(torch.full((3,), 0.5)).tolist())
             self.notes.append(
-                f"the images are opaque: method {method.name} is for objects whose images are transparent around them, "
-                "and has failed with surroundings; ngp-fast takes them"
+                f"looks for a surface within {self.field.reach / norm.scale:.3g} of ({x}, {y}, {z}); what is farther "
+                "away has a density, as with other methods (field.reach)"
             )
         if cameras.times_differ and "times" not in self.field.needs:
             n_times = cameras.times.unique().numel()

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.fields.surface import SurfaceField
+from neurfield.training.step_random import step_generator
 
-_RUN = 1_000_003  # keeps the random numbers of runs with neighbouring seeds apart
 _FREE_SHARE = 1 / 3  # of the places: anywhere in the box, the others where rays had samples
 _SPREAD = 0.01  # of half of those, standard deviation in unit space
 
@@ -41,11 +41,17 @@ class ShapeStep:
         return checked.item()
 
     def _places(self, number: int) -> Tensor:
-        field, random = self._field, torch.Generator().manual_seed((self._seed * _RUN + number) % (1 << 63))
+        field, random = self._field, step_generator(self._seed, number)
         n_free = round(field.config.n_shape_points * _FREE_SHARE)
         seen = self._workspace.sampled(field.config.n_shape_points - n_free, random)
-        free = torch.rand(n_free, 3, generator=random)
-        x = torch.cat([seen, free]) / field.inverse_size + field.low
+        x = torch.cat([seen, torch.rand(n_free, 3, generator=random)]) / field.inverse_size + field.low
         some = slice(0, len(seen), 2)
         x[some] += _SPREAD * torch.randn(x[some].shape, generator=random)
-        return torch.clamp(x, field.low, field.low + 1 / field.inverse_size)
+        x = torch.clamp(x, field.low, field.low + 1 / field.inverse_size)
+        if field.reach is None:
+            return x
+        middle = field.low + 0.5 / field.inverse_size
+        away = torch.nn.functional.normalize(torch.randn(x.shape, generator=random), dim=1)
+        free = middle + field.reach * torch.rand(len(x), 1, generator=random) ** (1 / 3) * away
+        is_far = ((x - middle).norm(dim=1) > field.reach) | (torch.arange(len(x)) >= len(seen))
+        return torch.where(is_far[:, None], free, x)

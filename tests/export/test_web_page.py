@@ -112,7 +112,11 @@ def finished(page: Any) -> np.ndarray:
 
 FIELDS = {
     "plain": {},
-    "surface": {"aabb_scale": 2, "surface": {"scale": 0.3, "beta_start": 0.05, "radius": 0.4}},
+    "surface": {"surface": {"scale": 0.3, "beta_start": 0.05, "radius": 0.4}},
+    "surface with surroundings": {
+        "aabb_scale": 2,
+        "surface": {"scale": 0.3, "beta_start": 0.05, "radius": 0.3, "reach": 0.4},
+    },
     "unbounded, deep, odd features": {
         "aabb_scale": 8,
         "grid": {**GRID, "n_levels": 2},

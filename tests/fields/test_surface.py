@@ -19,7 +19,7 @@ GRID = Block(otype="HashGrid", n_levels=4, log2_hashmap_size=10, base_resolution
 def field_of(spread: float = 0.0, **config: object) -> SurfaceField:
     """A field whose network gives 0 everywhere, or, with `spread`, noise."""
     torch.manual_seed(3)
-    precise = {"table_precision": "fp32", "network_precision": "fp32", **config}
+    precise = {"table_precision": "fp32", "network_precision": "fp32", "reach": 100.0, **config}
     field = SurfaceConfig(encoding=GRID, max_resolution=16, **precise).build(BOX)
     field.encoding.params.data = spread * (2 * torch.rand_like(field.encoding.params) - 1)
     if not spread:
@@ -36,27 +36,44 @@ def test_it_begins_with_a_sphere():
 @torch.no_grad()
 @pytest.mark.parametrize("beta", [0.1, 0.01, 0.001])
 def test_density_is_laplaces_distribution_of_the_distance(beta):
-    """Against torch's own distribution in float64; a rounding of f counts f / beta times, at most 1000 here."""
+    """Against torch's own distribution in float64, times 1 / beta or 50.
+
+    A rounding of f counts f / beta times, at most 1000 here.
+    """
     field, x = field_of(1.0, beta_start=beta, beta_end=beta), uniform(500, 3, low=0.1, high=0.9)
     sigma, features = field.density(x)
     f = field.distance(x).double()
-    exact = torch.distributions.Laplace(0.0, float(field.beta)).cdf(-f) / float(field.beta)
+    alpha = max(1 / beta, 50.0)
+    exact = torch.distributions.Laplace(0.0, float(field.beta)).cdf(-f) * alpha
     assert (f < 0).any() and (f > 0).any() and features.shape == (500, 16)
-    near = f.abs() < 20 * beta  # farther away it is 0 or 1 / beta but for what float32 cannot say
+    near = f.abs() < 20 * beta  # farther away it is 0 or alpha but for what float32 cannot say
     torch.testing.assert_close(sigma.double()[near], exact[near], rtol=1000 * 2**-22, atol=0.0)
     torch.testing.assert_close(sigma.double(), exact, rtol=1e-6, atol=1e-6)
 
 
 def test_the_density_leads_back_to_the_distance():
-    """dsigma/df = -e^(-|f|/beta) / (2 beta^2) on both sides."""
-    field = field_of(1.0, beta_start=0.05)
+    """dsigma/df = -alpha e^(-|f|/beta) / (2 beta) on both sides."""
+    field = field_of(1.0, beta_start=0.05, alpha=30)
     x = uniform(200, 3, low=-0.5, high=1.5).requires_grad_()
     (got,) = torch.autograd.grad(field.density(x)[0].sum(), x)
     (slope,) = torch.autograd.grad(field.distance(x).sum(), x)
     f, beta = field.distance(x).detach(), float(field.beta)
     torch.testing.assert_close(
-        got, slope * (-torch.exp(-f.abs() / beta) / (2 * beta**2))[:, None], rtol=1e-4, atol=1e-4
+        got, slope * (-30 * torch.exp(-f.abs() / beta) / (2 * beta))[:, None], rtol=1e-4, atol=1e-4
     )
+
+
+@torch.no_grad()
+def test_what_is_out_of_reach_has_the_density_of_other_fields():
+    """Only where something is behind the object: in the unit cube all is within reach."""
+    field, x = field_of(1.0, reach=0.5), uniform(300, 3, low=-0.5, high=1.5)
+    sigma, features = field.density(x)
+    far = (x - 0.5).norm(dim=1) > 0.5
+    assert far.any() and not far.all()
+    torch.testing.assert_close(sigma[far], features[far, 0].exp())
+    torch.testing.assert_close(sigma[~far], field_of(1.0).density(x[~far])[0])
+    config = SurfaceConfig(encoding=GRID, max_resolution=16)
+    assert config.build((0, 0, 0, 1, 1, 1)).reach is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -114,7 +131,7 @@ def test_corners_are_at_the_distance_of_beta():
 
 
 def test_what_does_not_fit_is_one_line():
-    with pytest.raises(UserError, match=r"field.beta_end: expected at most beta_start, 0.02, got 0.1"):
-        SurfaceConfig(beta_end=0.1)
+    with pytest.raises(UserError, match=r"field.beta_end: expected at most beta_start, 0.1, got 0.2"):
+        SurfaceConfig(beta_end=0.2)
     with pytest.raises(UserError, match=r"field.appearance_channels: a surface field has none"):
         SurfaceConfig(appearance_channels=4)

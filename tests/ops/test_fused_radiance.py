@@ -58,7 +58,7 @@ class Case:
     loss: FusedLoss = HUBER
     log_density: float = 3.0  # of most of the volume: e^3 ends rays after some ten to hundred samples
     step_scale: float = 2.0
-    surface: tuple[float, float, float] | None = None  # beta, radius, scale
+    surface: tuple[float, ...] | None = None  # beta, radius, scale, alpha, reach
 
 
 CASES = {
@@ -81,10 +81,16 @@ CASES = {
         n_rays=31,
         loss=FusedLoss(None),
     ),
-    "surface": Case(surface=(0.03, 0.4, 0.1), log_density=0.0),
+    "surface": Case(surface=(0.03, 0.4, 0.1, 33.0, 9.0), log_density=0.0),
     "surface half cascades": Case(
-        half=True, n_cascades=2, n_rays=257, loss=FusedLoss(None, 1e-2, 1e-2), surface=(0.1, 0.5, 0.2), log_density=0.0
+        half=True,
+        n_cascades=2,
+        n_rays=257,
+        loss=FusedLoss(None, 1e-2, 1e-2),
+        surface=(0.1, 0.5, 0.2, 20.0, 9.0),
+        log_density=0.0,
     ),
+    "surface with surroundings": Case(n_cascades=2, surface=(0.05, 0.6, 0.1, 30.0, 0.7), log_density=0.5),
     "transparent tiled": Case(
         GridConfig(3, 2, 8, 10, 8, 2.0, "Tiled"), MLPConfig(16, 16, 64, 1), n_rays=64, log_density=-2.0, step_scale=4.0
     ),
@@ -209,10 +215,12 @@ def density_of(field: FusedField, features: Tensor, x: Tensor) -> Tensor:
     """sigma `[n]` of those outputs at x `[n, 3]` in the box of the field."""
     if field.surface is None:
         return ops.trunc_exp(features[:, 0])
-    beta, radius, scale = (value.to(features.dtype) for value in field.surface)
-    f = scale * features[:, 0] + (x - 0.5).norm(dim=1) / field.inverse_size[0] - radius
-    tail = torch.exp(-f.abs() / beta) / (2 * beta)
-    return torch.where(f > 0, tail, 1 / beta - tail)
+    beta, radius, scale, alpha, reach = (value.to(features.dtype) for value in field.surface)
+    from_middle = (x - 0.5).norm(dim=1) / field.inverse_size[0]
+    f = scale * features[:, 0] + from_middle - radius
+    tail = alpha / 2 * torch.exp(-f.abs() / beta)
+    near = torch.where(f > 0, tail, alpha - tail)
+    return torch.where(from_middle > reach, ops.trunc_exp(features[:, 0]), near)
 
 
 def colors_of(field: FusedField, features: Tensor, directions: Tensor, params: Tensor) -> Tensor:
@@ -341,9 +349,9 @@ def test_a_pixel_is_used_whole_or_not_at_all() -> None:
 def test_surfaces_are_seen_from_both_sides_and_end_rays(name: str) -> None:
     field, batch = make_field(CASES[name]), make_batch(CASES[name])
     single = composed(field, batch, CASES[name].loss)
-    beta = CASES[name].surface[0]
+    alpha = CASES[name].surface[3]
     sigma = fused_density(field, uniform(5000, 3, seed=4))
-    assert 0.05 < float((sigma > 0.5 / beta).float().mean()) < 0.95
+    assert 0.05 < float((sigma > 0.5 * alpha).float().mean()) < 0.95
     assert (single.acc > 0.99).any() and (single.acc < 0.5).any()
 
 

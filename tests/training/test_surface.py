@@ -11,6 +11,7 @@ import trimesh
 
 from neurfield import ops
 from neurfield import run as runs
+from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.export.web_page import export_web
 from neurfield.training.session import ViewSet
@@ -41,10 +42,16 @@ def mesh_of(scene, trainer, path: Path):
     return run, trimesh.load(path, process=False)
 
 
+@torch.no_grad()
+def distances_on_the_ball(field, scene) -> torch.Tensor:
+    """What the field says there, in world units."""
+    outward = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(1)), dim=1)
+    return field.distance(scene.normalization.to_unit(RADIUS * outward)) / scene.normalization.scale
+
+
 def test_the_ball_comes_out_round(scene, ball, tmp_path):
     run, mesh = mesh_of(scene, ball, tmp_path / "ball.ply")
-    outward = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(1)), dim=1)
-    off = run.field.distance(run.views.normalization.to_unit(RADIUS * outward)) / run.views.normalization.scale
+    off = distances_on_the_ball(run.field, scene)
     assert float(off.abs().mean()) < 0.01 * RADIUS, off.mean()
     radii = torch.tensor(mesh.vertices).norm(dim=1)
     assert float((radii - RADIUS).abs().mean()) < 0.02 * RADIUS, radii.mean()  # half of it is a cell of the mesh
@@ -70,12 +77,39 @@ def test_the_shape_loss_makes_its_distances_distances(scene):
     assert error("field.eikonal=0", "field.curvature=0") > 2
 
 
-def test_opaque_images_are_told_of(scene):
-    def notes(scene) -> str:
-        return " ".join(radiance_trainer(scene, small_config(*SURFACE)).task.notes)
+def in_a_room(scene: Scene) -> Scene:
+    """The same, opaque, between green walls."""
+    images = []
+    for image in scene.images:
+        alpha = image[..., 3:] / 255
+        over = alpha * image[..., :3] + (1 - alpha) * torch.tensor([40.0, 120.0, 60.0])
+        images.append(over.round().to(torch.uint8))
+    return dataclasses.replace(
+        scene, images=images, normalization=dataclasses.replace(scene.normalization, aabb_scale=4)
+    )
 
-    assert "method ngp-fast is for objects whose images are transparent" in notes(ball_scene(alpha=False))
-    assert "transparent" not in notes(scene)
+
+def test_the_ball_in_a_room_comes_out_round(scene):
+    """Nothing but the views says that it is not the walls; it begins too small by a fourth."""
+    room = in_a_room(scene)
+    trainer = trained(room, small_config(*SURFACE, "field.radius=0.2", "field.beta_start=0.05", steps=200))
+    assert any("looks for a surface within 1.52 of (0, 0, 0);" in note for note in trainer.task.notes)
+    off = distances_on_the_ball(trainer.task.field, room)
+    assert float(off.abs().mean()) < 0.02 * RADIUS, off.mean()
+    run = runs.from_task(trainer.task, trainer, ViewSet.of_scene(room), scene=room)
+    assert run.evaluate("train")["psnr"] > 22  # few views: what stands behind the ball in others is a guess
+
+
+def test_places_of_the_shape_loss_are_within_reach(scene):
+    task = radiance_trainer(in_a_room(scene), small_config(*SURFACE, "field.reach=0.4")).task
+    workspace = ops.FusedWorkspace(task.field.fused(), 1 << 15)
+    n = workspace.slot_counts.numel()
+    workspace.slot_counts.fill_(workspace.positions.shape[1] // n)
+    workspace.positions.copy_(torch.rand(workspace.positions.shape))
+    r = (ShapeStep(task.field, workspace, seed=3)._places(7) - 0.5).norm(dim=1)
+    assert float(r.max()) <= 0.4 + 1e-6
+    # evenly in the ball, as the samples were and as what replaces the others is
+    assert float(((r / 0.4) ** 3).mean()) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_step_adds_the_gradients_of_the_shape_loss(scene):
@@ -114,7 +148,9 @@ def test_a_mesh_of_a_large_box_is_where_the_distance_is_almost_zero(tmp_path):
     """
     scene = ball_scene()
     scene = dataclasses.replace(scene, normalization=dataclasses.replace(scene.normalization, aabb_scale=8))
-    trainer = radiance_trainer(scene, small_config(*SURFACE, "field.radius=0.2"))
+    trainer = radiance_trainer(
+        scene, small_config(*SURFACE, "field.radius=0.2", "field.beta_start=0.02", "field.reach=7")
+    )
     with torch.no_grad():
         trainer.task.field.density_network.params.zero_()
     run = runs.from_task(trainer.task, trainer, ViewSet.of_scene(scene), scene=scene)

@@ -51,7 +51,7 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
         export_point_cloud(_shown(run, look), path, n_points, progress=progress)
 
     def page(look: Look, path: Path) -> None:
-        export_web(_shown(run, look), path)
+        export_web(_cropped(run if run.is_dynamic else _at(run, look), look), path)
 
     home = Home.of(views)
     return Shown(
@@ -84,7 +84,15 @@ def _cloud(model: Path) -> PointCloud | None:
 
 def _shown(run: Run, look: Look) -> Run:
     """The run at the time and in the look of a page, without what its crop box leaves out."""
-    run, crop, norm = run.at(look.time if run.is_dynamic else None, look.appearance), look.crop, run.views.normalization
+    return _cropped(_at(run, look), look)
+
+
+def _at(run: Run, look: Look) -> Run:
+    return run.at(look.time if run.is_dynamic else None, look.appearance)
+
+
+def _cropped(run: Run, look: Look) -> Run:
+    crop, norm = look.crop, run.views.normalization
     if crop is None:
         return run
     grid = run.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))

@@ -34,7 +34,8 @@ def drawn_in_browser(page: Path, width: int, height: int, gl: tuple[str, ...]) -
     path = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", *gl])
-        tab = browser.new_page(viewport={"width": width, "height": height})
+        # what moves stands at time 0
+        tab = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
         tab.goto(page.as_uri())
         started = None
         while (state := tab.evaluate("document.documentElement.dataset.state")) != "finished":
@@ -43,7 +44,7 @@ def drawn_in_browser(page: Path, width: int, height: int, gl: tuple[str, ...]) -
             started = started or (time.monotonic() if state == "drawing" else None)
             time.sleep(0.02)
         seconds = time.monotonic() - (started or time.monotonic())
-        tab.add_style_tag(content="p { display: none }")
+        tab.add_style_tag(content="p, #clock { display: none }")
         picture = np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("RGB")) / np.float32(255)
         browser.close()
     return picture, seconds

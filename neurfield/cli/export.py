@@ -162,7 +162,9 @@ def export_points(options: PointCloudOptions) -> int:
 
 
 def export_page(options: WebOptions) -> int:
-    trained = load_scene_run(options.run, "export web").at(None, options.appearance)
+    trained = load_scene_run(options.run, "export web")
+    if options.appearance is not None:
+        trained = trained.at(appearance=options.appearance)
     path = export_web(trained, options.output, options.overwrite)
     print(f"{path.stat().st_size / 1e6:.1f} MB; written to {path}; open it in a browser: {path.resolve().as_uri()}")
     return 0

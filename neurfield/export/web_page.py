@@ -2,8 +2,8 @@
 """`neurfield export web`: a trained scene as one HTML file that draws the field itself, with WebGL 2, in any browser.
 
 Nothing is baked: table, networks and occupancy of the field are in the page, and its shader (web_shader.py) is the
-renderer's formulas, so a view there is what `neurfield render` gives, up to roundings. The page loads nothing and is
-served by nothing: it can be mailed, hosted or opened from a disk.
+renderer's formulas, so a view there is what `neurfield render` gives, up to roundings; a field that moves plays. The
+page loads nothing and is served by nothing: it can be mailed, hosted or opened from a disk.
 """
 
 import base64
@@ -21,25 +21,26 @@ import neurfield
 from neurfield.cameras.poses import focus, up
 from neurfield.errors import UserError
 from neurfield.export.morton import raster
+from neurfield.export.web_field import WebField
 from neurfield.export.web_shader import resource, shader
-from neurfield.fields.radiance_field import RadianceField
 from neurfield.files import atomic_write, refuse_existing
-from neurfield.ops import FusedField, fused_reason
 
 if TYPE_CHECKING:
     from neurfield.run import Run
+
+_SECONDS = 4  # in which the time runs from 0 to 1, as in the viewer
 
 
 def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
     """Writes a page in which one looks around in a trained scene; it begins with what the first training view sees.
 
     Args:
-        run: trained; of one time and look (`run.at`).
+        run: trained; one that tells photos apart in the mean look, unless it is of another (`run.at(None, look)`).
         path: .html.
         overwrite: replace a file that exists.
 
     Raises:
-        UserError: another extension, a file that exists, a field that is no grid with two small networks.
+        UserError: another extension, a file that exists, a field that no page can draw (WebField).
         MachineError: the disk refuses.
     """
     path = Path(path)
@@ -47,13 +48,6 @@ def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
         raise UserError(f"{path}: a web page is written as .html")
     refuse_existing(path, overwrite)
     run = run.on_cpu()
-    # a field that moves has the parts of one that does not, and needs the time besides
-    is_still = isinstance(run.field, RadianceField) and not run.field.needs
-    if reason := fused_reason(run.field) if is_still else "it is a field of another kind":
-        raise UserError(
-            f"export web needs a grid and two networks, as ngp-fast, ngp, ngp-medium and ngp-big have; here {reason}. "
-            "What can be shown instead: a video (neurfield render) or a mesh (neurfield export mesh)"
-        )
     page = _page(run, path.stem)
     with atomic_write(path) as file:
         file.write(page.encode())
@@ -61,7 +55,7 @@ def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
 
 
 def _page(run: "Run", title: str) -> str:
-    field = FusedField.of(run.field)
+    field = WebField.of(run.field)
     made = shader(field, run.grid, run.renderer.options)
     background = run.renderer.background.tolist()
     scene = {
@@ -71,10 +65,11 @@ def _page(run: "Run", title: str) -> str:
         "box_low": field.low,
         "box_scale": field.inverse_size,
         "background": background,
+        "seconds": None if field.time_scale is None else _SECONDS,
         **_view(run),
     }
     data = {
-        "table": field.tensors[0].numpy(),
+        "table": field.table.numpy(),
         "cells": np.stack([raster(cascade) for cascade in run.grid.bitfield.numpy()]),
         "blocks": run.grid.coarse.numpy(),
         "weights": np.concatenate([tiles.reshape(-1) for tiles in made.blocks.values()]),
@@ -87,7 +82,7 @@ def _page(run: "Run", title: str) -> str:
         data="\n".join(
             f'<script id="{name}" type="text/plain">{_packed(values)}</script>' for name, values in data.items()
         ),
-        script=resource("page.js"),
+        script=resource("clock.js") + resource("page.js"),
     )
 
 

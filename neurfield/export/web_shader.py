@@ -2,9 +2,9 @@
 """A radiance field as a fragment shader of WebGL 2: the formulas of csrc/math with the field's own sizes written in.
 
 The networks' matrices become uniform blocks of 4 x 4 tiles, so a product of a network is one of `mat4` and `vec4`; the
-table becomes texels of half floats. `web/march.glsl` walks along the rays and calls what is made here:
+tables become texels of half floats. `web/march.glsl` walks along the rays and calls what is made here:
 
-    encode(x, y)                     features of a position in the field's box
+    encode(x, y)                     features of a position in the field's box, of one that moves at the uniform `time`
     density(x, geometry)             what sigma() reads; the features that the colour network reads
     look(direction, looked)          what the colour network's first layer takes from the direction, once per ray
     color(geometry, looked)          sRGB
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurfield.errors import UserError
-from neurfield.ops import FusedField
+from neurfield.export.web_field import WebField
 from neurfield.ops.fused_mlp import MLPConfig
-from neurfield.ops.hash_grid import GridLevel
+from neurfield.ops.hash_grid import GridConfig, GridLevel
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import BASE_STEP, OccupancyGrid
 
@@ -37,6 +37,7 @@ _ACTIVATIONS = {
     "Softplus": "max(z, 0.0) + 0.1 * log(1.0 + exp(-10.0 * abs(z)))",
     "Tanh": "1.0 - 2.0 / (1.0 + exp(2.0 * z))",
 }
+_PRIMES = (1, 2654435761, 805459861, 3674653429)  # csrc/math/hash_grid.h
 _FEATURES = {1: ("float", "r", "R16F"), 2: ("vec2", "rg", "RG16F"), 4: ("vec4", "rgba", "RGBA16F")}
 _BLOCK_TILES = 256  # of 64 bytes: the smallest block that WebGL 2 promises
 _MAX_BLOCKS = 12
@@ -63,8 +64,8 @@ def resource(name: str) -> str:
     return resources.files("neurfield.export").joinpath("web", name).read_text("utf-8")
 
 
-def shader(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Shader:
-    """The shader of a field that the fused operators take.
+def shader(field: WebField, grid: OccupancyGrid, march: MarchOptions) -> Shader:
+    """The shader of a field.
 
     Raises:
         UserError: activations or sizes that it cannot have.
@@ -73,14 +74,14 @@ def shader(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Shade
         for name in (part.activation, part.output_activation):
             if name not in _ACTIVATIONS:
                 raise UserError(f"a web page cannot have the activation {name}, only {', '.join(_ACTIVATIONS)}")
-    if (n_values := field.grid.n_params) > _MAX_VALUES:
+    if (n_values := field.table.numel()) > _MAX_VALUES:
         raise UserError(
             f"the table of this field has {n_values} values, a web page at most {_MAX_VALUES}: train one with a "
             "smaller table (--set field.encoding.log2_hashmap_size=21)"
         )
     n_geo = field.density.n_output_dims
-    density = [w.detach().cpu().numpy() for w, _ in field.density.matrices(field.density_params)]
-    color = [w.detach().cpu().numpy() for w, _ in field.color.matrices(field.color_params)]
+    density = [w.numpy() for w, _ in field.density.matrices(field.density_params)]
+    color = [w.numpy() for w, _ in field.color.matrices(field.color_params)]
     first, density[-1] = color[0], density[-1][:n_geo]
     layers = {f"density_{i}": _tiles(weights) for i, weights in enumerate(density)}
     layers |= {"color_0": _tiles(first[:, :n_geo]), "look_0": _tiles(first[:, n_geo:])}
@@ -102,10 +103,10 @@ def shader(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Shade
         *_sigma(field),
         resource("march.glsl"),
     ]
-    return Shader("\n".join(parts), blocks, _FEATURES[min(field.grid.n_features_per_level, 4)][2])
+    return Shader("\n".join(parts), blocks, _FEATURES[_texel(field)][2])
 
 
-def _constants(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> Iterator[str]:
+def _constants(field: WebField, grid: OccupancyGrid, march: MarchOptions) -> Iterator[str]:
     n_sides = {"ENCODED": _quads(field.density.matrix_shapes[0][1]), "GEOMETRY": _quads(field.density.n_output_dims)}
     n_sides |= {"DENSITY": field.density.n_neurons // 4, "COLOR": field.color.n_neurons // 4}
     counts = {**n_sides, "CASCADES": grid.n_cascades, "RESOLUTION": grid.resolution, "MAX_SAMPLES": march.max_samples}
@@ -122,7 +123,7 @@ def _constants(field: FusedField, grid: OccupancyGrid, march: MarchOptions) -> I
         yield f"const float {name} = {_number(number)};"
 
 
-def _sigma(field: FusedField) -> Iterator[str]:
+def _sigma(field: WebField) -> Iterator[str]:
     """`sigma`, from the first output of the density network at a place in the unit cube of the field."""
     if field.surface is None:
         yield "float sigma(float h, vec3 place) { return exp(h); }"
@@ -138,47 +139,64 @@ float sigma(float h, vec3 place) {{
 }}"""
 
 
-def _encoding(field: FusedField) -> Iterator[str]:
-    """`encode`: math/hash_grid.h, a call for each level and four of its features."""
-    grid = field.grid
-    n_features = min(grid.n_features_per_level, 4)
-    kind, channels, _ = _FEATURES[n_features]
-    n_parts = grid.n_features_per_level // n_features
-    fraction = {"Linear": "f", "Smoothstep": "f * f * (3.0 - 2.0 * f)", "Nearest": "vec3(0.0)"}[grid.interpolation]
-    yield f"""
-uniform sampler2D table;
-{kind} level(vec3 x, float scale, uvec3 factors, uint n_entries, uint offset, uint part, bool hashed) {{
-  vec3 place = scale * x + 0.5, lower = floor(place), f = place - lower;
-  vec3 upper_weight = {fraction}, lower_weight = 1.0 - upper_weight;
-  uvec3 low = uvec3(ivec3(lower)) * factors, high = low + factors;
-  {kind} sum = {kind}(0.0);
-  for (int k = 0; k < {1 if grid.interpolation == "Nearest" else 8}; ++k) {{
-    bvec3 up = bvec3(k & 1, k & 2, k & 4);
-    uvec3 at = uvec3(up.x ? high.x : low.x, up.y ? high.y : low.y, up.z ? high.z : low.z);
-    uint i = ((hashed ? at.x ^ at.y ^ at.z : at.x + at.y + at.z) % n_entries + offset) * {n_parts}u + part;
-    vec3 w = mix(lower_weight, upper_weight, vec3(up));
-    sum += w.x * w.y * w.z * texelFetch(table, ivec2(i & 4095u, i >> 12), 0).{channels};
-  }}
-  return sum;
-}}"""
+def _texel(field: WebField) -> int:
+    """Features in a texel of the table."""
+    return min(4, *(grid.n_features_per_level for grid in field.grids))
+
+
+def _encoding(field: WebField) -> Iterator[str]:
+    """`encode`: math/hash_grid.h, a call for each level and as many of its features as a texel has."""
+    yield "uniform sampler2D table;"
+    for grid in field.grids:
+        yield from _level(grid, _texel(field))
+    places = ["x"]
+    if field.time_scale is not None:
+        yield "uniform float time;"
+        places.append(f"vec4(x, {_number(field.time_scale)} * time)")
     yield "void encode(vec3 x, out vec4 y[ENCODED]) {"
     yield f"  for (int i = 0; i < ENCODED; ++i) y[i] = vec4({_number(field.density.input_padding)});"
-    for number, one in enumerate(grid.levels()):
-        factors = f"uvec3({', '.join(f'{factor}u' for factor in _factors(one))})"
-        for part in range(n_parts):
-            channel = number * grid.n_features_per_level + part * n_features
-            place = f"y[{channel // 4}].{'xyzw'[channel % 4 :][:n_features]}"
-            sizes = f"{one.n_entries}u, {one.offset}u, {part}u, {'true' if one.hashed else 'false'}"
-            yield f"  {place} = level(x, {_number(one.scale)}, {factors}, {sizes});"
+    n, channel, texel = _texel(field), 0, 0
+    for grid, place in zip(field.grids, places, strict=True):
+        n_parts = grid.n_features_per_level // n
+        for one in grid.levels():
+            factors = ", ".join(f"{factor}u" for factor in _factors(one, grid.n_input_dims))
+            for part in range(n_parts):
+                sizes = f"{one.n_entries}u, {texel + one.offset * n_parts + part}u, {'true' if one.hashed else 'false'}"
+                yield f"  y[{channel // 4}].{'xyzw'[channel % 4 :][:n]} = level_{grid.n_input_dims}("
+                yield f"    {place}, {_number(one.scale)}, uvec{grid.n_input_dims}({factors}), {sizes});"
+                channel += n
+        texel += grid.n_params // n
     yield "}"
 
 
-def _factors(level: GridLevel) -> tuple[int, int, int]:
+def _level(grid: GridConfig, n_features: int) -> Iterator[str]:
+    """`level_3` or `level_4`: as many features of a level, whose texels begin at `first`, as one of them has."""
+    kind, channels, _ = _FEATURES[n_features]
+    n_parts, n, axes = grid.n_features_per_level // n_features, grid.n_input_dims, "xyzw"[: grid.n_input_dims]
+    fraction = {"Linear": "f", "Smoothstep": "f * f * (3.0 - 2.0 * f)", "Nearest": f"vec{n}(0.0)"}[grid.interpolation]
+    at, weights = ([f"{name}.{axis}" for axis in axes] for name in ("at", "w"))
+    yield f"""
+{kind} level_{n}(vec{n} x, float scale, uvec{n} factors, uint n_entries, uint first, bool hashed) {{
+  vec{n} place = scale * x + 0.5, lower = floor(place), f = place - lower;
+  vec{n} upper_weight = {fraction}, lower_weight = 1.0 - upper_weight;
+  uvec{n} low = uvec{n}(ivec{n}(lower)) * factors, high = low + factors;
+  {kind} sum = {kind}(0.0);
+  for (int k = 0; k < {1 if grid.interpolation == "Nearest" else 2**n}; ++k) {{
+    bvec{n} up = bvec{n}({", ".join(f"k & {1 << i}" for i in range(n))});
+    uvec{n} at = uvec{n}({", ".join(f"up.{axis} ? high.{axis} : low.{axis}" for axis in axes)});
+    uint i = ((hashed ? {" ^ ".join(at)} : {" + ".join(at)}) % n_entries) * {n_parts}u + first;
+    vec{n} w = mix(lower_weight, upper_weight, vec{n}(up));
+    sum += {" * ".join(weights)} * texelFetch(table, ivec2(i & 4095u, i >> 12), 0).{channels};
+  }}
+  return sum;
+}}"""
+
+
+def _factors(level: GridLevel, n_dims: int) -> tuple[int, ...]:
     """Of the vertex coordinates: primes of the hash, or powers of the resolution where those fit 32 bits."""
     if level.hashed:
-        return 1, 2654435761, 805459861
-    n = level.resolution
-    return (1, n, n * n) if n <= 1625 else (0, 0, 0)
+        return _PRIMES[:n_dims]
+    return tuple(level.resolution**i if level.resolution**n_dims < 1 << 32 else 0 for i in range(n_dims))
 
 
 def _layer(name: str, tiles: Floats) -> Iterator[str]:
@@ -196,7 +214,7 @@ def _layer(name: str, tiles: Floats) -> Iterator[str]:
     yield "}"
 
 
-def _networks(field: FusedField) -> Iterator[str]:
+def _networks(field: WebField) -> Iterator[str]:
     """`density`, `look` and `color`, of the layers above."""
     yield from _activation("density", field.density)
     yield from _activation("color", field.color)

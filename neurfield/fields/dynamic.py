@@ -80,7 +80,7 @@ class DynamicField(RadianceModule):
         (low, inverse_size), side = box_scaling(aabb), aabb[3] - aabb[0]
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("inverse_size", inverse_size, persistent=False)
-        self._time_scale = config.time_scale / side  # a larger box has more nodes, but the time does not grow
+        self.time_scale = config.time_scale / side  # a larger box has more nodes, but the time does not grow
         rest = with_per_level_scale(config.encoding, config.max_resolution * side)
         motion = with_per_level_scale(config.motion_encoding, config.motion_resolution * side)
         self.encoding = create_part(encodings, rest, 3)
@@ -104,7 +104,7 @@ class DynamicField(RadianceModule):
             sigma `[n]` per unit of unit space, features `[n, n_geo_features]`.
         """
         position, time = (x - self.low) * self.inverse_size, _times(x, conditions)
-        moved = torch.cat([position, self._time_scale * time], dim=1)
+        moved = torch.cat([position, self.time_scale * time], dim=1)
         encoded = torch.cat([self.encoding(position), self.motion_encoding(moved)], dim=1)
         features = evaluate_part(self.density_network, encoded, Position=position, Time=time)
         return ops.trunc_exp(features[:, 0]), features

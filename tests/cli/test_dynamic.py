@@ -108,6 +108,8 @@ def test_refusals(run: Path, data: Path, tmp_path: Path, capsys) -> None:
     output = ("--output", tmp_path / "x")
     assert "time 2: expected 0 ... 1" in fails(capsys, "render", run, *output, "--time", 2)
     assert "has one look for all photos" in fails(capsys, "render", run, *output, "--appearance", 0)
+    web = ("export", "web", run, "--output", tmp_path / "x.html", "--appearance", 0)
+    assert "has one look for all photos" in fails(capsys, *web)
     err = fails(capsys, "convert", run, "--to", "kilonerf", *output)
     assert "the teacher's field (ngp-dynamic) moves, and a kilonerf field cannot" in err
     words = ("train", data, "--output-dir", tmp_path, "--max-num-iterations", 1)
@@ -146,6 +148,9 @@ def test_looks_of_photos(tmp_path: Path, capsys) -> None:
     run = tmp_path / "out/ball/ngp-fast/a"
     assert render(run, tmp_path / "mean") and render(run, tmp_path / "one", "--appearance", 5)
     assert (tmp_path / "mean/rgb/006.png").read_bytes() != (tmp_path / "one/rgb/006.png").read_bytes()
+    for page, look in (("mean.html", ()), ("one.html", ("--appearance", "5"))):
+        assert main(["export", "web", str(run), "--output", str(tmp_path / page), *look]) == 0
+    assert (tmp_path / "mean.html").read_bytes() != (tmp_path / "one.html").read_bytes()
     err = fails(capsys, "render", run, "--output", tmp_path / "x", "--appearance", 6)
     assert "appearance 6: expected the number of a training view, 0 ... 5" in err
     small = tmp_path / "small.safetensors"

@@ -2,10 +2,10 @@
 """Pages that draw a field: what a browser shows is what the renderer gives; one looks around; nothing is fetched."""
 
 import dataclasses
-import functools
 import io
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,16 @@ from neurfield.errors import UserError
 from neurfield.export import web_shader
 from neurfield.export.morton import raster
 from neurfield.export.web_page import export_web
+from neurfield.fields.conditions import Conditions
 from neurfield.fields.dynamic import DynamicConfig
+from neurfield.fields.nerf import NerfConfig
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.fields.surface import SurfaceConfig
 from neurfield.ops.fused_mlp import _TORCH_ACTIVATIONS
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.training.method import load_method
 from neurfield.training.session import ViewSet
 from tests.scenes import ball_scene
 
@@ -46,25 +49,29 @@ def random_run(
     aabb_scale: int = 1,
     background: tuple[float, float, float] = (0.1, 0.6, 0.9),
     surface: dict[str, Any] | None = None,
+    motion: dict[str, Any] | None = None,
 ) -> Any:
     """A run of a field of noise in a third of the blocks of its box, so that every part of it is in the picture."""
     generator = torch.Generator().manual_seed(5)
     torch.manual_seed(5)
     norm = Normalization(0.33, (0.5, 0.5, 0.5), aabb_scale)
     scene = dataclasses.replace(ball_scene(6, 1, 32), normalization=norm)
-    config = FieldConfig if surface is None else functools.partial(SurfaceConfig, **surface)
-    field = config(
+    kind, more = FieldConfig, {"table_precision": "fp16", "network_precision": "fp32"}
+    if surface is not None:
+        kind, more = SurfaceConfig, {**more, **surface}
+    if motion is not None:
+        kind, more = DynamicConfig, {"motion_encoding": {"per_level_scale": 1.6, **motion}, "time_scale": 0.9}
+    field = kind(
         encoding={"per_level_scale": 1.6, **grid},
         density_network={**density, "output_activation": "None"},
         direction_encoding={"otype": "SphericalHarmonics", "degree": degree},
         color_network={"output_activation": "Sigmoid", **color},
         n_geo_features=n_geo,
-        table_precision="fp16",
-        network_precision="fp32",
+        **more,
     ).build(box(aabb_scale))
     for name, params in field.named_parameters():
-        spread = 1.0 if name.startswith("encoding") else 0.35
-        params.data = torch.randn(params.shape, generator=generator) * spread
+        values = torch.randn(params.shape, generator=generator)
+        params.data = values.half().float() if "encoding." in name else 0.35 * values  # a page has halves of tables
     occupancy = OccupancyGrid(aabb_scale, resolution=32)
     values = torch.rand(occupancy.n_cascades, 4**3, generator=generator).lt(0.3).float()
     occupancy.density_grid.copy_(values.repeat_interleave(512, dim=1))
@@ -78,12 +85,13 @@ def random_run(
     return run
 
 
-def expected(run: Any, c2w: torch.Tensor | None = None) -> np.ndarray:
+def expected(run: Any, c2w: torch.Tensor | None = None, time: float = 0.0) -> np.ndarray:
     """The renderer's picture, of the first training view or of `c2w`, as large as the browser's window."""
     first = run.cameras[run.views.train[0]]
     extent = first.sizes[0] / first.intrinsics[0, :2]
     focal = min(WIDTH / float(extent[0]), HEIGHT / float(extent[1]))
     camera = Cameras.pinhole(first.c2w if c2w is None else c2w, focal, WIDTH, HEIGHT)
+    camera = dataclasses.replace(camera, times=torch.tensor([time]))
     return run.renderer.render(camera, ("rgb",))["rgb"].clamp(0, 1).numpy()
 
 
@@ -106,8 +114,17 @@ def finished(page: Any) -> np.ndarray:
     while state(page) not in ("finished", "failed") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert state(page) == "finished", page.inner_text("p")
-    page.add_style_tag(content="p { display: none }")
+    page.add_style_tag(content="p { display: none } #clock { opacity: 0 }")
     return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")) / np.float32(255)
+
+
+BOUND = 1.2 / 255  # bytes are rounded to 1/510; cells that a ray's rounding puts it beside are few
+
+
+def assert_shows(page: Any, wanted: np.ndarray) -> None:
+    assert wanted.std() > 0.05, "a picture of nothing would prove nothing"
+    error = np.abs(finished(page) - wanted)
+    assert np.quantile(error, 0.99) < BOUND and error.max() < 0.03, (np.quantile(error, 0.99), error.max())
 
 
 FIELDS = {
@@ -151,12 +168,81 @@ FIELDS = {
 def test_the_browser_shows_what_the_renderer_gives(kind: str, page: Any, tmp_path: Path) -> None:
     run = random_run(**FIELDS[kind])
     page.goto(export_web(run, tmp_path / "noise.html").as_uri())
-    shown, wanted = finished(page), expected(run)
-    assert wanted.std() > 0.05, "a picture of nothing would prove nothing"
-    error = np.abs(shown - wanted)
-    # bytes are rounded to 1/510; cells that a ray's rounding puts it beside are few
-    assert np.quantile(error, 0.99) < 1.2 / 255 and error.max() < 0.03, (np.quantile(error, 0.99), error.max())
+    assert_shows(page, expected(run))
     assert page.requests == [page.url.split("#")[0]]
+
+
+MOVING = {
+    "hashed": {"motion": {**GRID, "n_levels": 4}},
+    "four features beside two, dense, smooth": {
+        "motion": {
+            **GRID,
+            "otype": "DenseGrid",
+            "n_levels": 3,
+            "n_features_per_level": 4,
+            "interpolation": "Smoothstep",
+        },
+        "n_geo": 7,
+    },
+    "one feature beside eight, tiled, nearest, unbounded": {
+        "aabb_scale": 4,
+        "grid": {**GRID, "n_features_per_level": 8, "n_levels": 2},
+        "motion": {**GRID, "otype": "TiledGrid", "n_features_per_level": 1, "interpolation": "Nearest"},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", MOVING)
+def test_a_field_that_moves_is_shown_at_the_time_of_the_link(kind: str, page: Any, tmp_path: Path) -> None:
+    run = random_run(**MOVING[kind])
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(export_web(run, tmp_path / "noise.html").as_uri())
+    first, early, late = (expected(run, time=at) for at in (0.0, 0.31, 0.83))
+    assert min(np.abs(late - early).mean(), np.abs(early - first).mean()) > 2 * BOUND
+    assert_shows(page, first)
+    for at, wanted in ((0.83, late), (0.31, early)):
+        page.goto(f"{page.url.rpartition(',')[0]},{at}")
+        time.sleep(0.3)
+        assert_shows(page, wanted)
+
+
+def test_a_field_that_moves_plays_until_one_stops_it(page: Any, tmp_path: Path) -> None:
+    run = random_run(motion=GRID, density=SMALL, color=SMALL, degree=1)
+    page.set_viewport_size({"width": 240, "height": 60})  # there is room for a slider
+    page.goto(export_web(run, tmp_path / "noise.html").as_uri())
+
+    def until(is_so: Callable[[], bool], seconds: float = 60) -> bool:
+        deadline = time.monotonic() + seconds
+        while not (found := is_so()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def plays(seconds: float = 60) -> bool:  # is seen to within so many
+        before = page.input_value("input")
+        return until(lambda: page.input_value("input") != before, seconds)
+
+    def link() -> list[float]:
+        return [float(v) for v in page.evaluate("location.hash")[1:].split(",")]
+
+    assert plays() and until(lambda: len(link()) == 13) and state(page) == "drawing"
+    view = link()
+    page.keyboard.press("Space")
+    assert until(lambda: len(link()) == 14) and not plays(1)
+    assert page.inner_text("button") == "play" and link()[:-1] == view
+    assert abs(link()[-1] - float(page.input_value("input"))) < 0.003  # the slider's steps are 0.005
+    page.focus("button")
+    page.keyboard.press("Space")
+    assert plays() and until(lambda: link() == view)
+    page.click("button")
+    assert until(lambda: len(link()) == 14) and not plays(1)
+    page.click("input")
+    assert until(lambda: abs(link()[-1] - 0.5) < 0.05)
+    page.fill("input", "0.7")
+    page.keyboard.press("ArrowRight")
+    assert until(lambda: link() == [*view, 0.705])
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    time.sleep(0.3)
+    assert_shows(page, expected(run, time=0.705))
 
 
 def test_fog_keeps_its_light(page: Any, tmp_path: Path) -> None:
@@ -191,6 +277,7 @@ def test_one_looks_around_and_the_link_keeps_the_view(page: Any, tmp_path: Path)
     run = random_run(grid={**GRID, "n_levels": 2}, density=SMALL, color=SMALL, degree=2)
     page.goto(export_web(run, tmp_path / "noise.html").as_uri())
     first = finished(page)
+    assert page.query_selector("#clock") is None
     seen = {}
     for name, act in {
         "orbit": lambda: page.mouse.down() or page.mouse.move(20, 15, steps=3) or page.mouse.up(),
@@ -283,9 +370,15 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(web_shader, "_MAX_VALUES", 1000)
     with pytest.raises(UserError, match=r"table of this field has \d+ values.*log2_hashmap_size=21"):
         export_web(run, tmp_path / "a.html")
-    run.field = DynamicConfig().build(box(1))
-    with pytest.raises(UserError, match=r"another kind.*neurfield render"):
-        export_web(run, tmp_path / "a.html")
+    for field, reason in (
+        (NerfConfig().build(box(1)), "another kind"),
+        (DynamicConfig().build(box(1)).at(Conditions()), "held at one time"),
+        (DynamicConfig(motion_encoding={"otype": "Frequency"}).build(box(1)), "the motion encoding is Frequency"),
+        (load_method("ngp-dynamic-cam").field.build(box(1)), "the density network is modulated"),
+    ):
+        run.field = field
+        with pytest.raises(UserError, match=f"here .*{reason}.*neurfield render"):
+            export_web(run, tmp_path / "a.html")
     run = random_run()
     run.field.direction_encoding = torch.nn.Identity()
     with pytest.raises(UserError, match=r"here the direction encoding is Identity.*neurfield render"):

@@ -74,6 +74,9 @@ def test_files_are_of_the_time_of_the_page(moving: neurfield.Run, tmp_path: Path
     for file, time in (("mesh.ply", 1.0), ("points.ply", 0.0)):
         middle = np.median(trimesh.load(tmp_path / file).vertices, axis=0)
         assert np.abs(middle - moving_middle(time)).max() < 0.6 * MOVING_RADIUS, file
+    assert exports.page is not None
+    exports.page(Look(time=1.0), tmp_path / "page.html")
+    assert '"seconds": 4' in (tmp_path / "page.html").read_text()  # but a page, which is of all times
 
 
 def test_a_moving_field_of_no_run(moving: neurfield.Run) -> None:

@@ -9,6 +9,7 @@ const MOVING_MS = 30, RESTING_MS = 80, LEAST_RAYS = 4096;
 const MOVING_STRIDE = 2;
 const REST_AFTER_MS = 150;
 const FINEST = 2;  // rays along each side of a pixel of the last picture
+const clock = scene.seconds ? new Clock(scene.seconds, moved) : null;
 
 // ---- vectors and views ----
 
@@ -25,20 +26,23 @@ function turned(v, axis, angle) {  // Rodrigues
 // Axes and position of a camera in unit space, and how far ahead of it lies what it turns around.
 let view;
 
-function viewOfLink() {  // null where the link holds none
-  const numbers = location.hash.slice(1).split(/,|%2C/i).map(Number);
+function viewOf(numbers) {  // null where they are none
   if (numbers.length !== 13 || !numbers.every(Number.isFinite) || !(numbers[12] > 0)) return null;
   const [right, up, back, position] = [0, 3, 6, 9].map((i) => numbers.slice(i, i + 3));
   if ([right, up, back].some((axis) => Math.abs(Math.hypot(...axis) - 1) > 0.01)) return null;
   return { right: unit(right), up: unit(up), back: unit(back), position, ahead: numbers[12] };
 }
 
-function linkOf({ right, up, back, position, ahead }) {
-  return "#" + [...right, ...up, ...back, ...position, ahead].map((v) => +v.toFixed(5)).join(",");
+function link() {  // of a clock that stands it has the time, too
+  const { right, up, back, position, ahead } = view;
+  const time = clock && !clock.plays ? [clock.time] : [];
+  return "#" + [...right, ...up, ...back, ...position, ahead, ...time].map((v) => +v.toFixed(5)).join(",");
 }
 
 function start() {
-  view = viewOfLink() ?? structuredClone(scene.view);
+  const numbers = location.hash.slice(1).split(/,|%2C/i).map(Number);
+  if (clock && numbers.length === 14 && numbers[13] >= 0 && numbers[13] <= 1) clock.set(numbers.pop(), false);
+  view = viewOf(numbers) ?? structuredClone(scene.view);
 }
 
 const target = () => add(view.position, view.back, -view.ahead);
@@ -166,7 +170,7 @@ function copy(from, width, height, to) {  // the lower left width x height of a 
 let field, places, coarse, fine;
 let raysPerMs = 20;  // measured anew with every draw
 let job = null;  // what is left of the picture at rest: {side, row}, and the most rays of a strip
-let lastMoved = -Infinity, isDirty = true;
+let lastMoved = -Infinity, isDirty = true, isLinked = false;
 const held = new Set();  // keys
 
 // Rows [bottom, top) of a picture of width x height, `side`^2 rays a pixel that take each `stride`th step. It waits for
@@ -184,6 +188,7 @@ async function draw(to, width, height, bottom, top, side, stride) {
   gl.uniform2f(places.size, width, height);
   gl.uniform1i(places.rays_per_side, side);
   gl.uniform1f(places.stride, stride);
+  gl.uniform1f(places.time, clock ? clock.time : 0);
   gl.drawArrays(gl.TRIANGLES, 0, 3);
   const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
   gl.flush();
@@ -229,10 +234,13 @@ async function drawResting() {
   copy(fine, canvas.width, canvas.height, null);
   if (bottom > 0) job.row = bottom;
   else job = job.side < FINEST ? { ...job, side: FINEST, row: canvas.height } : null;
-  if (job) return;
-  document.documentElement.dataset.state = "finished";
+  if (!job) document.documentElement.dataset.state = "finished";
+}
+
+function keepLink() {
+  isLinked = true;
   try {
-    history.replaceState(null, "", linkOf(view));
+    history.replaceState(null, "", link());
   } catch {
     // within the frame of another page there may be no link of its own
   }
@@ -246,11 +254,14 @@ function walk(seconds) {
 
 async function drawForever() {
   for (let before = performance.now(); ; ) {
-    const now = performance.now();
-    if (held.size) walk(Math.min((now - before) / 1000, 0.1)), moved();
+    const now = performance.now(), passed = (now - before) / 1000;
+    if (held.size) walk(Math.min(passed, 0.1)), moved();
+    if (clock?.pass(passed)) isDirty = true;
     before = now;
     fit();
-    if (!isDirty && job && performance.now() - lastMoved > REST_AFTER_MS) {
+    const rests = now - lastMoved > REST_AFTER_MS;
+    if (rests && !isLinked) keepLink();
+    if (!isDirty && job && rests) {
       await drawResting();
       continue;
     }
@@ -260,7 +271,7 @@ async function drawForever() {
 }
 
 function moved() {
-  isDirty = true;
+  [isDirty, isLinked] = [true, false];
   lastMoved = performance.now();
   status.className = "over";
 }
@@ -318,10 +329,11 @@ async function main() {
   field = program(scene.shader);
   await upload(field);
   places = {};
-  for (const name of ["origin", "right", "up", "back", "focal", "size", "rays_per_side", "stride"])
+  for (const name of ["origin", "right", "up", "back", "focal", "size", "rays_per_side", "stride", "time"])
     places[name] = gl.getUniformLocation(field, name);
   listen();
-  status.textContent = "drag: turn · right button or two fingers: move · wheel: nearer · W A S D Q E: walk · R: first view";
+  status.textContent = "drag: turn · right button or two fingers: move · wheel: nearer · W A S D Q E: walk · R: first view" +
+    (clock ? " · space: play, pause" : "");
   setTimeout(() => (status.className = "over"), 8000);
   await drawForever();
 }

@@ -10,7 +10,7 @@ import tyro
 from neurfield.cli._console import Progress
 from neurfield.errors import UserError
 from neurfield.export.cameras import export_cameras
-from neurfield.export.mesh import export_mesh
+from neurfield.export.mesh import MeshExport, export_mesh
 from neurfield.export.point_cloud import checked_path, export_point_cloud
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.export.web_page import export_web
@@ -59,9 +59,10 @@ class MeshOptions(_MomentOptions):
     """world: that of the input data; unit: the field's own cube."""
     min_component: float = 0.01
     """Drop pieces with fewer triangles than this share of the largest piece."""
-    extent: int = 1
+    extent: int | None = None
     """Side of the cube that is looked at: 1: what the cameras look at; 2, 4, ... up to the box of the scene: more of
-    its surroundings, in larger cells unless --resolution is raised, too."""
+    its surroundings, in larger cells unless --resolution is raised, too (default: 1, or 2 where that holds all that
+    the training views see and 1 does not hold most of it, as of a facade)."""
     surface: Literal["auto", "closed", "seen"] = "auto"
     """closed: with what is hidden from all training views, solid; seen: without triangles that no training view sees;
     auto: seen where the scene has surroundings, behind whose surfaces nothing was photographed."""
@@ -139,11 +140,21 @@ def export_triangles(options: MeshOptions) -> int:
         print(
             f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed gives a closed mesh"
         )
-    if done.is_cut:
-        box, wider = trained.grid.aabb_scale, 2 * options.extent
-        way = f"{wider} looks further, {box} at all of it" if wider < box else f"{box} looks at all of it"
-        print(f"note: the scene reaches beyond the cube of side {options.extent}; --extent {way}")
+    if note := _extent_note(done, trained.grid.aabb_scale):
+        print(f"note: {note}")
     return 0
+
+
+def _extent_note(done: MeshExport, box: int) -> str:
+    """What the cube that was looked at leaves out, or why it is a larger one; empty where there is nothing to say."""
+    holds = "" if done.unit_share is None else f"holds {done.unit_share:.0%} of what the training views see"
+    if holds and done.extent > 1:
+        return f"the cube of side 1 {holds}, so that of side {done.extent} was taken; --extent 1 has smaller cells"
+    if not done.is_cut:
+        return ""
+    wider = 2 * done.extent
+    way = f"{wider} looks further, {box} at all of it" if wider < box else f"{box} looks at all of it"
+    return f"the scene reaches beyond the cube of side {done.extent}{holds and f', which {holds}'}; --extent {way}"
 
 
 def export_points(options: PointCloudOptions) -> int:
@@ -180,7 +191,7 @@ def write_cameras(options: CamerasOptions) -> int:
 
 
 def _export_shape(options: MeshOptions) -> int:
-    if options.level != "auto" or options.extent != 1 or options.surface != "auto":
+    if options.level != "auto" or options.extent is not None or options.surface != "auto":
         raise UserError(
             "--level, --extent and --surface are for scenes; the surface of a shape is at distance 0 or occupancy 1/2"
         )

@@ -22,6 +22,7 @@ from neurfield.export.density_mesh import (
     reaches_beyond,
 )
 from neurfield.export.depth_views import BAND_CELLS, DepthViews, depth_views, fused_distance, seen_vertices
+from neurfield.export.extent import chosen_extent
 from neurfield.export.mesh_options import check_mesh_export
 from neurfield.export.surface_color import SurfaceColors
 from neurfield.export.texture import as_bytes, textured
@@ -53,6 +54,8 @@ class MeshExport:
         report: of the mesh, in the frame of the file.
         n_hidden: triangles that no training view sees and that were left out.
         is_cut: whether the scene reaches beyond the cube that was looked at.
+        extent: side of that cube.
+        unit_share: of what training views see, which the unit cube holds, where the extent was chosen by it.
     """
 
     path: Path
@@ -60,6 +63,8 @@ class MeshExport:
     frame: str
     report: MeshReport
     is_cut: bool
+    extent: int
+    unit_share: float | None = None
     n_hidden: int = 0
 
 
@@ -70,7 +75,7 @@ def export_mesh(
     level: float | None = None,
     frame: Literal["world", "unit"] = "world",
     min_component: float = 0.01,
-    extent: int = 1,
+    extent: int | None = None,
     surface: Literal["auto", "closed", "seen"] = "auto",
     max_triangles: int | None = None,
     texture: int | None = None,
@@ -88,7 +93,8 @@ def export_mesh(
         frame: "world" = that of the input, "unit" = the field's own.
         min_component: pieces with fewer triangles than this share of the largest one's are dropped.
         extent: side of the cube that is looked at, in unit space: 1 = what the cameras look at, aabb_scale = the whole
-            box of the field, surroundings included.
+            box of the field, surroundings included. None: 1, or 2 where the scene ends there, see
+            neurfield.export.extent.
         surface: "closed" = with what is hidden from all training views and joined to what is not, "seen" = without what
             no training view sees, "auto" = seen where the scene has surroundings beyond the unit cube: what lies behind
             its surfaces was never photographed.
@@ -107,7 +113,7 @@ def export_mesh(
     if level is not None and not (level > 0 and math.isfinite(level)):
         raise UserError(f"--level must be a density above 0, got {level:g}")
     extents = [2**cascade for cascade in range(run.grid.n_cascades)]
-    if extent not in extents:
+    if extent is not None and extent not in extents:
         valid = ", ".join(map(str, extents))
         raise UserError(f"--extent must be one of {valid} (the field's box has side {extents[-1]}), got {extent}")
     for file in files_of_mesh(path, texture is not None):
@@ -115,6 +121,9 @@ def export_mesh(
     drawn = run.at(None, None)  # of what moves, all views at one time
     run = drawn.on_cpu()
     norm = run.views.normalization
+    unit_share = None
+    if extent is None:
+        extent, unit_share = chosen_extent(drawn)
     occupied, is_cut = occupied_cells(run.grid, extent), reaches_beyond(run.grid, extent)
     further = f", or --extent {extents[-1]}" if is_cut else ""
     if not occupied[-1].any():
@@ -147,7 +156,7 @@ def export_mesh(
     found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
     mesh = _painted(mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(0.85 + 0.15 * f))
     write_mesh(_in_frame(run, mesh, frame, found_by, resolution), path)
-    return MeshExport(path, found_by, frame, found, is_cut, n_hidden)
+    return MeshExport(path, found_by, frame, found, is_cut, extent, unit_share, n_hidden)
 
 
 def _crossing(

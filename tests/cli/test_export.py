@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from neurfield.cli import export
 from neurfield.cli.main import main
-from tests.export.test_mesh import ball, fake_run, far_ball
+from tests.export.test_mesh import ball, ball_in_a_room, fake_run, far_ball, wall
 
 
 def test_export_says_what_it_wrote(
@@ -32,6 +34,25 @@ def test_a_scene_that_is_cut_is_told_of(
         main([*words, "--extent", "4"]) == 0
         and "that no training view sees; --surface closed" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    "inside,expected",
+    [
+        (wall, r"the cube of side 1 holds 71% of what the .* see, so that of side 2 was taken; --extent 1 has smaller"),
+        (
+            ball_in_a_room,
+            r"the cube of side 1, which holds \d+% of what the .* see; --extent 2 looks further, 4 at all",
+        ),
+    ],
+)
+def test_what_chose_the_cube_is_told(
+    inside: Callable, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(inside, aabb_scale=4))
+    assert main(["export", "mesh", "RUN", "--output", str(tmp_path / "m.ply"), "--resolution", "24"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note") and "extent" in line]
+    assert len(notes) == 1 and re.search(expected, notes[0])
 
 
 def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -217,6 +217,37 @@ def test_surroundings_are_exported_on_request_and_otherwise_told_of(tmp_path: Pa
     assert not export_mesh(fake_run(ball, aabb_scale=4), tmp_path / "ball.ply", resolution=24).is_cut
 
 
+def wall(x: Tensor) -> Tensor:
+    """A slab that the unit cube holds the middle of, and the cube of side 2 all."""
+    return (torch.tensor([0.1, 0.9, 0.4]) - (x - CENTRE).abs()).amin(dim=1)
+
+
+def ball_in_a_room(x: Tensor) -> Tensor:
+    return torch.maximum(ball(x), (x - CENTRE).norm(dim=1) - 1.4)
+
+
+def ball_on_a_tray(x: Tensor) -> Tensor:
+    """A tray whose rim the unit cube cuts off."""
+    return torch.maximum(ball(x), (torch.tensor([0.54, 0.54, 0.04]) - (x - CENTRE + 0.02).abs()).amin(dim=1))
+
+
+@pytest.mark.parametrize("inside,extent", [(wall, 2), (ball_in_a_room, 1), (ball_on_a_tray, 1), (ball, 1)])
+def test_the_cube_of_side_2_is_taken_of_a_scene_that_ends_in_it(
+    inside: Callable[[Tensor], Tensor], extent: int, tmp_path: Path
+) -> None:
+    run, angle = fake_run(inside, aabb_scale=4), torch.linspace(-0.5, 0.5, 8)
+    centre = NORM.to_world(CENTRE)
+    offset = 5 * torch.stack([angle.cos(), angle.sin(), torch.full((8,), 0.3)], dim=1)
+    run.cameras = Cameras.pinhole(paths.look_at(centre + offset, centre), 50.0, 96, 80)
+    found = export_mesh(run, tmp_path / "chosen.ply", 32, frame="unit")
+    given = export_mesh(run, tmp_path / "given.ply", 32, frame="unit", extent=extent)
+    assert found.extent == given.extent == extent and found.report == given.report
+    assert given.unit_share is None and found.unit_share is not None
+    if inside is wall:
+        assert found.report.high[1] == pytest.approx(float(CENTRE[1]) + 0.9, abs=0.06)
+        assert found.unit_share == pytest.approx(5 / 9, abs=0.1)  # of its front, but for perspective
+
+
 def test_cells_of_the_finest_cube_decide() -> None:
     """A field that is solid where the fine cells say empty: nothing of it shows up in a larger cube, either."""
     fine, coarse = np.zeros((8, 8, 8), bool), np.zeros((8, 8, 8), bool)

@@ -68,7 +68,7 @@ class Kind:
         info: frozen dataclass of what a checkpoint keeps of the data, with a `name`.
         field: builds the field from its configuration, an info and a seed.
         sampled: the data `[n_channels, ...]` on a regular grid, as the field sees them, the last axis first.
-        task: what a training learns.
+        task: what a training learns; making it may take a while.
         evaluate: measures a field against the data.
         summary: metrics worth a line, by name, with their format.
         write: draws a field into a file (or a folder).
@@ -79,7 +79,7 @@ class Kind:
     info: type
     field: Callable[[SignalFieldConfig, Any, int], SignalField]
     sampled: Callable[[Any], Tensor]
-    task: Callable[[Any, SignalRunConfig], Task]
+    task: Callable[[Any, SignalRunConfig, Progress], Task]
     evaluate: Callable[[nn.Module, Any, Progress], dict[str, Any]]
     summary: Mapping[str, str]
     write: Callable[[nn.Module, Any, SignalRender, Path, Progress], None]
@@ -88,6 +88,10 @@ class Kind:
 
 def _grid_field(config: SignalFieldConfig, info: GridInfo, seed: int) -> SignalField:
     return grid_field(config, info.sizes, info.n_channels, seed)
+
+
+def _grid_task(signal: GridSignal, config: SignalRunConfig, progress: Progress) -> Task:
+    return GridTask(signal, config)
 
 
 def _sampled_grid(signal: GridSignal) -> Tensor:
@@ -168,15 +172,15 @@ _SHAPE = {"iou": "IoU {:.4f}", "chamfer_percent": "Chamfer {:.4f} % of the diago
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "image": Kind(
-            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, False), _PICTURE,
+            GridInfo, _grid_field, _sampled_grid, _grid_task, partial(_evaluate_grid, False), _PICTURE,
             partial(_write_grid, write_image, True),
         ),
         "video": Kind(
-            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, True), _PICTURE,
+            GridInfo, _grid_field, _sampled_grid, _grid_task, partial(_evaluate_grid, True), _PICTURE,
             partial(_write_grid, write_video, True),
         ),
         "volume": Kind(
-            GridInfo, _grid_field, _sampled_grid, GridTask, partial(_evaluate_grid, False), _VOLUME,
+            GridInfo, _grid_field, _sampled_grid, _grid_task, partial(_evaluate_grid, False), _VOLUME,
             partial(_write_grid, write_volume, False),
         ),
         "sdf": Kind(

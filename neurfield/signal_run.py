@@ -205,7 +205,8 @@ def train_signal(
         )
         config = replace(config, method=chosen)
         report(frequencies.describe(choice))
-    trainer = Trainer(KINDS[chosen.kind].task(signal, config), config, start, report)
+    task = KINDS[chosen.kind].task(signal, config, lambda fraction: None)
+    trainer = Trainer(task, config, start, report)
     if choice:
         frequencies.check_left(trainer)
     if output_dir is None:

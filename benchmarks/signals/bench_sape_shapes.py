@@ -44,7 +44,7 @@ def learn(signal: MeshSignal, encoding: str, steps: int, n_points: int) -> Signa
     )
     method = configuration.override(load_signal_method("occupancy-sape", "occupancy"), overrides)
     config = SignalRunConfig(kind="occupancy", method=method, max_num_iterations=steps, device=resolve_device("auto"))
-    task = OccupancyTask(signal, config, n_points)
+    task = OccupancyTask(signal, config, n_points=n_points)
     Trainer(task, config).train()
     return task.field
 

@@ -77,7 +77,8 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             )
         say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
-    task = KINDS[kind].task(signal, config)
+    with Progress("prepare") as progress:
+        task = KINDS[kind].task(signal, config, progress.update)
     trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
+from neurfield.export.density_mesh import Progress, evaluate
 from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
@@ -26,10 +27,17 @@ class OccupancyTask(NoState):
     """A MeshSignal, to be learned by a SignalField of one channel: logits, positive inside.
 
     Args:
+        progress: called with the part of the points that is labelled.
         n_points: how many points are known.
     """
 
-    def __init__(self, signal: MeshSignal, config: SignalRunConfig, n_points: int = N_POINTS):
+    def __init__(
+        self,
+        signal: MeshSignal,
+        config: SignalRunConfig,
+        progress: Progress = lambda fraction: None,
+        n_points: int = N_POINTS,
+    ):
         self.signal, self.config = signal, config
         device = torch.device(config.device)
         self.field = sdf_field(config.method.field, signal.info, config.seed).to(device)
@@ -39,7 +47,7 @@ class OccupancyTask(NoState):
         near = [surface.sample(third, generator) + s * torch.randn(third, 3, generator=generator) for s in NOISE]
         uniform = torch.rand(n_points - 2 * third, 3, generator=generator)
         self._positions = torch.cat([*near, uniform]).clamp_(0, 1).to(device)
-        self._inside = signal.to(device).inside(self._positions).float()[:, None]
+        self._inside = evaluate(signal.to(device).inside, self._positions, progress)[:, None]
 
     def start(self, optimizer: Adam) -> StepFn:
         return make_step(self.field, optimizer, self.config.method.loss, self._batch, has_psnr=False)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
+from neurfield.export.density_mesh import Progress, evaluate
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig
 from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
@@ -31,9 +32,12 @@ def sdf_field(config: SignalFieldConfig, info: Any, seed: int) -> SignalField:
 
 
 class SdfTask(NoState):
-    """A MeshSignal, to be learned by a SignalField of one channel."""
+    """A MeshSignal, to be learned by a SignalField of one channel.
 
-    def __init__(self, signal: MeshSignal, config: SignalRunConfig):
+    `progress` is called with the part of the points whose distance is known: of an open mesh they take half a minute.
+    """
+
+    def __init__(self, signal: MeshSignal, config: SignalRunConfig, progress: Progress = lambda fraction: None):
         self.signal, self.config = signal, config
         device = torch.device(config.device)
         self.field = sdf_field(config.method.field, signal.info, config.seed).to(device)
@@ -44,7 +48,10 @@ class SdfTask(NoState):
         noise = (u.log() - (-u).log1p()).float() * (radius * NOISE_SCALE)
         near = (surface.sample(NEAR_POOL, generator) + noise).clamp_(0, 1)
         uniform = torch.rand(UNIFORM_POOL, 3, generator=generator)
-        self._pools = [(x, there.distance(x)[:, None]) for x in (near.to(device), uniform.to(device))]
+        points = torch.cat([near, uniform]).to(device)
+        distances = evaluate(there.distance, points, progress)[:, None]
+        sizes = (NEAR_POOL, UNIFORM_POOL)
+        self._pools = list(zip(points.split(sizes), distances.split(sizes), strict=True))
         self._surface = surface.to(device)
 
     def start(self, optimizer: Adam) -> StepFn:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from neurfield import metrics, run
+from neurfield.cli import _console
 from neurfield.cli.main import main
 from neurfield.data import signals
 from neurfield.errors import UserError
@@ -116,6 +117,17 @@ def test_a_shape_is_learned_measured_drawn_and_exported(few_places, tmp_path, ca
     assert command("export", "pointcloud", folder, "--output", tmp_path / "p.ply", "--num-points", 500) == 0
     points = trimesh.load(tmp_path / "p.ply").vertices
     assert len(points) == 500 and np.linalg.norm(points - 7, axis=1) == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", ["sdf", "occupancy"])
+def test_what_comes_before_the_first_step_of_a_shape_is_seen(kind, tmp_path, monkeypatch, capsys):
+    """Points of an open mesh take half a minute of the budget."""
+    monkeypatch.setattr(_console, "_PLAIN_INTERVAL", 0.0)
+    ball = write_obj(tmp_path / "ball.obj", *icosphere(1))
+    train(ball, tmp_path / "runs", 1, "--method", kind, "--eval-split", "none")
+    parts = [line.split() for line in capsys.readouterr().err.splitlines() if line.startswith("prepare")]
+    shown = [int(part[1].removesuffix("%")) for part in parts]
+    assert len(shown) > 1 and shown == sorted(shown) and shown[-1] == 100
 
 
 def test_a_video_is_learned_and_drawn(tmp_path, capsys):

@@ -218,7 +218,7 @@ def test_a_training_is_watched(opened: Open, signal_files: dict[str, Path]) -> N
     config = SignalRunConfig(
         data=str(signal_files["image"]), kind="image", method=method, max_num_iterations=10**6, device="cpu"
     )
-    trainer = Trainer(KINDS["image"].task(signal, config), config)
+    trainer = Trainer(KINDS["image"].task(signal, config, lambda fraction: None), config)
     live = Live(trainer)
     run = neurfield.SignalRun(config, signal.info, trainer.task.field, 0)
     page, _ = opened(shown_run(run, signal, lambda: trainer.step), live)

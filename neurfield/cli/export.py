@@ -212,7 +212,10 @@ def _shape(options: MeshOptions | PointCloudOptions) -> SignalRun:
     """The run of a single file, less what is for scenes."""
     if options.time is not None or options.appearance is not None:
         raise UserError("--time and --appearance are for scenes; leave them out")
-    return load_signal_run(find_checkpoint(options.run))
+    shape = load_signal_run(find_checkpoint(options.run))
+    if not shape.step:
+        raise UserError(f"{options.run}: step 0, nothing was learned that has a surface; train with a larger budget")
+    return shape
 
 
 def _level(text: str) -> float | None:

@@ -130,6 +130,17 @@ def test_what_comes_before_the_first_step_of_a_shape_is_seen(kind, tmp_path, mon
     assert len(shown) > 1 and shown == sorted(shown) and shown[-1] == 100
 
 
+@pytest.mark.parametrize("words", [("mesh", "--resolution", 8), ("pointcloud", "--num-points", 9)])
+def test_a_shape_that_has_not_learned_anything_is_not_exported(words, tmp_path, error):
+    """The zeros of such a field fill the cube: millions of triangles."""
+    ball = write_obj(tmp_path / "ball.obj", *icosphere(1))
+    folder = train(ball, tmp_path / "runs", 0)
+    what, *options = words
+    assert command("export", what, folder, "--output", tmp_path / "b.ply", *options) == 2
+    assert error().endswith(f"{folder}: step 0, nothing was learned that has a surface; train with a larger budget")
+    assert not (tmp_path / "b.ply").exists()
+
+
 def test_a_video_is_learned_and_drawn(tmp_path, capsys):
     path = write_video(tmp_path / "v.mp4", n=6, fps=12)
     folder = train(path, tmp_path / "out", 100)

@@ -32,6 +32,7 @@ class Progress:
         self._title, self._begun = title, begun
         self._live = sys.stderr.isatty()
         self._start = time.monotonic()
+        self._last = (begun, self._start)  # fraction, and since when it is that
         # a plain log starts quiet: tasks of less than an interval print nothing
         self._due = self._start + (0 if self._live else _PLAIN_INTERVAL)
         self._bar: Any = None  # rich.progress.Progress, imported on a terminal only
@@ -57,14 +58,20 @@ class Progress:
             self._bar.stop()
 
     def update(self, fraction: float, text: str = "") -> None:
-        """Shows how far the task is (0 ... 1) and a short text, with the remaining time by linear extrapolation."""
+        """Shows how far the task is (0 ... 1) and a short text, with the remaining time by linear extrapolation.
+
+        Where the fraction stands still, as in a part whose progress nobody knows, the remaining time is counted down.
+        """
         now = time.monotonic()
+        if fraction != self._last[0]:
+            self._last = (fraction, now)
         if now < self._due:
             return
         self._due = now + (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL)
         done = fraction - self._begun
-        left = f"{duration((now - self._start) * (1 - fraction) / done)} left" if done > 0 and fraction < 1 else ""
-        text = ", ".join(part for part in (left, text) if part)
+        since = self._last[1]
+        left = (since - self._start) * (1 - fraction) / done - (now - since) if done > 0 else 0.0
+        text = ", ".join(part for part in (f"{duration(left)} left" if left > 0 else "", text) if part)
         if self._bar:
             self._bar.update(self._task, completed=fraction, text=text)
         else:

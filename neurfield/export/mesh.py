@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from neurfield.run import Run
 
 TEXTURED_TRIANGLES = 50_000  # cutting and laying out more takes minutes
+_UNPAINTED, _UNTEXTURED = 0.85, 0.1  # share of the time that the surface takes, before its colours or its texture
 
 SURFACES = {
     "auto": "seen where the scene has surroundings beyond the unit cube, else closed",
@@ -130,18 +131,23 @@ def export_mesh(
         raise UserError(f"the field is empty in the cube of side {extent}; train longer{further}")
     low, high = occupied_box(occupied)
     cell, middle = float((high - low).max() / resolution), norm.to_world(torch.from_numpy((low + high) / 2).float())
+    to_paint = _UNPAINTED if texture is None else _UNTEXTURED
+
+    def found_part(fraction: float) -> None:
+        progress(to_paint * fraction)
+
     hides = surface == "seen" or (surface == "auto" and reaches_beyond(run.grid, 1))
     views = DepthViews(run.cameras[[]], torch.empty(0))
     if hides or level is None:
-        views = depth_views(drawn, middle, cell / norm.scale, resolution, lambda f: progress(0.4 * f))
+        views = depth_views(drawn, middle, cell / norm.scale, resolution, lambda f: found_part(0.5 * f))
     value, crossed, found_by = _crossing(run, level, views, cell)
-    done = 0.4 if views else 0.0
-    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: progress(done + (0.75 - done) * f))
+    done = 0.5 if views else 0.0
+    mesh = density_mesh(value, occupied, resolution, crossed, lambda f: found_part(done + (0.9 - done) * f))
     if level is not None:
         mesh = drop_cavities(mesh)  # by depths hidden ones are solid: a piece that is inside out is a room
     n_closed = len(mesh.faces)
     if views and n_closed:
-        mesh = _seen(run, mesh, views, cell, level is not None, hides, lambda f: progress(0.75 + 0.1 * f))
+        mesh = _seen(run, mesh, views, cell, level is not None, hides, lambda f: found_part(0.9 + 0.1 * f))
     n_hidden = n_closed - len(mesh.faces) if hides else 0
     mesh = keep_large_components(mesh, min_component)
     if not len(mesh.faces):
@@ -154,7 +160,9 @@ def export_mesh(
         whole, mesh = mesh, simplified(mesh, max_triangles)  # whose pieces all count: thin parts, as a spire, come off
         off += _distance_to(mesh, whole)
     found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
-    mesh = _painted(mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(0.85 + 0.15 * f))
+    mesh = _painted(
+        mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(to_paint + (1 - to_paint) * f)
+    )
     write_mesh(_in_frame(run, mesh, frame, found_by, resolution), path)
     return MeshExport(path, found_by, frame, found, is_cut, extent, unit_share, n_hidden)
 
@@ -198,7 +206,7 @@ def _seen(
 
 def _painted(mesh: Mesh, colors: SurfaceColors, texture: int | None, progress: Callable[[float], None]) -> Mesh:
     """The mesh with colours in its vertices or in a texture; those around where nothing is seen."""
-    normals, share = face_normals(mesh), 0.1 if texture else 1.0
+    normals, share = face_normals(mesh), 0.02 if texture else 1.0
     found = spread_over_faces(mesh.faces, colors(mesh.vertices, normals, lambda f: progress(share * f)))
     if texture is None:
         return replace(mesh, normals=normals, colors=as_bytes(found))

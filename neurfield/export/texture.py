@@ -11,6 +11,8 @@ from neurfield.geometry import Mesh
 from neurfield.geometry.mesh import face_normals
 from neurfield.geometry.texture import dilated, texels, unwrapped
 
+_UNWRAPPING = 0.45  # share of the time
+
 # places and normals, [n, 3] each, and whom to tell the progress, to sRGB [n, 3], 0 ... 1, nan where nobody looks
 ColorFn = Callable[[NDArray, NDArray, Callable[[float], None]], NDArray[np.float32]]
 
@@ -38,7 +40,7 @@ def textured(
         share = (part.face.max(initial=0) + 1) / len(faces) - done
 
         def step(fraction: float, done: float = done, share: float = share) -> None:
-            progress(done + fraction * share)
+            progress(_UNWRAPPING + (1 - _UNWRAPPING) * (done + fraction * share))
 
         places, across, between = (part.interpolate(mesh.faces, v) for v in (mesh.vertices, normals, of_vertices))
         across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-20)

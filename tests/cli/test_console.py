@@ -48,6 +48,21 @@ def test_what_was_done_before_does_not_shorten_what_is_left(
     assert capsys.readouterr().err == "train  60%  40 s left, step 7\n"
 
 
+def test_the_time_that_is_left_is_counted_down_where_the_fraction_stands_still(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part whose progress nobody knows, as the layout of a texture, does not make it grow."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with Progress("export mesh") as progress:
+        for fraction, seconds in ((0.1, 4), (0.1, 6), (0.1, 20), (0.1, 30), (0.5, 5)):
+            clock[0] += seconds
+            progress.update(fraction)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    whole = "export mesh  10%  "
+    assert lines == [whole + "30 s left", whole + "10 s left", whole.strip(), "export mesh  50%  1 min 05 s left"]
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_fault(tmp_path: Path, closed: str) -> None:
     transforms(tmp_path)

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -111,8 +112,8 @@ def export_mesh(
     path = Path(path)
     check_mesh_export(path, resolution, min_component, frame, max_triangles, texture)
     lookup(SURFACES, surface, "surface")
-    if level is not None and not (level > 0 and math.isfinite(level)):
-        raise UserError(f"--level must be a density above 0, got {level:g}")
+    if level is not None and not (isinstance(level, Real) and 0 < level < math.inf):
+        raise UserError(f"--level must be a density above 0, got {level!r}")
     extents = [2**cascade for cascade in range(run.grid.n_cascades)]
     if extent is not None and extent not in extents:
         valid = ", ".join(map(str, extents))

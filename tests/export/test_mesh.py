@@ -305,6 +305,13 @@ def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path
     [
         ({"path": "mesh.stl"}, "unknown mesh format '.stl'"),
         ({"resolution": 4}, "--resolution must be 8 ... 4096, got 4"),
+        ({"resolution": "a"}, "--resolution must be 8 ... 4096, got 'a'"),
+        ({"resolution": 99.5}, "--resolution must be 8 ... 4096, got 99.5"),
+        ({"min_component": "a"}, "--min-component must be 0 ... 1, got 'a'"),
+        ({"max_triangles": "a"}, "--max-triangles must be at least 100, got 'a'"),
+        ({"path": "mesh.glb", "texture": "a"}, "--texture must be 64 ... 8192 texels a side, got 'a'"),
+        ({"level": "a"}, "--level must be a density above 0, got 'a'"),
+        ({"extent": "a"}, "--extent must be one of 1 .*, got a"),
         ({"level": -1.0}, "--level must be a density above 0, got -1"),
         ({"level": float("nan")}, "--level must be a density above 0, got nan"),
         ({"extent": 2}, r"--extent must be one of 1 \(the field's box has side 1\), got 2"),

@@ -3,6 +3,8 @@
 
 import contextlib
 import dataclasses
+import os
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from neurfield.errors import UserError
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.registry import nearest
 from neurfield.run import Run, check_measurable, from_task
+from neurfield.training.checkpoint import load_header
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.memory import describe
@@ -32,9 +35,10 @@ from neurfield.training.memory_plan import plan_training
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
-from neurfield.training.run_folder import new_run, newest_run
+from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run, newest_run
 from neurfield.training.schedule import process_age
 from neurfield.training.session import Session, ViewSet
+from neurfield.training.stored import fitting
 from neurfield.training.trainer import StepReport, Trainer
 from neurfield.viewer.options import ServeOptions
 
@@ -87,6 +91,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     """The command; `is_last`: a viewer goes on when the training is over."""
     start = time.monotonic() - process_age()
     _check(options)
+    _refuse_run(options.data)
     kind = kind_of(options.data)
     if kind is not None:
         return train_signal(options, kind, start)
@@ -166,6 +171,20 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         if is_last and not is_watched:
             say(next_steps(session.folder.path))
     return 0
+
+
+def _refuse_run(data: Path) -> None:
+    """Of a run that was given as the data it is said how one goes on with it."""
+    folder = data.absolute()
+    if not os.path.isdir(folder) or not RunFolder(folder).checkpoints():  # false, not an error, for overlong names
+        return
+    checkpoint = find_checkpoint(folder)
+    with fitting(checkpoint):
+        source = str(load_header(checkpoint)["config"]["data"] or "DATA")
+    output, experiment = folder.parents[2], folder.parents[1].name
+    where = ["--output-dir", str(output), "--experiment-name", experiment, "--timestamp", folder.name]
+    command = shlex.join(["neurfield", "train", source, "--resume", *where])
+    raise UserError(f"{data}: a run, no data; go on with it: {command}")
 
 
 def _check(options: TrainOptions) -> None:

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
@@ -180,6 +181,19 @@ def test_data_without_test_views_are_trained_and_not_measured(data, tmp_path, ca
 def test_wrong_eval_input_is_one_line(words, message, trained, capsys):
     assert main(["eval", *(word.format(run=trained) for word in words)]) == 2
     assert message in one_line(capsys)
+
+
+def test_a_run_in_place_of_the_data_is_told_how_to_go_on(data, tmp_path, capsys):
+    words = ["--output-dir", str(tmp_path / "out"), "--experiment-name", "a", "--timestamp", "t"]
+    assert main(["train", str(data), *words, "--max-num-iterations", "1", "--eval-split", "none", "--set", *SMALL]) == 0
+    (run,) = (tmp_path / "out").glob("*/*/t")
+    for flags in ([], ["--resume"]):
+        capsys.readouterr()
+        assert main(["train", str(run), *flags, "--output-dir", str(tmp_path / "other")]) == 2
+        error, _, command = one_line(capsys).partition("; go on with it: neurfield ")
+        assert error.endswith(f"{run}: a run, no data")
+    assert main([*shlex.split(command), "--max-num-iterations", "2", "--eval-split", "none"]) == 0
+    assert "2 steps in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flag", ["--max-secnds", "--splits"])

@@ -91,7 +91,7 @@ def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[
     header = {"config": configuration.to_dict(run.config), "counters": {"step": run.step}, **subject.header()}
     checkpoint.save(path, stored, header | {"stored_as": form})
     size, n = path.stat().st_size, _n_params(run.field)
-    request.report(f"{n / 1e6:.3f} M parameters in {form}: {size / 1e6:.3f} MB, {size * 8 / n:.1f} bits each; {path}")
+    request.report(f"{n / 1e6:.3f} M parameters in {form}: {size / 1e6:.3f} MB, {size * 8 / n:.1f} bits each")
     return load(path)
 
 

@@ -84,7 +84,8 @@ def test_a_signal_in_fp16(picture, tmp_path, capsys):
     folder = trained(picture, tmp_path / "out", "image")
     path = tmp_path / "half.safetensors"
     assert convert(folder, "half", path) == 0
-    assert "parameters in fp16" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "parameters in fp16" in said and said.count(str(path)) == 1
     small = load(path)
     assert small.stored_as == "fp16" and small.evaluate()["bits_per_sample"] > 16 * small.field.n_params / (48 * 64)
     assert abs(small.evaluate()["psnr"] - load(folder).evaluate()["psnr"]) < 0.05

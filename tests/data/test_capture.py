@@ -465,7 +465,7 @@ def test_bad_sources(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (20, 20)).save(tmp_path / "two" / name)
-    fails(tmp_path / "two", output, "two: 2 photos; at least 3")
+    fails(tmp_path / "two", output, "two: at least 3 photos are needed, better 30 to 150; found 2")
     (tmp_path / "no.mp4").write_bytes(b"nothing of a video")
     fails(tmp_path / "no.mp4", output, "no.mp4: not a whole .mp4 video")
 

@@ -67,7 +67,7 @@ def process(
                 source, images, masks, options.max_megapixels, lambda done: tell("photos", done)
             )
         if len(photos) < 3:
-            raise UserError(f"{source}: {len(photos)} photos; at least 3, better 30 to 150, are needed")
+            raise UserError(f"{source}: at least 3 photos are needed, better 30 to 150; found {len(photos)}")
         seen_in = work / "masks"
         job = SfmJob(images, seen.write_masks(photos, images, masks, seen_in), seen_in, options.camera_model, work)
         report = find_cameras(job, tell)

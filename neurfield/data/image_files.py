@@ -40,6 +40,8 @@ BROKEN = (
     zlib.error,
     IndexError,
     KeyError,
+    TypeError,  # Pillow's, and the next: a value is of another type than its tag says
+    AttributeError,
     Image.DecompressionBombError,
 )
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

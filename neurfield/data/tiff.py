@@ -19,6 +19,7 @@ from neurfield.errors import UserError
 SUFFIXES = (".tif", ".tiff")
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, N_SAMPLES = 256, 257, 258, 259, 262, 274, 277
 PLANES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 317, 322, 323, 338, 339
+ROWS_PER_STRIP = 278
 # where the strips or tiles of pixels lie, and their bytes
 PARTS = ((273, 279), (324, 325))
 UNSIGNED, FLOAT = 1, 3  # of SAMPLE_FORMAT
@@ -61,24 +62,26 @@ def layout(path: Path) -> Layout:
     Raises:
         UserError: a kind that is not read. What Pillow raises for broken files, see image_files.BROKEN.
     """
-    tags, little_endian = _tags(path)
+    tags, order, version = _tags(path)
     width, height = _number(tags, WIDTH), _number(tags, HEIGHT)
     bits, formats = set(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
     n_samples, color = _number(tags, N_SAMPLES, 1), _number(tags, PHOTOMETRIC, 0)
     in_tiles, predictor = TILE_WIDTH in tags, _number(tags, PREDICTOR, 1)
     is_grey, is_rgb = color == BLACK_IS_ZERO and n_samples == 1, color == RGB and n_samples in (3, 4)
     is_float = bits == {32} and formats == {FLOAT}
+    is_plain = is_rgb and not in_tiles and version == CLASSIC  # as FFmpeg knows it
     if max(bits) <= 8 and formats == {UNSIGNED}:
         is_read = _number(tags, PLANES, 1) == 1 or n_samples != 2  # Pillow mixes planes of grey and alpha
     elif bits == {16} and formats == {UNSIGNED}:
-        is_read = is_grey or (is_rgb and not in_tiles)
+        is_read = is_grey or is_plain
     else:  # compressed floats of the other byte order are wrong in Pillow
-        is_native = little_endian or _number(tags, COMPRESSION, 1) == 1
-        is_read = is_float and ((is_grey and is_native) or (is_rgb and not in_tiles and predictor == 1))
+        is_native = order == "<" or _number(tags, COMPRESSION, 1) == 1
+        is_read = is_float and ((is_grey and is_native) or (is_plain and predictor == 1))
     if not is_read:
         raise UserError(
             f"{path}: a kind of TIFF that is not read ({n_samples} channels of {', '.join(map(str, bits))} bits, "
-            f"photometric {color}{', in tiles' * in_tiles}, predictor {predictor}); export it as PNG or EXR"
+            f"photometric {color}{', in tiles' * in_tiles}{', BigTIFF' * (version == BIG)}, predictor "
+            f"{predictor}); export it as PNG or EXR"
         )
     _check_parts(path, tags)
     by_ffmpeg = is_rgb and max(bits) > 8
@@ -114,8 +117,8 @@ def read(path: Path, found: Layout) -> np.ndarray:
     return _straight(pixels) if found.is_multiplied else pixels
 
 
-def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], bool]:
-    """The whole numbers among the tags of the first page, and whether the least byte comes first."""
+def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], str, int]:
+    """The whole numbers among the tags of the first page, the order of bytes as struct has it, and the version."""
     size = path.stat().st_size
     with path.open("rb") as file:
 
@@ -126,7 +129,7 @@ def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], bool]:
             return file.read(n)
 
         head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         version = struct.unpack(f"{order}H", head[2:4])[0] if order else 0
         if version not in _PLACES:
             raise UnidentifiedImageError("no TIFF")
@@ -143,7 +146,7 @@ def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], bool]:
                 value = bytes_at(place.unpack(value)[0], n_bytes)
             if kind in _WHOLE:
                 tags[tag] = struct.unpack_from(f"{order}{n}{_WHOLE[kind]}", value)
-    return tags, order == "<"
+    return tags, order, version
 
 
 def _number(tags: dict[int, tuple[int, ...]], tag: int, default: int | None = None) -> int:
@@ -155,25 +158,38 @@ def _number(tags: dict[int, tuple[int, ...]], tag: int, default: int | None = No
 
 
 def _check_parts(path: Path, tags: dict[int, tuple[int, ...]]) -> None:
-    """Raises ValueError where pixels would lie behind the end of the file: FFmpeg gives what there is."""
-    size = path.stat().st_size
+    """Raises ValueError where pixels lie nowhere or behind the end of the file: otherwise they would be black."""
+    size, n_parts = path.stat().st_size, _n_parts(tags)
     for places, lengths in PARTS:
         if places in tags and lengths in tags:
+            if len(tags[places]) < n_parts:
+                raise ValueError(f"{n_parts} parts were to be in it, {len(tags[places])} are")
             ends = [place + n for place, n in zip(tags[places], tags[lengths], strict=True)]
             if max(ends, default=0) > size:
                 raise ValueError(f"{max(ends)} bytes were to be in it, {size} are")
 
 
+def _n_parts(tags: dict[int, tuple[int, ...]]) -> int:
+    """Strips or tiles of the pixels, as many again for each channel that lies in a plane of its own."""
+    height, width = _number(tags, HEIGHT), _number(tags, WIDTH)
+    rows, columns = _number(tags, ROWS_PER_STRIP, height), width
+    if TILE_WIDTH in tags:
+        rows, columns = _number(tags, TILE_HEIGHT), _number(tags, TILE_WIDTH)
+    n = -(-height // max(rows, 1)) * -(-width // max(columns, 1))
+    return n * _number(tags, N_SAMPLES, 1) if _number(tags, PLANES, 1) == 2 else n
+
+
 def _by_pillow(path: Path, found: Layout) -> np.ndarray:
     with Image.open(path, formats=("TIFF",)) as image:
+        image.info.pop("xmp", None)  # it may have an orientation of its own, which no tag knows
         image.load()  # it stands upright now, whatever its size was before
         if found.bits == 8:
-            pixels = np.asarray(image.convert("RGBA" if found.channels == 4 else "RGB"))
+            # a copy, as Pillow's array may not be written to
+            pixels = np.array(image.convert("RGBA" if found.channels == 4 else "RGB"))
         else:
             grey = np.asarray(image).astype(np.uint16 if found.bits == 16 else np.float32)
             pixels = np.stack([grey] * 3, axis=2)
-    # a copy, as Pillow's array may not be written to
-    return turned(np.array(pixels), BACK.get(found.orientation, found.orientation))
+    return turned(pixels, BACK.get(found.orientation, found.orientation))
 
 
 def _by_ffmpeg(path: Path, found: Layout) -> np.ndarray:

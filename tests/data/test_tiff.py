@@ -20,9 +20,17 @@ UNASSOCIATED, ASSOCIATED = 2, 1
 
 
 def tiff(
-    path: Path, pixels: np.ndarray, order: str = "<", compression: int = 1, extra: int | None = None, **tags: int
+    path: Path,
+    pixels: np.ndarray,
+    order: str = "<",
+    compression: int = 1,
+    extra: int | None = None,
+    is_big: bool = False,
+    **tags: int,
 ) -> Path:
     """Writes `[height, width, channels]` in strips of two rows."""
+    place, count, beginning = ("Q", "Q", 16) if is_big else ("I", "H", 8)
+    n_inside = struct.calcsize(place)  # bytes of a value that fit into its tag
     height, width, channels = pixels.shape
     rows = pixels.astype(pixels.dtype.newbyteorder(order))
     strips = [rows[y : y + 2].tobytes() for y in range(0, height, 2)]
@@ -32,7 +40,7 @@ def tiff(
     content = b""
     places = []
     for strip in strips:
-        places.append(8 + len(content))
+        places.append(beginning + len(content))
         content += strip + b"\0" * (len(strip) % 2)
     entries: dict[int, tuple[str, list[int]]] = {
         256: ("I", [width]),
@@ -50,17 +58,18 @@ def tiff(
         entries[338] = ("H", [extra])
     for name, value in tags.items():
         entries[{"photometric": 262, "orientation": 274, "predictor": 317, "tile": 322}[name]] = ("H", [value])
-    first = 8 + len(content)
-    behind = first + 2 + 12 * len(entries) + 4
-    listed = struct.pack(order + "H", len(entries))
+    first = beginning + len(content)
+    listed = struct.pack(order + count, len(entries))
+    behind = first + len(listed) + (4 + 2 * n_inside) * len(entries) + n_inside
     far = b""
     for tag, (letter, values) in sorted(entries.items()):
         data = struct.pack(f"{order}{len(values)}{letter}", *values)
-        if len(data) > 4:
-            data, far = struct.pack(order + "I", behind + len(far)), far + data
-        listed += struct.pack(order + "HHI", tag, {"H": 3, "I": 4}[letter], len(values)) + data.ljust(4, b"\0")
-    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, first)
-    path.write_bytes(head + content + listed + b"\0" * 4 + far)
+        if len(data) > n_inside:
+            data, far = struct.pack(order + place, behind + len(far)), far + data
+        listed += struct.pack(order + "HH" + place, tag, {"H": 3, "I": 4}[letter], len(values))
+        listed += data.ljust(n_inside, b"\0")
+    head = struct.pack(order + "HHHQ", 43, 8, 0, first) if is_big else struct.pack(order + "HI", 42, first)
+    path.write_bytes((b"II" if order == "<" else b"MM") + head + content + listed + b"\0" * n_inside + far)
     return path
 
 
@@ -147,9 +156,11 @@ def test_alpha_becomes_straight(tmp_path: Path, dtype: Any) -> None:
         (picture(np.int16, 1), {}),
         (np.zeros((4, 4, 3), np.float16), {}),
         (np.zeros((4, 4, 1), np.float64), {}),
+        (picture(np.uint16, 3), {"is_big": True}),
+        (picture(np.float32, 3), {"is_big": True}),
     ],
 )
-def test_other_kinds_are_refused_and_not_guessed(tmp_path: Path, stored: np.ndarray, tags: dict[str, int]) -> None:
+def test_other_kinds_are_refused_and_not_guessed(tmp_path: Path, stored: np.ndarray, tags: dict[str, Any]) -> None:
     path = tiff(tmp_path / "a.tif", stored, **tags)
     with pytest.raises(UserError, match=r"a\.tif: a kind of TIFF that is not read .*; export it as PNG or EXR"):
         read(path)
@@ -174,6 +185,34 @@ def test_broken_files(tmp_path: Path, dtype: Any, compression: int) -> None:
             read(path)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_strips_that_are_not_there_are_missed(tmp_path: Path, dtype: Any) -> None:
+    path = tiff(tmp_path / "a.tif", picture(dtype, 3))
+    whole = path.read_bytes()
+    taller = whole.replace(struct.pack("<HHII", 257, 4, 1, 5), struct.pack("<HHII", 257, 4, 1, 7))
+    assert taller != whole
+    path.write_bytes(taller)
+    with pytest.raises(UserError, match=r"a\.tif: the image is broken or truncated \(4 parts were to be in it, 3 are"):
+        read_header(path, 64)
+
+
+@pytest.mark.parametrize("kind", [2, 5])  # a text, fractions
+def test_a_tag_of_a_kind_that_it_cannot_have(tmp_path: Path, kind: int) -> None:
+    path = tiff(tmp_path / "a.tif", picture(np.uint8, 3))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(struct.pack("<HHI", 273, 4, 3), struct.pack("<HHI", 273, kind, 3)))
+    assert path.read_bytes() != whole
+    with pytest.raises(UserError, match=r"a\.tif: the image is broken or truncated"):
+        read(path)
+
+
+def test_the_orientation_is_that_of_the_tag(tmp_path: Path) -> None:
+    stored = picture(np.uint8, 3)
+    other = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'  # as programs of photos write it
+    Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={700: other})
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), stored)
+
+
 def test_bombs_and_other_files_are_refused(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", picture(np.uint8, 3))
     whole = path.read_bytes()
@@ -193,7 +232,7 @@ def test_bombs_and_other_files_are_refused(tmp_path: Path) -> None:
 def test_large_places_and_several_pages(tmp_path: Path) -> None:
     stored = picture(np.uint8, 3)
     image, other = Image.fromarray(stored), Image.fromarray(picture(np.uint8, 3, 9, 9))
-    image.save(tmp_path / "a.tif", big_tiff=True)
+    tiff(tmp_path / "a.tif", stored, is_big=True)
     image.save(tmp_path / "b.tif", save_all=True, append_images=[other], compression="tiff_lzw")
     for name in ("a.tif", "b.tif"):
         np.testing.assert_array_equal(read(tmp_path / name), stored)

@@ -37,7 +37,6 @@ _KEPT = (".jpg", ".jpeg", ".png")
 _COPIED = ("PNG", "JPEG", "MPO")  # Pillow's names of what COLMAP reads, too; MPO is a JPEG with more behind it
 _HEIC = (".heic", ".heif")
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
-_BROKEN = (*BROKEN, TypeError, AttributeError)  # Pillow's, where a value in EXIF is of another type than its tag says
 _MOST_EXIF = 65533  # bytes in a JPEG
 # EXIF: the body, and in its own directory focal length, the same for 35 mm film, lens, zoom by software.
 _BODY_TAGS = (0x010F, 0x0110)
@@ -193,7 +192,7 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
             return Photo(target.name, upright.size, lens)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a picture of the kind that its name says, or its head is broken") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the disk, not the picture
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -215,7 +214,7 @@ def _exif(image: Image.Image) -> bytes:
             del exif[tag]
     try:
         data = exif.tobytes()
-    except _BROKEN:
+    except BROKEN:
         return b""
     return data if len(data) <= _MOST_EXIF else b""
 

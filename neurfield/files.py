@@ -113,9 +113,12 @@ def _locked(folder: Path) -> int | None:
 
 def _remove_left(path: Path) -> None:
     """Removes what atomic_folder left beside `path` where its process was killed."""
-    with contextlib.suppress(OSError):  # a folder of another user
-        for child in path.parent.iterdir():
-            if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", child.name) and child.is_dir():
+    children: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder that may be written to, but not read
+        children += path.parent.iterdir()
+    for child in children:
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", child.name) and child.is_dir():
+            with contextlib.suppress(OSError):  # a folder of another user, or one that another process just removed
                 lock = _locked(child)
                 if lock is not None:
                     shutil.rmtree(child, ignore_errors=True)

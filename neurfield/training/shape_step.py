@@ -8,7 +8,7 @@ from neurfield import ops
 from neurfield.fields.surface import SurfaceField
 from neurfield.training.step_random import step_generator
 
-_FREE_SHARE = 1 / 3  # of the places: anywhere in the box, the others where rays had samples
+_FREE_SHARE = 1 / 3  # of the places: anywhere within reach, the others where rays had samples
 _SPREAD = 0.01  # of half of those, standard deviation in unit space
 
 

@@ -45,4 +45,5 @@ def check_mesh_export(
 
 def _is_within(value: Any, kind: type, low: float, high: float) -> bool:
     """Whether a value, from Python any, is a number of that kind in that range."""
-    return isinstance(value, kind) and low <= value <= high
+    is_kind = isinstance(value, kind)  # apart, as mypy would make an object of the value
+    return is_kind and bool(low <= value <= high)

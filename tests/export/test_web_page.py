@@ -230,6 +230,8 @@ def test_a_field_that_moves_plays_until_one_stops_it(page: Any, tmp_path: Path) 
     assert until(lambda: len(link()) == 14) and not plays(1)
     assert page.inner_text("button") == "play" and link()[:-1] == view
     assert abs(link()[-1] - float(page.input_value("input"))) < 0.003  # the slider's steps are 0.005
+    page.keyboard.press("Control+Space")
+    assert page.inner_text("button") == "play", "which belongs to the browser and the system"
     page.focus("button")
     page.keyboard.press("Space")
     assert plays() and until(lambda: link() == view)

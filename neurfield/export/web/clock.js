@@ -12,6 +12,7 @@ class Clock {
     this.slider.addEventListener("input", () => (this.set(this.slider.valueAsNumber, false), changed()));
     this.slider.addEventListener("keydown", (event) => event.code.startsWith("Arrow") && event.stopPropagation());
     addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.code !== "Space" || event.target === this.button) return;  // which a space bar presses anyway
       event.preventDefault();
       if (!event.repeat) toggle();
@@ -29,4 +30,3 @@ class Clock {
     return this.plays;
   }
 }
-

@@ -101,6 +101,11 @@ class SurfaceField(RadianceField):
         self.surface[0], self.surface[3] = beta, max(1 / beta, config.alpha)
 
     @property
+    def middle(self) -> Tensor:
+        """Of the box, in unit space, `[3]`."""
+        return self.low + 0.5 / self.inverse_size
+
+    @property
     def reach(self) -> float | None:
         """How far from the middle there is a surface, in unit space; None: everywhere in the box."""
         reach = self.surface[4].item()
@@ -143,4 +148,4 @@ class SurfaceField(RadianceField):
         return self.surface[2] * features[:, 0] + self._from_middle(x) - self.surface[1]
 
     def _from_middle(self, x: Tensor) -> Tensor:
-        return (x - (self.low + 0.5 / self.inverse_size)).norm(dim=1)
+        return (x - self.middle).norm(dim=1)

@@ -50,8 +50,7 @@ class ShapeStep:
         x = torch.clamp(x, field.low, field.low + 1 / field.inverse_size)
         if field.reach is None:
             return x
-        middle = field.low + 0.5 / field.inverse_size
         away = torch.nn.functional.normalize(torch.randn(x.shape, generator=random), dim=1)
-        free = middle + field.reach * torch.rand(len(x), 1, generator=random) ** (1 / 3) * away
-        is_far = ((x - middle).norm(dim=1) > field.reach) | (torch.arange(len(x)) >= len(seen))
+        free = field.middle + field.reach * torch.rand(len(x), 1, generator=random) ** (1 / 3) * away
+        is_far = ((x - field.middle).norm(dim=1) > field.reach) | (torch.arange(len(x)) >= len(seen))
         return torch.where(is_far[:, None], free, x)

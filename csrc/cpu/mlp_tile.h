@@ -176,12 +176,13 @@ NF_HD void micro_tile(Left a, const Product<B, C>& p, int64_t row, int64_t colum
 #pragma GCC unroll 32
       for (int v = 0; v < V; ++v) acc[r][v] = multiply_add(a[r], bv[v], acc[r][v]);
   }
+  const Epilogue own = epilogue;  // a copy that no store can change, so that its values stay in registers
   C* c = p.c + row * ldc + column;
 #pragma GCC unroll 32
   for (int r = 0; r < R; ++r, c += ldc)
 #pragma GCC unroll 32
-    for (int v = 0; v < V; ++v) store_vector(c + v * w, epilogue(acc[r][v], row + r, column + v * w));
-  if (column == 0) epilogue.after(R);
+    for (int v = 0; v < V; ++v) store_vector(c + v * w, own(acc[r][v], row + r, column + v * w));
+  if (column == 0) own.after(R);
 }
 
 // Rows [row, n_rows) of V vectors of columns: tiles of R rows, what is left in tiles of half as many, or of a third

@@ -6,6 +6,7 @@ one line on stderr and an exit code: 0 done, 2 wrong use or bad input, 1 a fault
 """
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = ", ".join(COMMANDS)
             raise UserError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)} (valid: {known})")
         with _terminable():
-            return _dispatch(words[0], words[1:])
+            return _dispatch(words[0], words[1:], arguments is None)
     except (UserError, MachineError) as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -101,17 +102,32 @@ def _terminable() -> Iterator[None]:
             signal.signal(kind, old[kind] if old[kind] is not None else signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def _uncollected(forever: bool) -> Iterator[None]:
+    """What is imported here stays: to look for garbage in it takes time. `forever`: at the end of the process, too."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if forever:
+            gc.freeze()
+        if before:
+            gc.enable()
+
+
 def _fail(message: str, code: int) -> int:
     print("neurfield: " + " ".join(message.split()), file=sys.stderr)
     return code
 
 
-def _dispatch(command: str, words: list[str]) -> int:
+def _dispatch(command: str, words: list[str], is_process: bool) -> int:
     module_name, options_name, text = COMMANDS[command]
-    module = import_module(module_name)
-    import tyro
+    with _uncollected(is_process):
+        module = import_module(module_name)
+        import tyro
 
-    from neurfield.cli._optional import REGISTRY
+        from neurfield.cli._optional import REGISTRY
 
     words = repeat_flag(words, "--set")
     options = tyro.cli(

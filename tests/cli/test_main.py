@@ -33,6 +33,17 @@ def test_help_is_quick_and_loads_no_torch():
     assert time.monotonic() - start < 1.0
 
 
+@pytest.mark.parametrize(("arguments", "is_process"), [("", True), ("['doctor', '--help']", False)])
+def test_garbage_is_looked_for_after_the_imports_but_not_in_them(arguments, is_process):
+    """Where the command is the process: to look through torch's modules takes half a second of a short command."""
+    code = (
+        "import atexit, gc, sys; from neurfield.cli.main import main; sys.argv[1:] = ['doctor', '--help'];"
+        f"atexit.register(lambda: print('garbage:', gc.isenabled(), gc.get_freeze_count() > 10000)); main({arguments})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.endswith(f"garbage: True {is_process}\n"), done.stdout + done.stderr
+
+
 def test_the_interpreter_runs_the_package_as_the_command():
     done = subprocess.run([sys.executable, "-m", "neurfield", "trian"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.startswith("neurfield: unknown command 'trian'")

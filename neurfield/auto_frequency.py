@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from neurfield.errors import UserError
 from neurfield.fields import DynamicConfig, FieldConfig, NerfConfig
 from neurfield.files import atomic_write
 from neurfield.fresh.candidates import default_parameter, own_value
+from neurfield.progress import Progress, silent
 from neurfield.rendering.color import BACKGROUNDS, over_background
 from neurfield.signal_kinds import KINDS
 from neurfield.training.method import Device, MethodConfig
@@ -44,7 +45,6 @@ FREQUENCIES = range(2, 13)  # octaves of a NeRF
 SHARE = 0.1  # of a budget in seconds, after which nothing is begun that may be left out
 MAX_TRIALS = 6  # 6/80 of a training
 REPORT, PICTURE = "frequency.json", "frequency.png"
-Progress = Callable[[float], None]
 _SAME = {  # keys of a field that say the same as a chosen one
     "encoding.max_resolution": ("encoding.per_level_scale", "max_resolution", "finest"),
 }
@@ -55,7 +55,7 @@ def for_signal(
     signal: Any,
     overrides: Sequence[str] = (),
     seed: int = 0,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
     budget: Budget | None = None,
     known: Tensor | None = None,
     device: Device = "cpu",
@@ -133,7 +133,7 @@ def for_scene(
     scene: Scene,
     overrides: Sequence[str] = (),
     seed: int = 0,
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
     budget: Budget | None = None,
 ) -> tuple[MethodConfig, fresh.Choice]:
     """The same for a radiance field, from training images of the scene.

@@ -21,6 +21,7 @@ from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
+from neurfield.progress import Progress
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -139,7 +140,7 @@ class Run:
         return self.views.cameras
 
     def evaluate(
-        self, split: str = "test", progress: Callable[[float], None] | None = None, data: str | None = None
+        self, split: str = "test", progress: Progress | None = None, data: str | None = None
     ) -> dict[str, Any]:
         """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
@@ -183,7 +184,7 @@ class Run:
         self,
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         appearance: int | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""

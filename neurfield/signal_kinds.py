@@ -23,6 +23,7 @@ from neurfield.export.sdf_picture import write_sdf_picture
 from neurfield.export.video_file import write_video
 from neurfield.export.volume_file import write_volume
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig, grid_field
+from neurfield.progress import Progress
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.rendering.video import DEFAULT_FPS
 from neurfield.training.grid_evaluation import evaluate_grid
@@ -33,7 +34,6 @@ from neurfield.training.sdf_task import SdfTask, sdf_field
 from neurfield.training.signal_method import SignalRunConfig
 from neurfield.training.task import Task
 
-Progress = Callable[[float], None]
 MAX_SAMPLES = 1 << 36
 SHAPE_PICTURE = 512  # pixels a side
 SHAPE_SAMPLES = 64  # a side, where a shape is needed on a grid; distances are smooth

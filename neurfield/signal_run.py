@@ -17,6 +17,7 @@ from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.fields.signal_field import SignalField
 from neurfield.files import refuse_existing
 from neurfield.geometry import MeshReport
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_kinds import KINDS, SURFACE_CELLS, Kind, SignalRender
 from neurfield.training import checkpoint, packed
@@ -110,9 +111,7 @@ class SignalRun:
             raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")
         return signal
 
-    def evaluate(
-        self, data: str | None = None, progress: Callable[[float], None] = lambda fraction: None
-    ) -> dict[str, Any]:
+    def evaluate(self, data: str | None = None, progress: Progress = silent) -> dict[str, Any]:
         """Metrics against the data: see the kind's `evaluate`; `data` and errors as for `signal`."""
         signal = self.signal(data)
         result = self.kind.evaluate(self.field, signal, progress)
@@ -126,7 +125,7 @@ class SignalRun:
         path: str | Path,
         asked: SignalRender | None = None,
         overwrite: bool = False,
-        progress: Callable[[float], None] = lambda fraction: None,
+        progress: Progress = silent,
     ) -> Path:
         """Draws the field into a file, in the format of its suffix.
 
@@ -205,7 +204,7 @@ def train_signal(
         )
         config = replace(config, method=chosen)
         report(frequencies.describe(choice))
-    task = KINDS[chosen.kind].task(signal, config, lambda fraction: None)
+    task = KINDS[chosen.kind].task(signal, config, silent)
     trainer = Trainer(task, config, start, report)
     if choice:
         frequencies.check_left(trainer)

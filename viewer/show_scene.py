@@ -12,13 +12,14 @@ from neurfield.errors import UserError
 from neurfield.export.mesh import export_mesh
 from neurfield.export.point_cloud import export_point_cloud
 from neurfield.export.web_page import export_web
+from neurfield.progress import Progress
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import Look
 from neurfield.viewer.photos import Photos, photos_of_run
 from neurfield.viewer.radiance import RadianceStage
-from neurfield.viewer.shown import Exports, Home, Progress, Shown
+from neurfield.viewer.shown import Exports, Home, Shown
 
 log = logging.getLogger("neurfield.viewer")
 _ALONE = 2.2  # how much further away a page begins when there are only cameras to be seen

@@ -9,12 +9,13 @@ from neurfield.data.signals.mesh import UP, MeshInfo, MeshSignal
 from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_points import export_sdf_points
+from neurfield.progress import Progress
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_kinds import SURFACE_CELLS
 from neurfield.signal_run import SignalRun
 from neurfield.viewer.look import CropBox, Look, Triple, triple
 from neurfield.viewer.shape import ShapeStage, cropped
-from neurfield.viewer.shown import Exports, Home, Progress, Shown
+from neurfield.viewer.shown import Exports, Home, Shown
 from neurfield.viewer.triangles import Triangles
 
 _BACK: Triple = (0.5, 0.35, 1.0)

@@ -15,13 +15,12 @@ from neurfield.cameras.paths import look_at
 from neurfield.cameras.poses import focus, up
 from neurfield.data.colmap_points import PointCloud
 from neurfield.data.scene import Normalization
+from neurfield.progress import Progress
 from neurfield.training.session import ViewSet
 from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stage import Stage
 from neurfield.viewer.triangles import Triangles
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield import ops
+from neurfield.progress import Progress
 from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, OccupancyGrid
 
 _CHUNK = 1 << 15  # voxels at a time, 27 densities each
@@ -30,7 +31,7 @@ def occupied_voxels(
     grid: OccupancyGrid,
     density: Callable[[Tensor], Tensor],
     threshold: float,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Voxels, Tensor]:
     """Set voxels of the grid whose density exceeds `threshold` at any of 3 x 3 x 3 points (Reiser et al. 2021, A.1).
 

@@ -10,17 +10,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from neurfield.export.morton import raster
 from neurfield.geometry import Mesh, marching_cubes
-from neurfield.sampling.occupancy_grid import OccupancyGrid
+from neurfield.progress import Progress, silent
+from neurfield.sampling.evaluate import evaluate
+from neurfield.sampling.occupancy_grid import DensityFn, OccupancyGrid
 
 CUT = 3.0
-EVALUATED_AT_ONCE = 1 << 18  # positions per call of the field; bounds memory
-
-DensityFn = Callable[[Tensor], Tensor]
-Progress = Callable[[float], None]
 
 
 def occupied_cells(grid: OccupancyGrid, extent: int = 1) -> list[NDArray[np.bool_]]:
@@ -87,7 +84,7 @@ def density_mesh(
     occupied: list[NDArray[np.bool_]],
     resolution: int,
     level: float,
-    progress: Progress = lambda fraction: None,
+    progress: Progress = silent,
     bisections: int = 0,
 ) -> Mesh:
     """The closed surface `density = level` in unit space, around the denser side.
@@ -114,7 +111,7 @@ def density_mesh(
     counts = [int(n) for n in np.ceil((high - low) / cell - 1e-9).astype(int) + 3]
     axes = [low[i] + cell * (np.arange(n) - 1) for i, n in enumerate(counts)]
 
-    def logarithm(points: NDArray[np.float64], progress: Progress = lambda fraction: None) -> NDArray[np.float32]:
+    def logarithm(points: NDArray[np.float64], progress: Progress = silent) -> NDArray[np.float32]:
         sigma = evaluate(density, torch.from_numpy(points.astype(np.float32)), progress).numpy()
         with np.errstate(divide="ignore"):
             return np.clip(np.log(sigma / level), -CUT, CUT)
@@ -157,14 +154,3 @@ def _slid(
     part = np.where(crosses, ends[0] / np.where(crosses, ends[0] - ends[1], 1), 0)
     slid = low + (places[0] + part * (places[1] - places[0]))[:, None] * step
     return np.where(crosses[:, None], slid, vertices)
-
-
-def evaluate(fn: DensityFn, points: Tensor, progress: Progress = lambda fraction: None) -> Tensor:
-    """`fn` of many points, in chunks, with `progress` after each."""
-    parts: list[Tensor] = []
-    chunks = points.split(EVALUATED_AT_ONCE)
-    with torch.no_grad():
-        for chunk in chunks:
-            parts.append(fn(chunk).float())
-            progress(len(parts) / len(chunks))
-    return torch.cat(parts)

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
-from neurfield.export.density_mesh import CUT, DensityFn, Progress
+from neurfield.export.density_mesh import CUT
+from neurfield.progress import Progress, silent
 from neurfield.rendering.outputs import SOLID
+from neurfield.sampling.occupancy_grid import DensityFn
 
 if TYPE_CHECKING:
     from neurfield.run import Run
@@ -42,9 +44,7 @@ class DepthViews:
         return len(self.cameras)
 
 
-def depth_views(
-    run: "Run", middle: Tensor, cell: float, resolution: int, progress: Progress = lambda fraction: None
-) -> DepthViews:
+def depth_views(run: "Run", middle: Tensor, cell: float, resolution: int, progress: Progress = silent) -> DepthViews:
     """Up to MAX_VIEWS training views, as large as a mesh needs; fewer and smaller ones of a field that is slow to draw.
 
     Args:

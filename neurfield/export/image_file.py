@@ -14,6 +14,7 @@ from neurfield.data.signals.grid import GridInfo
 from neurfield.errors import MachineError, UserError
 from neurfield.export.sampled_array import sampled_array
 from neurfield.files import atomic_path
+from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
 from neurfield.rendering.writers import import_openexr
 
@@ -25,7 +26,7 @@ def write_image(
     info: GridInfo,
     sizes: tuple[int, ...],
     path: Path,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> None:
     """Samples a field at `sizes` (height, width) and writes the picture.
 

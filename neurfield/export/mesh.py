@@ -32,6 +32,7 @@ from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, 
 from neurfield.geometry.mesh import drop_cavities, face_normals, keep_components_of, spread_over_faces, with_faces
 from neurfield.geometry.mesh_files import files_of_mesh
 from neurfield.geometry.simplify import simplified
+from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def export_mesh(
     max_triangles: int | None = None,
     texture: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> MeshExport:
     """Writes the surface of a field.
 
@@ -192,7 +193,7 @@ def _seen(
     cell: float,
     in_front: bool,
     hides: bool,
-    progress: Callable[[float], None],
+    progress: Progress,
 ) -> Mesh:
     """The triangles that views see, `hides`, or the pieces that have one; see seen_vertices."""
     norm = run.views.normalization
@@ -205,7 +206,7 @@ def _seen(
     return with_faces(mesh, np.asarray(seen[mesh.faces].any(axis=1))) if hides else keep_components_of(mesh, seen)
 
 
-def _painted(mesh: Mesh, colors: SurfaceColors, texture: int | None, progress: Callable[[float], None]) -> Mesh:
+def _painted(mesh: Mesh, colors: SurfaceColors, texture: int | None, progress: Progress) -> Mesh:
     """The mesh with colours in its vertices or in a texture; those around where nothing is seen."""
     normals, share = face_normals(mesh), 0.02 if texture else 1.0
     found = spread_over_faces(mesh.faces, colors(mesh.vertices, normals, lambda f: progress(share * f)))

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from neurfield import ops
-from neurfield.export.density_mesh import density_mesh, evaluate
+from neurfield.export.density_mesh import density_mesh
 from neurfield.geometry import Mesh
+from neurfield.progress import Progress, silent
+from neurfield.sampling.evaluate import evaluate
 
 COARSE = 64  # cells per side that decide where the surface may be
 LOOKS = 2  # per side of such a cell
@@ -21,9 +23,7 @@ BISECTIONS = 4  # of an edge with a vertex: logits learn to jump within a cell
 _FAR = 2.0  # longer than any way through the unit cube
 
 
-def occupancy_mesh(
-    field: Callable[[Tensor], Tensor], resolution: int, progress: Callable[[float], None] = lambda fraction: None
-) -> Mesh:
+def occupancy_mesh(field: Callable[[Tensor], Tensor], resolution: int, progress: Progress = silent) -> Mesh:
     """The surface of occupancy 1/2 (logit 0) in the unit cube, `resolution` cells along the longest side of what is
     inside. Parts thinner than 1/128 of the cube that touch nothing thicker may be missed.
 

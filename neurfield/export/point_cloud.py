@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The points that the training views of a field see, with their colours, as PLY."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import torch
 from neurfield.errors import UserError
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, write_mesh
+from neurfield.progress import Progress, silent
 from neurfield.rendering.outputs import SOLID
 from neurfield.rendering.renderer import image_rays
 
@@ -38,7 +38,7 @@ def export_point_cloud(
     path: str | Path,
     n_points: int = 1_000_000,
     overwrite: bool = False,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> int:
     """Renders training views and writes where their rays end.
 

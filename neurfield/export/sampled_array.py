@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sampled field as an array of the source's type, in memory or straight into a .npy file."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
 from neurfield.data.signals.grid import GridInfo
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sampled import sample_grid
 
 
@@ -15,7 +15,7 @@ def sampled_array(
     field: nn.Module,
     info: GridInfo,
     sizes: tuple[int, ...],
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
     npy: Path | None = None,
 ) -> np.ndarray:
     """`[*sizes, n_channels]`, stored values.

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The surface of a signed distance field, by the same marching cubes as that of a density."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,19 +11,21 @@ from torch import Tensor
 
 from neurfield.data.signals.mesh import UP, MeshInfo
 from neurfield.errors import UserError
-from neurfield.export.density_mesh import density_mesh, evaluate
+from neurfield.export.density_mesh import density_mesh
 from neurfield.export.mesh_options import check_mesh_export
 from neurfield.export.occupancy_distance import COARSE, OccupancyDistance, occupancy_mesh
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import face_normals
 from neurfield.geometry.simplify import simplified
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import Distance
+from neurfield.sampling.evaluate import evaluate
 
 _LIPSCHITZ = 1.5  # how much faster than a distance a learned field may change
 
 
-def sdf_mesh(field: Distance, resolution: int, progress: Callable[[float], None] = lambda fraction: None) -> Mesh:
+def sdf_mesh(field: Distance, resolution: int, progress: Progress = silent) -> Mesh:
     """The surface of distance 0 in the unit cube, `resolution` cells along the longest side of what is inside.
 
     Of a distance that is made of an occupancy field, the surface of that field itself.
@@ -53,7 +54,7 @@ def export_sdf_mesh(
     min_component: float = 0.0,
     max_triangles: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> MeshReport:
     """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source or of the unit cube.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of a signed distance field: one as PNG, a turn around it as a video."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +8,7 @@ from torch import nn
 
 from neurfield.errors import UserError
 from neurfield.files import atomic_path
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import picture
 from neurfield.rendering.video import DEFAULT_FPS, SUFFIXES, VideoWriter, check_fps
 
@@ -21,7 +21,7 @@ def write_sdf_picture(
     n_views: int,
     elevation: float,
     path: Path,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
     fps: float = DEFAULT_FPS,
 ) -> None:
     """Sphere-traces `n_views` views of a turn at (width, height) into a .png (one view) or a video.

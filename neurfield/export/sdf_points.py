@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points on the surface of a signed distance field, with its normals, as PLY."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from neurfield.errors import UserError
 from neurfield.export.point_cloud import checked_path
 from neurfield.export.sdf_mesh import sdf_mesh
 from neurfield.geometry import Mesh, write_mesh
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import Distance, normals
 from neurfield.sampling.surface import SurfaceSampler
 
@@ -25,7 +25,7 @@ def export_sdf_points(
     path: str | Path,
     n_points: int = 200_000,
     overwrite: bool = False,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> None:
     """Draws points evenly from the surface of a field and writes them in the frame of its source.
 

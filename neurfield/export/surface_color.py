@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurfield.export.density_mesh import Progress, evaluate
 from neurfield.export.depth_views import DepthViews, best_views
 from neurfield.fields.conditions import Conditions
+from neurfield.progress import Progress
+from neurfield.sampling.evaluate import evaluate
 
 if TYPE_CHECKING:
     from neurfield.run import Run

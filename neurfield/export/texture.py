@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from neurfield.geometry import Mesh
 from neurfield.geometry.mesh import face_normals
 from neurfield.geometry.texture import dilated, texels, unwrapped
+from neurfield.progress import Progress, silent
 
 _UNWRAPPING = 0.45  # share of the time
 
 # places and normals, [n, 3] each, and whom to tell the progress, to sRGB [n, 3], 0 ... 1, nan where nobody looks
-ColorFn = Callable[[NDArray, NDArray, Callable[[float], None]], NDArray[np.float32]]
+ColorFn = Callable[[NDArray, NDArray, Progress], NDArray[np.float32]]
 
 
 def textured(
@@ -22,7 +23,7 @@ def textured(
     size: int,
     colors: ColorFn,
     of_vertices: NDArray[np.float32],
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> Mesh:
     """The mesh with a square texture and with normals; vertices on its cuts are there twice.
 

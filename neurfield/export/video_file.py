@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sampled video, picture by picture: never more than one in memory."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from neurfield.errors import UserError
 from neurfield.export.sampled_array import sampled_array
 from neurfield.fields.signal_field import grid_positions
 from neurfield.files import atomic_path
+from neurfield.progress import Progress, silent
 from neurfield.rendering.video import MAX_FPS, SUFFIXES, VideoWriter
 
 
@@ -33,7 +33,7 @@ def write_video(
     info: GridInfo,
     sizes: tuple[int, ...],
     path: Path,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> None:
     """Samples a field at `sizes` (frames, height, width); the video lasts as long as its source.
 

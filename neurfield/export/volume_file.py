@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sampled volume as NIfTI (.nii, .nii.gz) or .npy."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from neurfield.data.signals.volume import SUFFIXES, suffix_of
 from neurfield.errors import UserError
 from neurfield.export.sampled_array import sampled_array
 from neurfield.files import atomic_path, atomic_write
+from neurfield.progress import Progress, silent
 
 
 def write_volume(
@@ -19,7 +19,7 @@ def write_volume(
     info: GridInfo,
     sizes: tuple[int, ...],
     path: Path,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> None:
     """Samples a field at `sizes` and writes the volume; a NIfTI's affine map is fitted to the new voxels, its
     units and the name of its space are kept.

@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from neurfield.errors import UserError
 from neurfield.fresh.candidates import Candidates, Model
 from neurfield.fresh.spectrum import resize, spectrum, wasserstein
+from neurfield.progress import Progress, silent
 
 # of the transforms, by dimensions: what bounds the cost
 MAX_SIDE = {1: 65536, 2: 1024, 3: 128}
@@ -103,7 +104,7 @@ def choose(
     repeats: int = 10,
     side: int | None = None,
     seed: int = 0,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
     max_seconds: float = math.inf,
 ) -> Choice:
     """Chooses among models by their spectra before training.

@@ -12,6 +12,7 @@ from neurfield.data.scene import Normalization
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RenderFn
 from neurfield.ops.pixel import rays_per_side
+from neurfield.progress import Progress
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import (
@@ -90,7 +91,7 @@ class Renderer:
         self,
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         tile_rays: int | None = None,
         appearance: int | None = None,
         device: torch.device | str | None = "cpu",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neurfield.fields.signal_field import grid_positions
+from neurfield.progress import Progress, silent
 
 TILE = 1 << 17  # samples at once
 
@@ -17,7 +18,7 @@ def sample_grid(
     field: nn.Module,
     sizes: tuple[int, ...],
     into: Callable[[int, int, Tensor], None],
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> None:
     """Hands `into(begin, end, values [end - begin, n_channels])` the flat samples of a grid with `sizes` per axis."""
     n = math.prod(sizes)

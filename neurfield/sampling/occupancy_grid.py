@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
 from neurfield.ops.occupancy import MAX_CASCADES, RESOLUTIONS
+from neurfield.sampling.evaluate import evaluate
 
 BASE_STEP = math.sqrt(3) / 1024  # the finest step of a ray; densities are stored times this
 CLOSED = -1.0  # value of cells that stay empty for good
 WARMUP_STEPS = 256  # until then all cells are drawn alike; afterwards half of the draws are in occupied ones
-EVALUATED_AT_ONCE = 1 << 18  # positions per call of the density function; bounds memory
 
 DensityFn = Callable[[Tensor], Tensor]
 
@@ -91,8 +91,7 @@ class OccupancyGrid(nn.Module):
             drawn.append(ops.occupancy_draw(cells, n_draws, self.resolution, seed, step, i, n_cells))
         if n_open:
             cells, positions = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-            chunks = [density_fn(chunk).float() for chunk in positions.split(EVALUATED_AT_ONCE)]
-            ops.occupancy_update(self.density_grid, cells, torch.cat(chunks) * BASE_STEP, self.decay)
+            ops.occupancy_update(self.density_grid, cells, evaluate(density_fn, positions) * BASE_STEP, self.decay)
             self._counted = (self.density_grid, self.density_grid._version, n_open)  # an update opens and closes none
         self.renew_bits()
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from neurfield import ops
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import Conditioned, RadianceModule
+from neurfield.sampling.occupancy_grid import DensityFn
 from neurfield.training.step_random import step_generator
-
-DensityFn = Callable[[Tensor], Tensor]
 
 
 def make_density(field: RadianceModule) -> DensityFn:

@@ -19,7 +19,8 @@ from neurfield.nerfacc.backend import estimators
 from neurfield.nerfacc.occ_grid import raster_order
 from neurfield.ops import PackedSamples
 from neurfield.rendering.volume import MarchOptions, packed_samples
-from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, EVALUATED_AT_ONCE, WARMUP_STEPS, OccupancyGrid
+from neurfield.sampling.evaluate import evaluate
+from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, WARMUP_STEPS, OccupancyGrid
 from neurfield.training.density import DensityFn
 from neurfield.training.sampler import AnySamplerConfig, OccGridConfig, PropNetConfig, SamplerConfig
 from neurfield.training.step_random import step_seed
@@ -109,8 +110,7 @@ class OccGridSampler:
         """As many cells as the estimator looks at; `max_draws` does not bound them."""
 
         def occupancy(x: Tensor) -> Tensor:
-            parts = [density_fn(chunk).float() for chunk in x.split(EVALUATED_AT_ONCE)]
-            return torch.cat(parts)[:, None].nan_to_num(0.0) * BASE_STEP  # a maximum would keep NaN for good
+            return evaluate(density_fn, x)[:, None].nan_to_num(0.0) * BASE_STEP  # a maximum would keep NaN for good
 
         with _seeded(self._seed, 2 * step + 1, self._cells.device):
             self._estimator.update_every_n_steps(

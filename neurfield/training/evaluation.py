@@ -2,7 +2,6 @@
 """Measures a field on views it was not trained on, and says how it measured."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
 from neurfield.metrics import METRICS, Metric
+from neurfield.progress import Progress
 from neurfield.rendering.color import over_background
 from neurfield.rendering.renderer import Renderer
 
@@ -19,7 +19,7 @@ def evaluate(
     renderer: Renderer,
     scene: Scene,
     split: str,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """All metrics that this machine can measure, of every view of a split.
 

@@ -2,7 +2,6 @@
 """Measures the field of an image, a video or a volume against the values it was trained on."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from neurfield.data.signals.grid import GridSignal
 from neurfield.metrics.ssim import WINDOW, ssim
+from neurfield.progress import Progress, silent
 from neurfield.rendering.sampled import sample_grid
 
 MAX_SSIM_PIXELS = 64_000_000  # float64 copies of the picture are made
@@ -20,7 +20,7 @@ def evaluate_grid(
     field: nn.Module,
     signal: GridSignal,
     per_first_axis: bool = False,
-    progress: Callable[[float], None] = lambda fraction: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """PSNR of all values, SSIM of an image, bits per sample.
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
-from neurfield.export.density_mesh import Progress, evaluate
+from neurfield.progress import Progress, silent
+from neurfield.sampling.evaluate import evaluate
 from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
@@ -35,7 +36,7 @@ class OccupancyTask(NoState):
         self,
         signal: MeshSignal,
         config: SignalRunConfig,
-        progress: Progress = lambda fraction: None,
+        progress: Progress = silent,
         n_points: int = N_POINTS,
     ):
         self.signal, self.config = signal, config

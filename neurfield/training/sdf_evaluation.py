@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures a signed distance field against its mesh: IoU of the insides, Chamfer distance of the surfaces."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,10 +8,11 @@ from torch import Tensor, nn
 
 from neurfield import ops
 from neurfield.data.signals.mesh import MeshSignal
-from neurfield.export.density_mesh import evaluate
 from neurfield.export.occupancy_distance import OccupancyDistance
 from neurfield.export.sdf_mesh import sdf_mesh
 from neurfield.metrics.shape import chamfer, iou
+from neurfield.progress import Progress, silent
+from neurfield.sampling.evaluate import evaluate
 from neurfield.sampling.surface import SurfaceSampler
 
 IOU_POINTS = 1 << 20
@@ -21,9 +21,7 @@ CHAMFER_RESOLUTION = 256
 _SEED = 2024
 
 
-def evaluate_sdf(
-    field: nn.Module, signal: MeshSignal, progress: Callable[[float], None] = lambda fraction: None
-) -> dict[str, Any]:
+def evaluate_sdf(field: nn.Module, signal: MeshSignal, progress: Progress = silent) -> dict[str, Any]:
     """`iou`, `chamfer` (units of the file), `chamfer_percent` of the box's diagonal, `mean_error` of the distances at
     the mesh (units of the file), `n_params` and the `protocol`; without a surface Chamfer and, of an occupancy field,
     mean_error are None."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from neurfield.data.signals.mesh import MeshSignal
-from neurfield.export.density_mesh import Progress, evaluate
 from neurfield.fields.signal_field import SignalField, SignalFieldConfig
+from neurfield.progress import Progress, silent
+from neurfield.sampling.evaluate import evaluate
 from neurfield.sampling.hand_over import hand_over
 from neurfield.sampling.surface import SurfaceSampler
 from neurfield.training.optimizer import Adam
@@ -37,7 +38,7 @@ class SdfTask(NoState):
     `progress` is called with the part of the points whose distance is known: of an open mesh they take half a minute.
     """
 
-    def __init__(self, signal: MeshSignal, config: SignalRunConfig, progress: Progress = lambda fraction: None):
+    def __init__(self, signal: MeshSignal, config: SignalRunConfig, progress: Progress = silent):
         self.signal, self.config = signal, config
         device = torch.device(config.device)
         self.field = sdf_field(config.method.field, signal.info, config.seed).to(device)

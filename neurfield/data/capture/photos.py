@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from neurfield.data.image_files import (
     read_pixels,
 )
 from neurfield.errors import UserError
+from neurfield.progress import Progress
 
 # Suffix: whether its pictures were compressed with loss, so that a JPEG keeps what there is.
 SUFFIXES = {
@@ -42,8 +43,6 @@ _MOST_EXIF = 65533  # bytes in a JPEG
 _BODY_TAGS = (0x010F, 0x0110)
 _EXIF_DIRECTORY = 0x8769
 _LENS_TAGS = (0x920A, 0xA405, 0xA434, 0xA404)
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from neurfield.data.capture.photos import Photo, Progress, write_jpeg
+from neurfield.data.capture.photos import Photo, write_jpeg
 from neurfield.data.signals.video import frames, stream_of, upright
 from neurfield.errors import UserError
+from neurfield.progress import Progress
 
 
 def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progress: Progress) -> list[Photo]:

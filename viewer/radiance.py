@@ -152,7 +152,7 @@ class RadianceStage:
         return self.train[int((apart + turned + away).argmin())]
 
     def is_slow(self, look: Look) -> bool:
-        return look.mode == "normals"  # gradients of the density
+        return look.mode == "normals"  # many densities a pixel
 
     def samples_per_ray(self, camera: Cameras) -> float | None:
         small = camera.resized(_PROBE / int(camera.sizes[0].max()))

@@ -28,10 +28,11 @@ from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
+from neurfield.fields.outward import CORNERS, outward
 from neurfield.fields.radiance_field import FieldConfig, RadianceField, parts_of
+from neurfield.fields.radiance_module import density_of
 
 _SHARP_FROM = 0.8  # share of the budget after which beta stays as it is
-_CORNERS = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -125,9 +126,22 @@ class SurfaceField(RadianceField):
         is_far = self._from_middle(x) > self.surface[4]
         return torch.where(is_far, ops.trunc_exp(features[:, 0]), near), features
 
+    def outward(self, x: Tensor, reach: Tensor) -> Tensor:
+        """Unit directions `[n, 3]` out of what is dense around positions `[n, 3]`.
+
+        By the gradient of the distance, which is smooth; beyond its reach by differences over `reach` `[n]`, as of
+        other fields.
+        """
+        near = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            (out,) = torch.autograd.grad(self.distance(near).sum(), near)
+        far = (self._from_middle(x) > self.surface[4]).nonzero()[:, 0]
+        out[far] = outward(density_of(self), x[far], reach[far])
+        return torch.nn.functional.normalize(out, dim=1)
+
     def shape_points(self, x: Tensor) -> Tensor:
         """Where shape_loss wants distances for places `[n, 3]`: `[5 n, 3]`, four corners of each and the place."""
-        corners = torch.tensor(_CORNERS, device=x.device) * (self.beta / math.sqrt(3))
+        corners = torch.tensor(CORNERS, device=x.device) * (self.beta / math.sqrt(3))
         return torch.cat([(x + corners[:, None]).flatten(0, 1), x])
 
     def shape_loss(self, points: Tensor, encode: Encode | None = None) -> Tensor:
@@ -138,7 +152,7 @@ class SurfaceField(RadianceField):
             encode: positions in the unit cube to features; None: the encoding.
         """
         f = self._distance(self.features(points, encode), points).view(5, -1)
-        corners = torch.tensor(_CORNERS, device=f.device)
+        corners = torch.tensor(CORNERS, device=f.device)
         slope = corners.T @ f[:4] * (math.sqrt(3) / 4 / self.beta)
         eikonal = (slope.norm(dim=0) - 1).square().mean()
         bend = ((f[:4].mean(dim=0) - f[4]) / self.beta).square().mean()

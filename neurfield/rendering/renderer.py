@@ -47,7 +47,8 @@ class Renderer:
     """Renders views of a field in the frame of the input's world.
 
     Args:
-        field: gives sigma and rgb; normals need its `density`; `fused_render()`, where it has that, is the fast way.
+        field: gives sigma and rgb; normals need its `density`, and are its own where it has `outward(x, reach)`, see
+            fields.outward; `fused_render()`, where it has that, is the fast way.
             One that has `at(conditions)` is drawn at the time of each camera.
         grid: where the field can be non-zero.
         normalization: world to unit space.

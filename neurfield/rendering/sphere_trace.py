@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neurfield.fields.outward import slopes
+
 Distance = Callable[[Tensor], Tensor]
 
 MAX_STEPS = 128
@@ -118,11 +120,7 @@ def normals(field: Distance, x: Tensor) -> Tensor:
 
     The derivative itself is that of the finest cells, which learn values and no slopes.
     """
-    gradient = torch.zeros_like(x)
-    for corner in ((1.0, -1, -1), (-1, -1, 1.0), (-1, 1.0, -1), (1.0, 1, 1)):
-        offset = torch.tensor(corner)
-        gradient += field((x + NORMAL_REACH * offset).clamp(0, 1)) * offset
-    return nn.functional.normalize(gradient, dim=1)
+    return nn.functional.normalize(slopes(lambda places: field(places.clamp(0, 1)), x, NORMAL_REACH), dim=1)
 
 
 def shades_of(normal: Tensor, right: Tensor, up: Tensor, back: Tensor) -> Tensor:

@@ -7,12 +7,15 @@ What is composited is a callable on samples of given rays, as nerfacc has it: `s
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from neurfield import ops
+from neurfield.fields.outward import outward
+from neurfield.fields.radiance_module import density_of
 from neurfield.ops.composite import Composite
 from neurfield.ops.march import PackedSamples
 from neurfield.sampling.occupancy_grid import OccupancyGrid
@@ -34,7 +37,8 @@ SigmaFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 RgbSigmaFn = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 ROUND = 16  # samples per ray that are evaluated at once when an image is rendered
-NORMAL_ERROR = 1 / 512  # of a rendered normal; a quarter of the step between two bytes of its picture
+NORMAL_REACH = 1 / 256  # of differences of the density, in unit space: finer ones show the noise of fields
+LEAST_WEIGHT = 1 / 256  # of a sample whose direction counts in a normal: a step between two bytes
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,13 @@ def composite_in_rounds(
     As composite_samples, but ROUND samples of each ray at a time, so that nothing is evaluated far behind a surface. A
     ray ends with the round in which its transmittance falls below `stop_transmittance`.
     """
+    return _in_rounds(lambda part: composite_samples(rgb_sigma_fn, part, 0.0), samples, stop_transmittance)
+
+
+def _in_rounds(
+    composite: Callable[[PackedSamples], Composite], samples: PackedSamples, stop_transmittance: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See composite_in_rounds; `composite` is asked for the samples of a round, which it may take to be all."""
     starts, counts = samples.packed_info.unbind(dim=1)
     sums = samples.t_starts.new_zeros(counts.shape[0], 5)  # rgb, depth, opacity
     alive = (counts > 0).nonzero()[:, 0]
@@ -212,7 +223,7 @@ def composite_in_rounds(
             packed_info=torch.stack([taken.cumsum(0) - taken, taken], dim=1), ray_indices=samples.ray_indices[rows],
             t_starts=samples.t_starts[rows], t_ends=samples.t_ends[rows],
         )  # fmt: skip
-        found = composite_samples(rgb_sigma_fn, part, stop_transmittance=0.0)
+        found = composite(part)
         trans = 1 - sums[alive, 4]
         sums[alive] += trans[:, None] * torch.cat([found.rgb, found.depth[:, None], found.acc[:, None]], dim=1)
         first += ROUND
@@ -220,6 +231,7 @@ def composite_in_rounds(
     return sums[:, :3], sums[:, 3], sums[:, 4]
 
 
+@torch.no_grad()
 def render_normals(
     field: Field,
     samples: PackedSamples,
@@ -227,24 +239,26 @@ def render_normals(
     directions: Tensor,
     options: MarchOptions,
 ) -> Tensor:
-    """Normals `[n_rays, 3]`: minus the direction of the density's gradient, composited; zero where nothing is hit.
+    """Normals `[n_rays, 3]`, as long as the rays are opaque: the direction of the mean of what is outward at samples.
 
-    Samples whose weights cannot add up to more than NORMAL_ERROR along a ray count as having no direction, so each
-    normal is off by at most that.
+    Zero where nothing is hit. What is outward is asked over a step, at least NORMAL_REACH; the mean is weighted as
+    colours are. Samples of less than LEAST_WEIGHT in their round have no part in it: a direction costs four densities,
+    and most samples are empty or hidden.
     """
-    x, _ = sample_positions(samples, origins, directions)
-    with torch.no_grad():
-        sigmas, _ = field.density(x)
-    t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
-    normals, eps = torch.zeros_like(x), options.stop_transmittance
-    weights = ops.composite(sigmas, normals, t_starts, t_ends, packed_info, early_stop_eps=eps).weights
-    # A gradient costs several densities, and most samples are empty or hidden.
-    seen = (weights * packed_info[:, 1][samples.ray_indices] > NORMAL_ERROR).nonzero()[:, 0]
-    positions = x[seen].requires_grad_(True)
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(field.density(positions)[0].sum(), positions)
-    normals[seen] = -torch.nn.functional.normalize(gradient, dim=1)
-    return ops.composite(sigmas, normals, t_starts, t_ends, packed_info, early_stop_eps=eps).rgb
+    density = density_of(field)
+    out_of = field.outward if hasattr(field, "outward") else partial(outward, density)
+
+    def composite(part: PackedSamples) -> Composite:
+        x, _ = sample_positions(part, origins, directions)
+        sigmas, out, lengths = density(x), torch.zeros_like(x), part.t_ends - part.t_starts
+        packed = part.t_starts, part.t_ends, part.packed_info
+        weights = ops.composite(sigmas, out, *packed, early_stop_eps=0.0).weights
+        seen = (weights > LEAST_WEIGHT).nonzero()[:, 0]
+        out[seen] = out_of(x[seen], lengths[seen].clamp_min(NORMAL_REACH))
+        return ops.composite(sigmas, out, *packed, early_stop_eps=0.0)
+
+    out, _, acc = _in_rounds(composite, samples, options.stop_transmittance)
+    return torch.nn.functional.normalize(out, dim=1) * acc[:, None]
 
 
 def render_occupancy(

@@ -6,9 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neurfield import ops
 from neurfield.fields.conditions import Conditions
-from neurfield.fields.radiance_module import Conditioned, RadianceModule
+from neurfield.fields.radiance_module import Conditioned, RadianceModule, density_of
 from neurfield.sampling.occupancy_grid import DensityFn
 from neurfield.training.step_random import step_generator
 
@@ -18,9 +17,7 @@ def make_density(field: RadianceModule) -> DensityFn:
 
     Of a field that needs a time it is the density at time 0.
     """
-    still = field.at(Conditions())
-    fused = still.fused()
-    return (lambda x: still.density(x)[0]) if fused is None else (lambda x: ops.fused_density(fused, x))
+    return density_of(field.at(Conditions()))
 
 
 def density_along(field: RadianceModule) -> Callable[[Conditions], Callable[[Tensor, Tensor], Tensor]]:

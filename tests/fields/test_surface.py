@@ -9,6 +9,7 @@ import torch
 from neurfield import ops
 from neurfield.config import Block
 from neurfield.errors import UserError
+from neurfield.fields.outward import outward
 from neurfield.fields.surface import SurfaceConfig, SurfaceField
 from tests.cases import uniform
 
@@ -49,6 +50,21 @@ def test_density_is_laplaces_distribution_of_the_distance(beta):
     near = f.abs() < 20 * beta  # farther away it is 0 or alpha but for what float32 cannot say
     torch.testing.assert_close(sigma.double()[near], exact[near], rtol=1000 * 2**-22, atol=0.0)
     torch.testing.assert_close(sigma.double(), exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reach", [100.0, 0.5])
+def test_outward_is_the_distances_gradient_within_reach_and_by_differences_beyond(reach):
+    field = field_of(1.0, reach=reach)
+    x, length = uniform(300, 3, low=-0.4, high=1.4), torch.linspace(0.01, 0.02, 300)
+    near = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(field.distance(near).sum(), near)
+    beyond = outward(lambda places: field.density(places)[0], x, length).detach()
+    is_far = (x - 0.5).norm(dim=1) > reach
+    assert is_far.any() == (reach < 1) and not is_far.all()
+    expected = torch.nn.functional.normalize(torch.where(is_far[:, None], beyond, slope), dim=1)
+    with torch.no_grad():  # as a view is drawn
+        got = field.outward(x, length)
+    torch.testing.assert_close(got, expected, rtol=0.0, atol=2e-3)
 
 
 def test_the_density_leads_back_to_the_distance():

@@ -4,6 +4,7 @@
 import io
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,25 +58,25 @@ def unwrapped(
     """
     low = mesh.vertices.min(axis=0)
     places = (mesh.vertices - low) * (_UNWRAPPED_SIZE / float((mesh.vertices.max(axis=0) - low).max()))
-    given, script = io.BytesIO(), Path(__file__).with_name("unwrap_process.py")
-    np.savez(
-        given, vertices=places.astype(np.float32), faces=mesh.faces.astype(np.uint32), normals=normals,
-        size=size, padding=_PADDING,
-    )  # fmt: skip
+    script = Path(__file__).with_name("unwrap_process.py")
     pipe = subprocess.PIPE
-    data: bytes | None = given.getvalue()
-    with subprocess.Popen([sys.executable, "-P", str(script)], stdin=pipe, stdout=pipe, stderr=pipe) as child:
-        try:
-            while True:
-                try:
-                    found, errors = child.communicate(data, timeout=0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    data = None  # is on its way
-                    progress()
-        except BaseException:
-            child.kill()
-            raise
+    with tempfile.TemporaryFile() as given:  # what a pipe does not hold at once, communicate() does not send later
+        np.savez(
+            given, vertices=places.astype(np.float32), faces=mesh.faces.astype(np.uint32), normals=normals,
+            size=size, padding=_PADDING,
+        )  # fmt: skip
+        given.seek(0)
+        with subprocess.Popen([sys.executable, "-P", str(script)], stdin=given, stdout=pipe, stderr=pipe) as child:
+            try:
+                while True:
+                    try:
+                        found, errors = child.communicate(timeout=0.2)
+                        break
+                    except subprocess.TimeoutExpired:
+                        progress()
+            except BaseException:
+                child.kill()
+                raise
     if child.returncode:
         reason = errors.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {child.returncode}"
         raise MachineError(f"xatlas could not lay out a texture ({reason}); try another --max-triangles")

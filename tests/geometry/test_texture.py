@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,3 +90,20 @@ def test_a_failing_library_is_one_line_and_progress_may_end_the_work(monkeypatch
 
     with pytest.raises(KeyboardInterrupt):
         unwrapped(mesh, face_normals(mesh), 2048, stop)
+
+
+def test_a_process_that_begins_slowly_gets_the_whole_mesh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a busy machine: the mesh is asked for long after the first look at how far the work is."""
+    pytest.importorskip("xatlas")
+    mesh = ball()
+    assert mesh.vertices.size * 4 + mesh.faces.size * 4 > 1 << 16  # more than a pipe holds
+    slow = tmp_path / "python"
+    slow.write_text(f'#!/bin/sh\nsleep 0.6\nexec "{sys.executable}" "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    end = time.monotonic() + 30
+
+    def progress() -> None:
+        assert time.monotonic() < end, "it waits for the rest"
+
+    assert len(unwrapped(mesh, face_normals(mesh), 64, progress)[1]) == len(mesh.faces)

@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 STAMP := $(VENV)/.neurfield-installed
 NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
+# Two halves side by side: most tests keep little more than one core busy. A module stays whole, with what it has trained.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 .PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
 
@@ -30,7 +32,7 @@ demo: setup
 	$(BIN)/python benchmarks/demo.py
 
 test: setup browser
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The viewer's tests open a real page. Without a browser, and where this may not install one, they skip and say so.
 browser:
@@ -45,7 +47,7 @@ test-isa: setup
 	@isas=$$($(BIN)/python -c 'from neurfield._native import supported_isas; print(*supported_isas()[1:])') || exit 1; \
 	for isa in $$isas; do \
 	  echo "instruction set $$isa"; \
-	  NEURFIELD_ISA=$$isa $(BIN)/python -m pytest tests/ops tests/encodings tests/networks \
+	  NEURFIELD_ISA=$$isa $(PYTEST) tests/ops tests/encodings tests/networks \
 	    tests/training/test_trainer.py::test_learns_the_ball || exit 1; \
 	done
 
@@ -77,7 +79,7 @@ test-cuda-build: setup
 test-cuda-host: setup
 	$(BIN)/cmake -S tests/cuda/host -B build/cuda-host -DPython_EXECUTABLE=$(abspath $(BIN)/python)
 	$(BIN)/cmake --build build/cuda-host --parallel $(JOBS)
-	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(BIN)/python -m pytest tests/cuda -k host
+	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(PYTEST) tests/cuda -k host
 
 # Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:
 # g++-aarch64-linux-gnu). The bindings are left out: they need the headers of an arm64 Python, and know no machine.

@@ -13,7 +13,7 @@ from PIL import Image
 WIDTH, HEIGHT = 780, 520
 LEFT = 440  # pixels beside the panel
 MIDDLE = (260, 260)  # of that part
-WAIT = 60.0  # seconds that a slow machine may take
+WAIT = 120.0  # seconds that a slow machine, which runs two pages, may take
 
 
 def differ(a: np.ndarray, b: np.ndarray) -> bool:
@@ -106,6 +106,6 @@ class Browser:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def download(self, button: str) -> bytes:
-        with self.page.expect_download(timeout=60_000) as started:
+        with self.page.expect_download(timeout=WAIT * 1000) as started:
             self.button(button).click()
         return Path(started.value.path()).read_bytes()

@@ -230,7 +230,7 @@ def test_a_link_opens_the_time_in_a_browser(opened: Any, moving: neurfield.Run) 
     (served,) = viewer.pages.values()
     assert served.session is not None and served.session.look.time == 1.0
     page.button("Link to this view").click()
-    page.page.get_by_text("look/time=1/").first.wait_for(timeout=10_000)
+    page.page.get_by_text("look/time=1/").first.wait_for(timeout=WAIT * 1000)
     assert not page.errors
 
 

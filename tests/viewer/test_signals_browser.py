@@ -182,7 +182,7 @@ def test_a_shape_is_turned_cut_and_exported(opened: Open, signal_runs: dict[str,
     shot = Image.open(io.BytesIO(page.download("Save PNG")))
     assert shot.size == (320, 200) and np.asarray(shot.convert("L"))[100, 160] < 235
     page.button("Show it in the scene").click()
-    page.page.get_by_text("Mesh is shown").wait_for(timeout=60_000)
+    page.page.get_by_text("Mesh is shown").wait_for(timeout=WAIT * 1000)
     page.page.wait_for_timeout(500)
     page.keep("its own mesh")
     assert not page.errors

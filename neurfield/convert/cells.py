@@ -63,9 +63,10 @@ def plan_cells(config: KiloNerfConfig, voxels: Voxels) -> CellPlan:
     n_networks = len(used)
     needed, free = n_networks * config.network.n_params * _BYTES_PER_VALUE, available_bytes()
     if free is not None and needed > free:
+        fits = max(1, int(config.longest * (free / needed) ** 0.5))  # cells of a surface are the fewest: a square
         raise UserError(
             f"field.longest {config.longest}: {n_networks} networks need {readable(needed)} while they are trained, "
-            f"only {readable(free)} are free; take fewer cells, or field.width 16"
+            f"only {readable(free)} are free; field.longest {fits} fits, and more with a smaller field.width"
         )
     cells = torch.full((math.prod(counts),), -1, dtype=torch.int32)
     cells[used] = torch.arange(n_networks, dtype=torch.int32)

@@ -478,6 +478,24 @@ def test_occupancy_is_the_teachers(teacher):
     assert torch.equal(again.index, voxels.index) and torch.equal(again.low, voxels.low)
 
 
+def test_the_original_nerf_is_a_teacher(data, tmp_path):
+    """It has no kernel of its own that says densities: nothing may be kept for gradients of millions of them."""
+    small = ("field.width=16", "field.n_layers=2", "field.position_frequencies=4", "training.n_samples=4096")
+    nerf = neurfield.run.train(
+        neurfield.load_scene(data), "nerf", max_num_iterations=2, overrides=small, output_dir=tmp_path / "runs"
+    )
+    grad_modes, density = set(), make_density(nerf.field)
+
+    def watched(x):
+        grad_modes.add((sigma := density(x)).requires_grad)
+        return sigma
+
+    assert len(occupied_voxels(OccupancyGrid(1, resolution=16), watched, 0.0)[0]) == 16**3
+    assert grad_modes == {False}
+    made = to_kilonerf(nerf, request(tmp_path / "kilo", "distill.iterations=4", "distill.density_threshold=0"))
+    assert made.step == 10 and made.field.params.isfinite().all()
+
+
 def test_voxels_of_outer_cascades_count_outside_of_the_inner_ones():
     voxels, _ = occupied_voxels(OccupancyGrid(4, resolution=16), lambda x: torch.ones(len(x)), 0.5)
     assert abs(float((voxels.width.double() ** 3).sum()) - 4.0**3) < 1e-6  # they fill the box once
@@ -498,6 +516,20 @@ def test_cells_cover_the_voxels_and_their_parts_fill_them():
     network, local = ops.kilo_locate((plan.low + plan.high) / 2, field.grid())
     assert torch.equal(network.long(), owner) and (local.abs() < 1).all()
     assert int((plan.cells >= 0).sum()) == plan.config.n_networks == len(owner.unique())
+
+
+def test_more_networks_than_memory_come_with_a_number_that_fits(monkeypatch):
+    n = 1 << 15
+    u = torch.rand(n, 3, generator=torch.Generator().manual_seed(1))
+    for low in (u, torch.cat([u[:, :2], torch.zeros(n, 1)], dim=1)):  # of a volume, and of a surface
+        voxels = Voxels(torch.arange(n), low, torch.full((n,), 1e-6))
+        free = 40 << 20
+        monkeypatch.setattr("neurfield.convert.cells.available_bytes", lambda free=free: free)
+        with pytest.raises(UserError, match=r"need .* only 40.0 MiB are free; field.longest \d+ fits") as refused:
+            plan_cells(KiloNerfConfig(longest=64), voxels)
+        fits = int(str(refused.value).partition("free; field.longest ")[2].split()[0])
+        assert 1 < fits < 64
+        plan_cells(KiloNerfConfig(longest=fits), voxels)  # does not raise
 
 
 def test_bad_input_is_one_line(teacher, tmp_path, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from neurfield.signal_run import SignalRun
 from neurfield.training.signal_method import SignalRunConfig, load_signal_method
 from neurfield.training.trainer import Trainer
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
+from neurfield.viewer.session import OFFSETS
 from tests.signals.files import picture
 from tests.viewer.browser import HEIGHT, LEFT, MIDDLE, WAIT, WIDTH, Browser, differ, without_shadows
 from tests.viewer.conftest import SIGNAL_SETS
@@ -163,7 +164,14 @@ def test_a_shape_is_turned_cut_and_exported(opened: Open, signal_runs: dict[str,
     page.drag(150, 0)
     page.until(lambda p: abs(p[HEIGHT // 2, WIDTH // 2 - 60] - before).max() > 25, "turned")
     page.press("1")
-    before = page.until(lambda p: np.ptp(p[HEIGHT // 2, WIDTH // 2 - 60]) < 20, "shaded again")
+    (served,) = viewer.pages.values()
+    session = served.session
+    assert session is not None
+
+    def shaded(p: np.ndarray) -> bool:  # and smooth: a coarse picture differs from the one that is there in the end
+        return bool(np.ptp(p[HEIGHT // 2, WIDTH // 2 - 60]) < 20) and session.statistics().n_passes == len(OFFSETS)
+
+    before = page.until(shaded, "shaded again")
     page.press("m")
     page.until_changed(before, "the mesh it is made from, beside it")
     page.press("m")
@@ -172,7 +180,6 @@ def test_a_shape_is_turned_cut_and_exported(opened: Open, signal_runs: dict[str,
     page.until_changed(before, "cropped")
     page.press("c")
     page.tab("Export")
-    (served,) = viewer.pages.values()
     for old, value in ((256, 80), (200_000, 20_000), (1280, 320), (720, 200)):  # small files, for speed
         page.number(served.client.gui, old, value)
     mesh = trimesh.load(io.BytesIO(page.download("Save mesh")), file_type="glb", force="mesh")

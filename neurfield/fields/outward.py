@@ -24,8 +24,12 @@ def slopes(f: Callable[[Tensor], Tensor], x: Tensor, half: Tensor | float) -> Te
     """
     half = torch.as_tensor(half, device=x.device)[..., None]
     corners = torch.tensor(CORNERS, device=x.device)
-    values = f((x + half * corners[:, None]).flatten(0, 1))
-    return values.view(4, -1).T @ corners / (4 * half)
+    return slopes_of(f((x + half * corners[:, None]).flatten(0, 1)).view(4, -1), half)
+
+
+def slopes_of(values: Tensor, half: Tensor | float) -> Tensor:
+    """Gradients `[n, 3]` by values `[4, n]` at corners, see slopes; `half` one number or `[n, 1]`."""
+    return values.T @ torch.tensor(CORNERS, device=values.device) / (4 * half)
 
 
 def outward(density: Callable[[Tensor], Tensor], x: Tensor, reach: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from neurfield import ops
 from neurfield.config import Range
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
-from neurfield.fields.outward import CORNERS, outward
+from neurfield.fields.outward import CORNERS, outward, slopes_of
 from neurfield.fields.radiance_field import FieldConfig, RadianceField, parts_of
 from neurfield.fields.radiance_module import density_of
 
@@ -152,9 +152,7 @@ class SurfaceField(RadianceField):
             encode: positions in the unit cube to features; None: the encoding.
         """
         f = self._distance(self.features(points, encode), points).view(5, -1)
-        corners = torch.tensor(CORNERS, device=f.device)
-        slope = corners.T @ f[:4] * (math.sqrt(3) / 4 / self.beta)
-        eikonal = (slope.norm(dim=0) - 1).square().mean()
+        eikonal = (slopes_of(f[:4], self.beta / math.sqrt(3)).norm(dim=1) - 1).square().mean()
         bend = ((f[:4].mean(dim=0) - f[4]) / self.beta).square().mean()
         return self.config.eikonal * eikonal + self.config.curvature * bend
 

@@ -26,7 +26,7 @@ from tests.data.small import write_images
 from tests.data.test_colmap import write_text
 from tests.scenes import RADIUS, ball_scene
 from tests.training.test_trainer import small_config
-from tests.viewer.browser import HEIGHT, LEFT, WAIT, WIDTH, Browser, without_shadows
+from tests.viewer.browser import HEIGHT, LEFT, WAIT, WIDTH, Browser
 
 
 @pytest.fixture
@@ -169,7 +169,6 @@ def test_files_from_the_page(opened: Browser, viewer: Viewer) -> None:
         opened.page.get_by_role("option", name="texture of 1024").click()
         (textured,) = trimesh.load(io.BytesIO(opened.download("Save mesh")), file_type="glb").geometry.values()
         assert textured.visual.material.baseColorTexture.size == (1024, 1024)
-    without_shadows(viewer)
     opened.button("Show it in the scene").click()
     opened.page.get_by_text("Mesh is shown").wait_for(timeout=WAIT * 1000)
     opened.page.wait_for_timeout(500)

@@ -40,6 +40,7 @@ def tasks() -> list[tuple[str, Callable[[], object], int]]:
     table = uniform(CONFIG.n_params, low=-0.5, high=0.5)
     half = table.half()
     grad_y = uniform(N, CONFIG.n_output_dims, low=-1e-3, high=1e-3, seed=1)
+    direction = uniform(N, 3, low=-1, seed=2)
     moments = [torch.zeros_like(table) for _ in range(2)]
     counts = torch.zeros(table.shape, dtype=torch.int16)
     scratch = torch.zeros(torch.get_num_threads(), LEVEL_ENTRIES * CONFIG.n_features_per_level)
@@ -47,9 +48,19 @@ def tasks() -> list[tuple[str, Callable[[], object], int]]:
     def backward() -> None:
         torch.ops.neurfield.hash_grid_backward_params(x, grad_y, None, CONFIG.layout, CONFIG.per_level_scale)
 
+    def backward_input() -> None:
+        torch.ops.neurfield.hash_grid_backward_input(
+            x, table, None, grad_y, None, CONFIG.layout, CONFIG.per_level_scale
+        )
+
     def backward_adam(steps: torch.Tensor | None) -> None:
         ops.hash_grid_adam_step(
             x, grad_y, table, *moments, scratch, CONFIG, step=100, learning_rate=1e-2, steps=steps, copy=half
+        )
+
+    def second(*needed: bool) -> None:
+        torch.ops.neurfield.hash_grid_backward_backward_input(
+            x, table, None, grad_y, direction, None, needed, CONFIG.layout, CONFIG.per_level_scale
         )
 
     return [
@@ -58,6 +69,9 @@ def tasks() -> list[tuple[str, Callable[[], object], int]]:
         ("backward", backward, 8),
         ("backward + Adam, one step count", lambda: backward_adam(None), 8),
         ("backward + Adam, own step counts", lambda: backward_adam(counts), 8),
+        ("backward to positions", backward_input, 8),
+        ("backward of that to the table", lambda: second(True, False, False), 8),
+        ("backward of that to all", lambda: second(True, True, True), 8),
     ]
 
 

@@ -255,6 +255,12 @@ NF_HD void load_interleaved(const float* p, vf* a, vf* b) {
   *b = detail::every_second<1>(low, high, lanes);
 }
 
+// Sums of neighbours: a0 + a1, a2 + a3, ..., b0 + b1, ...
+NF_HD vf sum_pairs(vf a, vf b) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  return detail::every_second<0>(a, b, lanes) + detail::every_second<1>(a, b, lanes);
+}
+
 // Sum of all lanes by halving: the order is fixed for a given kLanes, and differs between widths.
 NF_HD float reduce_add(vf v) {
   float lanes[kLanes];

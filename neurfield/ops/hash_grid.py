@@ -241,7 +241,7 @@ def _backward_backward_input(
             "hash_grid: on CUDA the second derivative by params has no deterministic form; compute it on the CPU"
         )
     lib = native(x)
-    outputs = _second_order_outputs(x, grad_y, needed, layout, per_level_scale)
+    outputs = _second_order_outputs(empty, x, grad_y, needed, layout, per_level_scale)
     lib.hash_grid_backward_backward_input(
         layout,
         per_level_scale,
@@ -257,12 +257,12 @@ def _backward_backward_input(
 
 @_backward_backward_input.register_fake
 def _(x, params, half_copy, grad_y, grad_grad_x, max_level, needed, layout, per_level_scale):
-    return _second_order_outputs(x, grad_y, needed, layout, per_level_scale)
+    return _second_order_outputs(Tensor.new_empty, x, grad_y, needed, layout, per_level_scale)
 
 
-def _second_order_outputs(x, grad_y, needed, layout, per_level_scale) -> tuple[Tensor, Tensor, Tensor]:
+def _second_order_outputs(new, x, grad_y, needed, layout, per_level_scale) -> tuple[Tensor, Tensor, Tensor]:
     shapes = ((_n_params(tuple(layout), per_level_scale),), grad_y.shape, x.shape)
-    grad_params, grad_grad_y, grad_x = (x.new_empty(s if n else (0,)) for s, n in zip(shapes, needed, strict=True))
+    grad_params, grad_grad_y, grad_x = (new(x, *(s if n else (0,))) for s, n in zip(shapes, needed, strict=True))
     return grad_params, grad_grad_y, grad_x
 
 

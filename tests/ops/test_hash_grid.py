@@ -264,21 +264,29 @@ def test_gradgradcheck(interpolation: str) -> None:
     assert gradgradcheck(lambda x: ops.hash_grid(x, params, config), x, eps=1e-6)
 
 
-def test_second_order_in_float32_and_float16() -> None:
-    config = small()
+@pytest.mark.parametrize(("kind", "interpolation"), [("Hash", "Linear"), ("Tiled", "Smoothstep"), ("Hash", "Nearest")])
+@pytest.mark.parametrize(("dims", "features"), [(1, 8), (2, 4), (3, 1), (3, 2), (4, 2)])
+@pytest.mark.parametrize("n", [1, 17, 2177])
+def test_second_order_in_float32_and_float16(kind: str, interpolation: str, dims: int, features: int, n: int) -> None:
+    """Against float64, which gradcheck has checked: vectors and chunks that are not full, with and without a mask."""
+    config = small(dims, features, kind, interpolation)
     half = uniform(config.n_params, low=-1).half()
-    x, v = inside_cells(40, config, torch.float32), uniform(40, 3, low=-1, seed=4)
-    results = []
-    for params, dtype in ((half.float(), torch.float32), (half, torch.float32), (half.double(), torch.float64)):
-        inputs = [x.to(dtype, copy=True).requires_grad_(), params.clone().requires_grad_()]
-        y = ops.hash_grid(*inputs, config)
-        (grad_x,) = torch.autograd.grad(y.sum(), inputs[:1], create_graph=True)
-        results.append([t.double() for t in torch.autograd.grad((grad_x * v).sum(), inputs)])
-    for single, halves, expected in zip(*results, strict=True):
-        size = float(expected.abs().max())
-        # tens of terms of that size, each a few roundings off; float16 gradients round once more
-        torch.testing.assert_close(single, expected, rtol=0, atol=size * 1e-4)
-        torch.testing.assert_close(halves, expected, rtol=0, atol=size * 1e-3)
+    x = inside_cells(n, config, torch.float32)
+    assert len(x) == n
+    v, grad_y = uniform(n, dims, low=-1, seed=4), uniform(n, config.n_output_dims, low=-1, seed=5)
+    for max_level in (None, uniform(n, high=1.2)):
+        results = []
+        for params, dtype in ((half.float(), torch.float32), (half, torch.float32), (half.double(), torch.float64)):
+            inputs = [x.to(dtype, copy=True), params.clone(), grad_y.to(dtype, copy=True)]
+            y = ops.hash_grid(*(t.requires_grad_() for t in inputs[:2]), config, max_level)
+            (grad_x,) = torch.autograd.grad(y, inputs[:1], inputs[2].requires_grad_(), create_graph=True)
+            second = torch.autograd.grad((grad_x * v.to(dtype)).sum(), inputs, materialize_grads=True)
+            results.append([t.detach().double() for t in (grad_x, *second)])
+        for single, halves, expected in zip(*results, strict=True):
+            size = float(expected.abs().max())
+            # `bound` is 1e-5 of a feature, slopes change up to 6 times as fast; float16 gradients round once more
+            torch.testing.assert_close(single, expected, rtol=0, atol=size * 1e-4)
+            torch.testing.assert_close(halves, expected, rtol=0, atol=size * 1e-3)
 
 
 def test_what_cannot_be_differentiated_says_so() -> None:
@@ -323,7 +331,9 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
             torch.set_num_threads(n_threads)
             inputs = [x.clone().requires_grad_(), params.clone().requires_grad_()]
             y = ops.hash_grid(*inputs, config)
-            results.append([y.detach(), *torch.autograd.grad(y.pow(2).sum(), inputs)])
+            first = torch.autograd.grad(y.pow(2).sum(), inputs, create_graph=True)
+            second = torch.autograd.grad(first[0].pow(2).sum(), inputs)
+            results.append([t.detach() for t in (y, *first, *second)])
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:

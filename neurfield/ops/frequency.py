@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native, vjp
+from neurfield.ops._common import DEVICES, check_tensor, empty, native, vjp
 from neurfield.ops._operator import operator
 
 
@@ -37,7 +37,7 @@ def frequency(x: Tensor, n_frequencies: int) -> Tensor:
 @operator("frequency", devices=DEVICES)
 def _forward(x: Tensor, n_frequencies: int) -> Tensor:
     lib = native(x)
-    y = x.new_empty(x.shape[0], 2 * n_frequencies)
+    y = empty(x, x.shape[0], 2 * n_frequencies)
     lib.frequency_forward(x.contiguous(), y)
     return y
 

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, empty, native
 from neurfield.ops._operator import operator
 
 MAX_DEGREE = 8
@@ -35,7 +35,7 @@ def spherical_harmonics(directions: Tensor, degree: int) -> Tensor:
 @operator("spherical_harmonics", devices=DEVICES)
 def _forward(directions: Tensor, degree: int) -> Tensor:
     lib = native(directions)
-    y = directions.new_empty(directions.shape[0], degree * degree)
+    y = empty(directions, directions.shape[0], degree * degree)
     lib.spherical_harmonics_forward(directions.contiguous(), y, degree)
     return y
 

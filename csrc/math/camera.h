@@ -5,6 +5,7 @@
 //   pinhole         p = (X / Z, Y / Z)
 //   opencv          p = q (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + tangential(p1, p2), q = (X / Z, Y / Z), r = |q|
 //   opencv_fisheye  p = q / |q| * theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), theta = angle to Z
+//   equirectangular p = (longitude, latitude) = (atan2(X, Z), atan2(Y, hypot(X, Z)))
 //   pixel = (fl_x p_x + cx, fl_y p_y + cy)
 // Distortion is inverted in double by Newton steps that are halved until they help, to 1e-7 pixels. A pixel outside of
 // the range of its lens polynomial has no exact ray: it gets the one whose image came nearest, finite and of unit
@@ -22,10 +23,11 @@
 
 namespace nf {
 
-enum CameraModel : int64_t { kPinhole = 0, kOpencv = 1, kOpencvFisheye = 2 };
+enum CameraModel : int64_t { kPinhole = 0, kOpencv = 1, kOpencvFisheye = 2, kEquirectangular = 3 };
 
 constexpr int kUndistortSteps = 20;
 constexpr double kUndistortPixels = 1e-7;
+constexpr double kPi = 3.14159265358979323846;
 
 template <typename T>
 struct CameraViews {
@@ -56,6 +58,16 @@ NF_HD vf angle_to_axis(vf off, vf along) {
   return off;
 }
 #endif
+
+// An angle of a panorama. At its border, which is none in space, it ends so far inside that its pixel is one of the
+// picture, however it rounds.
+template <typename V>
+NF_HD V within_border(V angle, double border) {
+  using T = typename LaneOf<V>::type;
+  constexpr double kInner = 1 - (sizeof(T) == sizeof(float) ? 1e-6 : 1e-14);  // eight roundings and more
+  const V end = V{} + static_cast<T>(border * kInner);
+  return max(min(angle, end), -end);
+}
 
 }  // namespace detail
 
@@ -129,7 +141,6 @@ NF_HD void undistort_opencv(const K* distortion, const double* p, double toleran
 // The angle whose distorted value is theta_d >= 0, in [0, pi].
 template <typename K>
 NF_HD double undistort_fisheye(const K* distortion, double theta_d, double tolerance) {
-  constexpr double kPi = 3.14159265358979323846;
   double theta = min(theta_d, kPi), slope;
   double error = theta_d - theta * radial_factor(distortion, theta * theta, &slope);
   for (int step = 0; step<kUndistortSteps&& ::fabs(error)> tolerance; ++step) {
@@ -166,6 +177,11 @@ NF_HD void lift(int64_t model, const T* distortion, const T* focal, const T* p, 
     const double theta = undistort_fisheye(distortion, theta_d, tolerance), sine = ::sin(theta);
     direction[0] = static_cast<T>(x / theta_d * sine), direction[1] = static_cast<T>(y / theta_d * sine);
     direction[2] = static_cast<T>(::cos(theta));
+  } else if (model == kEquirectangular) {
+    const double longitude = static_cast<double>(p[0]), latitude = static_cast<double>(p[1]);
+    const double level = ::cos(latitude);
+    direction[0] = static_cast<T>(::sin(longitude) * level), direction[1] = static_cast<T>(::sin(latitude));
+    direction[2] = static_cast<T>(::cos(longitude) * level);
   }
 }
 
@@ -196,7 +212,7 @@ NF_HD void to_lens(const T* c2w, const V* point, V* lens) {
 }
 
 // Image coordinates of a lens-frame point; false where the model has none: behind the camera (fisheye: the backward
-// axis), or so far out that the polynomial of the lens has begun to fall.
+// axis; panorama: in the camera itself), or so far out that the polynomial of the lens has begun to fall.
 template <typename T, typename V>
 NF_HD auto image_point(const CameraViews<T>& views, int64_t view, const V* lens, V* pixel) {
   const T* distortion = views.distortion + 6 * view;
@@ -208,6 +224,11 @@ NF_HD auto image_point(const CameraViews<T>& views, int64_t view, const V* lens,
     const V per_r = theta * radial_factor(distortion, theta * theta, &slope) / (r + T(1e-30));  // not 0 / 0 on the axis
     p[0] = lens[0] * per_r, p[1] = lens[1] * per_r;
     has_image = (has_image | (r > 0)) & is_unfolded(distortion, theta * theta);
+  } else if (views.models[view] == kEquirectangular) {
+    const V level = root_of(lens[0] * lens[0] + lens[2] * lens[2]);
+    p[0] = detail::within_border(detail::angle_to_axis(lens[0], lens[2]), kPi);
+    p[1] = detail::within_border(detail::angle_to_axis(lens[1], level), kPi / 2);
+    has_image = level + lens[1] * lens[1] > 0;
   } else {
     const V q[2] = {lens[0] / lens[2], lens[1] / lens[2]};
     p[0] = q[0], p[1] = q[1];

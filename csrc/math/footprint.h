@@ -2,7 +2,8 @@
 // Where a cube of space may appear in an image: a rectangle that holds its whole image (conservative, never too small),
 // or the proof that it is out of sight. A cube is bounded by its box in lens coordinates, whose image is exact for a
 // pinhole. Lenses are assumed smooth: the image of a small box is bounded by its corners, edge midpoints and centre,
-// plus a tenth of its size and a pixel.
+// plus a tenth of its size and a pixel. In a panorama the ball around a cube lies between two latitudes and longitudes;
+// where the ends of the panorama meet in it, its footprint is as wide as the panorama.
 #pragma once
 
 #include <cmath>
@@ -15,7 +16,7 @@
 namespace nf {
 
 // Views with the image plane coordinates (X / Z, Y / Z) that bound what each image shows: x_min x_max y_min y_max.
-// Infinite for a fisheye, whose image may have no such bounds.
+// Infinite for a fisheye and a panorama, whose images may have no such bounds.
 struct SeenViews {
   CameraViews<float> cameras;
   const float* bounds;   // [n_views, 4]
@@ -35,7 +36,8 @@ struct Footprint {
 namespace detail {
 
 constexpr float kSmallestDepth = 1e-6f;
-constexpr float kLensSlack = 0.1f;  // of the size of a footprint, for what a lens bends beyond the points looked at
+constexpr float kLensSlack = 0.1f;      // of the size of a footprint, for what a lens bends beyond the points looked at
+constexpr float kBallOfCube = 1.7321f;  // radius over half width, and what rounding may take away
 constexpr float kWidestAngle =
     0.25f;  // of a cube seen through a fisheye, radius over distance, to be bounded by points
 
@@ -109,11 +111,39 @@ NF_HD Sight fisheye_sight(const SeenViews& views, int64_t view, const float* cen
   return confine(size, print);
 }
 
+// Half the angle that a ball takes up as seen from `distance`, pi from within.
+NF_HD float angle_of_ball(float radius, float distance) {
+  if (radius >= distance) return static_cast<float>(kPi);
+  return angle_to_axis(radius, root_of((distance - radius) * (distance + radius)));
+}
+
+NF_HD Sight panorama_sight(const SeenViews& views, int64_t view, const float* center, float half, Footprint& print) {
+  const float* intrinsics = views.cameras.intrinsics + 4 * view;
+  float lens[3];
+  to_lens(views.cameras.c2w + 12 * view, center, lens);
+  const float level2 = lens[0] * lens[0] + lens[2] * lens[2], level = root_of(level2);
+  const float radius = half * kBallOfCube, distance = root_of(level2 + lens[1] * lens[1]);
+  const float angles[2] = {angle_to_axis(lens[0], lens[2]), angle_to_axis(lens[1], level)};
+  // From above, the ball is a disk as large as itself: its longitudes are those of the disk. Beyond an end of the
+  // panorama they go on at the other one: then it is all of them.
+  float reach[2] = {angle_of_ball(radius, level), angle_of_ball(radius, distance)};
+  if (::fabsf(angles[0]) + reach[0] > static_cast<float>(kPi)) reach[0] = static_cast<float>(2 * kPi);
+  for (int axis = 0; axis < 2; ++axis) {
+    const double border = axis == 0 ? kPi : kPi / 2;
+    const float low = within_border(angles[axis] - reach[axis], border),
+                high = within_border(angles[axis] + reach[axis], border);
+    print.low[axis] = madd(intrinsics[axis], low, intrinsics[2 + axis]);
+    print.high[axis] = madd(intrinsics[axis], high, intrinsics[2 + axis]);
+  }
+  return confine(views.sizes + 2 * view, print);
+}
+
 }  // namespace detail
 
 // Sight of the cube with `center` and half width `half` in a view; *print is set unless it is outside.
 NF_HD Sight sight_of_cube(const SeenViews& views, int64_t view, const float* center, float half, Footprint* print) {
   if (views.cameras.models[view] == kOpencvFisheye) return detail::fisheye_sight(views, view, center, half, *print);
+  if (views.cameras.models[view] == kEquirectangular) return detail::panorama_sight(views, view, center, half, *print);
   const float* c2w = views.cameras.c2w + 12 * view;
   const float* bounds = views.bounds + 4 * view;
   const int64_t* size = views.sizes + 2 * view;

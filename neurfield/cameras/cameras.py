@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras in one convention: OpenGL axes (x right, y up, looking down -z), camera-to-world, pixel centres at +0.5."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 #   pinhole         no distortion
 #   opencv          radial k1 ... k4 (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) and tangential p1 p2
 #   opencv_fisheye  equidistant, theta (1 + k1 theta^2 + ... + k4 theta^8)
-CAMERA_MODELS = ("pinhole", "opencv", "opencv_fisheye")
+#   equirectangular longitude and latitude, from the middle of the picture on: all around, or what is left of it
+CAMERA_MODELS = ("pinhole", "opencv", "opencv_fisheye", "equirectangular")
+PANORAMA = CAMERA_MODELS.index("equirectangular")
 
 _SHAPES = {"c2w": (3, 4), "intrinsics": (4,), "sizes": (2,), "models": (), "distortion": (6,), "times": ()}  # of a view
 _MAX_SIDE = 1 << 20  # pixels
@@ -22,7 +25,8 @@ class Cameras:
 
     Attributes:
         c2w: `[n, 3, 4]` camera-to-world, orthonormal rotation, OpenGL axes.
-        intrinsics: `[n, 4]` focal lengths and principal point `fl_x fl_y cx cy` in pixels, corner of the image at 0.
+        intrinsics: `[n, 4]` focal lengths and principal point `fl_x fl_y cx cy` in pixels, corner of the image at 0;
+            of a panorama pixels per radian, and where the viewing axis is.
         sizes: int64 `[n, 2]` width, height in pixels.
         models: int64 `[n]` index into CAMERA_MODELS.
         distortion: `[n, 6]` `k1 k2 k3 k4 p1 p2`, zeros for pinhole.
@@ -45,6 +49,13 @@ class Cameras:
         zeros = torch.zeros(n, dtype=torch.int64)
         return Cameras(c2w[:, :3].float(), intrinsics, sizes, zeros, torch.zeros(n, 6), torch.zeros(n))
 
+    @staticmethod
+    def panorama(c2w: Tensor, width: int, height: int) -> "Cameras":
+        """Views `c2w [n, 3 or 4, 4]` all around, the viewing axis in the middle."""
+        made = Cameras.pinhole(c2w, 1.0, width, height)
+        intrinsics = torch.tensor(panorama_intrinsics(width, height)).expand_as(made.intrinsics).clone()
+        return replace(made, intrinsics=intrinsics, models=torch.full_like(made.models, PANORAMA))
+
     def check(self) -> None:
         """For what comes from a file: raises ValueError where these are no cameras; that rotations are is not asked."""
         for name, shape in _SHAPES.items():
@@ -64,6 +75,17 @@ class Cameras:
     def times_differ(self) -> bool:
         """Whether the views are of different times."""
         return bool((self.times != self.times[:1]).any())
+
+    @property
+    def is_panorama(self) -> Tensor:
+        """bool `[n]`."""
+        return self.models == PANORAMA
+
+    @property
+    def shown_extents(self) -> Tensor:
+        """`[n, 2]` width and height at distance one of what a flat picture shows of the views: all of it, distortion
+        aside, but of a panorama the middle, a right angle wide and high."""
+        return torch.where(self.is_panorama[:, None], 2.0, self.sizes / self.intrinsics[:, :2])
 
     def __len__(self) -> int:
         return self.c2w.shape[0]
@@ -91,3 +113,8 @@ class Cameras:
         sizes = (self.sizes * factor).long().clamp_min(1)
         ratio = (sizes / self.sizes).repeat(1, 2)
         return replace(self, intrinsics=self.intrinsics * ratio, sizes=sizes)
+
+
+def panorama_intrinsics(width: int, height: int) -> tuple[float, float, float, float]:
+    """`fl_x fl_y cx cy` of a picture that goes all around: once across, half the way from top to bottom."""
+    return width / (2 * math.pi), height / math.pi, width / 2, height / 2

@@ -57,7 +57,8 @@ def camera_rays(cameras: CameraTensors, view_idx: Tensor, pixel_xy: Tensor) -> t
     """Rays through image coordinates.
 
     Distortion is inverted to 1e-7 pixels (in float32 the result then rounds). Coordinates outside of the range of a
-    lens polynomial have no exact ray and get the one whose image came nearest, finite and of unit length.
+    lens polynomial have no exact ray and get the one whose image came nearest, finite and of unit length. Those beside
+    a panorama get the one on the other side of the world, where its picture begins anew.
 
     Args:
         cameras: Cameras, float32 or float64.
@@ -84,7 +85,8 @@ def project(cameras: CameraTensors, view_idx: Tensor, points: Tensor) -> tuple[T
 
     Returns:
         `pixel_xy [n, 2]`, not confined to the image, NaN where the camera has no image of the point: behind it, or so
-        far out that the radial polynomial no longer grows; `depths [n]` along the viewing axis, negative behind.
+        far out that the radial polynomial no longer grows. A panorama has images of all points but its own position.
+        `depths [n]` along the viewing axis, negative behind.
         Not differentiable.
 
     Raises:

@@ -32,14 +32,14 @@ def view_bounds(cameras: SizedCameras) -> Tensor:
 
     Returns:
         float32 `[n_views, 4]` x_min x_max y_min y_max of X / Z and Y / Z in the lens frame (y down), infinite for a
-        fisheye.
+        fisheye and a panorama.
     """
     focal, center = cameras.intrinsics[:, None, :2], cameras.intrinsics[:, None, 2:]
     n_views, sizes = cameras.c2w.shape[0], cameras.sizes[:, None].to(focal.dtype)
     device = cameras.c2w.device
     corners = (torch.tensor([[[0.0, 0.0], [1.0, 1.0]]], device=device) * sizes - center) / focal
     bounds = corners.transpose(1, 2).reshape(n_views, 4).contiguous()
-    bounds[cameras.models == 2] = torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf], device=device)
+    bounds[cameras.models >= 2] = torch.tensor([-torch.inf, torch.inf, -torch.inf, torch.inf], device=device)
     bent = (cameras.models == 1).nonzero()[:, 0]
     if len(bent):
         u = torch.linspace(0, 1, BORDER_POINTS, device=device)

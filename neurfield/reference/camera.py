@@ -20,11 +20,12 @@ def has_image(c2w: Tensor, distortion: Tensor, models: Tensor, view_idx: Tensor,
     """bool [n]: where project means something. The image must move outwards all the way from the axis to the point."""
     pose = c2w[view_idx]
     local = torch.einsum("nij,ni->nj", pose[:, :, :3], points - pose[:, :, 3])
-    fisheye, off, along = models[view_idx] == 2, local[:, :2].norm(dim=1), -local[:, 2]
+    fisheye, panorama, off, along = models[view_idx] == 2, models[view_idx] == 3, local[:, :2].norm(dim=1), -local[:, 2]
     r = torch.where(fisheye, torch.atan2(off, along), off / along)[:, None] * torch.linspace(0, 1, 1001).double()
     radial = 1 + sum(distortion[view_idx, i, None] * r ** (2 * i + 2) for i in range(4))
-    unfolded = (models[view_idx] == 0) | (torch.diff(r * radial, dim=1) > 0).all(dim=1)
-    return torch.where(fisheye, (off > 0) | (along > 0), along > 0) & unfolded
+    unfolded = (models[view_idx] == 0) | panorama | (torch.diff(r * radial, dim=1) > 0).all(dim=1)
+    seen = torch.where(fisheye, (off > 0) | (along > 0), torch.where(panorama, local.norm(dim=1) > 0, along > 0))
+    return seen & unfolded
 
 
 def distort(distortion: Tensor, models: Tensor, lens: Tensor) -> Tensor:
@@ -40,4 +41,6 @@ def distort(distortion: Tensor, models: Tensor, lens: Tensor) -> Tensor:
     theta = torch.atan2(planar, lens[:, 2])
     theta_d = theta * (1 + sum(k[:, i] * theta ** (2 * i + 2) for i in range(4)))
     fisheye = lens[:, :2] * (theta_d / planar.clamp_min(1e-300))[:, None]
-    return torch.where((models == 0)[:, None], q, torch.where((models == 1)[:, None], opencv, fisheye))
+    unit = torch.nn.functional.normalize(lens, dim=1)
+    angles = torch.stack([torch.atan2(lens[:, 0], lens[:, 2]), torch.asin(unit[:, 1].clamp(-1, 1))], dim=1)
+    return torch.stack([q, opencv, fisheye, angles])[models, torch.arange(len(lens))]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three small views, one per camera model, of different sizes: one with partial blocks of 8 x 8 pixels at its borders,
-// one of whole blocks, one smaller than a block.
+// Four small views, one per camera model, of different sizes: with partial blocks of 8 x 8 pixels at its borders, of
+// whole blocks, smaller than a block, and a piece of a panorama.
 #pragma once
 
 #include "check.h"
@@ -10,20 +10,22 @@
 namespace nf::test {
 
 struct Views {
-  static constexpr int64_t kCount = 3;
-  // Looks down -z from above, along +y from a side, and down -z from the middle of the unit cube.
+  static constexpr int64_t kCount = 4;
+  // Looks down -z from above, along +y from a side, down -z from the middle of the unit cube, and along +y again.
   std::vector<float> c2w = {
       1, 0, 0, 0.5f, 0, 1, 0,  0.5f,  0, 0, 1, 2,     //
       1, 0, 0, 0.5f, 0, 0, -1, -1.5f, 0, 1, 0, 0.5f,  //
       1, 0, 0, 0.5f, 0, 1, 0,  0.5f,  0, 0, 1, 0.5f,  //
+      1, 0, 0, 0.5f, 0, 0, -1, -1.5f, 0, 1, 0, 0.5f,  //
   };
-  std::vector<float> intrinsics = {20, 20, 15.5f, 10.5f, 16, 18, 8, 8, 4, 4, 2.5f, 1.5f};
-  std::vector<float> distortion = {0, 0, 0, 0, 0, 0, 0.05f, -0.01f, 0, 0, 0.002f, -0.001f, 0.02f, 0.01f, 0, 0, 0, 0};
-  std::vector<int64_t> models = {kPinhole, kOpencv, kOpencvFisheye};
-  std::vector<int64_t> sizes = {31, 21, 16, 16, 5, 3};  // width, height
-  // of the undistorted image plane: exact for the pinhole, generous for opencv, none for the fisheye
-  std::vector<float> bounds = {-0.775f, 0.775f, -0.525f,   0.525f,   -0.6f,     0.6f,
-                               -0.6f,   0.6f,   -INFINITY, INFINITY, -INFINITY, INFINITY};
+  std::vector<float> intrinsics = {20, 20, 15.5f, 10.5f, 16, 18, 8, 8, 4, 4, 2.5f, 1.5f, 16, 16, 6, 5};
+  std::vector<float> distortion = {0,     0,     0, 0, 0, 0, 0.05f, -0.01f, 0, 0, 0.002f, -0.001f,
+                                   0.02f, 0.01f, 0, 0, 0, 0, 0,     0,      0, 0, 0,      0};
+  std::vector<int64_t> models = {kPinhole, kOpencv, kOpencvFisheye, kEquirectangular};
+  std::vector<int64_t> sizes = {31, 21, 16, 16, 5, 3, 12, 10};  // width, height
+  // of the undistorted image plane: exact for the pinhole, generous for opencv, none for the others
+  std::vector<float> bounds = {-0.775f,   0.775f,   -0.525f,   0.525f,   -0.6f,     0.6f,     -0.6f,     0.6f,
+                               -INFINITY, INFINITY, -INFINITY, INFINITY, -INFINITY, INFINITY, -INFINITY, INFINITY};
   std::vector<int64_t> pixel_starts, block_starts;
   int64_t n_pixels = 0, n_blocks = 0;
 

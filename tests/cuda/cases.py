@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from neurfield import _native, ops
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras, panorama_intrinsics
 from tests.cases import packed_samples, uniform, unit_vectors
 from tests.meshes import icosphere
 
@@ -39,7 +39,7 @@ class Case:
     run: Callable[[Move], Iterator[Result]]
 
 
-def cameras_of(to: Move, dtype: torch.dtype, n: int = 3, model: int | None = None) -> Cameras:
+def cameras_of(to: Move, dtype: torch.dtype, n: int = len(CAMERA_MODELS), model: int | None = None) -> Cameras:
     """Views of all models, 37 x 29 pixels, around the unit cube."""
     c2w = torch.eye(3, 4, dtype=F64).repeat(n, 1, 1)
     for view in range(n):
@@ -47,13 +47,15 @@ def cameras_of(to: Move, dtype: torch.dtype, n: int = 3, model: int | None = Non
         c2w[view, :, 0] = torch.tensor([math.cos(angle), 0, -math.sin(angle)], dtype=F64)
         c2w[view, :, 2] = torch.tensor([math.sin(angle), 0, math.cos(angle)], dtype=F64)
         c2w[view, :, 3] = 0.5 + 1.4 * c2w[view, :, 2]
-    models = torch.arange(n) % 3 if model is None else torch.full((n,), model)
+    models = torch.arange(n) % len(CAMERA_MODELS) if model is None else torch.full((n,), model)
     distortion = torch.zeros(n, 6, dtype=F64)
     distortion[models == 1] = torch.tensor([0.05, -0.02, 0.01, 0.0, 1e-3, -2e-3], dtype=F64)
     distortion[models == 2] = torch.tensor([0.03, -0.01, 0.0, 0.0, 0.0, 0.0], dtype=F64)
+    intrinsics = torch.tensor([[40.0, 41.0, 18.2, 14.9]], dtype=F64).repeat(n, 1)
+    intrinsics[models == 3] = torch.tensor(panorama_intrinsics(37, 29), dtype=F64)
     return Cameras(
         c2w=to(c2w.to(dtype)),
-        intrinsics=to(torch.tensor([[40.0, 41.0, 18.2, 14.9]], dtype=dtype).repeat(n, 1)),
+        intrinsics=to(intrinsics.to(dtype)),
         sizes=to(torch.tensor([[37, 29]]).repeat(n, 1)),
         models=to(models),
         distortion=to(distortion.to(dtype)),
@@ -183,19 +185,19 @@ def truncated_exp(dtype: torch.dtype):
 
 def rays(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
-        views = torch.arange(600) % 3
+        views = torch.arange(600) % len(CAMERA_MODELS)
         pixel_xy = uniform(600, 2, high=29, dtype=dtype)
         cameras = cameras_of(to, dtype)
         cameras.c2w.requires_grad_()
         origins, directions = ops.camera_rays(cameras, to(views), to(pixel_xy))
         yield Result("origins", origins.detach())
-        # a fisheye takes sine and cosine in double, 2 units each, scales and rotates them
+        # a fisheye and a panorama take sines and cosines in double, 2 units each, scale and rotate them
         bend = 4 if dtype == F32 else 24
         yield Result("directions", directions.detach(), bend)
         upstream = [to(uniform(600, 3, low=-1, dtype=dtype, seed=s)) for s in (5, 6)]
         (grad_c2w,) = torch.autograd.grad((origins, directions), cameras.c2w, upstream)
-        # 200 rays per view: products below one of the local directions, added up in two orders
-        yield Result("gradient of c2w", grad_c2w, 2 * 200 + bend + 2, 200.0, any_order=True)
+        # 150 rays per view: products below one of the local directions, added up in two orders
+        yield Result("gradient of c2w", grad_c2w, 2 * 150 + bend + 2, 150.0, any_order=True)
         cameras.c2w.requires_grad_(False)
         points = to(uniform(600, 3, dtype=dtype, seed=2))
         pixel_xy, depths = ops.project(cameras, to(views), points)
@@ -208,7 +210,7 @@ def rays(dtype: torch.dtype):
 
 def pixels(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
-        cameras = cameras_of(to, F32, model=0)
+        cameras = cameras_of(to, F32, 3, model=0)
         sizes = torch.tensor([[37, 29]]).repeat(3, 1)
         n_pixels = 3 * 37 * 29
         values = (uniform(n_pixels, 4) * 255).to(dtype)
@@ -342,7 +344,7 @@ def carve_large(to: Move) -> Iterator[Result]:
 
 
 def carve(to: Move) -> Iterator[Result]:
-    for model in (0, 1, 2):
+    for model in range(len(CAMERA_MODELS)):
         cameras = cameras_of(to, F32, 4, model)
         opaque = (uniform(4, 29, 37, seed=5) < 0.02).to(torch.uint8)
         opaque[:, 8:20, 10:25] = 1

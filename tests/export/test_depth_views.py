@@ -57,6 +57,17 @@ def test_what_pixels_see_is_where_their_rays_end(model: str) -> None:
     torch.testing.assert_close(distance, torch.full_like(distance, 0.5), atol=2e-5, rtol=0)
 
 
+def test_panoramas_say_where_points_are_behind_above_and_below_them() -> None:
+    """Also where the ends of the picture meet, and at its poles, of which the lattice of a mesh has whole planes."""
+    camera = Cameras.panorama(torch.eye(3, 4)[None], 500, 250)
+    depth = torch.full((500 * 250,), 2.0)
+    points = 1.9 * torch.cat([X[None], Y[None], Z[None], (Y + Z)[None] / 2**0.5, (Y - Z)[None] / 2**0.5])
+    points = torch.cat([points, -points, -2.1 / 1.9 * points])
+    distance = fused_distance(DepthViews(camera, depth), points, 0.1, nothing)
+    torch.testing.assert_close(distance, torch.tensor([1.0, 1, -1]).repeat_interleave(5) / 3, atol=1e-5, rtol=0)
+    assert seen_vertices(DepthViews(camera, depth), points, 0.1, False).all()
+
+
 def test_distance_is_in_bands_of_three_cells_and_one_and_minus_one_far_off() -> None:
     views = ball_views(4 * X)
     along = torch.tensor([3.0, 1.5, 1.06, 1.03, 1.0, 0.97, 0.95, 0.5, -1.0, -3.0])

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from torch.library import opcheck
 
 from neurfield import ops
-from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras, panorama_intrinsics
 from neurfield.reference import camera as reference
 from tests.cases import SIZES, generator, strided, uniform
 from tests.compare import EPS, assert_close
@@ -19,6 +19,7 @@ LENSES = {
     "pinhole": [0.0] * 6,
     "opencv": [-0.12, 0.04, 0.01, -0.005, 0.001, -0.002],
     "opencv_fisheye": [0.05, -0.01, 0.004, -0.001, 0.0, 0.0],
+    "equirectangular": [0.0] * 6,
 }
 
 
@@ -29,13 +30,14 @@ def rotations(n: int, seed: int = 0) -> Tensor:
 
 
 def cameras(model: str, n: int = 3, dtype=torch.float32) -> Cameras:
-    """Views of 640 x 480 pixels, 600 of focal length, about the origin."""
+    """Views of 640 x 480 pixels, 600 of focal length or all around, about the origin."""
     c2w = torch.cat([rotations(n), uniform(n, 3, 1, low=-2, high=2, dtype=torch.float64)], dim=2)
     made = Cameras.pinhole(c2w, 600.0, 640, 480)
+    intrinsics = panorama_intrinsics(640, 480) if model == "equirectangular" else (600.0, 590, 325, 236)
     return replace(
         made,
         c2w=c2w.to(dtype),
-        intrinsics=torch.tensor([600.0, 590, 325, 236], dtype=dtype).repeat(n, 1),
+        intrinsics=torch.tensor(intrinsics, dtype=dtype).repeat(n, 1),
         models=torch.full((n,), CAMERA_MODELS.index(model)),
         distortion=torch.tensor(LENSES[model], dtype=dtype).repeat(n, 1),
     )
@@ -60,13 +62,13 @@ def test_rays_project_back_through_the_reference(model: str, n: int) -> None:
     assert torch.equal(origins, c.c2w[view_idx, :, 3])
     assert_close(directions.norm(dim=1), torch.ones(n, dtype=torch.float64), 8)
     back, depths = reference.project(*tensors(c), view_idx, origins + 3 * directions)
-    assert (depths > 0).all()
+    assert (depths > 0).all() or model == "equirectangular"
     assert ((back - pixel_xy).abs() < 1e-6).all()
     # float32: the direction rounds in 3 components, then in a rotation of 3 products: 10 units of 1 suffice
     narrow = cameras(model)
     for inputs in ((view_idx, pixel_xy.float()), (strided(view_idx), strided(pixel_xy.float()))):
-        # the input itself rounds at 640 pixels, and so does its difference to the principal point, over a focal of 590
-        slack = 2 * 640 / 590
+        # the input itself rounds at 640 pixels, as its difference to the principal point does, over the focal length
+        slack = 2 * 640 / float(c.intrinsics[0, 1])
         assert_close(ops.camera_rays(narrow, *inputs)[1], directions, 10 + 2 * slack)
 
 
@@ -136,6 +138,40 @@ def test_a_fisheye_sees_behind_itself() -> None:
     expected = torch.tensor([[math.sin(2), 0, -math.cos(2)]], dtype=torch.float64)
     assert_close(directions, expected, 10)
     assert_close(ops.project(c, torch.zeros(1, dtype=torch.int64), directions)[0], xy.double(), 20)
+
+
+def test_where_a_panorama_shows_what() -> None:
+    c = Cameras.panorama(torch.eye(4)[None], 400, 200)
+    axes = torch.tensor([[0.0, 0, -1], [1, 0, 0], [0, 0, 1], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])  # up and down last
+    xy = torch.tensor([[200.0, 100], [300, 100], [400, 100], [100, 100], [200, 0], [200, 200]])
+    _, directions = ops.camera_rays(c, torch.zeros(6, dtype=torch.int64), xy)
+    assert_close(directions, axes.double(), 4)
+    pixel, depth = ops.project(c, torch.zeros(6, dtype=torch.int64), 3 * axes)
+    pixel[4:, 0] = 200.0  # a pole is all of its row
+    torch.testing.assert_close(pixel, xy, atol=2e-3, rtol=0)  # what is on the border is drawn a thousandth inside
+    assert depth.tolist() == [3, 0, -3, 0, 0, 0]
+    x, y = torch.rand(50, generator=generator()) * 400, torch.rand(50, generator=generator(1)) * 200
+    none = torch.zeros(50, dtype=torch.int64)
+    here, round_again, over_the_pole = (
+        ops.camera_rays(c, none, torch.stack(at, dim=1))[1] for at in ((x, y), (x - 400, y), (x + 200, -y))
+    )
+    torch.testing.assert_close(round_again, here, atol=1e-5, rtol=0)
+    torch.testing.assert_close(over_the_pole, here, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_panorama_has_a_pixel_for_every_point_but_its_own(dtype: torch.dtype) -> None:
+    """Of any width: points at its ends and poles round into the picture, not beside it."""
+    points = torch.tensor([[0.0, 0.0, 1], [0, 1, 1], [-0.0, -1, 1], [1e-9, 0, 1], [-1e-9, 0, 1], [0, 1, 0], [0, -1, 0]])
+    points = torch.cat([points, torch.zeros(1, 3)]).to(dtype)
+    for width in range(100, 4100, 37):
+        c = Cameras.panorama(torch.eye(4)[None], width, width // 2 + 1)
+        intrinsics = torch.tensor([panorama_intrinsics(width, width // 2 + 1)], dtype=dtype)
+        c = replace(c, c2w=c.c2w.to(dtype), intrinsics=intrinsics, distortion=c.distortion.to(dtype))
+        pixel, _ = ops.project(c, torch.zeros(len(points), dtype=torch.int64), points)
+        seen, nowhere = pixel[:-1], pixel[-1]
+        assert (seen >= 0).all() and (seen < c.sizes[0]).all()
+        assert nowhere.isnan().all()
 
 
 @pytest.mark.parametrize("model", CAMERA_MODELS)

@@ -85,6 +85,51 @@ def test_hull_keeps_what_is_there_and_little_else(model: str) -> None:
     assert open_cells.float().mean() < 0.2
 
 
+def amid(n: int = 16, width: int = 90) -> Cameras:
+    """Panoramas from within the unit cube, off the balls."""
+    positions = torch.rand(200, 3, generator=generator(2))
+    far = ((positions[:, None] - BALLS.float()).norm(dim=2) > RADII.float() + 0.15).all(dim=1)
+    c2w = torch.stack([look_at(p, torch.full((3,), 0.5) + 0.3 * p.flip(0)) for p in positions[far][:n]])
+    return Cameras.panorama(c2w, width, width // 2)
+
+
+def test_hull_of_panoramas_from_within() -> None:
+    """What appears at both ends of a picture, or at a pole, is kept by that view as by the others."""
+    cameras = amid()
+    centers = cell_centers(RESOLUTION)
+    nearest = (centers[:, None] - BALLS).abs().clamp_min(0.5 / RESOLUTION) - 0.5 / RESOLUTION
+    touching = (nearest.norm(dim=2) < RADII).any(dim=1)
+    opaque = silhouettes(cameras)
+    grid = torch.zeros(1, RESOLUTION**3)
+    ops.carve(grid, cameras, opaque, CLOSED)
+    open_cells = grid[0] == 0
+    assert open_cells[touching].all()
+    distance = (centers[:, None] - BALLS).norm(dim=2) - RADII
+    assert not open_cells[(distance > 0.2).all(dim=1)].any()
+    ops.close_unseen(seen := torch.zeros(1, RESOLUTION**3), cameras[:1], CLOSED)
+    assert not seen.any()
+    # one view that shows nothing: all is empty
+    ops.carve(grid, cameras[:1], torch.zeros(90 * 45, dtype=torch.uint8), CLOSED)
+    assert (grid == CLOSED).all()
+
+
+def test_a_view_of_a_panorama_closes_what_lies_away_from_a_ball() -> None:
+    """Seen alone, at the middle, at both ends, at a pole and in a picture of which a part is cut off."""
+    position = torch.tensor([0.9, 0.5, 0.5])
+    for towards in ([0.5, 0.5, 0.5], [1.3, 0.5, 0.5], [0.9, 0.5, 1.5], [0.9, 0.6, 0.5]):
+        whole = Cameras.panorama(
+            look_at(position, torch.tensor(towards) + torch.tensor([0.0, 1e-3, 0.0]))[None], 90, 45
+        )
+        for camera in (whole, replace(whole, sizes=torch.tensor([[85, 41]]))):
+            grid = torch.zeros(1, RESOLUTION**3)
+            ops.carve(grid, camera, silhouettes(camera), CLOSED)
+            origins = camera.c2w[:, :, 3].double()
+            directions = torch.nn.functional.normalize(cell_centers(RESOLUTION) - origins, dim=1)
+            hidden = hits_ball(origins.expand_as(directions), directions)
+            assert (grid[0][hidden] == 0).all()
+            assert (grid == CLOSED).float().mean() > 0.3
+
+
 def test_hull_matches_the_reference() -> None:
     """The native footprint holds the box around the eight projected corners, and is at most a little larger."""
     cameras = orbit("pinhole", n=8)
@@ -145,7 +190,7 @@ def in_front(cameras: Cameras, points: Tensor) -> Tensor:
     for view in range(len(cameras)):
         pixel, depth = ops.project(cameras, torch.full((len(points),), view), points)
         inside = ((pixel >= 0) & (pixel <= cameras.sizes[view])).all(dim=1)
-        if cameras.models[view] != 2:
+        if cameras.models[view] < 2:
             inside &= depth > 0
         seen |= inside
     return seen
@@ -186,11 +231,12 @@ def test_cells_beyond_the_fold_of_a_fisheye_are_unseen() -> None:
     assert not open_cells[(angle > 1.67 + 0.26) & far].any()
 
 
-@pytest.mark.parametrize("model", CAMERA_MODELS)
+@pytest.mark.parametrize("model", [*CAMERA_MODELS, "all around"])
 def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model: str) -> None:
-    cameras = orbit(model, n=6)
+    cameras = amid(6, width=128) if model == "all around" else orbit(model, n=6)
+    width, height = cameras.sizes[0].tolist()
     opaque = silhouettes(cameras)
-    images = [torch.stack([alpha * 255] * 4, dim=2) for alpha in opaque.view(len(cameras), 56, 64)]
+    images = [torch.stack([alpha * 255] * 4, dim=2) for alpha in opaque.view(len(cameras), height, width)]
     grid = OccupancyGrid(resolution=32)
     sampler = PixelSampler(images, cameras)
     grid.carve(cameras, sampler.silhouettes())
@@ -200,8 +246,8 @@ def test_restricted_sampler_keeps_every_pixel_that_meets_an_occupied_cell(model:
     view_idx, xy = pixel_grid(cameras, 1)
     samples = grid.march(*ops.camera_rays(cameras, view_idx, xy))
     meets = samples.packed_info[:, 1] > 0
-    per_view = 8 * 7
-    block = view_idx * per_view + (xy[:, 1] // 8).long() * 8 + (xy[:, 0] // 8).long()
+    per_row, rows = width // 8, height // 8
+    block = view_idx * (per_row * rows) + (xy[:, 1] // 8).long() * per_row + (xy[:, 0] // 8).long()
     assert torch.isin(block[meets], sampler.blocks).all()
     targets = sampler.sample(3000, step=0)[2]
     assert targets[:, 3].mean() > opaque.float().mean()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of the cameras of a data set along -z and +y: view frustums, unit cube, field box, axes.
+"""A picture of the cameras of a data set along -z and +y: view frustums and balls of panoramas, unit cube, field box,
+axes.
 
 Where up is +z these are from above and from the side.
 """
@@ -56,6 +57,7 @@ class Panel:
 def draw(manifest: Manifest) -> Image.Image:
     """Draws all views of the data set; RGB, WIDTH x HEIGHT."""
     c2w = poses(manifest.views)
+    flat = c2w[[not view.intrinsics.is_panorama for view in manifest.views]]
     cube, box = _boxes(manifest)
     low, extent = _bounds(c2w, cube)
     length = 0.06 * extent
@@ -74,8 +76,9 @@ def draw(manifest: Manifest) -> Image.Image:
         _wire_box(inner, panel, box, BOX, 2)
         _wire_box(inner, panel, cube, CUBE, 3)
         for split, indices in reversed(manifest.splits.items()):  # training views on top
-            _frustums(inner, panel, [manifest.views[i] for i in indices], length, SPLIT_COLORS[split])
-        _cross(inner, panel.at(focus(c2w).point[None])[0])
+            _views(inner, panel, [manifest.views[i] for i in indices], length, SPLIT_COLORS[split])
+        if len(flat):
+            _cross(inner, panel.at(focus(flat).point[None])[0])
         left, top, right, bottom = (round(v * OVERSAMPLED) for v in (panel.left, TOP, panel.left + side, TOP + side))
         frame = (left, top, right, bottom)
         image.paste(clip.crop(frame), (left, top))
@@ -102,10 +105,13 @@ def _bounds(c2w: Array, cube: Array) -> tuple[Array, float]:
     return (low + high) / 2 - extent / 2, extent
 
 
-def _frustums(
+def _views(
     canvas: ImageDraw.ImageDraw, panel: Panel, views: Sequence[View], length: float, color: tuple[int, int, int]
 ) -> None:
     for view in views:
+        if view.intrinsics.is_panorama:
+            _ball(canvas, panel, view.c2w, length, color)
+            continue
         x, y = view.intrinsics.tan_half_fov
         signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         local = np.concatenate([signs * [x, y], -np.ones((4, 1))], axis=1) * length / max(1.0, x, y)
@@ -114,6 +120,16 @@ def _frustums(
         for corner, following in zip(rim, rim[1:] + rim[:1], strict=True):
             canvas.line([apex, corner, following], fill=color, width=3)
         canvas.ellipse([apex[0] - 5, apex[1] - 5, apex[0] + 5, apex[1] + 5], fill=color)
+
+
+def _ball(canvas: ImageDraw.ImageDraw, panel: Panel, c2w: Array, length: float, color: tuple[int, int, int]) -> None:
+    """A panorama looks everywhere: a circle, with a line to the middle of its picture."""
+    ahead = c2w[:, 3] - length / 2 * c2w[:, 2]
+    (x, y), end = panel.at(np.stack([c2w[:, 3], ahead]))
+    radius = length / 2 / panel.extent * panel.side * OVERSAMPLED
+    canvas.ellipse([x - radius, y - radius, x + radius, y + radius], outline=color, width=3)
+    canvas.line([(x, y), end], fill=color, width=3)
+    canvas.ellipse([x - 5, y - 5, x + 5, y + 5], fill=color)
 
 
 def _wire_box(
@@ -168,7 +184,8 @@ def _legend(canvas: ImageDraw.ImageDraw, manifest: Manifest, y: float) -> None:
     entries.append((CUBE, f"unit cube ({1 / norm.scale:.3g} wide)"))
     if norm.aabb_scale > 1:
         entries.append((BOX, f"field box ({norm.aabb_scale / norm.scale:.3g} wide)"))
-    entries.append((INK, "nearest point to all view axes"))
+    if not all(view.intrinsics.is_panorama for view in manifest.views):
+        entries.append((INK, "nearest point to all view axes"))
     x: float = MARGIN
     _text(canvas, x, y, manifest.name, 20, INK, "lm")
     x += canvas.textlength(manifest.name, font=_font(20)) / OVERSAMPLED + 40

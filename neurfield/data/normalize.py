@@ -7,7 +7,7 @@
 - Blender layouts hold their object in the box [-1.5, 1.5]^3: scale 1/3, offset 0.5 (source "synthetic").
 - Otherwise (source "poses") the point nearest to all view axes goes to the centre of the unit cube, which is made as
   wide as what a median camera sees there; the box around it is doubled until it holds all cameras and as much again
-  behind.
+  behind. Axes of panoramas, which look everywhere, tell nothing.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from neurfield.cameras.poses import Array, Focus, focus
+from neurfield.cameras.poses import Array, focus
 from neurfield.data.options import MAX_AABB_SCALE, LoadOptions, check_normalization
 from neurfield.data.scene import Normalization
 
@@ -38,6 +38,8 @@ PARALLEL_DEPTH = 8.0
 
 def synthetic(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
     """The Blender default if the cameras stand around its box and look into it, else the choice of `from_poses`."""
+    if not np.isfinite(tan_half_fov).all():
+        return from_poses(c2w, tan_half_fov, has_alpha)
     point = focus(c2w).point
     distances = np.linalg.norm(c2w[:, :, 3] - point, axis=1)
     if np.abs(point).max() <= 1.0 and np.median(distances) > 1.5:
@@ -54,18 +56,21 @@ def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normal
 
     Args:
         c2w: `[n, 3, 4]`, n >= 1.
-        tan_half_fov: `[n, 2]` half extents of the pictures at distance one.
+        tan_half_fov: `[n, 2]` half extents of the pictures at distance one, infinite for panoramas.
         has_alpha: the images are cut out, so there is no background to make room for.
 
     Returns:
         The map, and notes for the user where the cameras do not tell enough.
     """
-    seen = focus(c2w)
-    tangents = np.clip(tan_half_fov.min(axis=1), MIN_TAN, MAX_TAN)
+    ahead = np.isfinite(tan_half_fov).all(axis=1)
+    if not ahead.any():
+        return _outward(c2w, "panoramas look everywhere")
+    seen = focus(c2w[ahead])
+    tangents = np.clip(tan_half_fov[ahead].min(axis=1), MIN_TAN, MAX_TAN)
     if seen.convergence < MIN_CONVERGENCE:
         return _parallel(c2w, tangents)
     if seen.in_front < 0.5:
-        return _outward(c2w, seen)
+        return _outward(c2w, f"{round(100 * (1 - seen.in_front))} % of the cameras look outward")
     half = float(np.median((seen.depths * tangents)[seen.depths > 0]))
     reach = float(np.abs(c2w[:, :, 3] - seen.point).max()) / half  # in half sides of the unit cube
     return _around(seen.point, half, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), []
@@ -135,13 +140,10 @@ def _parallel(c2w: Array, tangents: Array) -> tuple[Normalization, list[str]]:
     return _around(center, depth * float(np.median(tangents)), UNKNOWN_DEPTH_AABB_SCALE), [note]
 
 
-def _outward(c2w: Array, seen: Focus) -> tuple[Normalization, list[str]]:
+def _outward(c2w: Array, reason: str) -> tuple[Normalization, list[str]]:
     """The cameras look away from a common point: the walls around are assumed at four times the cameras' spread."""
     positions = c2w[:, :, 3]
-    note = (
-        f"{round(100 * (1 - seen.in_front))} % of the cameras look outward, so the size of the scene is a guess: "
-        "check it, or give scale and offset"
-    )
+    note = f"{reason}, so the size of the scene is a guess: check it, or give scale and offset"
     return _around(positions.mean(axis=0), 4 * _spread(positions), UNKNOWN_DEPTH_AABB_SCALE), [note]
 
 

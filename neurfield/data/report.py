@@ -52,7 +52,7 @@ def describe(manifest: Manifest) -> Report:
         ("views", ", ".join(f"{len(indices)} {split}" for split, indices in manifest.splits.items())),
         *_image_rows(manifest, sampled, images),
         *_lens_rows(views),
-        *_pose_rows(cameras),
+        *_pose_rows(views, cameras),
         *_time_rows(views),
         *_normalization_rows(manifest),
     ]
@@ -89,7 +89,7 @@ def _kind(view: View) -> str:
 def _lens_rows(views: Sequence[View]) -> list[tuple[str, str]]:
     lenses = [view.intrinsics for view in views]
     models = Counter(lens.model for lens in lenses)
-    angles = np.degrees(2 * np.arctan([lens.tan_half_fov for lens in lenses]))
+    angles = np.array([lens.field_of_view for lens in lenses])
     focal = f"{_range([lens.fl_x for lens in lenses])} x {_range([lens.fl_y for lens in lenses])} pixels"
     center = f"{_range([lens.cx for lens in lenses])}, {_range([lens.cy for lens in lenses])}"
     rows = [
@@ -103,14 +103,15 @@ def _lens_rows(views: Sequence[View]) -> list[tuple[str, str]]:
     return [*rows, ("distortion", ", ".join(used))] if used else rows
 
 
-def _pose_rows(figures: CameraFigures) -> list[tuple[str, str]]:
+def _pose_rows(views: Sequence[View], figures: CameraFigures) -> list[tuple[str, str]]:
     point = ", ".join(f"{x:.3g}" for x in figures.seen.point)
     spacing = f"{figures.baseline:.3g} at most, {figures.spacing:.3g} to the nearest other (median)"
-    return [
+    rows = [
         ("look at", f"({point}), {figures.seen.in_front:.0%} of the cameras face it"),
         ("distance to it", _range(figures.distances)),
         ("camera spacing", spacing),
     ]
+    return rows[2:] if all(view.intrinsics.is_panorama for view in views) else rows
 
 
 def _time_rows(views: Sequence[View]) -> list[tuple[str, str]]:

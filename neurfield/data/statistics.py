@@ -112,24 +112,32 @@ def _odd_poses(manifest: Manifest, figures: CameraFigures) -> list[str]:
     size = max(float(np.median(figures.distances)), 1e-9)
     if len(c2w) > 1 and figures.baseline < 1e-6 * (size + float(np.abs(c2w[:, :, 3]).max())):
         odd.append("all cameras stand at the same place: nothing tells how far away anything is")
+    elif all(view.intrinsics.is_panorama for view in manifest.views):
+        return odd + _twins(manifest, size)  # they look nowhere in particular
     elif figures.seen.convergence < MIN_CONVERGENCE:
         odd.append("all cameras look almost the same way: depth is poorly determined")
     else:
         away = [manifest.views[i].name for i in np.flatnonzero(figures.seen.depths <= 0)]
         if away:
             odd.append(f"{len(away)} of {len(c2w)} cameras look away from the common centre ({', '.join(away[:3])})")
+    odd += _twins(manifest, size)
+    unit = manifest.normalization.scale * figures.seen.point + np.array(manifest.normalization.offset)
+    if figures.seen.in_front > 0.5 and np.abs(unit - 0.5).max() > 0.5:
+        odd.append(f"what the cameras look at is outside of the unit cube ({_point(unit)}): check scale and offset")
+    return odd
+
+
+def _twins(manifest: Manifest, size: float) -> list[str]:
+    c2w = poses(manifest.views)
     keys = [tuple(np.round(pose / np.append(np.ones(3), size), 6).ravel()) for pose in c2w]
     same_as: dict[tuple[float, ...], int] = {}
     twins = [(same_as[key], i) for i, key in enumerate(keys) if same_as.setdefault(key, i) != i]
     times = [view.time for view in manifest.views]
     twins = [(a, b) for a, b in twins if times[a] == times[b]]
-    if twins and len(twins) < len(c2w) - 1:
-        a, b = twins[0]
-        odd.append(f"{len(twins)} views repeat a pose ({manifest.views[b].name} is where {manifest.views[a].name} is)")
-    unit = manifest.normalization.scale * figures.seen.point + np.array(manifest.normalization.offset)
-    if figures.seen.in_front > 0.5 and np.abs(unit - 0.5).max() > 0.5:
-        odd.append(f"what the cameras look at is outside of the unit cube ({_point(unit)}): check scale and offset")
-    return odd
+    if not twins or len(twins) >= len(c2w) - 1:
+        return []
+    a, b = twins[0]
+    return [f"{len(twins)} views repeat a pose ({manifest.views[b].name} is where {manifest.views[a].name} is)"]
 
 
 def _odd_lenses(views: Sequence[View]) -> list[str]:

@@ -126,7 +126,7 @@ def poses(views: Sequence[View]) -> Array:
 
 
 def tan_half_fov(views: Sequence[View]) -> Array:
-    """`[n_views, 2]` half width and height of the pictures at distance one."""
+    """`[n_views, 2]` half width and height of the pictures at distance one, infinite for panoramas."""
     return np.array([view.intrinsics.tan_half_fov for view in views])
 
 

@@ -14,8 +14,13 @@ from neurfield.files import atomic_write, refuse_existing
 if TYPE_CHECKING:
     from neurfield.run import Run
 
-_MODELS = {"pinhole": "PINHOLE", "opencv": "OPENCV", "opencv_fisheye": "OPENCV_FISHEYE"}
-_DISTORTION = {"pinhole": "", "opencv": "k1 k2 k3 k4 p1 p2", "opencv_fisheye": "k1 k2 k3 k4"}
+_MODELS = {
+    "pinhole": "PINHOLE",
+    "opencv": "OPENCV",
+    "opencv_fisheye": "OPENCV_FISHEYE",
+    "equirectangular": "EQUIRECTANGULAR",
+}
+_DISTORTION = {"pinhole": "", "opencv": "k1 k2 k3 k4 p1 p2", "opencv_fisheye": "k1 k2 k3 k4", "equirectangular": ""}
 
 
 def export_cameras(run: "Run", path: str | Path, data: str | None = None, overwrite: bool = False) -> bool:
@@ -86,8 +91,10 @@ def _lens(view: View) -> dict[str, Any]:
     """Of the image as it is stored."""
     lens, header = view.intrinsics, view.header
     width, height = header.upright if view.upright else (header.width, header.height)
-    sides = (lens.fl_x, lens.fl_y, lens.cx, lens.cy)
-    keys = {key: value * view.shrink for key, value in zip(("fl_x", "fl_y", "cx", "cy"), sides, strict=True)}
+    sides = [value * view.shrink for value in (lens.fl_x, lens.fl_y, lens.cx, lens.cy)]
+    if lens.is_panorama:
+        sides = [width / 2, height, width / 2, height / 2]  # what nerfstudio calls its focal lengths
+    keys = dict(zip(("fl_x", "fl_y", "cx", "cy"), sides, strict=True))
     distortion = dict(zip(("k1", "k2", "k3", "k4", "p1", "p2"), lens.distortion, strict=True))
     used = {key: distortion[key] for key in _DISTORTION[lens.model].split()}
     return {"camera_model": _MODELS[lens.model], "w": width, "h": height, **keys, **used}

@@ -95,7 +95,11 @@ def test_binary_json(tmp_path: Path) -> None:
         ({"k1": "0.1"}, "frame 2 .*k1 must be a finite number, got '0.1'"),
         ({"w": 8}, "frame 2 .*w and h must both be whole numbers"),
         ({"w": 8.5, "h": 6}, "frame 2 .*w and h must both be whole numbers"),
-        ({"camera_model": "EQUIRECTANGULAR"}, "camera_model 'EQUIRECTANGULAR' is not supported"),
+        ({"camera_model": "ORTHOPHOTO"}, "camera_model 'ORTHOPHOTO' is not supported"),
+        ({"equirectangular": True}, "equirectangular is not supported"),  # instant-ngp's, of rows of equal area
+        ({"camera_model": "EQUIRECTANGULAR"}, "frame 2 .* has no lens; expected fl_x to be 4 or left out, got 10"),
+        ({"camera_model": "EQUIRECTANGULAR", "fl_x": 4, "cx": 1}, "expected cx to be 4 or left out, got 1"),
+        ({"latlong": True, "k1": 0.01}, "expected k1 to be 0 or left out, got 0.01"),
         ({"orthographic": True}, "orthographic is not supported"),
         ({"k5": 0.1}, "k5 is not supported"),
         ({"mask_path": "masks/gone.png"}, "frame 2 .*no mask at"),

@@ -66,6 +66,22 @@ def test_outward_cameras_are_a_guess_and_say_so() -> None:
     torch.testing.assert_close(norm.to_unit(torch.tensor([0.0, 0, 1])), torch.full((3,), 0.5), atol=1e-5, rtol=0)
 
 
+def test_panoramas_look_nowhere_in_particular() -> None:
+    """Alone they are a guess around where they stand; of others the rest tells what is looked at."""
+    c2w = np.stack([pose[:3] for pose in circle(8)])
+    around = np.full((8, 2), np.inf)
+    norm, notes = normalize.from_poses(c2w, around, False)
+    assert "panoramas look everywhere, so the size of the scene is a guess" in notes[0]
+    assert norm.scale == pytest.approx(0.5 / (4 * 4)) and norm.aabb_scale == normalize.UNKNOWN_DEPTH_AABB_SCALE
+    torch.testing.assert_close(norm.to_unit(torch.tensor([0.0, 0, 1])), torch.full((3,), 0.5), atol=1e-5, rtol=0)
+    assert normalize.synthetic(c2w, around, False)[0] == norm
+    some = np.full((8, 2), TAN)
+    some[2], c2w[2, :, 2] = np.inf, -c2w[2, :, 2]
+    norm, notes = normalize.from_poses(c2w, some, False)
+    assert not notes
+    torch.testing.assert_close(norm.to_unit(torch.zeros(3)), torch.full((3,), 0.5), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("poses", [circle(1), circle(1) * 5])
 def test_one_camera_or_one_place(poses: list[np.ndarray]) -> None:
     norm, notes = choose(poses)

@@ -3,7 +3,7 @@
 
 import time
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from neurfield.cli.main import main
 from neurfield.data import LoadOptions, Normalization, read_manifest
 from neurfield.data.camera_picture import BOX, CUBE, HEIGHT, SPLIT_COLORS, WIDTH, draw
+from neurfield.data.lens import Intrinsics
 from neurfield.data.report import Report, describe
 from neurfield.data.splits import every_nth
 from neurfield.data.statistics import camera_figures
@@ -164,6 +165,27 @@ def test_the_picture_shows_what_is_there(tmp_path: Path) -> None:
         near = np.abs(image.astype(int) - color).max(axis=2) < 60
         assert near[:700, : WIDTH // 2].sum() > 50 and near[:700, WIDTH // 2 :].sum() > 50, color
     assert not (np.abs(image.astype(int) - BOX).max(axis=2) < 4).any()  # the field's box is the unit cube here
+
+
+def test_panoramas_look_at_nothing_and_are_balls_in_the_picture(tmp_path: Path) -> None:
+    content = even(tmp_path)
+    poses = [
+        np.roll(np.array(frame["transform_matrix"])[:3, :3], i, axis=1) for i, frame in enumerate(content["frames"])
+    ]
+    for frame, axes in zip(content["frames"], poses, strict=True):
+        for row, values in zip(frame["transform_matrix"], axes.tolist(), strict=False):
+            row[:3] = values
+    write_json(tmp_path / "transforms.json", {"camera_model": "EQUIRECTANGULAR", "frames": content["frames"]})
+    result = report(tmp_path)
+    rows = dict(result.rows)
+    assert rows["cameras"] == "12 equirectangular" and "look at" not in rows and "distance to it" not in rows
+    assert rows["focal length"].endswith("field of view 360 x 180 degrees")
+    # of 8 x 6 pixels, not twice as wide as high
+    assert [warning[:33] for warning in result.warnings] == ["fl_x and fl_y differ by up to 50%"]
+    manifest = read_manifest(tmp_path)
+    image = np.asarray(draw(manifest)).astype(int)
+    flat = replace(manifest, views=[replace(v, intrinsics=Intrinsics(8, 6, 9, 9, 4, 3)) for v in manifest.views])
+    assert (np.abs(image - np.asarray(draw(flat))).max(axis=2) > 60).sum() > 1000
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])

@@ -70,6 +70,34 @@ def test_distortion_is_honoured_whatever_the_model_is_called(tmp_path: Path) -> 
     assert CAMERA_MODELS[int(load_scene(tmp_path).cameras.models[0])] == "opencv_fisheye"
 
 
+@pytest.mark.parametrize(
+    "lens",
+    [
+        {"camera_model": "EQUIRECTANGULAR"},
+        {"camera_model": "EQUIRECTANGULAR", "w": WIDTH, "h": HEIGHT},
+        {
+            "camera_model": "EQUIRECTANGULAR",
+            "fl_x": WIDTH / 2,
+            "fl_y": HEIGHT,
+            "cx": WIDTH / 2,
+            "cy": HEIGHT / 2,
+            "k1": 0,
+        },
+        {"camera_model": "EQUIRECTANGULAR", "camera_angle_x": 6.28},
+        {"latlong": True, "camera_angle_x": 0.7, "fl_x": 50.0},
+    ],
+)
+def test_the_size_of_a_panorama_says_all(tmp_path: Path, lens: dict) -> None:
+    frames = transforms(tmp_path)["frames"]
+    write_json(tmp_path / "transforms.json", {**lens, "frames": frames})
+    cameras = load_scene(tmp_path).cameras
+    assert cameras.is_panorama.all() and not cameras.distortion.any()
+    expected = [WIDTH / (2 * math.pi), HEIGHT / math.pi, WIDTH / 2, HEIGHT / 2]
+    assert cameras.intrinsics[3].tolist() == pytest.approx(expected)
+    small = load_scene(tmp_path, downscale_factor=2).cameras
+    assert small.intrinsics[3].tolist() == pytest.approx([value / 2 for value in expected])
+
+
 def test_every_eighth_view_is_for_testing(tmp_path: Path) -> None:
     transforms(tmp_path, n=10)
     scene = load_scene(tmp_path)

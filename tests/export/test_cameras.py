@@ -83,6 +83,17 @@ def test_fisheyes_with_masks(tmp_path):
     assert load_scene(tmp_path / "again.json").masks is not None
 
 
+def test_panoramas_in_the_numbers_of_nerfstudio(tmp_path):
+    content = small.transforms(tmp_path, 6)
+    small.write_json(tmp_path / "transforms.json", {"camera_model": "EQUIRECTANGULAR", "frames": content["frames"]})
+    export_cameras(run_of(tmp_path, downscale_factor=4), tmp_path / "again.json")
+    written = json.loads((tmp_path / "again.json").read_text())
+    lens = [written[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")]
+    assert lens == [small.WIDTH / 2, small.HEIGHT, small.WIDTH / 2, small.HEIGHT / 2, small.WIDTH, small.HEIGHT]
+    for factor in (1, 4):
+        assert_same(tmp_path, tmp_path / "again.json", downscale_factor=factor)
+
+
 def test_nerf_synthetic(tmp_path):
     small.synthetic(tmp_path)
     export_cameras(run_of(tmp_path), tmp_path / "all.json")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
-from neurfield.cameras.path_files import MAX_FRAMES, MAX_SIZE, read_camera_path
+from neurfield.cameras.path_files import CAMERA_TYPES, MAX_FRAMES, MAX_SIZE, read_camera_path
 from neurfield.cameras.poses import rigid_pose
 from neurfield.checks import is_number
 from neurfield.errors import UserError
@@ -37,6 +37,7 @@ class KeyframePath:
         loop: whether the last key is followed by the first.
         size: width and height of the frames.
         time: of all frames; None: it runs from 0 to 1. It means something to fields that move.
+        panorama: frames show all around; `fov` is then that of the keyframes alone, as an editor shows them.
     """
 
     poses: Tensor
@@ -46,6 +47,7 @@ class KeyframePath:
     loop: bool = False
     size: tuple[int, int] = (1280, 720)
     time: float | None = None
+    panorama: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_frames <= MAX_FRAMES:
@@ -66,20 +68,23 @@ class KeyframePath:
         if len(self.poses) == 0:
             raise UserError("the path has no keyframes yet; add one first")
         poses, fov = paths.through(self.poses, self.fov[:, None], self.n_frames, self.loop)
-        # a spline overshoots between keys that differ much
-        focal = self.size[1] / 2 / torch.tan(torch.deg2rad(fov.clamp(1, 170)) / 2)
-        cameras = Cameras.pinhole(poses, 1.0, *self.size)
+        if self.panorama:
+            cameras = Cameras.panorama(poses, *self.size)
+        else:  # a spline overshoots between keys that differ much
+            focal = self.size[1] / 2 / torch.tan(torch.deg2rad(fov.clamp(1, 170)) / 2)
+            cameras = Cameras.pinhole(poses, 1.0, *self.size)
+            intrinsics = torch.cat([focal.expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1)
+            cameras = replace(cameras, intrinsics=intrinsics)
         times = torch.linspace(0, 1, len(cameras)) if self.time is None else torch.full_like(cameras.times, self.time)
-        intrinsics = torch.cat([focal.expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1)
-        return replace(cameras, intrinsics=intrinsics, times=times)
+        return replace(cameras, times=times)
 
     def dumps(self) -> str:
         """The text of a file; raises UserError without keyframes."""
         width, height = self.size
         frames = self.cameras()
-        fov = 2 * torch.rad2deg(torch.atan(height / 2 / frames.intrinsics[:, 0]))
+        fov = 2 * torch.rad2deg(torch.atan(frames.shown_extents[:, 1] / 2))
         content: dict[str, Any] = {
-            "camera_type": "perspective",
+            "camera_type": CAMERA_TYPES[self.panorama],
             "render_width": width,
             "render_height": height,
             "fps": self.fps,
@@ -115,11 +120,12 @@ def read_keyframes(path: Path, size: tuple[int, int] = (1280, 720)) -> KeyframeP
     fps = frames.fps or KeyframePath.fps
     result = KeyframePath(
         cameras.c2w,
-        2 * torch.rad2deg(torch.atan(cameras.sizes[:, 1] / 2 / cameras.intrinsics[:, 1])),
+        2 * torch.rad2deg(torch.atan(cameras.shown_extents[:, 1] / 2)),
         len(cameras) / fps,
         fps,
         content.get("is_cycle") is True,
         (width, height),
+        panorama=bool(cameras.is_panorama[0]),
     )
     keys = _keys(content.get("keyframes"))
     if keys is not None:

@@ -3,7 +3,7 @@
 
 nerfstudio: `camera_path[]` of `camera_to_world` (16 numbers, row by row, OpenGL axes, here taken in the world frame of
 the data), `fov` (vertical, degrees), `render_time`; `render_width`, `render_height`, `fps`, `seconds`. Crops are
-ignored, with a note.
+ignored, with a note. With the `camera_type` `equirectangular` frames are panoramas and need no `fov`.
 
 instant-ngp: `path[]` of keyframes `R` (quaternion xyzw), `T`, `fov` (vertical, degrees) in its own frame: the world
 scaled by 0.33 and shifted by 0.5 (or as the data says), its axes in the order y z x, cameras with y down and z forward.
@@ -26,6 +26,7 @@ from neurfield.errors import UserError
 
 NGP_SCALE, NGP_OFFSET = 0.33, (0.5, 0.5, 0.5)
 NGP_SIZE = (1920, 1080)  # its files name no size
+CAMERA_TYPES = ("perspective", "equirectangular")  # nerfstudio's names of what is rendered
 MAX_SIZE = 16384
 MAX_FRAMES = 100_000
 
@@ -86,15 +87,18 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _nerfstudio(path: Path, content: dict[str, Any]) -> CameraPath:
     kind = content.get("camera_type", "perspective")
-    if kind != "perspective":
-        raise UserError(f"{path}: camera_type {kind!r} cannot be rendered (valid: perspective)")
+    if kind not in CAMERA_TYPES:
+        raise UserError(f"{path}: camera_type {shown(kind)} cannot be rendered (valid: {', '.join(CAMERA_TYPES)})")
     frames = content["camera_path"]
     _check_count(path, "camera_path", frames)
     width = int(_number(path, content, "render_width", 1, MAX_SIZE))
     height = int(_number(path, content, "render_height", 1, MAX_SIZE))
     poses = torch.stack([_pose(path, i, frame) for i, frame in enumerate(frames)])
-    focal = [_focal(path, _entry(path, i, frame), height) for i, frame in enumerate(frames)]
-    cameras = _with_focal(Cameras.pinhole(poses, 1.0, width, height), torch.tensor(focal))
+    if kind == "equirectangular":
+        cameras = Cameras.panorama(poses, width, height)
+    else:
+        focal = [_focal(path, _entry(path, i, frame), height) for i, frame in enumerate(frames)]
+        cameras = _with_focal(Cameras.pinhole(poses, 1.0, width, height), torch.tensor(focal))
     times = [_time(path, i, frame) for i, frame in enumerate(frames)]
     notes = [f"{path.name}: the crop is ignored"] if content.get("crop") else []
     fps = _number(path, content, "fps", 0.001, 1000) if "fps" in content else None

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras on the move: around the scene, between the views that were photographed, along keyframes."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import PANORAMA, Cameras, panorama_intrinsics
 from neurfield.cameras.poses import focus
 from neurfield.cameras.poses import up as up_of
 from neurfield.errors import UserError
@@ -46,18 +48,46 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     offset = cameras.c2w[:, :, 3] - target
     distance = offset.norm(dim=1)
     up = up_of(cameras.c2w.double().numpy())
-    level, axis = _level_axes(up), torch.tensor(up)
+    east_north, axis = _level_axes(up), torch.tensor(up)
     if elevation is None:
         sine = (offset @ axis / distance.clamp_min(1e-9)).median()
         # straight above, an orbit would be a spin on the spot
         tilt = torch.asin(sine.clamp(-0.94, 0.94))
     else:
         tilt = torch.deg2rad(torch.tensor(elevation))
-    east, north = level @ offset[0]
+    east, north = east_north @ offset[0]
     angle = torch.atan2(north, east) + torch.arange(n) * (2 * torch.pi / n)
-    around = torch.stack([torch.cos(angle), torch.sin(angle)], dim=1) @ level
-    direction = torch.cos(tilt) * around + torch.sin(tilt) * axis
-    return _same_lens(cameras, look_at(target + direction * distance.median(), target, up))
+    sideways = torch.stack([torch.cos(angle), torch.sin(angle)], dim=1) @ east_north
+    direction = torch.cos(tilt) * sideways + torch.sin(tilt) * axis
+    around = _same_lens(cameras, look_at(target + direction * distance.median(), target, up))
+    return replace(around, c2w=level(around.c2w, up)) if bool(around.is_panorama[0]) else around
+
+
+def panoramas(cameras: Cameras, up: tuple[float, float, float] = WORLD_UP) -> Cameras:
+    """Panoramas from where cameras stand, as high as their pictures and twice as wide. Their horizon is level, and the
+    middle of it is where the camera looks, or would look if it were not tilted.
+    """
+    heights = cameras.sizes[:, 1:]
+    return replace(
+        cameras,
+        c2w=level(cameras.c2w, up),
+        intrinsics=heights * torch.tensor(panorama_intrinsics(2, 1)),
+        sizes=heights * torch.tensor([2, 1]),
+        models=torch.full_like(cameras.models, PANORAMA),
+        distortion=torch.zeros_like(cameras.distortion),
+    )
+
+
+def level(c2w: Tensor, up: tuple[float, float, float] = WORLD_UP) -> Tensor:
+    """Poses `[n, 3, 4]` that look where `c2w [n, 3, 4]` do, but at the horizon and upright; straight up or down, where
+    they would look if they were tilted back.
+    """
+    axis = torch.tensor(up)
+    across = torch.eye(3) - axis[:, None] * axis
+    top, back = c2w[:, :, 1] @ across, c2w[:, :, 2] @ across
+    top = torch.where((c2w[:, :, 2] @ axis)[:, None] > 0, -top, top)  # of a view downwards, it is ahead
+    back = torch.where(back.norm(dim=1, keepdim=True) > 1e-3, back, top)
+    return torch.cat([look_at(back, torch.zeros(3), up)[:, :, :3], c2w[:, :, 3:]], dim=2)
 
 
 def turn_to_nearest(cameras: Cameras, views: Cameras) -> Tensor:
@@ -161,7 +191,10 @@ def quaternion_from_matrix(m: Tensor) -> Tensor:
 
 
 def _target(cameras: Cameras) -> Tensor:
-    """What the cameras look at, `[3]`; ahead of parallel ones, as far as they stand apart."""
+    """What the cameras look at, `[3]`; ahead of parallel ones, as far as they stand apart; amid panoramas."""
+    if bool(cameras.is_panorama.all()):
+        return cameras.c2w[:, :, 3].mean(0)
+    cameras = cameras[~cameras.is_panorama]
     found = focus(cameras.c2w.double().numpy())
     if found.convergence > 1e-4:
         return torch.from_numpy(found.point).float()
@@ -185,6 +218,8 @@ def _aligned(q: Tensor) -> Tensor:
 
 
 def _same_lens(cameras: Cameras, c2w: Tensor) -> Cameras:
-    """Pinholes at `c2w` with the focal length and size of the first camera."""
+    """Pinholes at `c2w` with the focal length and size of the first camera, or panoramas where it is one."""
     width, height = cameras.sizes[0].tolist()
+    if bool(cameras.is_panorama[0]):
+        return Cameras.panorama(c2w, width, height)
     return Cameras.pinhole(c2w, float(cameras.intrinsics[0, 0]), width, height)

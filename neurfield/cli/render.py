@@ -11,6 +11,7 @@ import tyro
 from neurfield.cameras import paths
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.path_files import NGP_OFFSET, NGP_SCALE, read_camera_path
+from neurfield.cameras.poses import up
 from neurfield.cli._console import Progress
 from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
@@ -44,6 +45,8 @@ class RenderOptions:
     """This many views from the first to the last training view, smoothly through all in their order."""
     camera_path: Path | None = None
     """JSON file of nerfstudio (camera_path.json) or instant-ngp (base_cam.json)."""
+    panorama: bool = False
+    """Show all around, 360 degrees, from where the views stand: level, as high as they are and twice as wide."""
     outputs: Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join(OUTPUTS)}}} ...")] = ("rgb",)
     """What to show; a video has them side by side."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -66,7 +69,7 @@ class RenderOptions:
     depth_format: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_WRITERS))] = "npy"
     """npy and exr: float32 world units; png: 16 bits, thousandths of one."""
     depth_kind: Annotated[str, tyro.conf.arg(metavar="|".join(DEPTH_KINDS))] = "z"
-    """z: along the optical axis; ray: distance from the camera."""
+    """z: along the optical axis; ray: distance from the camera, as panoramas always have it."""
     resolution: tuple[int, ...] | None = None
     """Of an image WIDTH HEIGHT, of a video also with the number of pictures, of a volume one number per axis."""
     scale: float = 1.0
@@ -76,8 +79,8 @@ class RenderOptions:
 
 
 _OF_SCENES = (
-    "split", "interpolate", "camera_path", "outputs", "downscale_factor", "rays_per_pixel", "time", "appearance",
-    "seconds", "depth_format", "depth_kind",
+    "split", "interpolate", "camera_path", "panorama", "outputs", "downscale_factor", "rays_per_pixel", "time",
+    "appearance", "seconds", "depth_format", "depth_kind",
 )  # fmt: skip
 
 
@@ -173,6 +176,8 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
         cameras, has_times = trained.cameras[indices], True
         stems = [Path(trained.views.paths[i]).stem for i in indices] if trained.views.paths else []
         names = stems if len(set(stems)) == len(indices) else None
+    if options.panorama:
+        cameras = paths.panoramas(cameras, up(train.c2w.double().numpy()))
     if options.downscale_factor != 1:
         cameras = cameras.resized(1 / options.downscale_factor)
     if trained.is_dynamic:

@@ -15,7 +15,7 @@ from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
 from neurfield.registry import lookup
 from neurfield.rendering import video
-from neurfield.rendering.outputs import DEPTH_KINDS, depth_map, depth_range, picture
+from neurfield.rendering.outputs import DEPTH_KINDS, depth_kind_of, depth_map, depth_range, picture
 from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.video import DEFAULT_FPS, VideoWriter, check_fps
 from neurfield.rendering.writers import DEPTH_WRITERS, FRAMES_FILE, FolderWriter, import_openexr
@@ -58,7 +58,8 @@ def export_views(
         names: of the pictures, one for each view, without suffix; None: numbers.
         fps: pictures per second of a video.
         depth_format: npy or exr (float32 world units) or png (16-bit millimetres).
-        depth_kind: "z" = along the optical axis, "ray" = distance from the camera.
+        depth_kind: "z" = along the optical axis, "ray" = distance from the camera, which is taken of all views where
+            there are panoramas among them.
         overwrite: replace a video, or a folder that this function has made.
         progress: called with the fraction done and a text.
         appearance: see Renderer.render.
@@ -75,6 +76,7 @@ def export_views(
     check_views_export(path, outputs, fps, depth_format, depth_kind, overwrite)
     names = [f"{i:05d}" for i in range(len(cameras))] if names is None else names
     _check_names(names, len(cameras))
+    depth_kind = depth_kind_of(cameras, depth_kind)
     with _writer(path, cameras, outputs, fps, depth_format, depth_kind) as writer:
         for i, name in enumerate(names):
             camera = cameras[i]

@@ -96,7 +96,7 @@ def _view(run: "Run") -> dict[str, object]:
     axes = {"right": right, "up": up_of_view, "back": back, "position": position}
     return {
         "view": {**{name: axis.tolist() for name, axis in axes.items()}, "ahead": ahead},
-        "fov": (cameras.sizes[0] / cameras.intrinsics[0, :2]).tolist(),  # width and height over the focal length
+        "fov": cameras.shown_extents[0].tolist(),  # width and height at distance one
         "up": up(poses),
     }
 

@@ -19,16 +19,21 @@ COLOR_MAPS = {
 }
 
 
+def depth_kind_of(cameras: Cameras, kind: str) -> str:
+    """The key of DEPTH_KINDS that views get where `kind` is asked for: panoramas have no depth along an axis."""
+    return "ray" if bool(cameras.is_panorama.any()) else kind
+
+
 def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
     """Depth `[h, w]` in world units, 0 where the opacity is below SOLID.
 
     Args:
         result: a rendered view with `depth` (along the ray) and `accumulation`.
         camera: the view, a batch of one.
-        kind: key of DEPTH_KINDS.
+        kind: key of DEPTH_KINDS; panoramas always have "ray".
     """
     depth = torch.where(result["accumulation"] >= SOLID, result["depth"], 0.0)
-    if kind == "ray":
+    if depth_kind_of(camera, kind) == "ray":
         return depth
     camera = camera.to(depth.device)
     _, directions = image_rays(camera, 0, depth.shape[0])

@@ -56,6 +56,22 @@ def test_a_file_gives_the_keys_back_and_plays_as_nerfstudios(tmp_path):
     assert torch.allclose(played.cameras.c2w, path.cameras().c2w, atol=1e-5) and played.fps == 10.0
 
 
+def test_a_path_of_panoramas_stays_one(tmp_path):
+    path, file = KeyframePath(POSES, FOV, 2.0, 10.0, size=(64, 32), time=0.25, panorama=True), tmp_path / "path.json"
+    file.write_text(path.dumps())
+    assert json.loads(file.read_text())["camera_type"] == "equirectangular"
+    cameras, again = read_camera_path(file).cameras, read_keyframes(file)
+    assert cameras.is_panorama.all() and again.panorama and again.cameras().is_panorama.all()
+    assert torch.allclose(again.fov, FOV) and cameras.times.tolist() == [0.25] * 20
+    torch.testing.assert_close(cameras.intrinsics[3], torch.tensor([32 / math.pi, 32 / math.pi, 32, 16]))
+    content = json.loads(file.read_text())
+    del content["keyframes"]
+    for frame in content["camera_path"]:
+        del frame["fov"]
+    file.write_text(json.dumps(content))
+    assert read_keyframes(file).fov.tolist() == pytest.approx([90.0] * 20)
+
+
 @pytest.mark.parametrize(
     "keyframes", [None, [], "text", [{"matrix": "[1, 2]", "fov": 50}], [{"matrix": [0.0] * 16, "fov": 50}]]
 )

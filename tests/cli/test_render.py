@@ -141,6 +141,24 @@ def test_interpolation_and_downscale(ball: Ball, tmp_path: Path) -> None:
     assert ball.asked[0] == ["rgb"]
 
 
+def test_panoramas(ball: Ball, tmp_path: Path) -> None:
+    """Level, twice as wide as high, with depths along rays although those along the axis are the default."""
+    output = tmp_path / "out"
+    words = ["--orbit", "2", "--panorama", "--outputs", "rgb", "depth", "--output", str(output)]
+    assert main(["render", "RUN", *words]) == 0
+    content = json.loads((output / "frames.json").read_text())
+    assert content["depth"]["kind"] == "distance from the camera, along the ray"
+    pose = torch.tensor(content["frames"][0]["transform_matrix"])[:3]
+    torch.testing.assert_close(pose[:, 1], torch.tensor([0.0, 0, 1]), atol=1e-5, rtol=0)
+    camera = Cameras.panorama(pose[None], 40, 20)
+    torch.testing.assert_close(
+        torch.from_numpy(np.load(output / "depth/00000.npy")), ball.render(camera, ("depth",))["depth"]
+    )
+    assert Image.open(output / "rgb/00000.png").size == (40, 20)
+    assert main(["render", "RUN", "--panorama", "--output", str(tmp_path / "split"), "--downscale-factor", "2"]) == 0
+    assert Image.open(tmp_path / "split/rgb/r_1.png").size == (20, 10)
+
+
 def test_camera_path(ball: Ball, tmp_path: Path) -> None:
     pose = [*ball.cameras.c2w[0].flatten().tolist(), 0, 0, 0, 1]
     frames = [{"camera_to_world": pose, "fov": 45, "aspect": 1}] * 3

@@ -133,6 +133,46 @@ def test_interpolation_turns_no_corner_at_a_view() -> None:
     assert corners[1] < corners[0] / 50
 
 
+@pytest.mark.parametrize("up", [(0.0, 0.0, 1.0), (0.6, 0.0, -0.8)])
+def test_panoramas_are_level_and_look_the_way_the_views_do(up: tuple[float, float, float]) -> None:
+    axis, east = torch.tensor(up), paths._level_axes(up)[0]
+    targets = [east, east + axis, -3 * east - 2 * axis, axis, -axis]
+    poses = torch.cat([paths.look_at(torch.ones(1, 3), 1 + target, up) for target in targets])
+    cameras = Cameras.pinhole(poses, 50.0, 400, 300)
+    found = paths.panoramas(cameras, up)
+    assert found.is_panorama.all() and found.sizes.tolist() == [[600, 300]] * 5
+    torch.testing.assert_close(found.intrinsics, Cameras.panorama(poses, 600, 300).intrinsics)
+    torch.testing.assert_close(found.c2w[:, :, 3], poses[:, :, 3])
+    assert_rigid(found.c2w)
+    torch.testing.assert_close(found.c2w[:, :, 1], axis.expand(5, 3), atol=1e-5, rtol=0)
+    ahead = -found.c2w[:, :, 2]
+    torch.testing.assert_close(ahead[:3], torch.tensor([[1.0], [1], [-1]]) * east, atol=1e-5, rtol=0)
+    # straight up and down: tilted from the horizon by a little less, they would look the same way
+    tilted = paths.level(torch.cat([poses[:3], *(tilt(pose, 1.5, up) for pose in poses[3:])]), up)
+    torch.testing.assert_close(-tilted[:, :, 2], ahead, atol=1e-4, rtol=0)
+
+
+def tilt(pose: torch.Tensor, angle: float, up: tuple[float, float, float]) -> torch.Tensor:
+    """A view straight up or down, turned around its right hand to `angle` above or below the horizon it came from."""
+    rest = (math.pi / 2 - angle) * (1 if float(pose[:, 2] @ torch.tensor(up)) > 0 else -1)
+    turned = pose.clone()
+    turned[:, 1] = math.cos(rest) * pose[:, 1] + math.sin(rest) * pose[:, 2]
+    turned[:, 2] = math.cos(rest) * pose[:, 2] - math.sin(rest) * pose[:, 1]
+    return turned[None]
+
+
+def test_paths_of_panoramas_are_panoramas() -> None:
+    cameras = Cameras.panorama(ring(6).c2w, 200, 100)
+    orbit = paths.orbit(cameras, 8, elevation=40)
+    assert orbit.is_panorama.all() and orbit.sizes.tolist() == [[200, 100]] * 8
+    middle = cameras.c2w[:, :, 3].mean(0)
+    distance = (orbit.c2w[:, :, 3] - middle).norm(dim=1)
+    expected = (cameras.c2w[:, :, 3] - middle).norm(dim=1).median()
+    torch.testing.assert_close(distance, expected.expand(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(orbit.c2w[:, 2, 1], torch.ones(8))  # level, although it looks down on the middle
+    assert paths.interpolate(cameras, 9).is_panorama.all()
+
+
 def test_spline_of_equal_keys_stands_still() -> None:
     c2w = ring(1).c2w.expand(4, 3, 4)
     poses, values = paths.spline(c2w, torch.full((4, 1), 50.0), 9)
@@ -169,6 +209,14 @@ def test_nerfstudio_path(tmp_path: Path) -> None:
     assert found.cameras.sizes[0].tolist() == [640, 320] and found.fps == 24
     assert found.cameras.times.tolist() == [0, 0.5, 0]
     assert found.notes == ["p.json: the crop is ignored"]
+
+
+def test_nerfstudio_path_of_panoramas(tmp_path: Path) -> None:
+    content = nerfstudio(ring(3).c2w) | {"camera_type": "equirectangular"}
+    del content["camera_path"][1]["fov"]
+    cameras = read_camera_path(write(tmp_path / "p.json", content)).cameras
+    assert cameras.is_panorama.all() and cameras.sizes[0].tolist() == [640, 320]
+    torch.testing.assert_close(cameras.intrinsics, Cameras.panorama(cameras.c2w, 640, 320).intrinsics)
 
 
 def test_instant_ngp_path_returns_to_the_world(tmp_path: Path) -> None:
@@ -218,7 +266,7 @@ def bad_paths() -> list[tuple[object, str]]:
         ),
         (pose | {"camera_path": [3]}, "frame 0: expected an object, found int"),
         (pose | {"render_width": -4}, r"expected a number 1 ... 16384 for 'render_width', found -4"),
-        (pose | {"camera_type": "fisheye"}, r"camera_type 'fisheye' cannot be rendered \(valid: perspective\)"),
+        (pose | {"camera_type": "fisheye"}, r"camera_type 'fisheye' cannot be rendered \(valid: perspective, equirec"),
         (skewed, "frame 0: camera_to_world: the pose is not rigid"),
         ({"path": [{"R": [0, 0, 0, 0], "T": [0, 0, 0], "fov": 50}]}, "frame 0: 'R' is not a rotation"),
         ({"path": [{"R": [0, 0, 0, 1], "T": [0, 0, 0]}]}, "expected a number 0.1 ... 179 for 'fov', found None"),

@@ -184,13 +184,12 @@ class Page:
             self.session.change(with_depth=bool(self._in_scene))
 
     def jump_to_view(self, view: int) -> None:
-        """To a view of the data; all of its picture fits into the page's."""
+        """To a view of the data; all of its picture, of a panorama the middle, fits into the page's."""
         assert self.viewer.shown.views is not None
         cameras = self.viewer.shown.views.cameras
-        width, height = cameras.sizes[view].tolist()
-        tan = height / 2 / float(cameras.intrinsics[view, 1])
+        width, height = cameras[view].shown_extents[0].tolist()
         narrow = max((width / height) / max(self.client.camera.aspect, 1e-3), 1.0)
-        self.jump(cameras.c2w[view], 2 * math.atan(tan * narrow))
+        self.jump(cameras.c2w[view], 2 * math.atan(height / 2 * narrow))
 
     @property
     def eye(self) -> Eye:

@@ -53,6 +53,9 @@ class _PathPanel:
         self._seconds = gui.add_number("Seconds", 4.0, min=0.1, max=600.0, step=0.1)
         self._fps = gui.add_number("Pictures per second", 30, min=1, max=int(MAX_FPS), step=1)
         self._size = gui.add_vector2("Size", (1280, 720), min=(16, 16), max=(MAX_VIDEO_SIDE,) * 2, step=2)
+        self._panorama = gui.add_checkbox(
+            "Panorama", False, hint="Pictures show all around, 360 degrees; a size twice as wide as high suits them."
+        )
         self._loop = gui.add_checkbox("Loop", False, hint="From the last key on to the first.")
         stage = page.viewer.shown.stage
         self._is_dynamic = stage is not None and stage.controls.is_dynamic
@@ -89,6 +92,7 @@ class _PathPanel:
             bool(self._loop.value),
             (width, height),
             None if self._time_runs.value or self._page.session is None else self._page.session.look.time,
+            bool(self._panorama.value),
         )
 
     def add(self) -> None:
@@ -216,7 +220,7 @@ class _PathPanel:
             if frame >= len(cameras) and not loop:  # type: ignore[arg-type]
                 return
             camera = cameras[frame % len(cameras)]  # type: ignore[index, arg-type]
-            fov = 2 * math.atan(int(camera.sizes[0, 1]) / 2 / float(camera.intrinsics[0, 1]))
+            fov = 2 * math.atan(float(camera.shown_extents[0, 1]) / 2)
             self._page.jump(camera.c2w[0], fov)
             if self._is_dynamic and self._page.session is not None:
                 self._page.session.change(time=float(camera.times[0]))
@@ -236,7 +240,7 @@ class _PathPanel:
             raise UserError(f"a path in the page has at most {MAX_KEYS} key frames, this file {len(path.poses)}")
         self._poses, self._fov = list(path.poses), path.fov.tolist()
         self._seconds.value, self._fps.value, self._loop.value = path.seconds, round(path.fps), path.loop
-        self._size.value = path.size
+        self._size.value, self._panorama.value = path.size, path.panorama
         self._draw(0)
 
     def _render(self) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The views of the data: as frusta with their images in the scene, and one by one."""
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from neurfield.viewer.page import Page
 
 MAX_FRUSTA = 200
+_COLOR = (245, 130, 32)
 _THUMBNAIL = 96  # pixels of the longer side
 MAX_POINTS = 200_000
 _POINT = 0.004  # of the unit cube's side
+_Mark: TypeAlias = viser.CameraFrustumHandle | viser.IcosphereHandle  # of a view; a ball where it is a panorama
 _FRUSTUM = 0.06  # of the cameras' median distance from what they look at
 
 
@@ -31,7 +34,7 @@ def build(page: "Page") -> None:
     if views is None or photos is None:
         return
     n = len(views.cameras)
-    frusta: list[viser.CameraFrustumHandle] = []
+    frusta: list[_Mark] = []
     with gui.add_folder("Views", expand_by_default=session is None):
         shown = gui.add_checkbox("Cameras in the scene", session is None, hint="Click one to jump to it.")
         if page.viewer.shown.cloud is not None:
@@ -108,9 +111,7 @@ def _add_cloud(page: "Page", cloud: PointCloud) -> None:
     box.on_update(page.guarded(show))
 
 
-def _add_frusta(
-    page: "Page", views: ViewSet, photos: Photos, frusta: list[viser.CameraFrustumHandle], clicked: object
-) -> None:
+def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark], clicked: object) -> None:
     """Adds the views evenly chosen, at most MAX_FRUSTA, then their images, which may take a while."""
     cameras, scene = views.cameras, page.client.scene
     step = max(-(-len(cameras) // MAX_FRUSTA), 1)
@@ -120,18 +121,26 @@ def _add_frusta(
     scale = _FRUSTUM * float(torch.from_numpy(abs(depths)).median())
     chosen = range(0, len(cameras), step)
     for view in chosen:
-        width, height = cameras.sizes[view].tolist()
-        fov = 2 * float(torch.atan(height / 2 / cameras.intrinsics[view, 1]))
+        width, height = cameras[view].shown_extents[0].tolist()
         wxyz, position = viser_pose(cameras.c2w[view])
-        frustum = scene.add_camera_frustum(
-            f"/views/{view}", fov, width / height, scale=scale, thickness=0.05 * scale, color=(245, 130, 32),
-            wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
-        )  # fmt: skip
+        frustum: _Mark
+        if bool(cameras.is_panorama[view]):
+            frustum = scene.add_icosphere(
+                f"/views/{view}", 1.0, scale=scale / 2, color=_COLOR, wireframe=True, subdivisions=2,
+                wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
+            )  # fmt: skip
+        else:
+            frustum = scene.add_camera_frustum(
+                f"/views/{view}", 2 * math.atan(height / 2), width / height, scale=scale, thickness=0.05 * scale,
+                color=_COLOR, wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
+            )  # fmt: skip
         frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc, operator]
         frusta.append(frustum)
     for view, frustum in zip(chosen, list(frusta), strict=True):
         if page.closed.is_set():
             raise Cancelled
+        if not isinstance(frustum, viser.CameraFrustumHandle):
+            continue
         picture = photos.image(view, torch.tensor(BACKGROUNDS["white"]))
         height, width = picture.shape[:2]
         scale_down = _THUMBNAIL / max(width, height)

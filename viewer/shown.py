@@ -47,7 +47,7 @@ class Home:
         forward = -first[:, 2]
         poses = cameras.c2w.double().numpy()
         ahead = max(float(focus(poses).depths[0]), 0.1 * scale)
-        fov = 2 * torch.atan(cameras.sizes[0, 1] / 2 / cameras.intrinsics[0, 1])
+        fov = 2 * torch.atan(cameras.shown_extents[0, 1] / 2)
         target = first[:, 3] + ahead * forward
         position = target - distance * ahead * forward
         return Home(triple(position.tolist()), triple(target.tolist()), up(poses), float(fov), scale)

@@ -20,6 +20,7 @@ from neurfield.cli.main import main
 from neurfield.errors import UserError
 from neurfield.viewer import ServeOptions, Viewer, open_viewer, shown_data, shown_run
 from neurfield.viewer.radiance import RadianceStage
+from tests.data import small
 from tests.viewer.conftest import METHOD, SIGNAL_SETS
 from tests.viewer.wire import WirePage
 
@@ -124,6 +125,24 @@ def test_data_have_views_and_no_field(data):
     assert shown.stage is None and len(shown.views.cameras) == 18
     with Viewer(shown, ServeOptions(port=0)) as viewer:
         assert viewer.url
+
+
+def test_panoramas_are_balls_among_frusta(tmp_path):
+    content = small.transforms(tmp_path, 5)
+    content["frames"][1] |= {"camera_model": "EQUIRECTANGULAR", "fl_x": small.WIDTH / 2, "fl_y": small.HEIGHT}
+    small.write_json(tmp_path / "transforms.json", content)
+    kinds: dict[str, str] = {}
+    images: set[str] = set()
+    with Viewer(shown_data(tmp_path), ServeOptions(port=0)) as viewer, WirePage(viewer.base_url) as page:
+        page.look_from(BEFORE)
+        while len(kinds) < 5 or len(images) < 4:
+            for message in page.messages(20):
+                if "_image_data" in message.get("updates", {}):
+                    images.add(message["name"])
+                elif str(message.get("name", "")).startswith("/views/") and "props" in message:
+                    kinds[message["name"]] = message["type"]
+    expected = {f"/views/{i}": "IcosphereMessage" if i == 1 else "CameraFrustumMessage" for i in range(5)}
+    assert kinds == expected and "/views/1" not in images
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

@@ -32,6 +32,7 @@ void bind_fused_mlp(nb::module_& m);
 void bind_spherical_harmonics(nb::module_& m);
 void bind_trunc_exp(nb::module_& m);
 void bind_visible(nb::module_& m);
+void bind_wavelet(nb::module_& m);
 void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
 void bind_fused_render(nb::module_& m);
@@ -92,6 +93,7 @@ NB_MODULE(NF_MODULE_NAME, m) {
   nf::bind_spherical_harmonics(m);
   nf::bind_trunc_exp(m);
   nf::bind_visible(m);
+  nf::bind_wavelet(m);
   nf::bind_adam(m);
   nf::bind_fused_radiance(m);
   nf::bind_fused_render(m);

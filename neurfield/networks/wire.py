@@ -6,10 +6,12 @@ A complex layer is a real one of twice the width: it takes h = [Re h || Im h] an
     [[Re W, -Im W],
      [Im W,  Re W]]         for u = a + i b:  exp(-omega b - s^2 (a^2 + b^2)) [cos omega a || sin omega a]
 
-so nothing complex is left in parameters or gradients. The first layer is real. Composed of torch operations: the
-activation mixes two columns, which the fused MLP has no place for.
+so nothing complex is left in parameters or gradients. The first layer is real: the imaginary half of its block is 0.
+The activation mixes two columns, so layers do not go through one ops.fused_mlp together: each is one without hidden
+layers, whose products are twice as fast as torch's on an AMD CPU, and ops.wavelet.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from torch.nn import functional
 
 from neurfield.config import Range
 from neurfield.errors import UserError
+from neurfield.ops import MLPConfig, fused_mlp, wavelet
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,15 @@ class Wire(nn.Module):
         if x.dim() != 2 or x.shape[1] != self.n_input_dims:
             raise ValueError(f"network WIRE: expected an input [n, {self.n_input_dims}], got {list(x.shape)}")
         c = self.config
-        a = functional.linear(x, self.weights[0][0], self.biases[0][0])
-        h = _wavelet(a, None, c.omega if c.first_omega is None else c.first_omega, c.scale)
+        weight, bias = self.weights[0], self.biases[0]
+        u = _linear(x, *(torch.cat([t[0], torch.zeros_like(t[0])]) for t in (weight, bias)))
+        h = wavelet(u, c.omega if c.first_omega is None else c.first_omega, c.scale)
         for weights, bias in zip(self.weights[1:-1], self.biases[1:-1], strict=True):
             real, imaginary = weights
             block = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
-            a, b = functional.linear(h, block, bias.flatten()).chunk(2, dim=1)
-            h = _wavelet(a, b, c.omega, c.scale)
+            h = wavelet(_linear(h, block, bias.flatten()), c.omega, c.scale)
         real, imaginary = self.weights[-1]
-        return functional.linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0])
+        return _linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0])
 
     def extra_repr(self) -> str:
         c = self.config
@@ -107,8 +110,15 @@ class Wire(nn.Module):
         return f"{self.n_input_dims} -> {hidden} -> {self.n_output_dims}, seed={self.seed}"
 
 
-def _wavelet(a: Tensor, b: Tensor | None, omega: float, scale: float) -> Tensor:
-    """`[Re || Im]` of the activation for real and imaginary parts `[n, width]`; `b` None: zero."""
-    exponent = -((scale * a) ** 2) if b is None else -omega * b - scale**2 * (a * a + b * b)
-    size = torch.exp(exponent)
-    return torch.cat([size * torch.cos(omega * a), size * torch.sin(omega * a)], dim=1)
+@functools.cache
+def _linear_config(n_in: int, n_out: int) -> MLPConfig:
+    return MLPConfig(n_in, n_out, n_hidden_layers=0, bias=True)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`x weight^T + bias`, as functional.linear."""
+    n_out, n_in = weight.shape
+    config = _linear_config(n_in, n_out)
+    ((rows, columns),) = config.matrix_shapes
+    padded = functional.pad(weight, (0, columns - n_in, 0, rows - n_out))
+    return fused_mlp(x, torch.cat([padded.flatten(), functional.pad(bias, (0, rows - n_out))]), config)

@@ -51,6 +51,7 @@ from neurfield.ops.pixel import SampledPixels, over_background, sample_pixels
 from neurfield.ops.spherical_harmonics import spherical_harmonics
 from neurfield.ops.trunc_exp import trunc_exp
 from neurfield.ops.visible import visible_samples
+from neurfield.ops.wavelet import wavelet
 
 __all__ = [
     "Composite",
@@ -117,4 +118,5 @@ __all__ = [
     "spherical_harmonics",
     "trunc_exp",
     "visible_samples",
+    "wavelet",
 ]

@@ -411,6 +411,27 @@ def adam(dtype: torch.dtype):
     return run
 
 
+def wavelets(dtype: torch.dtype):
+    def run(to: Move) -> Iterator[Result]:
+        omega, scale = 20.0, 10.0
+        for width in (1, 37):
+            u = to(uniform(257, 2 * width, low=-0.4, high=0.4, dtype=dtype)).requires_grad_()
+            h = ops.wavelet(u, omega, scale)
+            a, b = u.detach().double().chunk(2, dim=1)
+            size = (-omega * b - scale**2 * (a * a + b * b)).exp()
+            # exponent and angle round in products and sums of this size, then come e^x (2 units), sine and cosine (2)
+            terms = omega * (a.abs() + b.abs()) + 4 * scale**2 * (a * a + b * b) + 4
+            bound = (size * terms).repeat(1, 2)
+            yield Result(f"h, {width}", h.detach(), 2, scale=bound)
+            grad_h = uniform(257, 2 * width, low=-1, dtype=dtype, seed=1)
+            (grad_u,) = torch.autograd.grad(h, u, to(grad_h))
+            # twice a sum of two products with h, times the slopes
+            steepest = 4 * (omega + 2 * scale**2 * u.detach().double().abs())
+            yield Result(f"dL/du, {width}", grad_u, 2 + 4, scale=bound * steepest)
+
+    return run
+
+
 def grid(dtype: torch.dtype):
     def run(to: Move) -> Iterator[Result]:
         configs = {
@@ -631,6 +652,7 @@ CASES = [
             "modulation": modulation,
             "spherical_harmonics": harmonics,
             "trunc_exp": truncated_exp,
+            "wavelet": wavelets,
             "camera": rays,
             "composite": composite,
             "adam": adam,

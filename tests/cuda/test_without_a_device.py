@@ -34,7 +34,7 @@ CSRC, CUDA_PAGE = ROOT / "csrc", ROOT / "docs" / "cuda.md"
 # with the results of the operators that make no tensors of them
 FUNCTIONS = {
     "ray_aabb": 2, "camera_rays": 2, "project": 2, "composite": 5, "frequency": 1, "fused_mlp": 1, "over_background": 2,
-    "spherical_harmonics": 1, "trunc_exp": 1,
+    "spherical_harmonics": 1, "trunc_exp": 1, "wavelet": 1,
 }  # fmt: skip
 
 
@@ -122,6 +122,7 @@ def test_operators_trace_on_cuda(name: str) -> None:
             "over_background": (torch.empty(8, 4, device=cuda),),
             "spherical_harmonics": (v, 4),
             "trunc_exp": (v,),
+            "wavelet": (torch.empty(8, 4, device=cuda), 20.0, 10.0),
         }
         if name in ("camera_rays", "project"):
             views = (torch.empty(2, 3, 4, device=cuda), torch.empty(2, 4, device=cuda), torch.empty(2, 6, device=cuda))

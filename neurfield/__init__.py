@@ -10,13 +10,12 @@
 Names are imported when they are first used, so that `import neurfield` itself costs nothing.
 """
 
-import os
 from importlib import import_module
 from typing import Any
 
-# Threads of torch that wait for work sleep. They would spin for milliseconds, on the cores that the native kernels take
-# their turns on with torch's operators: training op by op is a third faster without. Read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from neurfield.waiting import let_threads_sleep
+
+let_threads_sleep()
 
 __version__ = "0.1.0"
 

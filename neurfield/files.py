@@ -149,7 +149,9 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
             reason = f"holds no {marker}, so it is not replaced" if not (path / marker).is_file() else "is in use"
             raise UserError(f"{path} exists and {reason}; choose another --output")
     if not overwrite:
-        raise UserError(f"{path} exists; choose another --output, or --overwrite to replace it")
+        raise UserError(
+            f"{path} exists; choose another --output, or --overwrite to replace it (overwrite=True in Python)"
+        )
 
 
 def append(path: Path, data: bytes) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurfield.training.method import BaseRunConfig
     from neurfield.training.trainer import Trainer
 
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
@@ -88,10 +87,14 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
 
 
-def say_steps(trainer: "Trainer", checkpoint: Path) -> None:
-    """What a training has done, and where it lies."""
+def say_steps(trainer: "Trainer", checkpoint: Path, begun_at: int) -> None:
+    """What a training has done, and where it lies; `begun_at` is the step that it was continued from, or 0."""
     say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {checkpoint}")
-    if trainer.step == 0 and not trainer.interrupted:
+    if trainer.step > begun_at or trainer.interrupted:
+        return
+    if begun_at:
+        say("note: the budget counts what came before, which has used it up: no step was taken; give a larger one")
+    else:
         say("note: the budget was used up before the first step: nothing was learned or measured; give a larger one")
 
 
@@ -100,12 +103,13 @@ def next_steps(run: Path) -> str:
     return f"look at it: neurfield view {shlex.quote(str(run))}"
 
 
-def budget_text(config: "BaseRunConfig") -> str:
-    """`60 s from the start of the command or 2000 steps`."""
-    budget = config.budget
+def budget_text(trainer: "Trainer") -> str:
+    """`60 s from the start of the command or 2000 steps`; of a continued run also what is used."""
+    budget, earlier = trainer.config.budget, trainer.clock.earlier
     limits = []
     if budget.max_seconds is not None:
-        limits.append(duration(budget.max_seconds) + " from the start of the command")
+        used = f" in all, of which {duration(earlier)} are used" if earlier else " from the start of the command"
+        limits.append(duration(budget.max_seconds) + used)
     if budget.max_num_iterations is not None:
         limits.append(f"{budget.max_num_iterations} steps")
     return " or ".join(limits)

@@ -83,11 +83,12 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     if choice:
         auto_frequency.check_left(trainer)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
+    begun_at = trainer.step
     if choice:
         auto_frequency.write_report(session.folder.path, choice)
     parameters = n_bytes(task.field.parameters())
     say(f"memory: parameters {readable(parameters)}, with optimiser {readable(n_bytes(trainer.tensors().values()))}")
-    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {session.folder.path}")
+    say(f"{config.method.name} on {config.device}, {budget_text(trainer)}; files in {session.folder.path}")
     assert isinstance(task.field, SignalField)
     shown = SignalRun(config, signal.info, task.field, trainer.step)
     is_watched = options.vis == "viewer"
@@ -100,7 +101,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
                     live.on_step(report)
 
             session.train(on_step)
-        say_steps(trainer, session.save())
+        say_steps(trainer, session.save(), begun_at)
         if trainer.interrupted:
             say("interrupted; continue with --resume")
             return 1

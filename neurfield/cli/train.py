@@ -150,15 +150,16 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     if choice:
         auto_frequency.check_left(trainer)
     session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
+    begun_at = trainer.step
     if choice:
         auto_frequency.write_report(session.folder.path, choice)
-    say(f"{config.method.name} on {config.device}, {budget_text(config)}; files in {session.folder.path}")
+    say(f"{config.method.name} on {config.device}, {budget_text(trainer)}; files in {session.folder.path}")
     is_watched = options.vis == "viewer"
     shown = Run(config, task.placed(views), task.field, task.grid, trainer.step)
     view = watched(shown, None, session, options.serve, is_last=is_last) if is_watched else contextlib.nullcontext()
     with view as live:
         _train(task, trainer, session, views, options, test, live)
-        say_steps(trainer, session.save())
+        say_steps(trainer, session.save(), begun_at)
         if task.refinement is not None:
             say(task.refinement.describe())
         if trainer.interrupted:

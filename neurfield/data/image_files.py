@@ -233,6 +233,8 @@ def _told(path: Path) -> Iterator[None]:
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
+    except PermissionError:
+        raise UserError(f"{path}: may not be read; give yourself the permission: chmod u+r") from None
     except BROKEN as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: the image is broken or truncated ({reason}); copy or export it again") from None

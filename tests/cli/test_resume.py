@@ -163,3 +163,13 @@ def test_the_newest_run_of_any_method_is_continued_unless_one_is_named(data: Pat
     capsys.readouterr()
     assert train(data, tmp_path, "--resume", "--timestamp", "2", "--method", "ngp-fast") == 2
     assert "no run with a checkpoint to resume" in capsys.readouterr().err
+
+
+def test_a_continued_run_says_that_its_budget_counts_what_came_before(data, tmp_path, capsys):
+    started(data, tmp_path / "out")
+    capsys.readouterr()
+    assert train(data, tmp_path / "out", "--resume", "--max-seconds", 1e-3) == 0
+    said = capsys.readouterr().out
+    assert "0 s in all, of which " in said and "no step was taken; give a larger one" in said
+    assert train(data, tmp_path / "out", "--resume", "--max-num-iterations", STEPS + 1) == 0
+    assert "no step was taken" not in capsys.readouterr().out

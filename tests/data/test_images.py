@@ -237,3 +237,13 @@ def test_unusable_exr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(UserError, match="pip install OpenEXR"):
         read(path)
+
+
+def test_an_image_that_may_not_be_read_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **keys: object) -> None:  # what permissions say to root is not what others hear
+        raise PermissionError(13, "Permission denied", str(tmp_path / "a.png"))
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(UserError, match=r"a\.png: may not be read; give yourself the permission: chmod u\+r$"):
+        read_header(tmp_path / "a.png", 1)

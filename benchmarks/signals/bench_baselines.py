@@ -2,7 +2,7 @@
 """Baselines for images under their published protocol: with our kernels, and written in plain torch from their papers.
 
     python -m benchmarks.signals.bench_baselines [--side 128] [--steps 100] [--seeds 1] [--seconds S]
-    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000                 # as published
+    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000 [--by ours]     # as published
     python -m benchmarks.signals.bench_baselines --time                                  # seconds of a step
 
 SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER: all pixels in every step, values in -1 ... 1 at
@@ -36,6 +36,7 @@ NAME = "signals_baselines"
 PICTURE = "kodim04"
 # pixels whose gradients are added before a step: on a CPU tensors stay small enough to be used again
 CHUNKS = {"cpu": 1 << 13, "cuda": 1 << 18}
+SIDE, STEPS = 128, 100  # what a CPU takes seconds for
 TIMED_SIDE, TIMED_STEPS = 256, 3  # a quarter of the published pixels
 
 
@@ -154,24 +155,28 @@ def time_steps() -> None:
 
 
 def rows(psnr: dict[str, float], seeds: range) -> list[dict[str, Any]]:
-    """Per baseline, where all trainings are there."""
+    """Per baseline, by the implementations whose trainings are there."""
     found = []
     for name, baseline in BASELINES.items():
         by = {i: [psnr.get(f"{name}, {i}, {seed}") for seed in seeds] for i in IMPLEMENTATIONS}
-        if None not in by["ours"] + by["torch"]:
-            means = {i: mean(values) for i, values in by.items()}
-            row = {"baseline": name, "n_params": baseline.n_params, **means, "by_seed": by}
-            found.append(row | {"difference": means["ours"] - means["torch"]})
+        by = {i: values for i, values in by.items() if None not in values}
+        means = {i: mean(values) for i, values in by.items()}
+        row = {"baseline": name, "n_params": baseline.n_params, **means, "by_seed": by}
+        if len(by) == len(IMPLEMENTATIONS):
+            row["difference"] = means["ours"] - means["torch"]
+        if by:
+            found.append(row)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="no training is begun later")
     parser.add_argument("--baselines", nargs="+", default=list(BASELINES), choices=list(BASELINES))
+    parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=list(IMPLEMENTATIONS))
     parser.add_argument("--time", action="store_true", help="measure the seconds of a step, and train nothing")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/baselines"))
     options = parser.parse_args()
@@ -179,15 +184,16 @@ def main() -> None:
         time_steps()
         return
     protocol = f"{PICTURE}, {options.side} x {options.side} pixels, all of them in each of {options.steps} steps"
-    kept = Kept(NAME, "baselines for images, ours and in plain torch", protocol)
+    name = NAME if (options.side, options.steps) == (SIDE, STEPS) else f"{NAME}_{options.side}_{options.steps}"
+    kept = Kept(name, "baselines for images, ours and in plain torch", protocol)
     psnr = kept.results.get("psnr", {})
     end, n_missing = time.monotonic() + options.seconds, 0
     for seed in range(1, options.seeds + 1):
         for name in options.baselines:
-            for by, build in IMPLEMENTATIONS.items():
+            for by in options.by:
                 key, baseline = f"{name}, {by}, {seed}", BASELINES[name]
                 if key not in psnr and time.monotonic() < end:
-                    net = build(baseline, seed)
+                    net = IMPLEMENTATIONS[by](baseline, seed)
                     train(net, baseline.learning_rate, options.side, options.steps)
                     psnr[key], image = drawn(net, options.side)
                     kept.measured(key)
@@ -197,7 +203,7 @@ def main() -> None:
     results = {"rows": rows(psnr, range(1, options.seeds + 1)), "psnr": psnr}
     kept.save(results)
     for row in results["rows"]:
-        print(f"{row['baseline']}: {row['ours']:.2f} dB, in torch {row['torch']:.2f} dB, {row['difference']:+.2f}")
+        print(row["baseline"], *(f"{by} {row[by]:.2f} dB" for by in IMPLEMENTATIONS if by in row), sep=", ")
     print(f"{n_missing} trainings are missing")
 
 

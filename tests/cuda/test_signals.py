@@ -188,6 +188,7 @@ def test_products_of_halves_learn_an_image(device) -> None:
 
 
 def command(*words: object) -> None:
+    pytest.importorskip("tyro")
     assert main([str(word) for word in words]) == 0
 
 
@@ -213,6 +214,7 @@ def test_the_commands_use_the_device_and_go_on_on_the_other(device, tmp_path: Pa
 
 @pytest.mark.cuda
 def test_a_shape_that_was_trained_there_is_measured_and_meshed(device, tmp_path: Path) -> None:
+    pytest.importorskip("trimesh")
     path = write_obj(tmp_path / "ball.obj", *icosphere(3))
     overrides = (*SMALL_GRID, "field.max_resolution=64", "training.n_samples=8192")
     for method in ("sdf", "occupancy"):

@@ -7,7 +7,8 @@
     image = run.render(scene.cameras[0])["rgb"]
     run.export_mesh("lego.glb")
 
-Names are imported when they are first used, so that `import neurfield` itself costs nothing.
+Names are imported when they are first used, so that `import neurfield` itself costs nothing
+(where torch was imported before, the start of a few threads: neurfield.waiting).
 """
 
 from importlib import import_module

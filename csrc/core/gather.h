@@ -64,7 +64,8 @@ template <>
 NF_HD void gather_rows<float, 2>(const float* base, const uint32_t* idx, vf (&rows)[2]) {
   for (int v = 0; v < 2; ++v) rows[v] = detail::widen(base, idx + v * kLanes / 2);
 }
-// Through the buffer above, GCC 13.3 gives other numbers at -O3 (GCC 12 does not).
+// Through the buffer above, GCC 13.3 gives other numbers at -O3 for AVX-512 (GCC 12 does not, and rows of other sizes
+// are right with both).
 template <>
 NF_HD void gather_rows<half, 4>(const half* base, const uint32_t* idx, vf (&rows)[4]) {
   for (int v = 0; v < 4; ++v) rows[v] = detail::widen_fours(base, idx + v * kLanes / 4);

@@ -11,7 +11,8 @@
 
 namespace nf {
 
-// sin and cos of pi * x, reduced exactly: error of the libm call plus, on the CPU, one rounding.
+// sin and cos of pi * x, reduced exactly: error of the libm call plus, on the CPU, one rounding. There float32 is
+// computed many at once, as Fourier features of 2^(k - 1) turns (cpu/frequency.cpp).
 template <typename T>
 NF_HD void sincos_pi(T x, T* s, T* c) {
   const T turns = x - T(2) * floor_of(x * T(0.5));  // in [0, 2)

@@ -38,7 +38,7 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
         elevation: degrees above the horizon; by default the median of the cameras'.
 
     Raises:
-        UserError: n below 1, elevation outside -90 ... 90.
+        UserError: n below 1, elevation outside -90 ... 90, panoramas at one place.
     """
     if n < 1:
         raise UserError(f"--orbit: expected at least 1 view, got {n}")
@@ -47,6 +47,8 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     target = _target(cameras)
     offset = cameras.c2w[:, :, 3] - target
     distance = offset.norm(dim=1)
+    if bool(cameras.is_panorama.all()) and float(distance.median()) < 1e-6 * (1 + float(target.norm())):
+        raise UserError("the panoramas stand at one place, which cannot be gone around; use --split or --camera-path")
     up = up_of(cameras.c2w.double().numpy())
     east_north, axis = _level_axes(up), torch.tensor(up)
     if elevation is None:

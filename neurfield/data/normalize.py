@@ -68,7 +68,7 @@ def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normal
     seen = focus(c2w[ahead])
     tangents = np.clip(tan_half_fov[ahead].min(axis=1), MIN_TAN, MAX_TAN)
     if seen.convergence < MIN_CONVERGENCE:
-        return _parallel(c2w, tangents)
+        return _parallel(c2w, -c2w[ahead, :, 2].mean(axis=0), tangents)
     if seen.in_front < 0.5:
         return _outward(c2w, f"{round(100 * (1 - seen.in_front))} % of the cameras look outward")
     half = float(np.median((seen.depths * tangents)[seen.depths > 0]))
@@ -131,9 +131,9 @@ def _around(center: Array, half: float, aabb_scale: int) -> Normalization:
     return Normalization(scale, (x, y, z), aabb_scale, "poses")
 
 
-def _parallel(c2w: Array, tangents: Array) -> tuple[Normalization, list[str]]:
+def _parallel(c2w: Array, forward: Array, tangents: Array) -> tuple[Normalization, list[str]]:
     """All cameras look the same way: the depth of the scene is a guess from how far apart they stand."""
-    positions, forward = c2w[:, :, 3], -c2w[:, :, 2].mean(axis=0)
+    positions = c2w[:, :, 3]
     depth = PARALLEL_DEPTH * _spread(positions)
     center = positions.mean(axis=0) + depth * forward / np.linalg.norm(forward)
     note = "the view directions are almost parallel: the depth is a guess, check it or give scale and offset"

@@ -143,7 +143,7 @@ def _twins(manifest: Manifest, size: float) -> list[str]:
 def _odd_lenses(views: Sequence[View]) -> list[str]:
     lenses = [view.intrinsics for view in views]
     shift = [max(abs(v.cx / v.width - 0.5), abs(v.cy / v.height - 0.5)) for v in lenses]
-    ratio = [max(v.fl_x / v.fl_y, v.fl_y / v.fl_x) for v in lenses]
+    ratio = [1.0 if v.is_panorama else max(v.fl_x / v.fl_y, v.fl_y / v.fl_x) for v in lenses]
     odd = []
     if max(shift) > MAX_CENTER_SHIFT:
         name = views[int(np.argmax(shift))].name

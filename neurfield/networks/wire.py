@@ -116,7 +116,9 @@ def _linear_config(n_in: int, n_out: int) -> MLPConfig:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`x weight^T + bias`, as functional.linear."""
+    """`x weight^T + bias`, as functional.linear, which a GPU has its best products behind."""
+    if x.is_cuda:
+        return functional.linear(x, weight, bias)
     n_out, n_in = weight.shape
     config = _linear_config(n_in, n_out)
     ((rows, columns),) = config.matrix_shapes

@@ -181,7 +181,7 @@ def test_panoramas_look_at_nothing_and_are_balls_in_the_picture(tmp_path: Path) 
     assert rows["cameras"] == "12 equirectangular" and "look at" not in rows and "distance to it" not in rows
     assert rows["focal length"].endswith("field of view 360 x 180 degrees")
     # of 8 x 6 pixels, not twice as wide as high
-    assert [warning[:33] for warning in result.warnings] == ["fl_x and fl_y differ by up to 50%"]
+    assert not result.warnings  # its size says all
     manifest = read_manifest(tmp_path)
     image = np.asarray(draw(manifest)).astype(int)
     flat = replace(manifest, views=[replace(v, intrinsics=Intrinsics(8, 6, 9, 9, 4, 3)) for v in manifest.views])

@@ -295,3 +295,9 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="not a JSON file"):
         read_camera_path(tmp_path / "broken.json")
+
+
+def test_panoramas_at_one_place_are_not_gone_around() -> None:
+    c2w = torch.eye(3, 4).repeat(3, 1, 1)
+    with pytest.raises(UserError, match="the panoramas stand at one place"):
+        paths.orbit(Cameras.panorama(c2w, 64, 32), 8)

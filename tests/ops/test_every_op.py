@@ -66,10 +66,13 @@ def backward_calls() -> dict[str, tuple[Tensor, Callable[[Tensor], object]]]:
     shape = (kilo.width, kilo.position_frequencies, kilo.direction_frequencies)
     samples = (uniform(n), x, uniform(n), uniform(n) + 1, torch.tensor([[0, n]]), 0.0)
     made = library.composite(*samples)
-    values, frequencies = uniform(4**3, 5), uniform(6, 3)
+    values, frequencies, pairs = uniform(4**3, 5), uniform(6, 3), uniform(n, 10)
     return {
         "trunc_exp_backward": (uniform(n, 3), lambda g: library.trunc_exp_backward(x, g)),
         "frequency_backward": (uniform(3 * n, 8), lambda g: library.frequency_backward(x.view(-1), g)),
+        "wavelet_backward": (
+            uniform(n, 10), lambda g: library.wavelet_backward(pairs, pairs, g, 20.0, 10.0),
+        ),
         "fourier_features_backward": (
             uniform(n, 12), lambda g: library.fourier_features_backward(g, x, frequencies, None),
         ),
@@ -107,5 +110,5 @@ def test_gradients_of_another_size_are_refused(name: str) -> None:
     """Those of autograd fit; one that does not would be read past its end."""
     gradient, call = backward_calls()[name]
     call(gradient)
-    with pytest.raises(ValueError, match=r"(grad_y|weights) must hold \d+ values, got \d+"):
+    with pytest.raises(ValueError, match=r"(grad_y|grad_h|weights) must hold \d+ values, got \d+"):
         call(gradient[1:].contiguous())

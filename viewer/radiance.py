@@ -11,7 +11,7 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
 from neurfield.fields.radiance_module import RadianceModule
-from neurfield.rendering.outputs import colored, depth_kind_of, depth_map, depth_range, picture
+from neurfield.rendering.outputs import colored, depth_map, depth_per_length, depth_range, picture
 from neurfield.rendering.renderer import Renderer, image_rays
 from neurfield.rendering.volume import MarchOptions, march_rays
 from neurfield.sampling.occupancy_grid import OccupancyGrid
@@ -211,11 +211,8 @@ def normals_of_depth(depth: Tensor, camera: Cameras) -> Tensor:
     height, width = depth.shape
     camera = camera.to(depth.device)
     origins, directions = image_rays(camera, 0, height)
-    along = depth.reshape(-1, 1)
-    if depth_kind_of(camera, "z") == "z":
-        along = along / (directions @ -camera.c2w[0, :, 2])[:, None]
-    points = origins + directions * along
-    points = points.view(height, width, 3)
+    lengths = depth.reshape(-1) / depth_per_length(camera, directions)
+    points = (origins + directions * lengths[:, None]).view(height, width, 3)
     right, down = torch.zeros_like(points), torch.zeros_like(points)
     right[:, :-1] = points[:, 1:] - points[:, :-1]
     down[:-1] = points[1:] - points[:-1]

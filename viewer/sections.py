@@ -16,7 +16,7 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.signals.grid import GridInfo, GridSignal
 from neurfield.rendering.color import linear_to_srgb
-from neurfield.rendering.outputs import colored, depth_kind_of
+from neurfield.rendering.outputs import colored, depth_per_length
 from neurfield.rendering.renderer import image_rays
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import Look
@@ -93,9 +93,7 @@ class SectionStage:
                     image[rays] = self._colors(kind, x[rays], look, image[rays])
             image[is_edge] = torch.tensor(_EDGE_COLOR)
             images.append(image)
-            is_z = depth_kind_of(camera, "z") == "z"
-            along = directions @ -camera.c2w[0, :, 2] if is_z else torch.ones(len(directions))
-            depths.append(torch.where(hit, lengths * along, 0.0))
+            depths.append(torch.where(hit, lengths * depth_per_length(camera, directions), 0.0))
             step(min(top + rows, height) / height)
         image = torch.cat(images).view(height, width, 3)
         if 0 < left < width:

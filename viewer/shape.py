@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
-from neurfield.rendering.outputs import colored, depth_kind_of, depth_range
+from neurfield.rendering.outputs import colored, depth_per_length, depth_range
 from neurfield.rendering.renderer import image_rays
 from neurfield.rendering.sphere_trace import MAX_STEPS, Distance, normals, shades_of, trace
 from neurfield.viewer.detail import Detail
@@ -85,9 +85,7 @@ class ShapeStage:
                 is_cut = distance(x) > whole(x) + 1e-6 if look.crop else torch.zeros(len(x), 1, dtype=torch.bool)
                 image[hit] = torch.where(is_cut, shades * torch.tensor(_CUT), shades)
             images.append(image)
-            is_z = depth_kind_of(camera, "z") == "z"
-            along = directions @ -pose[:, 2] if is_z else torch.ones(len(directions))
-            depths.append(torch.where(hit, hits.lengths / norm.scale * along, 0.0))
+            depths.append(torch.where(hit, hits.lengths / norm.scale * depth_per_length(camera, directions), 0.0))
             step(min(top + rows, height) / height)
         image, depth = torch.cat(images).view(height, width, 3), torch.cat(depths).view(height, width)
         if look.mode == "depth":

@@ -24,6 +24,18 @@ def depth_kind_of(cameras: Cameras, kind: str) -> str:
     return "ray" if bool(cameras.is_panorama.any()) else kind
 
 
+def depth_per_length(camera: Cameras, directions: Tensor, kind: str = "z") -> Tensor:
+    """`[n]` what the length of a ray of `camera`, a batch of one, is multiplied by to be a depth of this kind.
+
+    Args:
+        directions: `[n, 3]` of unit length, on the device of the camera.
+        kind: key of DEPTH_KINDS; panoramas always have "ray".
+    """
+    if depth_kind_of(camera, kind) == "ray":
+        return torch.ones_like(directions[:, 0])
+    return directions @ -camera.c2w[0, :, 2]
+
+
 def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
     """Depth `[h, w]` in world units, 0 where the opacity is below SOLID.
 
@@ -33,12 +45,9 @@ def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:
         kind: key of DEPTH_KINDS; panoramas always have "ray".
     """
     depth = torch.where(result["accumulation"] >= SOLID, result["depth"], 0.0)
-    if depth_kind_of(camera, kind) == "ray":
-        return depth
     camera = camera.to(depth.device)
     _, directions = image_rays(camera, 0, depth.shape[0])
-    forward = -camera.c2w[0, :, 2]
-    return depth * (directions @ forward).view(depth.shape)
+    return depth * depth_per_length(camera, directions, kind).view(depth.shape)
 
 
 def depth_range(depth: Tensor) -> tuple[float, float]:

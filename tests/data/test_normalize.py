@@ -57,6 +57,19 @@ def test_parallel_cameras_are_a_guess_and_say_so() -> None:
     assert center[2] < -2  # in front of cameras that look along -z
 
 
+def test_panoramas_amid_parallel_cameras_do_not_turn_the_guess() -> None:
+    poses = [np.eye(4)[:3] for _ in range(8)]
+    for x, pose in zip(np.linspace(-1, 1, 8), poses, strict=True):
+        pose[0, 3] = x
+    some = np.full((8, 2), TAN)
+    some[2:] = np.inf
+    for pose in poses[2:]:
+        pose[:, [0, 2]] *= -1  # the other way
+    norm, notes = normalize.from_poses(np.stack(poses), some, False)
+    assert "almost parallel" in notes[0]
+    assert norm.to_world(torch.full((3,), 0.5))[2] < -2  # before the two that look along -z
+
+
 def test_outward_cameras_are_a_guess_and_say_so() -> None:
     poses = circle(8)
     for pose in poses:

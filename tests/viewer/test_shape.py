@@ -53,6 +53,16 @@ def test_the_ball_is_where_it_must_be(shown):
     assert painted(shown).depth is None
 
 
+def test_a_panorama_has_distances_all_around(shown):
+    """From within the ball's surroundings, with the ball behind the middle of the picture."""
+    back = look_at(torch.tensor([[0.0, 0.0, 4.0]]), torch.tensor([0.0, 0.0, 8.0]), (0.0, 1.0, 0.0))
+    got = painted(shown, Cameras.panorama(back, 128, 64), with_depth=True, mode="depth")
+    ends = got.depth[32, [0, -1]]
+    torch.testing.assert_close(ends, torch.full((2,), 3.0), atol=0.02, rtol=0)
+    assert (got.depth >= 0).all() and float(got.depth[32, 64]) == 0
+    assert (got.image[32, 0] != got.image[32, 64]).any()  # the nearest has a colour
+
+
 def test_light_comes_from_above_the_camera(shown):
     image = painted(shown).image
     assert float(image[20, 32, 0]) > float(image[44, 32, 0]) + 0.2

@@ -69,15 +69,17 @@ def scene_run(run: Run, photos: Photos | None, version: Callable[[], int]) -> Sh
 def scene_data(manifest: Manifest) -> Shown:
     """The views of a data set that was read, before there is a field."""
     views = ViewSet.of_manifest(manifest)
-    cloud = _cloud(manifest.sparse_model) if manifest.sparse_model else None
+    cloud = _cloud(manifest)
     home, photos = Home.of(views, _ALONE), Photos(lambda: manifest)
     return Shown(views.name, home, views.normalization, views=views, photos=photos, cloud=cloud)
 
 
-def _cloud(model: Path) -> PointCloud | None:
-    """The points of a model; a broken file of them is told, and costs no more than them."""
+def _cloud(manifest: Manifest) -> PointCloud | None:
+    """The points of a sparse model; a broken file of them is told, and costs no more than them."""
+    if manifest.sparse_model is None:
+        return None
     try:
-        return read_points(model)
+        return read_points(manifest.sparse_model, manifest.normalization.origin)
     except UserError as error:
         log.warning("viewer: %s; the cameras are shown without points", error)
         return None

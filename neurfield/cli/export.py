@@ -132,10 +132,8 @@ def export_triangles(options: MeshOptions) -> int:
         )  # fmt: skip
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
-    print(
-        f"{found.describe()}; surface by {done.found_by}; {done.frame} frame, [{low}] ... [{high}]; "
-        f"written to {done.path}"
-    )
+    frame = trained.views.normalization.world if done.frame == "world" else "unit frame"
+    print(f"{found.describe()}; surface by {done.found_by}; {frame}, [{low}] ... [{high}]; written to {done.path}")
     if done.n_hidden:
         print(
             f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed gives a closed mesh"
@@ -159,7 +157,7 @@ def _extent_note(done: MeshExport, box: int) -> str:
 
 def export_points(options: PointCloudOptions) -> int:
     checked_path(options.output, options.num_points, options.overwrite)
-    n = options.num_points
+    n, world = options.num_points, "world frame"
     if holds_signal(options.run):
         shape = _shape(options)
         with Progress("export pointcloud") as progress:
@@ -168,7 +166,8 @@ def export_points(options: PointCloudOptions) -> int:
         trained = load_scene_run(options.run, "export pointcloud").at(options.time, options.appearance)
         with Progress("export pointcloud") as progress:
             n = export_point_cloud(trained, options.output, n, options.overwrite, progress.update)
-    print(f"{n} points; world frame; written to {options.output}")
+        world = trained.views.normalization.world
+    print(f"{n} points; {world}; written to {options.output}")
     return 0
 
 

@@ -17,14 +17,18 @@ _OBSERVATION = 8  # bytes, of a photo and its feature
 
 @dataclass(frozen=True)
 class PointCloud:
-    """`positions [n, 3]` float32 in the world of the model, `colors [n, 3]` uint8."""
+    """`positions [n, 3]` float32, `colors [n, 3]` uint8."""
 
     positions: np.ndarray
     colors: np.ndarray
 
 
-def read_points(model: Path) -> PointCloud | None:
+def read_points(model: Path, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> PointCloud | None:
     """The cloud in the folder of a model, of a larger one its first MAX_POINTS; None where it has none.
+
+    Args:
+        model: the folder.
+        origin: of the positions, in the world of the model.
 
     Raises:
         UserError: a broken file.
@@ -35,7 +39,7 @@ def read_points(model: Path) -> PointCloud | None:
     points = islice(_binary(file) if file.suffix == ".bin" else _text(file), MAX_POINTS)
     values = np.fromiter(chain.from_iterable(points), np.float64).reshape(-1, 6)
     values = values[np.isfinite(values).all(axis=1)]
-    return PointCloud(values[:, :3].astype(np.float32), np.clip(values[:, 3:], 0, 255).astype(np.uint8))
+    return PointCloud((values[:, :3] - origin).astype(np.float32), np.clip(values[:, 3:], 0, 255).astype(np.uint8))
 
 
 def _binary(file: Path) -> Iterator[tuple[float, ...]]:

@@ -21,6 +21,7 @@ from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.data import colmap, idr, nerf_synthetic, scene_file, signals, tiny_nerf, transforms, unknown
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions, ReadOptions
+from neurfield.data.origin import near_origin
 from neurfield.data.paths import data_name
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.data.views import Manifest, View
@@ -71,7 +72,7 @@ def read_manifest(path: str | Path, options: ReadOptions | None = None, **change
     """Looks at a data set without decoding images; arguments and errors as `load_scene`."""
     source, name, load = locate(path, options or ReadOptions())
     load = replace(load, **changes)
-    manifest = _format(source, load).read(source, load)
+    manifest = near_origin(_format(source, load).read(source, load))
     return replace(manifest, name=name, source=str(source.absolute()), options=load)
 
 

@@ -150,7 +150,7 @@ def _outward(c2w: Array, reason: str) -> tuple[Normalization, list[str]]:
 def _spread(positions: Array) -> float:
     """Root mean square distance of the positions to their mean; 1 if they are all the same."""
     spread = float(np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    return spread if spread > 1e-6 * (1 + float(np.abs(positions).max())) else 1.0
+    return spread if spread > 1e-9 * (1 + float(np.abs(positions).max())) else 1.0
 
 
 def _power_of_two(ratio: float) -> int:

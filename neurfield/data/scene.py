@@ -18,12 +18,15 @@ class Normalization:
 
     The field lives in the box of side `aabb_scale` (a power of two, 1 ... 128) centred at 0.5 in unit space; the inner
     unit cube holds what the cameras look at. `source` says who chose it: "given", "synthetic", "alpha", "poses".
+    `origin` is where the origin of the world lies in the frame of the input: not 0 where that is too far away, see
+    origin.py.
     """
 
     scale: float
     offset: tuple[float, float, float]
     aabb_scale: int = 1
     source: str = "given"
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         """Raises ValueError for what is no such map, as a file may hold it."""
@@ -31,12 +34,20 @@ class Normalization:
             raise ValueError(f"normalization: expected a scale above 0 and an offset, got {self.scale}, {self.offset}")
         if not (type(self.aabb_scale) is int and self.aabb_scale.bit_count() == 1 and 1 <= self.aabb_scale <= 128):
             raise ValueError(f"normalization: expected aabb_scale 1, 2, 4, ... 128, got {self.aabb_scale}")
+        if not (len(self.origin) == 3 and all(map(math.isfinite, self.origin))):
+            raise ValueError(f"normalization: expected an origin of three numbers, got {self.origin}")
 
     def to_unit(self, x: Tensor) -> Tensor:
         return x * self.scale + torch.tensor(self.offset, dtype=x.dtype)
 
     def to_world(self, x: Tensor) -> Tensor:
         return (x - torch.tensor(self.offset, dtype=x.dtype)) / self.scale
+
+    @property
+    def world(self) -> str:
+        """What the world is called."""
+        origin = ", ".join(f"{x:.17g}" for x in self.origin)
+        return "world frame" + (f" whose origin is at ({origin}) of the data" if any(self.origin) else "")
 
     @property
     def aabb(self) -> tuple[float, float, float, float, float, float]:

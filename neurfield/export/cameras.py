@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from neurfield.data.options import SPLITS
 from neurfield.data.views import Manifest, View
 from neurfield.errors import UserError
@@ -26,9 +28,9 @@ _DISTORTION = {"pinhole": "", "opencv": "k1 k2 k3 k4 p1 p2", "opencv_fisheye": "
 def export_cameras(run: "Run", path: str | Path, data: str | None = None, overwrite: bool = False) -> bool:
     """Writes where the cameras of a run stand, with the lenses, splits, masks and times of its data.
 
-    Poses are the run's, in the world of the input. The rest is read again from the data, of which images are not
-    decoded: sizes are those of the image files, whatever `--downscale-factor` the run has. The map into unit space is
-    written, too.
+    Poses are the run's, in the frame of the input, wherever the origin of the world is. The rest is read again from the
+    data, of which images are not decoded: sizes are those of the image files, whatever `--downscale-factor` the run
+    has. The map into unit space is written, too.
 
     Args:
         path: .json; images are named relative to its folder.
@@ -55,7 +57,9 @@ def export_cameras(run: "Run", path: str | Path, data: str | None = None, overwr
     if any(view.path is None for view in manifest.views):
         raise UserError(f"{manifest.source}: its images lie in an archive and have no files that cameras could name")
     folder = path.absolute().parent.resolve()
-    content = _content(manifest, run.cameras.c2w.tolist(), folder)
+    poses = run.cameras.c2w.double()
+    poses[:, :, 3] += torch.tensor(manifest.normalization.origin, dtype=poses.dtype)
+    content = _content(manifest, poses.tolist(), folder)
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2).encode())
     return not any(name.startswith("../") for frame in content["frames"] for name in _files(frame))
@@ -79,7 +83,8 @@ def _content(manifest: Manifest, poses: list[list[list[float]]], folder: Path) -
             frame["time"] = view.time
         frames.append(frame if is_shared else frame | lens)
     content: dict[str, Any] = dict(lenses[0]) if is_shared else {}
-    content |= {"scale": norm.scale, "offset": list(norm.offset), "aabb_scale": norm.aabb_scale}
+    offset = [a - norm.scale * b for a, b in zip(norm.offset, norm.origin, strict=True)]
+    content |= {"scale": norm.scale, "offset": offset, "aabb_scale": norm.aabb_scale}
     if manifest.applied_transform is not None:
         content["applied_transform"] = manifest.applied_transform.tolist()
     for split, members in manifest.splits.items():

@@ -233,6 +233,6 @@ def _in_frame(run: "Run", mesh: Mesh, frame: str, found_by: str, resolution: int
     mesh = replace(mesh, up=up(run.cameras.c2w[run.views.train].double().numpy()))
     metadata = {
         "frame": frame, "up": mesh.up, "world_from_unit": world_from_unit.tolist(), "surface": found_by,
-        "resolution": resolution,
+        "resolution": resolution, "origin": norm.origin,
     }  # fmt: skip
     return replace(mesh, metadata=metadata)

@@ -86,7 +86,7 @@ def export_point_cloud(
         all_places[chosen].double().numpy(),
         np.empty((0, 3), np.int64),
         colors=(all_colors[chosen].clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy(),
-        metadata={"frame": "world"},
+        metadata={"frame": "world", "origin": run.views.normalization.origin},
     )
     write_mesh(mesh, path)
     return len(chosen)

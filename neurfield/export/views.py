@@ -77,7 +77,7 @@ def export_views(
     names = [f"{i:05d}" for i in range(len(cameras))] if names is None else names
     _check_names(names, len(cameras))
     depth_kind = depth_kind_of(cameras, depth_kind)
-    with _writer(path, cameras, outputs, fps, depth_format, depth_kind) as writer:
+    with _writer(path, cameras, outputs, fps, depth_format, depth_kind, run.views.normalization.world) as writer:
         for i, name in enumerate(names):
             camera = cameras[i]
             writer.add(name, _render(run, camera, outputs, depth_kind, appearance), camera)
@@ -132,19 +132,21 @@ def _render(
 
 
 def _writer(
-    path: Path, cameras: Cameras, outputs: Sequence[str], fps: float, depth_format: str, depth_kind: str
+    path: Path, cameras: Cameras, outputs: Sequence[str], fps: float, depth_format: str, depth_kind: str, world: str
 ) -> AbstractContextManager["FolderWriter | _SideBySide"]:
     if is_video(path):
         return _video(path, cameras, fps)
     if is_picture(path):
         return _picture(path, len(cameras))
-    return _folder(path, outputs, depth_format, depth_kind)
+    return _folder(path, outputs, depth_format, depth_kind, world)
 
 
 @contextmanager
-def _folder(path: Path, outputs: Sequence[str], depth_format: str, depth_kind: str) -> Iterator[FolderWriter]:
+def _folder(
+    path: Path, outputs: Sequence[str], depth_format: str, depth_kind: str, world: str
+) -> Iterator[FolderWriter]:
     with atomic_folder(path) as folder:
-        writer = FolderWriter(folder, outputs, depth_format, depth_kind)
+        writer = FolderWriter(folder, outputs, depth_format, depth_kind, world)
         yield writer
         writer.close()
 

@@ -36,10 +36,14 @@ class FolderWriter:
         outputs: names, of neurfield.rendering.renderer.OUTPUTS.
         depth_format: key of DEPTH_WRITERS.
         depth_kind: key of DEPTH_KINDS, told to the reader.
+        world: what the frame of the cameras is called.
     """
 
-    def __init__(self, folder: Path, outputs: Sequence[str], depth_format: str, depth_kind: str) -> None:
-        self._folder, self._outputs, self._frames = folder, outputs, []  # type: ignore[var-annotated]
+    def __init__(
+        self, folder: Path, outputs: Sequence[str], depth_format: str, depth_kind: str, world: str = "world frame"
+    ) -> None:
+        self._folder, self._outputs, self._world = folder, outputs, world
+        self._frames: list[dict[str, Any]] = []
         self._depth_format, self._depth_kind = depth_format, depth_kind
         for output in outputs:
             (folder / output).mkdir()
@@ -50,7 +54,7 @@ class FolderWriter:
         self._frames.append({"files": files, **_camera_entry(camera)})
 
     def close(self) -> None:
-        content: dict[str, Any] = {"axes": "OpenGL: x right, y up, looking along -z; world frame of the data"}
+        content: dict[str, Any] = {"axes": f"OpenGL: x right, y up, looking along -z; {self._world}"}
         if "depth" in self._outputs:
             unit = "millimetre (world unit / 1000)" if self._depth_format == "png" else "world unit"
             kind = DEPTH_KINDS[self._depth_kind]

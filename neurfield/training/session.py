@@ -156,7 +156,7 @@ def unpack_views(tensors: dict[str, Tensor], header: dict[str, Any]) -> ViewSet:
         raise ValueError("scene: expected text as its name and paths")
     if len(scene["paths"]) not in (0, len(stored)):
         raise ValueError(f"scene.paths: expected one for each of its {len(stored)} views, or none")
-    normalization = Normalization(**norm | {"offset": tuple(norm["offset"])})
+    normalization = Normalization(**norm | {name: tuple(norm[name]) for name in ("offset", "origin") if name in norm})
     corrections = tensors.get(CORRECTIONS)
     if corrections is not None:
         shape = (len(splits.get("train", [])), 6)

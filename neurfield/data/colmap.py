@@ -27,6 +27,7 @@ from neurfield.data.options import LoadOptions
 from neurfield.data.paths import data_name, is_file
 from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
+from neurfield.registry import nearest
 
 # Where a model may lie below a data folder; `*` are the numbers of parts that could not be joined.
 PLACES = ("sparse/*", "sparse", "colmap/sparse/*", ".")
@@ -44,7 +45,15 @@ MODELS = (
     ("SIMPLE_RADIAL_FISHEYE", "f cx cy k1"),
     ("RADIAL_FISHEYE", "f cx cy k1 k2"),
     ("THIN_PRISM_FISHEYE", "- - - - - - - - - - - -"),
+    ("RAD_TAN_THIN_PRISM_FISHEYE", "- - - - - - - - - - - - - - - -"),
+    ("SIMPLE_DIVISION", "- - - -"),
+    ("DIVISION", "- - - - -"),
+    ("SIMPLE_FISHEYE", "f cx cy"),
+    ("FISHEYE", "fl_x fl_y cx cy"),
+    ("EUCM", "- - - - - -"),
+    ("EQUIRECTANGULAR", "w h"),
 )
+_SPELLED = {"FULL_OPENCV": "OPENCV", "SIMPLE_FISHEYE": "FISHEYE"}  # as transforms.json has them
 # Of files from anywhere; a photo with ten thousand observations, which are passed over, takes 240 kB of one.
 MAX_ENTRIES = 1 << 18  # cameras, or images
 MAX_TEXT = 1 << 16  # of a line that is read, or of a name
@@ -151,10 +160,13 @@ def _cameras(model: Path) -> dict[int, LensFn]:
 
 def _text_cameras(file: Path) -> Iterator[tuple[int, LensFn]]:
     names = [name for name, _ in MODELS]
-    for where, words in lines(file):
+    for where, line in lines(file):
+        words = line.split()
         if not words:
             continue
-        if len(words) < 5 or words[1] not in names:
+        if len(words) >= 5 and words[1] not in names:
+            raise UserError(f"{where}: unknown model {shown(words[1])}{nearest(words[1], names)}")
+        if len(words) < 5:
             raise UserError(f"{where}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got {shown(' '.join(words))}")
         number, width, height, *values = numbers(where, [words[0], *words[2:]])
         yield int(number), partial(_lens, file, int(number), names.index(words[1]), width, height, values)
@@ -185,7 +197,7 @@ def _lens(file: Path, number: int, model: int, width: float, height: float, valu
         raise UserError(
             f"{where}: k4, k5 and k6 of {name} are not supported unless 0; undistort the images with COLMAP"
         )
-    return lens.parse(given | {"camera_model": "OPENCV" if name == "FULL_OPENCV" else name}, {}, where)
+    return lens.parse(given | {"camera_model": _SPELLED.get(name, name)}, {}, where)
 
 
 def _images(model: Path) -> list[_Image]:
@@ -209,7 +221,8 @@ def _binary_images(file: "_Bytes") -> Iterator[_Image]:
 def _text_images(file: Path) -> Iterator[_Image]:
     """Two lines an image; the second, its observations, may be empty."""
     is_first = True
-    for where, words in lines(file):
+    for where, line in lines(file):
+        words = line.split(maxsplit=9)  # names may have spaces
         if is_first and not words:
             continue
         if is_first:
@@ -218,19 +231,19 @@ def _text_images(file: Path) -> Iterator[_Image]:
                     f"{where}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, got {shown(' '.join(words))}"
                 )
             _, *pose, camera = numbers(where, words[:9])
-            yield _Image(" ".join(words[9:]), int(camera), tuple(pose[:4]), tuple(pose[4:]))
+            yield _Image(words[9], int(camera), tuple(pose[:4]), tuple(pose[4:]))
         is_first = not is_first
 
 
-def lines(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Place and words of each line that is no comment; what is beyond MAX_TEXT of a line is passed over."""
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Place and stripped text of each line that is no comment; what is beyond MAX_TEXT is passed over."""
     try:
-        with file.open(encoding="utf-8") as text:
+        with file.open(encoding="utf-8-sig") as text:
             number = 0
             while line := text.readline(MAX_TEXT):
                 number += 1
                 if not line.startswith("#"):
-                    yield f"{file}:{number}", line.split()
+                    yield f"{file}:{number}", line.strip()
                 while line and not line.endswith("\n"):
                     line = text.readline(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:

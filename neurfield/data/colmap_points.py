@@ -51,7 +51,8 @@ def _binary(file: Path) -> Iterator[tuple[float, ...]]:
 
 
 def _text(file: Path) -> Iterator[tuple[float, ...]]:
-    for where, words in lines(file):
+    for where, line in lines(file):
+        words = line.split()
         if len(words) >= 7:
             yield tuple(numbers(where, words[1:7]))
         elif words:

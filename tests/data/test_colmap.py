@@ -86,6 +86,8 @@ def test_views_arrive_as_they_were_written(tmp_path, write, place):
         ("OPENCV_FISHEYE {w} {h} 9 9 4 3 0.1 0.2 0.3 0.4", "opencv_fisheye", [0.1, 0.2, 0.3, 0.4, 0, 0]),
         ("SIMPLE_RADIAL_FISHEYE {w} {h} 9 4 3 0.1", "opencv_fisheye", [0.1, 0, 0, 0, 0, 0]),
         ("RADIAL_FISHEYE {w} {h} 9 4 3 0.1 0.2", "opencv_fisheye", [0.1, 0.2, 0, 0, 0, 0]),
+        ("SIMPLE_FISHEYE {w} {h} 9 4 3", "opencv_fisheye", [0] * 6),
+        ("FISHEYE {w} {h} 9 9 4 3", "opencv_fisheye", [0] * 6),
     ],
 )
 @pytest.mark.parametrize("write", [write_text, write_binary])
@@ -96,6 +98,35 @@ def test_lenses(tmp_path, write, lens, model, distortion):
     assert CAMERA_MODELS[int(cameras.models[0])] == model
     assert cameras.intrinsics[0].tolist() == [9, 9, 4, 3]
     assert cameras.distortion[0].tolist() == pytest.approx(distortion)
+
+
+@pytest.mark.parametrize("write", [write_text, write_binary])
+def test_panoramas(tmp_path, write):
+    write_images(tmp_path, 2)
+    write(tmp_path / "sparse/0", 2, f"1 EQUIRECTANGULAR {WIDTH} {HEIGHT} {WIDTH} {HEIGHT}")
+    cameras = load_scene(tmp_path).cameras
+    assert bool(cameras.is_panorama.all()) and cameras.sizes[0].tolist() == [WIDTH, HEIGHT]
+
+
+def test_lenses_are_those_of_colmap():
+    """By number and by how many parameters they have, without which binary files cannot be read."""
+    pycolmap = pytest.importorskip("pycolmap")
+    for number, (name, spelled) in enumerate(MODELS):
+        camera = pycolmap.Camera.create_from_model_name(1, name, 100.0, WIDTH, HEIGHT)
+        assert (int(camera.model), len(camera.params)) == (number, len(spelled.split()))
+
+
+def test_text_as_windows_writes_it(tmp_path):
+    """A mark of the byte order at the head, line ends of two characters, names with spaces and umlauts."""
+    name = "Süd  seite/Tür 1.png"
+    write_images(tmp_path, 2)
+    model = write_text(tmp_path / "sparse/0", 2)
+    (tmp_path / "images" / name).parent.mkdir()
+    (tmp_path / "images/001.png").rename(tmp_path / "images" / name)
+    for file in model.iterdir():
+        text = file.read_text().replace("001.png", name)
+        file.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert [view.name for view in read_manifest(tmp_path).views] == ["images/000.png", f"images/{name}"]
 
 
 def test_the_largest_of_several_models_is_taken_and_named(tmp_path):
@@ -139,7 +170,8 @@ def broken(file: str, old: str, new: str):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (broken("cameras.txt", "PINHOLE", "PINHOLES"), "expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS"),
+        (broken("cameras.txt", "PINHOLE", "PINHOLES"), "unknown model 'PINHOLES', did you mean"),
+        (broken("cameras.txt", LENS, "1 PINHOLE 8"), "expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS"),
         (broken("cameras.txt", "PINHOLE", "FOV"), "the model FOV is not supported"),
         (broken("cameras.txt", f" {HEIGHT / 2}", ""), "PINHOLE has 4 parameters, got 3"),
         (broken("cameras.txt", f" {FOCAL}", " nan"), "cameras.txt:2: expected finite numbers"),
@@ -165,7 +197,9 @@ def test_a_broken_model_is_one_clear_line(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("write", [write_text, write_binary])
-@pytest.mark.parametrize("other", ["FOV 8 6 1 1 1 1 1", "THIN_PRISM_FISHEYE 8 6 1 1 1 1 1 1 1 1 1 1 1 1"])
+@pytest.mark.parametrize(
+    "other", [f"{name} 8 6" + " 1" * len(spelled.split()) for name, spelled in MODELS if "-" in spelled]
+)
 def test_a_lens_that_no_photo_has_may_be_of_any_kind(tmp_path, write, other):
     write_images(tmp_path, 2)
     write(tmp_path / "sparse/0", 2, f"9 {other}\n{LENS}")

@@ -2,6 +2,7 @@
 """Names in data files become files inside the data folder, and nowhere else."""
 
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from neurfield.checks import shown
 from neurfield.errors import UserError
@@ -54,14 +55,13 @@ def find_image(root: Path, name: object, where: str, allow_outside: bool = False
     Raises:
         UserError: as `resolve`.
     """
-    exact = resolve(root, name, where, allow_outside)
-    if is_file(exact, where):
-        return exact
-    for suffix in IMAGE_SUFFIXES:
-        for spelled in (suffix, suffix.upper()):
-            candidate = exact.with_name(exact.name + spelled)
-            if is_file(candidate, where):
-                return resolve(root, f"{name}{spelled}", where, allow_outside)
+    resolve(root, name, where, allow_outside)
+    # An umlaut is one character or two, and macOS, which takes both for the same, makes two of one.
+    for composed in dict.fromkeys((str(name), *(normalize(form, str(name)) for form in ("NFC", "NFD")))):
+        for suffix in ("", *IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)):
+            path = root / f"{composed}{suffix}".replace("\\", "/")
+            if is_file(path, where):
+                return resolve(root, f"{composed}{suffix}", where, allow_outside)
     return None
 
 

@@ -16,7 +16,7 @@ from neurfield.cameras.poses import Array
 from neurfield.data.image_files import ImageHeader, in_threads, read_header, read_pixels
 from neurfield.data.lens import Intrinsics, Lens
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import find_image, is_file, resolve
+from neurfield.data.paths import find_image, is_file
 from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.registry import nearest
@@ -191,9 +191,9 @@ def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: Lo
         intrinsics = intrinsics.shrunk(shrink)
     if min(intrinsics.width, intrinsics.height) < 1:
         raise UserError(f"{path}: the image is smaller than the downscale factor {shrink}")
-    mask = resolve(root, frame.mask, frame.where, options.allow_outside) if frame.mask is not None else None
-    if mask is not None and not is_file(mask, frame.where):
-        raise UserError(f"{frame.where}: no mask at {mask}")
+    mask = None if frame.mask is None else find_image(root, frame.mask, frame.where, options.allow_outside)
+    if mask is None and frame.mask is not None:
+        raise UserError(f"{frame.where}: no mask at {root / frame.mask}")
     ignore = path.with_name(f"dynamic_mask_{path.stem}.png")
     return View(
         frame.name,

@@ -4,6 +4,7 @@
 import math
 import shutil
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -173,6 +174,19 @@ def test_masks_of_both_conventions(tmp_path: Path) -> None:
     expected[0] = 0
     np.testing.assert_array_equal(scene.masks[1], expected)
     assert scene.masks[2] is None and scene.masks[0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_umlauts_of_one_character_and_of_two_are_the_same(tmp_path: Path, listed: str, stored: str) -> None:
+    """macOS stores two, and most programs write one."""
+    content = transforms(tmp_path, 2)
+    for i, frame in enumerate(content["frames"]):
+        frame["file_path"] = normalize(listed, f"images/Tür {i}.png")
+        frame["mask_path"] = normalize(listed, f"images/Tür {i} Maske.png")
+        (tmp_path / f"images/{i:03d}.png").rename(tmp_path / normalize(stored, f"images/Tür {i}.png"))
+        Image.new("L", (WIDTH, HEIGHT), 255).save(tmp_path / normalize(stored, f"images/Tür {i} Maske.png"))
+    write_json(tmp_path / "transforms.json", content)
+    assert len(load_scene(tmp_path).images) == 2
 
 
 def test_times_and_applied_transform(tmp_path: Path) -> None:

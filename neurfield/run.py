@@ -154,10 +154,7 @@ class Run:
         scene = self._scene
         if scene is None or data or not scene.splits.get(split):
             self.views.views(split)  # a better message than that of a data set read without the split
-            source = data or self.config.data
-            if not source:
-                raise UserError("this run does not know where its images are; give the data folder")
-            scene = load_scene(source, self.config.load, splits=(split,))
+            scene = load_scene(self.config.data_at(data), self.config.load, splits=(split,))
             check_views(ViewSet.of_scene(scene), self.views, split, self.path)
         check_measurable(scene.name, scene.cameras[scene.views(split)])
         return evaluate(self.renderer, self.views.placed(scene, split), split, progress)
@@ -171,10 +168,7 @@ class Run:
         Raises:
             UserError: it cannot be read, or is not that of the run: other cameras, or another map into unit space.
         """
-        source = data or self.config.data
-        if not source:
-            raise UserError("this run does not know where its images are; give the data folder")
-        manifest = read_manifest(source, self.config.load)
+        manifest = read_manifest(self.config.data_at(data), self.config.load)
         found = ViewSet.of_manifest(manifest)
         for split in self.views.splits:
             check_views(found, self.views, split, self.path)

@@ -105,7 +105,7 @@ class SignalRun:
         Raises:
             UserError: the file cannot be read, or is another.
         """
-        path = Path(data or self.config.data)
+        path = Path(self.config.data_at(data))
         signal = signals.read(path, self.config.kind, self.config.max_megapixels)
         if asdict(signal.info) | {"name": ""} != asdict(self.info) | {"name": ""}:
             raise UserError(f"{path}: not the data that this run was trained on ({self.info.name})")

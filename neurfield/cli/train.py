@@ -181,10 +181,10 @@ def _refuse_run(data: Path) -> None:
         return
     checkpoint = find_checkpoint(folder)
     with fitting(checkpoint):
-        source = str(load_header(checkpoint)["config"]["data"] or "DATA")
+        source = str(load_header(checkpoint)["config"]["data"])
     output, experiment = folder.parents[2], folder.parents[1].name
     where = ["--output-dir", str(output), "--experiment-name", experiment, "--timestamp", folder.name]
-    command = shlex.join(["neurfield", "train", source, "--resume", *where])
+    command = shlex.join(["neurfield", "train", source if os.path.exists(source) else "DATA", "--resume", *where])
     raise UserError(f"{data}: a run, no data; go on with it: {command}")
 
 

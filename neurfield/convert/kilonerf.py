@@ -72,7 +72,7 @@ class Conversion:
         method = load_method(request.method or PRESET, request.overrides)
         self.distill = method.distill or DistillConfig()
         self.config = RunConfig(
-            data=request.data or teacher.config.data,
+            data=teacher.config.data_at(request.data),
             load=teacher.config.load,
             experiment_name=teacher.config.experiment_name,
             method=method,
@@ -99,8 +99,6 @@ class Conversion:
                 f"--to kilonerf: the teacher's field ({teacher.config.method.name}) moves, and a kilonerf field "
                 "cannot; convert a run of a method for still scenes"
             )
-        if not self.config.data:
-            raise UserError("this run does not know where its images are; give --data")
 
     def plan(self) -> None:
         """Reads the images, and divides what the teacher holds among networks.

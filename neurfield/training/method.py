@@ -5,6 +5,7 @@ Presets are the files of scenes/methods (installed as neurfield.scenes.methods);
 """
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
@@ -13,6 +14,7 @@ import neurfield
 from neurfield import config
 from neurfield.config import Block, OneOf, Range
 from neurfield.data.options import LoadOptions
+from neurfield.errors import UserError
 from neurfield.fields import DEFAULT, FIELDS, AnyFieldConfig
 from neurfield.fields.radiance_field import FieldConfig
 from neurfield.registry import lookup
@@ -212,6 +214,21 @@ class BaseRunConfig:
                 return Budget(max_num_iterations=training.default_iterations)
             return Budget(max_seconds=training.default_seconds)
         return Budget(self.max_seconds, self.max_num_iterations)
+
+    def data_at(self, data: str | None = None) -> str:
+        """Where the data are: at `data`, or else where they were when the run was trained.
+
+        Raises:
+            UserError: nobody says where, or they are no longer there.
+        """
+        if not (data or self.data):
+            raise UserError("this run does not know where its data are; give --data (data=... in Python)")
+        if not data and not os.path.exists(self.data):  # false, not an error, for names that no file can have
+            raise UserError(
+                f"{self.data}: the data of this run are no longer there; if they have been moved, give --data "
+                "(data=... in Python)"
+            )
+        return data or self.data
 
     def with_budget(self, max_seconds: float | None, max_num_iterations: int | None) -> Self:
         """The same with a new budget, if one is given."""

@@ -158,7 +158,10 @@ def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp:
     pattern = "/".join(glob.escape(part) if part else "*" for part in (experiment, method, timestamp))
     newest = _newest(output_dir.glob(f"{pattern}/"))
     if newest is None:
-        raise UserError(f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume")
+        raise UserError(
+            f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume, or "
+            "name it by --output-dir and --experiment-name"
+        )
     return newest
 
 

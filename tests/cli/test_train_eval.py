@@ -68,6 +68,20 @@ def test_eval_refuses_data_of_another_run(trained, tmp_path, capsys):
     assert main(["eval", str(trained), "--data", str(moved)]) == 0
 
 
+def test_what_needs_data_that_were_moved_says_how_to_name_them(data, trained, tmp_path, capsys):
+    data.rename(tmp_path / "moved")
+    try:
+        for words in (["eval"], ["export", "cameras"], ["convert", "--to", "kilonerf"]):
+            assert main([*words, str(trained), "--output", str(tmp_path / "new.json")]) == 2
+            assert f"{data}: the data of this run are no longer there; if they" in (error := one_line(capsys))
+            assert "give --data" in error
+        assert main(["train", str(trained)]) == 2
+        assert "go on with it: neurfield train DATA --resume" in one_line(capsys)
+        assert main(["eval", str(trained), "--data", str(tmp_path / "moved")]) == 0
+    finally:
+        (tmp_path / "moved").rename(data)
+
+
 def test_a_checkpoint_file_is_a_run_too(trained, capsys):
     (checkpoint,) = (trained / "checkpoints").iterdir()
     assert main(["eval", str(checkpoint), "--split", "train"]) == 0

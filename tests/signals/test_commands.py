@@ -326,6 +326,9 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
     write_picture(path, 40, 64)
     assert command("eval", folder) == 2
     assert "not the data that this run was trained on" in error()
+    path.unlink()
+    assert command("eval", folder) == 2
+    assert "p.png: the data of this run are no longer there; if they have been moved, give --data" in error()
 
 
 def test_data_info_says_what_a_file_is(tmp_path, capsys):

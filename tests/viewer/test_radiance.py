@@ -163,8 +163,8 @@ def with_data(run, data):
 
 def test_photos_that_are_gone_are_one_line(run, tmp_path):
     for data, message in (
-        (str(tmp_path / "nowhere"), "no such file or folder"),
-        ("", "does not know where its images are"),
+        (str(tmp_path / "nowhere"), "no longer there"),
+        ("", "does not know where its data are"),
     ):
         with pytest.raises(UserError, match=message):
             photos_of_run(with_data(run, data)).image(0, torch.ones(3))

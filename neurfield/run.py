@@ -27,7 +27,7 @@ from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.signal_run import SignalRun, is_signal, load_signal_run
-from neurfield.training import checkpoint, packed
+from neurfield.training import checkpoint, packed, small_file
 from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.guard import check_finite
@@ -36,7 +36,7 @@ from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import check_views, newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session, ViewSet, unpack_views
-from neurfield.training.stored import build_field, fitting, load_field, part
+from neurfield.training.stored import build_field, check_stored, fitting, load_field, part
 from neurfield.training.trainer import StepReport, Trainer
 
 
@@ -202,6 +202,36 @@ class Run:
         from neurfield.export.web_page import export_web
 
         return export_web(self, path, overwrite)
+
+    def export_pointcloud(self, path: str | Path, **options: Any) -> int:
+        """Writes what the training views see as points (.ply), world frame; options as
+        neurfield.export.point_cloud.export_point_cloud's, and its number of points."""
+        from neurfield.export.point_cloud import export_point_cloud
+
+        return export_point_cloud(self, path, **options)
+
+    def export_cameras(self, path: str | Path, data: str | None = None, overwrite: bool = False) -> bool:
+        """Writes the cameras as nerfstudio's transforms.json, see neurfield.export.cameras.export_cameras."""
+        from neurfield.export.cameras import export_cameras
+
+        return export_cameras(self, path, data, overwrite)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Writes one file (.safetensors) that `load` reads, to be used, not trained further; returns it.
+
+        Raises:
+            UserError: another suffix, a file that exists, or that is no small file; a run that `at` gave.
+            MachineError: the disk refuses.
+        """
+        path = Path(path)
+        small_file.check(path, self.path, overwrite)
+        tensors = small_file.tensors(self.field, self.grid)
+        try:
+            check_stored(lambda: self.views.build(self.config.method.field), tensors)
+        except (KeyError, ValueError):
+            raise UserError(f"{path}: this is a run at one time or in one look; save the whole run") from None
+        small_file.write(path, tensors, self.config, self.step, self.views)
+        return path
 
 
 def load(run: str | Path) -> Run | SignalRun:

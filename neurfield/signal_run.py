@@ -20,7 +20,7 @@ from neurfield.geometry import MeshReport
 from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_kinds import KINDS, SURFACE_CELLS, Kind, SignalRender
-from neurfield.training import checkpoint, packed
+from neurfield.training import checkpoint, packed, small_file
 from neurfield.training.device import resolve_device
 from neurfield.training.guard import check_finite
 from neurfield.training.run_folder import find_checkpoint, new_run
@@ -54,7 +54,7 @@ class SignalRun:
         field: maps positions `[n, n_dims]` in 0 ... 1 to values.
         step: training steps done.
         path: checkpoint file, or None.
-        stored_as: "fp16" or "int8" where that is a small file (neurfield.convert.small), else None.
+        stored_as: "fp32", "fp16" or "int8" where that is a small file (neurfield.training.small_file), else None.
     """
 
     def __init__(
@@ -77,6 +77,13 @@ class SignalRun:
             UserError: cuda cannot be used.
         """
         self.field.to(resolve_device(device))
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Writes one file, see neurfield.run.Run.save."""
+        path = Path(path)
+        small_file.check(path, self.path, overwrite)
+        small_file.write(path, small_file.tensors(self.field, None), self.config, self.step, SignalSubject(self.info))
+        return path
 
     def __repr__(self) -> str:
         place = "" if self.path is None else f", {self.path}"

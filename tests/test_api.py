@@ -48,7 +48,7 @@ def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
     assert float(capsys.readouterr().out) > 15
     image = names["image"]
     assert isinstance(image, torch.Tensor) and image.shape == (32, 32, 3) and image.min() >= 0 and image.max() <= 1
-    for made in ("lighthouse.mp4", "lighthouse.glb", "lighthouse.html"):
+    for made in ("lighthouse.mp4", "lighthouse.glb", "lighthouse.html", "lighthouse.safetensors"):
         assert (tmp_path / made).stat().st_size > 1000
 
 
@@ -81,6 +81,33 @@ def test_scenes_and_runs_say_what_they_are_in_a_line(data, tmp_path):
     run = train(scene, output_dir=tmp_path / "out")
     assert repr(run) == f"Run(ngp-fast, step {STEPS}, {run.path})"
     assert repr(train(scene)) == f"Run(ngp-fast, step {STEPS})"
+
+
+def test_a_run_without_files_is_kept_by_its_name(data, tmp_path):
+    run = train(neurfield.load_scene(data))
+    path = run.save(tmp_path / "kept.safetensors")
+    kept = neurfield.load(path)
+    assert kept.step == run.step and kept.evaluate()["psnr"] == run.evaluate()["psnr"]
+    with pytest.raises(UserError, match="overwrite=True"):
+        run.save(path)
+    assert neurfield.load(run.save(path, overwrite=True)).config == run.config
+    picture = neurfield.train_signal(next((data / "train").iterdir()), max_num_iterations=1)
+    assert neurfield.load(picture.save(tmp_path / "picture.safetensors")).info == picture.info
+
+
+def test_a_run_in_one_look_is_not_saved_for_the_whole(tmp_path):
+    overrides = [*SMALL, "field.appearance_channels=2"]
+    run = neurfield.train(ball_scene(4), "ngp-fast", overrides=overrides, max_num_iterations=1)
+    assert neurfield.load(run.save(tmp_path / "all.safetensors")).n_appearances == 4
+    with pytest.raises(UserError, match="save the whole run"):
+        run.at(appearance=1).save(tmp_path / "one.safetensors")
+
+
+def test_cameras_and_points_are_written_from_python(data, tmp_path):
+    run = train(neurfield.load_scene(data))
+    run.export_cameras(tmp_path / "cameras.json")
+    assert (tmp_path / "cameras.json").is_file()
+    assert 0 < run.export_pointcloud(tmp_path / "points.ply", n_points=100) <= 100
 
 
 def test_overrides_and_reports(data):

@@ -7,20 +7,17 @@ int8    matrices of networks and modulation grids in 8 bits, levels of tables li
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from neurfield import config as configuration
 from neurfield.convert.request import Request
 from neurfield.errors import UserError
-from neurfield.files import refuse_existing
 from neurfield.run import Run, load
+from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.signal_run import SignalRun, SignalSubject
-from neurfield.training import checkpoint, packed
-from neurfield.training.guard import assert_finite
+from neurfield.training import packed, small_file
 
 AnyRun = Run | SignalRun
 _LARGEST = torch.finfo(torch.float16).max
@@ -41,13 +38,8 @@ def to_half(run: AnyRun, request: Request) -> AnyRun:
     def tensors() -> dict[str, Tensor]:
         parameters = dict(run.field.named_parameters())
         _check_fp16(request, parameters)
-        stored = {
-            f"field.{name}": value.half() if name in parameters else value
-            for name, value in run.field.state_dict().items()
-        }
-        if isinstance(run, Run):
-            stored["occupancy.bitfield"] = run.grid.bitfield
-        return stored
+        halves = {f"field.{name}": value.detach().half() for name, value in parameters.items()}
+        return small_file.tensors(run.field, _grid(run)) | halves
 
     return _write(run, request, "fp16", tensors)
 
@@ -68,38 +60,26 @@ def to_int8(run: AnyRun, request: Request) -> AnyRun:
             )
         inside = {id(p) for part in parts.values() for p in part.parameters()}
         _check_fp16(request, {name: p for name, p in run.field.named_parameters() if id(p) not in inside})
-        return packed.pack(run.field, run.grid if isinstance(run, Run) else None)
+        return packed.pack(run.field, _grid(run))
 
     return _write(run, request, "int8", tensors)
 
 
 def _write(run: AnyRun, request: Request, form: str, tensors: Callable[[], dict[str, Tensor]]) -> AnyRun:
     path = request.output
-    if path.suffix != checkpoint.SUFFIX:
-        raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
-    if run.path is not None and path.resolve() == run.path.resolve():
-        raise UserError(f"{path}: that is the file which is converted; choose another --output")
-    refuse_existing(path, request.overwrite)
-    if path.exists() and not _is_small(path):
-        raise UserError(f"{path}: no small file that a conversion has made; choose another --output")
+    small_file.check(path, run.path, request.overwrite)
     given = [flag for name, flag in _OF_TRAINING.items() if getattr(request, name) != getattr(Request, name)]
     if given:
         raise UserError(f"a small file is made without training: leave {', '.join(given)} out")
     subject: Any = run.views if isinstance(run, Run) else SignalSubject(run.info)
-    stored = tensors() | subject.tensors()
-    assert_finite(stored, run.step)
-    header = {"config": configuration.to_dict(run.config), "counters": {"step": run.step}, **subject.header()}
-    checkpoint.save(path, stored, header | {"stored_as": form})
+    small_file.write(path, tensors(), run.config, run.step, subject, form)
     size, n = path.stat().st_size, _n_params(run.field)
     request.report(f"{n / 1e6:.3f} M parameters in {form}: {size / 1e6:.3f} MB, {size * 8 / n:.1f} bits each")
     return load(path)
 
 
-def _is_small(path: Path) -> bool:
-    try:
-        return "stored_as" in checkpoint.load_header(path)
-    except UserError:
-        return False
+def _grid(run: AnyRun) -> OccupancyGrid | None:
+    return run.grid if isinstance(run, Run) else None
 
 
 def _n_params(field: nn.Module) -> int:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that come out of other people's files: whether they are usable, and how they look in a message."""
+"""Values that other people's files and callers give: whether they are usable, and how they look in a message."""
 
 import math
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -14,6 +15,11 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # JSON knows integers of any length
         return False
+
+
+def words(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Several words, or one that stands alone, of a caller who may forget that a text is a sequence of letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def shown(value: Any) -> str:

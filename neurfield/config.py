@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from neurfield.checks import words
 from neurfield.errors import UserError
 from neurfield.registry import nearest
 
@@ -194,7 +195,7 @@ def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:
     Raises:
         UserError: no `=`, an unknown key, or a value that does not fit.
     """
-    for assignment in assignments:
+    for assignment in words(assignments):
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise UserError(f"{name}: expected key=value, got {assignment!r}")

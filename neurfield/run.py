@@ -14,6 +14,7 @@ from torch import Tensor
 from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
 from neurfield.cameras.cameras import Cameras
+from neurfield.checks import words
 from neurfield.data.load import load_scene, read_manifest
 from neurfield.data.scene import Scene
 from neurfield.data.views import Manifest
@@ -310,7 +311,7 @@ def train(
             than is asked for.
         MachineError: training does not converge to numbers, or nothing can be written.
     """
-    start = time.monotonic()
+    start, overrides = time.monotonic(), words(overrides)
     if not isinstance(scene, Scene):
         raise UserError(
             f"train: expected a scene, as neurfield.load_scene reads it, got {type(scene).__name__}; "
@@ -328,7 +329,7 @@ def train(
         views, config = resumed.views, resumed.continued(max_seconds, max_num_iterations, device)
     else:
         chosen = _method(
-            method or default_preset(kind, max_seconds, scene.unit_cameras("train").times_differ), tuple(overrides)
+            method or default_preset(kind, max_seconds, scene.unit_cameras("train").times_differ), overrides
         )
         config = RunConfig(
             data=scene.source,

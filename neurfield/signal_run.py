@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neurfield import auto_frequency as frequencies
 from neurfield import config as configuration
+from neurfield.checks import words
 from neurfield.data import signals
 from neurfield.errors import UserError
 from neurfield.export.sdf_mesh import export_sdf_mesh
@@ -191,14 +192,14 @@ def train_signal(
         UserError: the file, the method, a budget or the seed cannot be used.
         MachineError: training does not converge to numbers, or nothing can be written.
     """
-    start, path = time.monotonic(), Path(path).absolute()
+    start, path, overrides = time.monotonic(), Path(path).absolute(), words(overrides)
     signal = signals.read(path, max_megapixels=max_megapixels)
     kind = signals.kind_of(path)
     assert kind is not None, "what has been read is of a kind"
     if isinstance(method, SignalMethod):
         chosen = configuration.override(method, overrides, "overrides")
     else:
-        chosen = load_signal_method(method or kind, kind, tuple(overrides))
+        chosen = load_signal_method(method or kind, kind, overrides)
     config = SignalRunConfig(
         data=str(path), experiment_name=experiment_of(path), max_seconds=max_seconds,
         max_num_iterations=max_num_iterations, seed=seed, device=resolve_device(device), kind=chosen.kind,

@@ -81,6 +81,22 @@ def test_scenes_and_runs_say_what_they_are_in_a_line(data, tmp_path):
     run = train(scene, output_dir=tmp_path / "out")
     assert repr(run) == f"Run(ngp-fast, step {STEPS}, {run.path})"
     assert repr(train(scene)) == f"Run(ngp-fast, step {STEPS})"
+    assert repr(run.cameras) == "Cameras(14 views, pinhole, 32 x 32 pixels)"
+    assert repr(run.views) == f"ViewSet('lighthouse', {run.cameras})"
+    assert repr(run.cameras[:0]) == "Cameras(0 views)"
+
+
+def test_one_word_where_several_may_stand(data, tmp_path):
+    scene = neurfield.load_scene(data)
+    run = neurfield.train(scene, "ngp-fast", overrides="loss.distortion=0.5", max_num_iterations=1)
+    assert run.config.method.loss.distortion == 0.5
+    assert neurfield.load_method("ngp-fast", "loss.distortion=0.5").loss.distortion == 0.5
+    assert run.render(scene.cameras[0], "depth").keys() == {"depth"}
+    run.export_views(tmp_path / "views", scene.cameras[:1], outputs="depth")
+    assert (tmp_path / "views/depth/00000.npy").is_file()
+    for camera, got in ((0, "0"), (scene.cameras, "14")):
+        with pytest.raises(ValueError, match=rf"expected one view, as run.cameras\[0\], got {got}$"):
+            run.render(camera)
 
 
 def test_a_run_without_files_is_kept_by_its_name(data, tmp_path):

@@ -19,7 +19,7 @@ _SHAPES = {"c2w": (3, 4), "intrinsics": (4,), "sizes": (2,), "models": (), "dist
 _MAX_SIDE = 1 << 20  # pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cameras:
     """A batch of views; float32 tensors, on the CPU unless `to` has moved them.
 
@@ -70,6 +70,13 @@ class Cameras:
         ):
             if not bool(((value >= low) & (value <= high)).all()):
                 raise ValueError(f"cameras.{name}: expected {low:g} ... {high:g}")
+
+    def __repr__(self) -> str:
+        """A line: thousands of numbers say little."""
+        models = ", ".join(CAMERA_MODELS[i] for i in self.models.unique().tolist())
+        sizes = self.sizes.unique(dim=0).tolist()
+        pixels = f", {'up to ' if len(sizes) > 1 else ''}{' x '.join(map(str, max(sizes)))} pixels" if sizes else ""
+        return f"Cameras({len(self)} views{', ' if models else ''}{models}{pixels})"
 
     @property
     def times_differ(self) -> bool:

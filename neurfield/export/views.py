@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.checks import words
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
 from neurfield.registry import lookup
@@ -73,6 +74,7 @@ def export_views(
         MachineError: the disk refuses.
     """
     path = Path(path)
+    outputs = words(outputs)
     check_views_export(path, outputs, fps, depth_format, depth_kind, overwrite)
     names = [f"{i:05d}" for i in range(len(cameras))] if names is None else names
     _check_names(names, len(cameras))

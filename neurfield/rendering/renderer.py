@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.cameras.cameras import Cameras
+from neurfield.checks import shown, words
 from neurfield.data.scene import Normalization
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RenderFn
@@ -114,10 +115,12 @@ class Renderer:
             UserError: an unknown output.
             ValueError: not exactly one view.
         """
+        outputs = words(outputs)
         for name in outputs:
             lookup(OUTPUTS, name, "output")
-        if len(camera) != 1:
-            raise ValueError(f"render: expected one view, got {len(camera)}")
+        if not isinstance(camera, Cameras) or len(camera) != 1:
+            got = len(camera) if isinstance(camera, Cameras) else shown(camera)
+            raise ValueError(f"render: expected one view, as run.cameras[0], got {got}")
         width, height = camera.sizes[0].tolist()
         unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
         views = None if appearance is None else torch.tensor([appearance], device=self._device)

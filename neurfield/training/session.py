@@ -31,7 +31,7 @@ CORRECTIONS = "cameras.corrections"  # of training cameras; state of a training,
 _CAMERA_FIELDS = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ViewSet:
     """The views of a scene without their images: what rendering a split needs.
 
@@ -47,6 +47,9 @@ class ViewSet:
     normalization: Normalization
     paths: list[str]
     corrections: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return f"ViewSet({self.name!r}, {self.cameras})"
 
     @property
     def cameras(self) -> Cameras:

@@ -286,5 +286,5 @@ def test_wrong_requests_are_named(camera):
     renderer = Renderer(Ball(), OccupancyGrid(), NORM)
     with pytest.raises(UserError, match="unknown output 'normals', did you mean 'normal'"):
         renderer.render(camera, ("rgb", "normals"))
-    with pytest.raises(ValueError, match="expected one view, got 2"):
+    with pytest.raises(ValueError, match=r"expected one view, .* got 2"):
         renderer.render(camera[[0, 0]])

@@ -9,6 +9,22 @@ from neurfield.data.capture.photos import SUFFIXES
 
 # As phones, cameras and scanners write pictures; they are not read here.
 _FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
+# Files of poses that are not read here: where they lie in the data folder, whose they are, and what makes a model of
+# COLMAP or a transforms.json of them.
+_NERFSTUDIO = "ns-process-data {} of nerfstudio"
+_POSES = (
+    ("keyframes/corrected_cameras/*.json", "Polycam", _NERFSTUDIO.format("polycam")),
+    ("keyframes/cameras/*.json", "Polycam", _NERFSTUDIO.format("polycam")),
+    ("metadata.json", "Record3D", _NERFSTUDIO.format("record3d")),
+    ("poses_bounds.npy", "LLFF", "the COLMAP model that they were made of"),
+    ("bundle.out", "Bundler", "an import into COLMAP"),
+    ("*.xml", "Metashape", f"its export of cameras for COLMAP, or {_NERFSTUDIO.format('metashape')}"),
+    ("*.csv", "RealityCapture", f"its export for COLMAP, or {_NERFSTUDIO.format('realitycapture')}"),
+    ("pose/*.txt", "NSVF", "a conversion into transforms.json"),
+)
+# Pictures beside them.
+_PHOTOS = (".", "images", "keyframes/corrected_images", "keyframes/images", "rgb")
+_MESHES = (".glb", ".gltf", ".fbx", ".usdz", ".dae", ".blend", ".3ds")
 
 
 def advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
@@ -29,18 +45,29 @@ def foreign_picture(path: Path) -> str | None:
 
 def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
     if path.is_file():
+        if path.suffix.lower() in _MESHES:
+            return "meshes are read as OBJ, PLY, STL or OFF; export it as one of these"
         return foreign_picture(path)
     inner = next((child for child in sorted(path.iterdir()) if _may_be_meant(child) and is_data_set(child)), None)
     if inner is not None:
         return f"did you mean {inner}?"
-    for folder in (path, path / "images"):
+    for folder in (path / name for name in _PHOTOS):
         n_photos = sum(child.suffix.lower() in SUFFIXES for child in _files(folder))
         if n_photos:
-            return (
-                f"{n_photos} pictures in {folder}, but nothing that says where each was taken from; find that out with "
-                f"neurfield process {shlex.quote(str(path))}"
-            )
+            photos = path if folder in (path, path / "images") else folder
+            command = f"neurfield process {shlex.quote(str(photos))}"
+            return f"{n_photos} pictures in {folder}, {_poses(path)} with {command}"
     return None
+
+
+def _poses(path: Path) -> str:
+    """Whether anything says where the pictures of a folder were taken from."""
+    for pattern, whose, source in _POSES:
+        found = next(path.glob(pattern), None)
+        if found is not None:
+            name = found.relative_to(path).as_posix()
+            return f"and poses as {whose} has them ({name}), which are not read: take {source}, or find them anew"
+    return "but nothing that says where each was taken from; find that out"
 
 
 def _may_be_meant(child: Path) -> bool:

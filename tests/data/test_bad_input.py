@@ -46,6 +46,29 @@ def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> No
     fails(tmp_path, f"4 pictures in .*nothing that says where each was taken from.*with neurfield process {tmp_path}")
 
 
+@pytest.mark.parametrize(
+    ("photos", "poses", "message"),
+    [
+        ("keyframes/images", "keyframes/cameras/1.json", "as Polycam has .*take ns-process-data polycam of nerfstudio"),
+        ("rgb", "metadata.json", "as Record3D has .*take ns-process-data record3d of nerfstudio"),
+        ("images", "poses_bounds.npy", "as LLFF has .*take the COLMAP model"),
+        ("rgb", "pose/0.txt", "as NSVF has"),
+        ("images", "cameras.xml", "as Metashape has"),
+    ],
+)
+def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: str, message: str) -> None:
+    write_images(tmp_path, 3, photos)
+    (tmp_path / poses).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / poses).write_text("")
+    folder = tmp_path if photos == "images" else tmp_path / photos
+    fails(tmp_path, f"3 pictures in .*, and poses {message}.*or find them anew with neurfield process {folder}$")
+
+
+def test_meshes_that_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.glb").write_bytes(b"glTF")
+    fails(tmp_path / "a.glb", "meshes are read as OBJ, PLY, STL or OFF; export it as one of these")
+
+
 def test_the_data_set_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     transforms(tmp_path / "b", n=3)

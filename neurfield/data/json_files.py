@@ -51,7 +51,7 @@ def frames(content: Mapping[str, Any], path: Path) -> list[Frame]:
         UserError: naming file, frame and what was found, for the first one that cannot be used.
     """
     found = [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(content["frames"])]
-    untimed = [frame for frame, entry in zip(found, content["frames"], strict=True) if "time" not in entry]
+    untimed = [frame for frame, entry in zip(found, content["frames"], strict=True) if entry.get("time") is None]
     if 0 < len(untimed) < len(found):
         raise UserError(
             f"{untimed[0].where}: no time, which {len(found) - len(untimed)} of the {len(found)} frames have; "
@@ -75,7 +75,7 @@ def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
         pose = rigid_pose(entry["transform_matrix"])
     except ValueError as error:
         raise UserError(f"{where}: transform_matrix: {error}") from None
-    time = entry.get("time", 0.0)
+    time = 0.0 if entry.get("time") is None else entry["time"]
     if not is_number(time) or not 0 <= time <= 1:
         raise UserError(f"{where}: time must be a number from 0 to 1, got {shown(time)}")
     mask = entry.get("mask_path")

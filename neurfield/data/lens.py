@@ -173,6 +173,7 @@ def _model(keys: Mapping[str, Any], where: str) -> str:
                 f"{where}: {flag} is not supported; use a perspective or fisheye camera, or undistort the images"
             )
     name = keys.get("camera_model")
+    name = name.upper() if isinstance(name, str) else name
     if name is not None and name not in PERSPECTIVE_MODELS + FISHEYE_MODELS + PANORAMA_MODELS:
         valid = ", ".join(PERSPECTIVE_MODELS + FISHEYE_MODELS + PANORAMA_MODELS)
         raise UserError(f"{where}: camera_model {shown(name)} is not supported (valid: {valid})")

@@ -151,7 +151,7 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
     paths = [_image_path(frame, root, options) for frame in frames]
     missing = [frame.name for frame, path in zip(frames, paths, strict=True) if path is None]
     if len(missing) == len(frames):
-        first_path = root / missing[0]
+        first_path = root / missing[0].replace("\\", "/")
         raise UserError(
             f"{source}: none of the {len(frames)} images exist; the first was looked for at {first_path}"
             + _beside(first_path)
@@ -251,7 +251,9 @@ def _conversions(views: Sequence[View], source: str) -> list[str]:
 def _beside(path: Path) -> str:
     """What is there instead of a missing file: another spelling, as of .jpg and .JPG, or not even its folder."""
     if not path.parent.is_dir():
-        return f", and there is no folder {path.parent}"
+        is_windows = any(len(part) == 2 and part.endswith(":") for part in path.parts)
+        advice = "; write the paths as they are seen from the folder of the file" if is_windows else ""
+        return f", and there is no folder {path.parent}{advice}"
     try:
         names = sorted(child.name for child in path.parent.iterdir())
     except OSError:  # a folder that may not be listed

@@ -61,7 +61,7 @@ def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: s
     (tmp_path / poses).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / poses).write_text("")
     folder = tmp_path if photos == "images" else tmp_path / photos
-    fails(tmp_path, f"3 pictures in .*, and poses {message}.*or find them anew with neurfield process {folder}$")
+    fails(tmp_path, rf"3 pictures in .*, and poses {message}.*or find them anew with neurfield process {folder}$")
 
 
 def test_meshes_that_are_not_read(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_no_focal_length(tmp_path: Path) -> None:
 
 
 def test_all_images_missing(tmp_path: Path) -> None:
-    transforms(tmp_path, n=3)
+    content = transforms(tmp_path, n=3)
     (tmp_path / "images").rename(tmp_path / "photos")
     fails(tmp_path, "none of the 3 images exist; the first was looked for at .*images/000.png, and there is no folder")
     (tmp_path / "photos").rename(tmp_path / "images")
@@ -171,6 +171,13 @@ def test_all_images_missing(tmp_path: Path) -> None:
     content = transforms(tmp_path / "other", n=3)  # images/000.png ...
     write_json(tmp_path / "transforms.json", content)
     fails(tmp_path, "images/000.png, did you mean '000.PNG'")
+
+
+def test_paths_of_a_machine_with_windows(tmp_path: Path) -> None:
+    content = transforms(tmp_path, n=1)
+    content["frames"][0]["file_path"] = r"C:\a\0.png"
+    write_json(tmp_path / "transforms.json", content)
+    fails(tmp_path, "looked for at .*C:/a/0.png, and .*; write the paths as they are seen from the folder of the file")
 
 
 def test_image_of_another_size_than_its_camera(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import viser
 
-from neurfield.cameras.poses import focus
 from neurfield.data.colmap_points import PointCloud
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.training.session import ViewSet
@@ -117,8 +116,9 @@ def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark
     step = max(-(-len(cameras) // MAX_FRUSTA), 1)
     if step > 1:
         page.tell("Many views", f"every {step}. of the {len(cameras)} is in the scene")
-    depths = focus(cameras.c2w.double().numpy()).depths
-    scale = _FRUSTUM * float(torch.from_numpy(abs(depths)).median())
+    # parallel views and panoramas at one place are at no distance from what they look at
+    least = 0.1 * page.viewer.shown.home.scale
+    scale = _FRUSTUM * max(float(np.median(abs(cameras.focus().depths))), least)
     chosen = range(0, len(cameras), step)
     for view in chosen:
         width, height = cameras[view].shown_extents[0].tolist()

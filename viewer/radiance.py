@@ -141,12 +141,16 @@ class RadianceStage:
         return kept[key]
 
     def nearest(self, camera: Cameras) -> int | None:
-        """The training view that is most like the camera: its place, in units of the scene, its direction, its time."""
+        """The training view that is most like the camera: its place, in units of the scene, its direction, its time.
+
+        A panorama looks in all directions.
+        """
         if self.cameras is None or not self.train:
             return None
         views = self.cameras[list(self.train)]
         apart = (views.c2w[:, :, 3] - camera.c2w[:, :, 3]).norm(dim=1) * self.normalization.scale
         turned = 1 - (views.c2w[:, :, 2] * camera.c2w[:, :, 2]).sum(dim=1)
+        turned[views.is_panorama | camera.is_panorama] = 0
         # a photo of another time shows something else, however near it was taken
         away = 2 * (views.times - camera.times).abs() if "times" in self.field.needs else 0.0
         return self.train[int((apart + turned + away).argmin())]

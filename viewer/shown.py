@@ -12,7 +12,7 @@ import torch
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.paths import look_at
-from neurfield.cameras.poses import focus, up
+from neurfield.cameras.poses import up
 from neurfield.data.colmap_points import PointCloud
 from neurfield.data.scene import Normalization
 from neurfield.progress import Progress
@@ -40,16 +40,15 @@ class Home:
 
     @staticmethod
     def of(views: ViewSet, distance: float = 1.0) -> "Home":
-        """What the first training view sees, from `distance` times as far."""
+        """What the first training view that was aimed sees (`Cameras.opening`), from `distance` times as far."""
         scale = 1 / views.normalization.scale
         cameras = views.cameras[views.train]
-        first = cameras.c2w[0]
-        forward = -first[:, 2]
-        poses = cameras.c2w.double().numpy()
-        ahead = max(float(focus(poses).depths[0]), 0.1 * scale)
-        fov = 2 * torch.atan(cameras.shown_extents[0, 1] / 2)
-        target = first[:, 3] + ahead * forward
+        view, ahead = cameras.opening(scale)
+        forward = -cameras.c2w[view, :, 2]
+        fov = 2 * torch.atan(cameras.shown_extents[view, 1] / 2)
+        target = cameras.c2w[view, :, 3] + ahead * forward
         position = target - distance * ahead * forward
+        poses = cameras.c2w.double().numpy()
         return Home(triple(position.tolist()), triple(target.tolist()), up(poses), float(fov), scale)
 
     @staticmethod

@@ -23,7 +23,6 @@ from torch import Tensor
 import neurfield
 from benchmarks.harness import Row, report
 from neurfield.cameras.corrections import corrected
-from neurfield.cameras.poses import focus
 from neurfield.data.scene import Scene
 
 REFINE = "training.refine_cameras=true"
@@ -64,8 +63,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     scene = neurfield.load_scene(options.data, downscale_factor=options.downscale_factor, splits=("train", "test"))
     scene.splits["test"] = scene.splits["test"][:: -(-len(scene.splits["test"]) // N_TEST)]
-    true = scene.cameras.c2w[scene.splits["train"]]
-    distance = float(np.median(np.abs(focus(true.double().numpy()).depths)))
+    train = scene.cameras[scene.splits["train"]]
+    true, distance = train.c2w, float(np.median(np.abs(train.focus().depths)))
     off = disturbed(scene, options.degrees, distance)
     rows = []
     for name, data, sets in (("as given", scene, ()), ("off", off, ()), ("refined", off, (REFINE,)),

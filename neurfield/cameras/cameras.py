@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neurfield.cameras.poses import Focus, focus
+
 # Stored per view as an index into this tuple.
 #   pinhole         no distortion
 #   opencv          radial k1 ... k4 (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) and tangential p1 p2
@@ -87,6 +89,17 @@ class Cameras:
     def is_panorama(self) -> Tensor:
         """bool `[n]`."""
         return self.models == PANORAMA
+
+    def focus(self) -> Focus:
+        """Where the views look, on the host."""
+        return focus(self.c2w.double().cpu().numpy(), self.is_panorama.cpu().numpy())
+
+    def opening(self, side: float) -> tuple[int, float]:
+        """With which view to begin to look around: the first that is aimed, or the first panorama where all are; and
+        how far ahead is what to turn around, at least a tenth of the unit cube's `side`.
+        """
+        seen = self.focus()
+        return seen.first, max(float(seen.depths[seen.first]), 0.1 * side)
 
     @property
     def shown_extents(self) -> Tensor:

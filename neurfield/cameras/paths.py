@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import PANORAMA, Cameras, panorama_intrinsics
-from neurfield.cameras.poses import focus
 from neurfield.cameras.poses import up as up_of
 from neurfield.errors import UserError
 
@@ -30,7 +29,7 @@ def look_at(positions: Tensor, target: Tensor, up: tuple[float, float, float] = 
 def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     """One turn of `n` views around what `cameras` look at, at their median distance, with the lens of the first.
 
-    The axis is what is up for the cameras (`poses.up`).
+    The axis is what is up for the cameras (`poses.up`). Panoramas amid other views tell nothing but what is up.
 
     Args:
         cameras: training views.
@@ -44,10 +43,10 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
         raise UserError(f"--orbit: expected at least 1 view, got {n}")
     if elevation is not None and not -90 <= elevation <= 90:
         raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
-    target = _target(cameras)
-    offset = cameras.c2w[:, :, 3] - target
+    seen, target = cameras.focus(), _target(cameras)
+    offset = cameras.c2w[torch.from_numpy(seen.aimed), :, 3] - target
     distance = offset.norm(dim=1)
-    if bool(cameras.is_panorama.all()) and float(distance.median()) < 1e-6 * (1 + float(target.norm())):
+    if seen.is_anywhere and float(distance.median()) < 1e-6 * (1 + float(target.norm())):
         raise UserError("the panoramas stand at one place, which cannot be gone around; use --split or --camera-path")
     up = up_of(cameras.c2w.double().numpy())
     east_north, axis = _level_axes(up), torch.tensor(up)
@@ -194,15 +193,13 @@ def quaternion_from_matrix(m: Tensor) -> Tensor:
 
 def _target(cameras: Cameras) -> Tensor:
     """What the cameras look at, `[3]`; ahead of parallel ones, as far as they stand apart; amid panoramas."""
-    if bool(cameras.is_panorama.all()):
-        return cameras.c2w[:, :, 3].mean(0)
-    cameras = cameras[~cameras.is_panorama]
-    found = focus(cameras.c2w.double().numpy())
-    if found.convergence > 1e-4:
-        return torch.from_numpy(found.point).float()
-    position = cameras.c2w[:, :, 3]
+    seen = cameras.focus()
+    if seen.is_anywhere or seen.convergence > 1e-4:
+        return torch.from_numpy(seen.point).float()
+    parallel = cameras.c2w[torch.from_numpy(seen.aimed)]
+    position = parallel[:, :, 3]
     middle = position.mean(0)
-    return middle - cameras.c2w[:, :, 2].mean(0) * (position - middle).norm(dim=1).mean().clamp_min(1.0)
+    return middle - parallel[:, :, 2].mean(0) * (position - middle).norm(dim=1).mean().clamp_min(1.0)
 
 
 def _level_axes(up: tuple[float, float, float]) -> Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 ORTHONORMAL_TOLERANCE = 1e-3
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 def rigid_pose(matrix: object) -> Array:
@@ -54,25 +55,69 @@ def rigid_pose(matrix: object) -> Array:
 class Focus:
     """Where a set of cameras looks.
 
+    A panorama looks everywhere: its -z is where the middle of its picture is, and no axis.
+
     Attributes:
-        point: `[3]` nearest point to all view axes in the least-squares sense.
-        depths: `[n]` distance of the point along each view axis; negative behind the camera.
-        convergence: 0 when all axes are parallel (the point is then arbitrary), about `angle^2` for axes spread by
-            `angle` radians, 2/3 for directions all over the sphere.
+        point: `[3]` nearest point to all view axes in the least-squares sense; the cameras' mean position where none
+            has an axis.
+        depths: `[n]` distance of the point along each view axis, negative behind the camera; of a panorama, which sees
+            it wherever it is, from the camera.
+        convergence: 0 when all axes are parallel (the point is then arbitrary) or there are none, about `angle^2` for
+            axes spread by `angle` radians, 2/3 for directions all over the sphere.
+        has_axis: `[n]` which cameras have one.
     """
 
     point: Array
     depths: Array
     convergence: float
+    has_axis: Mask
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether no camera has an axis, so that they look at nothing in particular."""
+        return not self.has_axis.any()
+
+    @property
+    def aimed(self) -> Mask:
+        """`[n]` which cameras tell what is looked at: those that have an axis; all where none has."""
+        return np.ones_like(self.has_axis) if self.is_anywhere else self.has_axis
 
     @property
     def in_front(self) -> float:
-        """Share of the cameras that look towards the point and not away from it."""
-        return float((self.depths > 0).mean())
+        """Share of the axes that point towards the point and not away from it; 0 where there are none."""
+        return 0.0 if self.is_anywhere else float((self.depths[self.has_axis] > 0).mean())
+
+    @property
+    def away(self) -> list[int]:
+        """The cameras that look away from the point."""
+        return np.flatnonzero(self.has_axis & (self.depths <= 0)).tolist()
+
+    @property
+    def first(self) -> int:
+        """The first of those that are aimed."""
+        return int(self.aimed.argmax())
 
 
-def focus(c2w: Array) -> Focus:
-    """The point that minimises the summed squared distances to all view axes of `c2w [n, 3, 4]`, n >= 1."""
+def focus(c2w: Array, is_panorama: Mask) -> Focus:
+    """The point that minimises the summed squared distances to all view axes of `c2w [n, 3, 4]`, n >= 1.
+
+    Args:
+        c2w: poses.
+        is_panorama: `[n]` which of them have no axis. `Cameras.focus` and `data.views.focus_of` know.
+    """
+    has_axis = ~is_panorama
+    if has_axis.any():
+        point, convergence = _meeting_point(c2w[has_axis])
+    else:
+        point, convergence = c2w[:, :, 3].mean(axis=0), 0.0
+    offset = point - c2w[:, :, 3]
+    along = -np.einsum("ni,ni->n", offset, c2w[:, :, 2])
+    depths = np.where(has_axis, along, np.linalg.norm(offset, axis=1))
+    return Focus(point, depths, convergence, has_axis)
+
+
+def _meeting_point(c2w: Array) -> tuple[Array, float]:
+    """Point and convergence of a Focus, of poses that all have an axis."""
     origins, directions = c2w[:, :, 3], -c2w[:, :, 2]
     # Projectors onto the plane across each axis: sum P (x - o) = 0.
     across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
@@ -81,9 +126,7 @@ def focus(c2w: Array) -> Focus:
     center = origins.mean(axis=0)
     # Relative to the mean position, so that parallel axes give the nearby solution of least norm.
     right = np.einsum("nij,nj->i", across, origins - center) / len(c2w)
-    point = center + np.linalg.pinv(mean_across, rcond=1e-9) @ right
-    depths = np.einsum("ni,ni->n", point - origins, directions)
-    return Focus(point, depths, convergence)
+    return center + np.linalg.pinv(mean_across, rcond=1e-9) @ right, convergence
 
 
 def up(c2w: Array) -> tuple[float, float, float]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from neurfield.cameras.poses import Array, focus, up
-from neurfield.data.views import Manifest, View, poses
+from neurfield.cameras.poses import Array, up
+from neurfield.data.views import Manifest, View, focus_of, poses
 
 WIDTH, HEIGHT = 1640, 860  # of the picture; drawn OVERSAMPLED times as large and shrunk, for smooth lines
 OVERSAMPLED = 2
@@ -56,8 +56,7 @@ class Panel:
 
 def draw(manifest: Manifest) -> Image.Image:
     """Draws all views of the data set; RGB, WIDTH x HEIGHT."""
-    c2w = poses(manifest.views)
-    flat = c2w[[not view.intrinsics.is_panorama for view in manifest.views]]
+    c2w, seen = poses(manifest.views), focus_of(manifest.views)
     cube, box = _boxes(manifest)
     low, extent = _bounds(c2w, cube)
     length = 0.06 * extent
@@ -77,8 +76,8 @@ def draw(manifest: Manifest) -> Image.Image:
         _wire_box(inner, panel, cube, CUBE, 3)
         for split, indices in reversed(manifest.splits.items()):  # training views on top
             _views(inner, panel, [manifest.views[i] for i in indices], length, SPLIT_COLORS[split])
-        if len(flat):
-            _cross(inner, panel.at(focus(flat).point[None])[0])
+        if not seen.is_anywhere:
+            _cross(inner, panel.at(seen.point[None])[0])
         left, top, right, bottom = (round(v * OVERSAMPLED) for v in (panel.left, TOP, panel.left + side, TOP + side))
         frame = (left, top, right, bottom)
         image.paste(clip.crop(frame), (left, top))
@@ -184,7 +183,7 @@ def _legend(canvas: ImageDraw.ImageDraw, manifest: Manifest, y: float) -> None:
     entries.append((CUBE, f"unit cube ({1 / norm.scale:.3g} wide)"))
     if norm.aabb_scale > 1:
         entries.append((BOX, f"field box ({norm.aabb_scale / norm.scale:.3g} wide)"))
-    if not all(view.intrinsics.is_panorama for view in manifest.views):
+    if not focus_of(manifest.views).is_anywhere:
         entries.append((INK, "nearest point to all view axes"))
     x: float = MARGIN
     _text(canvas, x, y, manifest.name, 20, INK, "lm")

@@ -25,7 +25,7 @@ from neurfield.checks import shown
 from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import data_name, is_file
-from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 from neurfield.registry import nearest
 
@@ -97,7 +97,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         notes.append(f"every {options.test_every}th view, by name, is for testing")
     train = [views[i] for i in parts["train"]]
     chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
-    chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), {}, options, str(model))
+    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, str(model))
     manifest = Manifest(data_name(root), "colmap", views, parts, chosen, notes + reasons, sparse_model=model)
     return manifest.only(options.splits)
 

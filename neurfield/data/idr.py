@@ -18,7 +18,7 @@ from neurfield.data import lens, normalize, splits
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import CAMERA_FILES, data_name
 from neurfield.data.tiny_nerf import BROKEN, member_shape
-from neurfield.data.views import Frame, Manifest, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -61,7 +61,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), has_alpha)
     else:
         chosen, reasons = normalize.sphere(*sphere, poses(train), has_alpha), []
-    chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), {}, options, str(file))
+    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, str(file))
     return Manifest(data_name(root), "idr", views, parts, chosen, notes + reasons).only(options.splits)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from neurfield.cameras.poses import focus
 from neurfield.data import json_files, normalize
 from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
@@ -52,9 +53,11 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     if not frames:
         raise UserError(f"{file}: no frames, expected at least one view")
     train = np.stack([frame.c2w for frame in frames])
-    tangents = np.broadcast_to(views[0].intrinsics.tan_half_fov, (len(frames), 2))
+    size = (views[0].intrinsics.width, views[0].intrinsics.height)
+    tangents = np.array([frame.lens.at(*(frame.lens.size or size)).tan_half_fov for frame in frames])
     chosen, reasons = normalize.synthetic(train, tangents, is_cut_out(views[0]))
-    chosen, reasons = normalize.apply_given(chosen, reasons, train, content, options, str(file))
+    seen = focus(train, normalize.is_panorama(tangents))
+    chosen, reasons = normalize.apply_given(chosen, reasons, seen, content, options, str(file))
     return Manifest(data_name(path), "nerf_synthetic", views, parts, chosen, notes + reasons)
 
 

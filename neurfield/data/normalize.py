@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from neurfield.cameras.poses import Array, focus
+from neurfield.cameras.poses import Array, Focus, Mask, focus
 from neurfield.data.options import MAX_AABB_SCALE, LoadOptions, check_normalization
 from neurfield.data.scene import Normalization
 
@@ -36,12 +36,18 @@ UNKNOWN_DEPTH_AABB_SCALE = 16
 PARALLEL_DEPTH = 8.0
 
 
+def is_panorama(tan_half_fov: Array) -> Mask:
+    """`[n]` of the half extents `[n, 2]` of pictures at distance one, which are infinite for panoramas."""
+    return np.isinf(tan_half_fov[:, 0])
+
+
 def synthetic(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
     """The Blender default if the cameras stand around its box and look into it, else the choice of `from_poses`."""
-    if not np.isfinite(tan_half_fov).all():
+    seen = focus(c2w, is_panorama(tan_half_fov))
+    if seen.is_anywhere:
         return from_poses(c2w, tan_half_fov, has_alpha)
-    point = focus(c2w).point
-    distances = np.linalg.norm(c2w[:, :, 3] - point, axis=1)
+    point = seen.point
+    distances = np.linalg.norm(c2w[seen.has_axis, :, 3] - point, axis=1)
     if np.abs(point).max() <= 1.0 and np.median(distances) > 1.5:
         return SYNTHETIC, []
     chosen, notes = from_poses(c2w, tan_half_fov, has_alpha)
@@ -56,22 +62,22 @@ def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normal
 
     Args:
         c2w: `[n, 3, 4]`, n >= 1.
-        tan_half_fov: `[n, 2]` half extents of the pictures at distance one, infinite for panoramas.
+        tan_half_fov: `[n, 2]`, see is_panorama.
         has_alpha: the images are cut out, so there is no background to make room for.
 
     Returns:
         The map, and notes for the user where the cameras do not tell enough.
     """
-    ahead = np.isfinite(tan_half_fov).all(axis=1)
-    if not ahead.any():
+    seen = focus(c2w, is_panorama(tan_half_fov))
+    if seen.is_anywhere:
         return _outward(c2w, "panoramas look everywhere")
-    seen = focus(c2w[ahead])
-    tangents = np.clip(tan_half_fov[ahead].min(axis=1), MIN_TAN, MAX_TAN)
+    tangents = np.clip(tan_half_fov[seen.has_axis].min(axis=1), MIN_TAN, MAX_TAN)
     if seen.convergence < MIN_CONVERGENCE:
-        return _parallel(c2w, -c2w[ahead, :, 2].mean(axis=0), tangents)
+        return _parallel(c2w, -c2w[seen.has_axis, :, 2].mean(axis=0), tangents)
     if seen.in_front < 0.5:
         return _outward(c2w, f"{round(100 * (1 - seen.in_front))} % of the cameras look outward")
-    half = float(np.median((seen.depths * tangents)[seen.depths > 0]))
+    depths = seen.depths[seen.has_axis]
+    half = float(np.median((depths * tangents)[depths > 0]))
     reach = float(np.abs(c2w[:, :, 3] - seen.point).max()) / half  # in half sides of the unit cube
     return _around(seen.point, half, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), []
 
@@ -83,7 +89,7 @@ def sphere(center: Array, radius: float, c2w: Array, has_alpha: bool) -> Normali
 
 
 def apply_given(
-    chosen: Normalization, notes: list[str], c2w: Array, file: Mapping[str, Any], options: LoadOptions, where: str
+    chosen: Normalization, notes: list[str], seen: Focus, file: Mapping[str, Any], options: LoadOptions, where: str
 ) -> tuple[Normalization, list[str]]:
     """Replaces what the file or the caller (who wins) give; a missing offset keeps the chosen centre in the middle.
 
@@ -96,7 +102,7 @@ def apply_given(
         chosen, notes = _from_file(scale, offset, aabb_scale), []
     elif aabb_scale is not None:
         habit = _from_file(None, None, aabb_scale)
-        if np.abs(habit.scale * focus(c2w).point).max() <= 0.5:
+        if np.abs(habit.scale * seen.point).max() <= 0.5:
             chosen, notes = habit, []
         else:
             chosen = replace(chosen, aabb_scale=int(aabb_scale))

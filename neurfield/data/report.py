@@ -52,7 +52,7 @@ def describe(manifest: Manifest) -> Report:
         ("views", ", ".join(f"{len(indices)} {split}" for split, indices in manifest.splits.items())),
         *_image_rows(manifest, sampled, images),
         *_lens_rows(views),
-        *_pose_rows(views, cameras),
+        *_pose_rows(cameras),
         *_time_rows(views),
         *_normalization_rows(manifest),
     ]
@@ -103,7 +103,7 @@ def _lens_rows(views: Sequence[View]) -> list[tuple[str, str]]:
     return [*rows, ("distortion", ", ".join(used))] if used else rows
 
 
-def _pose_rows(views: Sequence[View], figures: CameraFigures) -> list[tuple[str, str]]:
+def _pose_rows(figures: CameraFigures) -> list[tuple[str, str]]:
     point = ", ".join(f"{x:.3g}" for x in figures.seen.point)
     spacing = f"{figures.baseline:.3g} at most, {figures.spacing:.3g} to the nearest other (median)"
     rows = [
@@ -111,7 +111,7 @@ def _pose_rows(views: Sequence[View], figures: CameraFigures) -> list[tuple[str,
         ("distance to it", _range(figures.distances)),
         ("camera spacing", spacing),
     ]
-    return rows[2:] if all(view.intrinsics.is_panorama for view in views) else rows
+    return rows[2:] if figures.seen.is_anywhere else rows
 
 
 def _time_rows(views: Sequence[View]) -> list[tuple[str, str]]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neurfield.cameras.poses import Array, Focus, focus
+from neurfield.cameras.poses import Array, Focus
 from neurfield.data.image_files import in_threads, read_pixels
 from neurfield.data.normalize import MIN_CONVERGENCE
-from neurfield.data.views import Manifest, View, poses
+from neurfield.data.views import Manifest, View, focus_of, poses
 
 # Images that are decoded for figures of brightness and alpha, evenly over the views.
 MAX_SAMPLE = 64
@@ -36,7 +36,7 @@ class CameraFigures:
 
     Attributes:
         seen: the point they look at.
-        distances: `[n]` from the point that they look at.
+        distances: `[n_aimed]` from the point that they look at, of those that are aimed (Focus.aimed).
         baseline: largest distance between two cameras.
         spacing: median distance of a camera to the nearest other.
     """
@@ -73,9 +73,7 @@ def _figures_of_image(view: View) -> ImageFigures:
 
 def camera_figures(views: Sequence[View]) -> CameraFigures:
     """Of at least one view. Takes n^2 distances, some rows at a time: 3 ms for 300 views."""
-    c2w = poses(views)
-    seen = focus(c2w)
-    positions = c2w[:, :, 3]
+    seen, positions = focus_of(views), poses(views)[:, :, 3]
     baseline, nearest = 0.0, np.zeros(len(views))
     n_rows = max(_MAX_DISTANCES // len(views), 1)
     for first in range(0, len(views), n_rows):
@@ -85,7 +83,7 @@ def camera_figures(views: Sequence[View]) -> CameraFigures:
         np.fill_diagonal(apart[:, first:], np.inf)  # each to itself
         nearest[rows] = apart.min(axis=1)
     spacing = float(np.median(nearest)) if len(views) > 1 else 0.0
-    return CameraFigures(seen, np.linalg.norm(positions - seen.point, axis=1), baseline, spacing)
+    return CameraFigures(seen, np.linalg.norm(positions[seen.aimed] - seen.point, axis=1), baseline, spacing)
 
 
 def oddities(manifest: Manifest, figures: CameraFigures, images: Sequence[ImageFigures]) -> list[str]:
@@ -112,12 +110,12 @@ def _odd_poses(manifest: Manifest, figures: CameraFigures) -> list[str]:
     size = max(float(np.median(figures.distances)), 1e-9)
     if len(c2w) > 1 and figures.baseline < 1e-6 * (size + float(np.abs(c2w[:, :, 3]).max())):
         odd.append("all cameras stand at the same place: nothing tells how far away anything is")
-    elif all(view.intrinsics.is_panorama for view in manifest.views):
-        return odd + _twins(manifest, size)  # they look nowhere in particular
+    elif figures.seen.is_anywhere:
+        return odd + _twins(manifest, size)
     elif figures.seen.convergence < MIN_CONVERGENCE:
         odd.append("all cameras look almost the same way: depth is poorly determined")
     else:
-        away = [manifest.views[i].name for i in np.flatnonzero(figures.seen.depths <= 0)]
+        away = [manifest.views[i].name for i in figures.seen.away]
         if away:
             odd.append(f"{len(away)} of {len(c2w)} cameras look away from the common centre ({', '.join(away[:3])})")
     odd += _twins(manifest, size)
@@ -178,13 +176,15 @@ def _stops_from_neighbours(views: Sequence[View], images: Sequence[ImageFigures]
     """Brightness of each image against the median of the nearest views, in factors of two.
 
     Distance counts in position, in units of the cameras' spread, and in viewing direction: an object that is lit from
-    one side looks dark from the other, which is no fault.
+    one side looks dark from the other, which is no fault. Panoramas, which look everywhere, are alike in it, and differ
+    from other images as those do that look the other way.
     """
-    c2w = poses(views)
-    position, direction = c2w[:, :, 3], c2w[:, :, 2]
+    c2w, has_axis = poses(views), focus_of(views).has_axis
+    position, direction = c2w[:, :, 3], c2w[:, :, 2] * has_axis[:, None]
     spread = max(float(np.linalg.norm(position - position.mean(axis=0), axis=1).max()), 1e-9)
     apart = np.linalg.norm(position[:, None] - position[None], axis=2) / spread
-    apart += np.linalg.norm(direction[:, None] - direction[None], axis=2)
+    turned = np.linalg.norm(direction[:, None] - direction[None], axis=2)
+    apart += np.where(has_axis[:, None] == has_axis, turned, 2)
     np.fill_diagonal(apart, np.inf)
     nearest = np.argsort(apart, axis=1)[:, : min(N_NEIGHBOURS, len(views) - 1)]
     levels = np.log2(np.maximum([figures.luminance for figures in images], 1e-6))

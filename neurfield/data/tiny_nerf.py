@@ -19,7 +19,7 @@ from neurfield.data.image_files import ImageHeader
 from neurfield.data.lens import Intrinsics
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import CAMERA_FILES, data_name
-from neurfield.data.views import Manifest, View, poses, tan_half_fov
+from neurfield.data.views import Manifest, View, focus_of, poses, tan_half_fov
 from neurfield.errors import UserError, is_out_of_memory
 
 KEYS = ("images", "poses", "focal")
@@ -65,7 +65,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         parts = splits.every_nth(len(views), options.test_every)
         notes = []
     chosen, reasons = normalize.synthetic(poses(views), tan_half_fov(views), channels == 4)
-    chosen, reasons = normalize.apply_given(chosen, reasons, poses(views), {}, options, str(file))
+    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(views), {}, options, str(file))
     return Manifest(data_name(path), "tiny_nerf", views, parts, chosen, notes + reasons).only(options.splits)
 
 

@@ -14,7 +14,7 @@ from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.data import json_files, normalize, splits
 from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
-from neurfield.data.views import Manifest, View, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.data.views import Manifest, View, focus_of, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 
 DEPTH_KEYS = ("depth_file_path", "depth_path")  # of nerfstudio and instant-ngp
@@ -38,7 +38,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     parts, split_notes = _splits(content, views, options, str(file))
     train = [views[i] for i in parts["train"]] or views
     chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
-    chosen, reasons = normalize.apply_given(chosen, reasons, poses(train), content, options, str(file))
+    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), content, options, str(file))
     notes = notes + _unused(content["frames"], str(file)) + split_notes + reasons
     transform = _applied_transform(content, file)
     return Manifest(data_name(path), "transforms", views, parts, chosen, notes, transform).only(options.splits)

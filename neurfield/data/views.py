@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neurfield.cameras.poses import Array
+from neurfield.cameras.poses import Array, Focus, focus
 from neurfield.data.image_files import ImageHeader, in_threads, read_header, read_pixels
 from neurfield.data.lens import Intrinsics, Lens
 from neurfield.data.options import LoadOptions
@@ -123,6 +123,11 @@ class Manifest:
 def poses(views: Sequence[View]) -> Array:
     """`[n_views, 3, 4]`."""
     return np.stack([view.c2w for view in views])
+
+
+def focus_of(views: Sequence[View]) -> Focus:
+    """Where at least one view looks."""
+    return focus(poses(views), np.array([view.intrinsics.is_panorama for view in views]))
 
 
 def tan_half_fov(views: Sequence[View]) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import neurfield
-from neurfield.cameras.poses import focus, up
+from neurfield.cameras.poses import up
 from neurfield.errors import UserError
 from neurfield.export.morton import raster
 from neurfield.export.web_field import WebField
@@ -32,7 +32,8 @@ _SECONDS = 4  # in which the time runs from 0 to 1, as in the viewer
 
 
 def export_web(run: "Run", path: str | Path, overwrite: bool = False) -> Path:
-    """Writes a page in which one looks around in a trained scene; it begins with what the first training view sees.
+    """Writes a page in which one looks around in a trained scene; it begins with the first training view
+    that is no panorama (`Cameras.opening`).
 
     Args:
         run: trained; one that tells photos apart in the mean look, unless it is of another (`run.at(None, look)`).
@@ -87,16 +88,16 @@ def _page(run: "Run", title: str) -> str:
 
 
 def _view(run: "Run") -> dict[str, object]:
-    """What the first training view sees, in unit space, and how the page may move from there."""
+    """What the page begins with, in unit space, and how it may move from there."""
     norm = run.views.normalization
     cameras = run.cameras[run.views.train].transformed(norm.scale, torch.tensor(norm.offset))
     poses = cameras.c2w.double().numpy()
-    right, up_of_view, back, position = poses[0].T
-    ahead = max(float(focus(poses).depths[0]), 0.1)
+    view, ahead = cameras.opening(1.0)
+    right, up_of_view, back, position = poses[view].T
     axes = {"right": right, "up": up_of_view, "back": back, "position": position}
     return {
         "view": {**{name: axis.tolist() for name, axis in axes.items()}, "ahead": ahead},
-        "fov": cameras.shown_extents[0].tolist(),  # width and height at distance one
+        "fov": cameras.shown_extents[view].tolist(),  # width and height at distance one
         "up": up(poses),
     }
 

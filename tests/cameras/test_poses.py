@@ -4,8 +4,14 @@
 import numpy as np
 import pytest
 
-from neurfield.cameras.poses import focus, rigid_pose
-from tests.data.small import circle, look_at
+from neurfield.cameras import poses
+from neurfield.cameras.poses import Focus, rigid_pose
+from tests.data.small import circle, look_at, turned
+
+
+def focus(c2w: np.ndarray) -> Focus:
+    """Of photos."""
+    return poses.focus(c2w, np.zeros(len(c2w), dtype=bool))
 
 
 def test_a_rigid_pose_is_kept_and_its_uniform_scale_removed() -> None:
@@ -80,3 +86,26 @@ def test_focus_tells_outward_and_parallel_cameras_apart() -> None:
     assert focus(parallel).convergence < 1e-12
     assert focus(inward).convergence > 0.05
     assert np.isfinite(focus(parallel[:1]).point).all()
+
+
+def test_panoramas_have_no_axis() -> None:
+    """Wherever their middles are: the others tell what is looked at, and panoramas see it."""
+    c2w = np.stack([pose[:3] for pose in circle(8)])
+    is_panorama = np.arange(8) < 3
+    c2w[is_panorama] = turned(c2w[is_panorama])
+    seen, photos = poses.focus(c2w, is_panorama), focus(c2w[3:])
+    np.testing.assert_allclose(seen.point, photos.point, atol=1e-12)
+    np.testing.assert_allclose(seen.depths, np.sqrt(17), atol=1e-12)
+    assert seen.convergence == photos.convergence and seen.in_front == 1.0 and seen.away == []
+    assert seen.first == 3 and seen.aimed.tolist() == (~is_panorama).tolist() and not seen.is_anywhere
+    c2w[4:6, :, [0, 2]] *= -1
+    assert poses.focus(c2w, is_panorama).away == [4, 5] and poses.focus(c2w, is_panorama).in_front == 0.6
+
+
+def test_panoramas_alone_look_anywhere() -> None:
+    c2w = np.stack([pose[:3] for pose in circle(8)])
+    seen = poses.focus(c2w, np.ones(8, dtype=bool))
+    np.testing.assert_allclose(seen.point, [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(seen.depths, 4, atol=1e-12)
+    assert seen.is_anywhere and seen.convergence == seen.in_front == seen.first == 0 and seen.away == []
+    assert seen.aimed.all()

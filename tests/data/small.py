@@ -57,6 +57,22 @@ def transforms(root: Path, n: int = 9, channels: int = 3, **shared: Any) -> dict
     return content
 
 
+def turned(c2w: np.ndarray) -> np.ndarray:
+    """A pose `[3 or 4, 4]` or some, a quarter turn to the left."""
+    right, up, back, position = np.moveaxis(c2w, -1, 0)
+    return np.stack([back, up, -right, position], axis=-1)
+
+
+def with_panoramas(root: Path, content: dict[str, Any], which: list[int]) -> Path:
+    """Writes the content of `transforms` again, where some frames are panoramas; their middle is off to the left."""
+    for i in which:
+        pose = turned(np.array(content["frames"][i]["transform_matrix"]))
+        lens = {"camera_model": "EQUIRECTANGULAR", "fl_x": WIDTH / 2, "fl_y": HEIGHT}
+        content["frames"][i] |= {**lens, "transform_matrix": pose.tolist()}
+    write_json(root / "transforms.json", content)
+    return root
+
+
 def synthetic(root: Path, counts: dict[str, int] | None = None, channels: int = 4) -> None:
     """Writes a folder in the NeRF-synthetic layout."""
     for split, n in (counts or {"train": 4, "val": 2, "test": 3}).items():

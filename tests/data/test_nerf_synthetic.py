@@ -11,7 +11,7 @@ from PIL import Image
 
 from neurfield.data import load_scene, read_manifest
 from neurfield.errors import UserError
-from tests.data.small import HEIGHT, WIDTH, circle, frames, look_at, pixels, synthetic, write_images, write_json
+from tests.data.small import HEIGHT, WIDTH, circle, frames, look_at, pixels, synthetic, turned, write_images, write_json
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg", ".PNG"])
@@ -92,3 +92,15 @@ def test_splits_with_and_without_times_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"frames of transforms_test.json have a time, those of transforms_.*none"):
         read_manifest(tmp_path)
+
+
+def test_panoramas_among_the_frames_are_known_whichever_splits_are_read(tmp_path: Path) -> None:
+    synthetic(tmp_path, {"train": 6, "test": 2})
+    content = json.loads((tmp_path / "transforms_train.json").read_text())
+    for frame in content["frames"][:3]:
+        pose = turned(np.array(frame["transform_matrix"]))
+        pose[:3, 3] += [0, 0, 40]
+        frame |= {"camera_model": "EQUIRECTANGULAR", "transform_matrix": pose.tolist()}
+    write_json(tmp_path / "transforms_train.json", content)
+    for splits in (("train",), ("test",), ("train", "test")):
+        assert load_scene(tmp_path, splits=splits).normalization.source == "synthetic"

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from neurfield.cameras.poses import focus
 from neurfield.data import normalize
+from neurfield.data.options import LoadOptions
 from neurfield.data.scene import Normalization
-from tests.data.small import circle, look_at
+from tests.data.small import circle, look_at, turned
 
 TAN = 0.4
 
@@ -106,3 +108,15 @@ def test_round_trip() -> None:
     x = torch.randn(10, 3, dtype=torch.float64)
     torch.testing.assert_close(norm.to_world(norm.to_unit(x)), x)
     assert norm.aabb == (-1.5, -1.5, -1.5, 2.5, 2.5, 2.5)
+
+
+def test_where_the_middles_of_panoramas_are_does_not_matter() -> None:
+    """Around the box of Blender's layouts, and where a file's scale is looked for."""
+    c2w = np.stack([pose[:3] for pose in circle(8)])
+    some = np.full((8, 2), TAN)
+    some[:3], c2w[:3] = np.inf, turned(c2w[:3])
+    c2w[:3, :, 3] += [0, 0, 40]
+    assert normalize.synthetic(c2w, some, True) == (normalize.SYNTHETIC, [])
+    seen = focus(c2w, normalize.is_panorama(some))
+    chosen, notes = normalize.apply_given(normalize.SYNTHETIC, [], seen, {"aabb_scale": 4}, LoadOptions(), "a file")
+    assert (chosen.scale, chosen.source, notes) == (0.33, "given", [])

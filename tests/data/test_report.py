@@ -17,7 +17,7 @@ from neurfield.data.lens import Intrinsics
 from neurfield.data.report import Report, describe
 from neurfield.data.splits import every_nth
 from neurfield.data.statistics import camera_figures
-from tests.data.small import circle, frames, pixels, synthetic, transforms, write_images, write_json
+from tests.data.small import circle, frames, pixels, synthetic, transforms, with_panoramas, write_images, write_json
 
 
 def report(folder: Path) -> Report:
@@ -103,13 +103,14 @@ def test_principal_point_and_focal_lengths(tmp_path: Path) -> None:
 @dataclass(frozen=True)
 class Posed:
     c2w: np.ndarray
+    intrinsics: Intrinsics
 
 
 def test_thousands_of_cameras_take_little_memory_and_time() -> None:
     n = 3000
-    c2w = np.stack(circle(n))[:, :3]
+    c2w, lens = np.stack(circle(n))[:, :3], Intrinsics(8, 6, 9, 9, 4, 3)
     tracemalloc.start()
-    figures = camera_figures([Posed(pose) for pose in c2w])
+    figures = camera_figures([Posed(pose, lens) for pose in c2w])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6  # all differences at once are 216 MB
@@ -186,6 +187,20 @@ def test_panoramas_look_at_nothing_and_are_balls_in_the_picture(tmp_path: Path) 
     image = np.asarray(draw(manifest)).astype(int)
     flat = replace(manifest, views=[replace(v, intrinsics=Intrinsics(8, 6, 9, 9, 4, 3)) for v in manifest.views])
     assert (np.abs(image - np.asarray(draw(flat))).max(axis=2) > 60).sum() > 1000
+
+
+def test_panoramas_amid_photos_change_nothing_of_what_is_looked_at(tmp_path: Path) -> None:
+    content = even(tmp_path)
+    photos = report(tmp_path)
+    for i in range(5):  # where they are brighter, it is because they see more
+        Image.fromarray(np.full((6, 8, 3), 220, np.uint8)).save(tmp_path / f"images/{i:03d}.png")
+    mixed = report(with_panoramas(tmp_path, content, [0, 1, 2, 3, 4]))
+    assert mixed.warnings == photos.warnings == []
+    rows = dict(mixed.rows)
+    assert rows["look at"].endswith("100% of the cameras face it")
+    for name in ("distance to it", "camera spacing"):
+        assert rows[name] == dict(photos.rows)[name]
+    assert rows["focal length"].split(", field")[1] == " of view 43.6 ... 43.6 ... 360 x 33.4 ... 33.4 ... 180 degrees"
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])

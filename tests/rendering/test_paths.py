@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from neurfield.cameras import paths
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import PANORAMA, Cameras
 from neurfield.cameras.path_files import NGP_OFFSET, NGP_SCALE, read_camera_path
 from neurfield.cameras.poses import up
 from neurfield.errors import UserError
@@ -171,6 +172,32 @@ def test_paths_of_panoramas_are_panoramas() -> None:
     torch.testing.assert_close(distance, expected.expand(8), atol=1e-4, rtol=0)
     torch.testing.assert_close(orbit.c2w[:, 2, 1], torch.ones(8))  # level, although it looks down on the middle
     assert paths.interpolate(cameras, 9).is_panorama.all()
+
+
+def test_an_orbit_is_that_of_the_views_that_were_aimed() -> None:
+    """Panoramas in the middle, whichever way their middles are, neither narrow nor shift it."""
+    photos = ring()
+    inside = ring(20).c2w
+    inside[:, :, 3] = torch.tensor([0.3, -0.2, 0.5]) + uniform(20, 3, low=-0.1, high=0.1)
+    inside = inside[:, :, [2, 1, 0, 3]] * torch.tensor([1.0, 1.0, -1.0, 1.0])
+    around = Cameras.panorama(inside, 400, 300)
+    mixed = Cameras(*(torch.cat([getattr(c, name) for c in (photos, around)]) for name in vars(photos)))
+    orbit, expected = paths.orbit(mixed, 8), paths.orbit(photos, 8)
+    torch.testing.assert_close(orbit.c2w, expected.c2w, atol=1e-5, rtol=0)
+    assert not orbit.is_panorama.any()
+
+
+def test_pages_open_with_the_first_view_that_was_aimed() -> None:
+    cameras = ring()
+    models = cameras.models.clone()
+    models[:2] = PANORAMA
+    view, ahead = replace(cameras, models=models).opening(5.0)
+    assert view == 2 and ahead == pytest.approx(3, abs=1e-4)
+    models[:] = PANORAMA
+    alone = replace(cameras, models=models)
+    middle = cameras.c2w[:, :, 3].mean(0)
+    assert alone.opening(5.0) == (0, pytest.approx(float((cameras.c2w[0, :, 3] - middle).norm()), rel=1e-5))
+    assert alone[0].opening(5.0) == (0, 0.5)  # at one place
 
 
 def test_spline_of_equal_keys_stands_still() -> None:

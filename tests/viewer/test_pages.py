@@ -127,22 +127,38 @@ def test_data_have_views_and_no_field(data):
         assert viewer.url
 
 
-def test_panoramas_are_balls_among_frusta(tmp_path):
-    content = small.transforms(tmp_path, 5)
-    content["frames"][1] |= {"camera_model": "EQUIRECTANGULAR", "fl_x": small.WIDTH / 2, "fl_y": small.HEIGHT}
-    small.write_json(tmp_path / "transforms.json", content)
-    kinds: dict[str, str] = {}
-    images: set[str] = set()
-    with Viewer(shown_data(tmp_path), ServeOptions(port=0)) as viewer, WirePage(viewer.base_url) as page:
+def marks(folder, n, n_images):
+    """The messages that add the marks of `n` views to a page, by name, and the marks with an image."""
+    found, images = {}, set()
+    with Viewer(shown_data(folder), ServeOptions(port=0)) as viewer, WirePage(viewer.base_url) as page:
         page.look_from(BEFORE)
-        while len(kinds) < 5 or len(images) < 4:
+        while len(found) < n or len(images) < n_images:
             for message in page.messages(20):
                 if "_image_data" in message.get("updates", {}):
                     images.add(message["name"])
                 elif str(message.get("name", "")).startswith("/views/") and "props" in message:
-                    kinds[message["name"]] = message["type"]
+                    found[message["name"]] = message
+    return found, images
+
+
+def test_panoramas_are_balls_among_frusta(tmp_path):
+    small.with_panoramas(tmp_path, small.transforms(tmp_path, 5), [1])
+    found, images = marks(tmp_path, 5, 4)
+    kinds = {name: message["type"] for name, message in found.items()}
     expected = {f"/views/{i}": "IcosphereMessage" if i == 1 else "CameraFrustumMessage" for i in range(5)}
     assert kinds == expected and "/views/1" not in images
+
+
+def test_panoramas_at_one_place_can_be_seen(tmp_path):
+    """They are at no distance from their middle, to which marks are proportional."""
+    content = small.transforms(tmp_path, 4)
+    for frame in content["frames"]:
+        frame["transform_matrix"] = content["frames"][0]["transform_matrix"]
+    small.with_panoramas(tmp_path, content, [0, 1, 2, 3])
+    found, _ = marks(tmp_path, 4, 0)
+    side = shown_data(tmp_path).home.scale
+    for message in found.values():
+        assert 1e-3 * side < message["props"]["scale"] < 0.1 * side
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

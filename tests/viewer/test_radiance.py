@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from neurfield.cameras.cameras import PANORAMA
 from neurfield.errors import UserError
 from neurfield.rendering.renderer import Renderer
 from neurfield.run import Run
@@ -66,6 +67,16 @@ def test_background_is_the_pages(stage, run):
 def test_the_nearest_view_is_itself(stage, run):
     for view in run.views.splits["train"][:4]:
         assert stage.nearest(run.cameras[view]) == view
+
+
+def test_a_panorama_is_near_whichever_way_one_looks(run):
+    views, (first, second) = run.cameras, run.views.train[:2]
+    models = views.models.clone()
+    models[first] = PANORAMA
+    stage = dataclasses.replace(shown_run(run).stage, cameras=dataclasses.replace(views, models=models))
+    between = dataclasses.replace(views[second], c2w=views.c2w[[second]].clone())
+    between.c2w[0, :, 3] = 0.55 * views.c2w[first, :, 3] + 0.45 * views.c2w[second, :, 3]
+    assert shown_run(run).stage.nearest(between) == second and stage.nearest(between) == first
 
 
 def test_error_is_small_where_the_field_is_right(stage, run):

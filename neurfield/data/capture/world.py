@@ -16,7 +16,7 @@ def similarity(c2w: Array) -> Array:
     nearest to all view axes, or, where they do not meet in front of most views, the views' mean position. The unit is
     the median distance of the views from the origin.
     """
-    seen = focus(c2w)
+    seen = focus(c2w, np.zeros(len(c2w), dtype=bool))
     meet = seen.convergence > _MIN_CONVERGENCE and seen.in_front > 0.5
     center = seen.point if meet else c2w[:, :, 3].mean(axis=0)
     z = up_of_views(c2w)

@@ -126,7 +126,7 @@ def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark
         frustum: _Mark
         if bool(cameras.is_panorama[view]):
             frustum = scene.add_icosphere(
-                f"/views/{view}", 1.0, scale=scale / 2, color=_COLOR, wireframe=True, subdivisions=2,
+                f"/views/{view}", 1.0, scale=scale, color=_COLOR, wireframe=True, subdivisions=2,
                 wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
             )  # fmt: skip
         else:

@@ -70,7 +70,7 @@ def scene_data(manifest: Manifest) -> Shown:
     """The views of a data set that was read, before there is a field."""
     views = ViewSet.of_manifest(manifest)
     cloud = _cloud(manifest)
-    home, photos = Home.of(views, _ALONE), Photos(lambda: manifest)
+    home, photos = Home.before(views, _ALONE), Photos(lambda: manifest)
     return Shown(views.name, home, views.normalization, views=views, photos=photos, cloud=cloud)
 
 

@@ -5,13 +5,13 @@ import contextlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from neurfield.cameras.cameras import Cameras
-from neurfield.cameras.paths import look_at
+from neurfield.cameras.paths import level, look_at
 from neurfield.cameras.poses import up
 from neurfield.data.colmap_points import PointCloud
 from neurfield.data.scene import Normalization
@@ -21,6 +21,8 @@ from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stage import Stage
 from neurfield.viewer.triangles import Triangles
+
+_ABOVE = 0.5  # as much as aside
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,20 @@ class Home:
         fov = 2 * torch.atan(cameras.shown_extents[view, 1] / 2)
         target = cameras.c2w[view, :, 3] + ahead * forward
         position = target - distance * ahead * forward
-        poses = cameras.c2w.double().numpy()
-        return Home(triple(position.tolist()), triple(target.tolist()), up(poses), float(fov), scale)
+        upward = up(cameras.c2w.double().numpy())
+        return Home(triple(position.tolist()), triple(target.tolist()), upward, float(fov), scale)
+
+    @staticmethod
+    def before(views: ViewSet, distance: float) -> "Home":
+        """Of views alone: `of`, but panoramas, which are before nothing, are all seen from aside and above."""
+        home, cameras = Home.of(views, distance), views.cameras[views.train]
+        seen = cameras.focus()
+        if not seen.is_anywhere:
+            return home
+        aside = level(cameras.c2w[:1], home.up)[0, :, 2] + _ABOVE * torch.tensor(home.up)
+        away = distance * max(float(seen.depths.max()), 0.1 * home.scale)
+        position = torch.tensor(seen.point) + away * torch.nn.functional.normalize(aside, dim=0)
+        return replace(home, position=triple(position.tolist()), target=triple(seen.point.tolist()))
 
     @staticmethod
     def around(frame: Normalization, back: Triple, up: Triple, size: float = 1.25) -> "Home":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurfield.data.lens import Intrinsics
 from neurfield.data.load import plan_memory
 from neurfield.data.statistics import (
     CameraFigures,
@@ -87,20 +88,31 @@ def _kind(view: View) -> str:
 
 
 def _lens_rows(views: Sequence[View]) -> list[tuple[str, str]]:
-    lenses = [view.intrinsics for view in views]
-    models = Counter(lens.model for lens in lenses)
-    angles = np.array([lens.field_of_view for lens in lenses])
+    """Panoramas have no lens: they go all around, or what is left of that."""
+    models = Counter(view.intrinsics.model for view in views)
+    cameras = ("cameras", ", ".join(f"{count} {model}" for model, count in models.items()))
+    panoramas = [view.intrinsics for view in views if view.intrinsics.is_panorama]
+    lenses = [view.intrinsics for view in views if not view.intrinsics.is_panorama]
+    around = [("panoramas", f"field of view {_angles(panoramas)}")] if panoramas else []
+    if not lenses:
+        return [cameras, *around]
     focal = f"{_range([lens.fl_x for lens in lenses])} x {_range([lens.fl_y for lens in lenses])} pixels"
     center = f"{_range([lens.cx for lens in lenses])}, {_range([lens.cy for lens in lenses])}"
     rows = [
-        ("cameras", ", ".join(f"{count} {model}" for model, count in models.items())),
-        ("focal length", f"{focal}, field of view {_range(angles[:, 0])} x {_range(angles[:, 1])} degrees"),
+        cameras,
+        *around,
+        ("focal length", f"{focal}, field of view {_angles(lenses)}"),
         ("principal point", f"{center} pixels"),
     ]
     names = ("k1", "k2", "k3", "k4", "p1", "p2")
     distortion = np.array([lens.distortion for lens in lenses])
     used = [f"{name} {_range(distortion[:, i])}" for i, name in enumerate(names) if distortion[:, i].any()]
     return [*rows, ("distortion", ", ".join(used))] if used else rows
+
+
+def _angles(lenses: Sequence[Intrinsics]) -> str:
+    angles = np.array([lens.field_of_view for lens in lenses])
+    return f"{_range(angles[:, 0])} x {_range(angles[:, 1])} degrees"
 
 
 def _pose_rows(figures: CameraFigures) -> list[tuple[str, str]]:

@@ -180,7 +180,7 @@ def test_panoramas_look_at_nothing_and_are_balls_in_the_picture(tmp_path: Path) 
     result = report(tmp_path)
     rows = dict(result.rows)
     assert rows["cameras"] == "12 equirectangular" and "look at" not in rows and "distance to it" not in rows
-    assert rows["focal length"].endswith("field of view 360 x 180 degrees")
+    assert rows["panoramas"] == "field of view 360 x 180 degrees" and "focal length" not in rows
     # of 8 x 6 pixels, not twice as wide as high
     assert not result.warnings  # its size says all
     manifest = read_manifest(tmp_path)
@@ -200,7 +200,9 @@ def test_panoramas_amid_photos_change_nothing_of_what_is_looked_at(tmp_path: Pat
     assert rows["look at"].endswith("100% of the cameras face it")
     for name in ("distance to it", "camera spacing"):
         assert rows[name] == dict(photos.rows)[name]
-    assert rows["focal length"].split(", field")[1] == " of view 43.6 ... 43.6 ... 360 x 33.4 ... 33.4 ... 180 degrees"
+    assert rows["panoramas"] == "field of view 360 x 180 degrees"
+    for name in ("focal length", "principal point"):
+        assert rows[name] == dict(photos.rows)[name]
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])

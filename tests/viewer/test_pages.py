@@ -15,6 +15,7 @@ import torch
 from websockets.exceptions import WebSocketException
 
 import neurfield.viewer
+from neurfield import ops
 from neurfield.cameras.paths import look_at
 from neurfield.cli.main import main
 from neurfield.errors import UserError
@@ -147,6 +148,7 @@ def test_panoramas_are_balls_among_frusta(tmp_path):
     kinds = {name: message["type"] for name, message in found.items()}
     expected = {f"/views/{i}": "IcosphereMessage" if i == 1 else "CameraFrustumMessage" for i in range(5)}
     assert kinds == expected and "/views/1" not in images
+    assert len({message["props"]["scale"] for message in found.values()}) == 1  # a ball is as large as a frustum
 
 
 def test_panoramas_at_one_place_can_be_seen(tmp_path):
@@ -159,6 +161,16 @@ def test_panoramas_at_one_place_can_be_seen(tmp_path):
     side = shown_data(tmp_path).home.scale
     for message in found.values():
         assert 1e-3 * side < message["props"]["scale"] < 0.1 * side
+
+
+def test_panoramas_alone_are_all_in_the_first_picture(tmp_path):
+    content = small.transforms(tmp_path, 9)
+    small.with_panoramas(tmp_path, content, list(range(9)))
+    shown = shown_data(tmp_path)
+    camera, places = shown.home.camera(300, 200), shown.views.cameras.c2w[:, :, 3].contiguous()
+    xy, depths = ops.project(camera, torch.zeros(9, dtype=torch.int64), places)
+    assert (depths > 0).all() and ((xy > 0) & (xy < torch.tensor([300, 200]))).all()
+    assert float(xy[:, 1].max() - xy[:, 1].min()) > 20 and shown.home.position[2] > 1  # from above, too
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

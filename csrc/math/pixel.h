@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random pixels of many images as training rays: choose a pixel, build its ray, fetch its colour, put it over a
-// background. Images are divided
-// into blocks of 8 x 8 pixels; a pixel is drawn uniformly among those of the listed blocks that lie in the image and
-// are not masked. Random numbers are counted by (seed, step, ray): the same pixels for any number of threads.
+// background. Images are divided into blocks of 8 x 8 pixels; a pixel is drawn uniformly among those of the listed
+// blocks that lie in the image and are not masked. In a panorama, whose pixels show ever less towards the poles, one is
+// drawn in proportion to its solid angle, cos(latitude); one of the horizon is as likely as one of another image.
+// Random numbers are counted by (seed, step, ray): the same pixels for any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +47,18 @@ struct PixelPick {
   int64_t view, x, y;
 };
 
+// cos(x) for |x| <= pi / 2, to 2e-7: the Taylor series, as what sums and products give is the same on every device.
+NF_HD float cosine_of_latitude(float x) {
+  const float s = x * x;
+  float sum = 1.0f / 479001600.0f;  // 1 / 12!
+  sum = fma(sum, s, -1.0f / 3628800.0f);
+  sum = fma(sum, s, 1.0f / 40320.0f);
+  sum = fma(sum, s, -1.0f / 720.0f);
+  sum = fma(sum, s, 1.0f / 24.0f);
+  sum = fma(sum, s, -0.5f);
+  return fma(sum, s, 1.0f);
+}
+
 // Last view whose first block is not after `block`. Without branches: a random block would mispredict half of them.
 NF_HD int64_t view_of_block(const int64_t* starts, int64_t n_views, int64_t block) {
   int64_t low = 0;
@@ -85,6 +98,14 @@ struct SamplePixels {
             local / per_row * kPixelBlock + inner / kPixelBlock};
   }
 
+  // Whether a draw counts: that of a panorama's pixel only as often as its solid angle is part of one of the horizon.
+  NF_HD bool is_taken(const PixelPick& pick, uint64_t ray, uint32_t attempt) const {
+    if (cameras.models[pick.view] != kEquirectangular) return true;
+    const float* lens = cameras.intrinsics + 4 * pick.view;
+    const float latitude = (static_cast<float>(pick.y) + 0.5f - lens[3]) / lens[1];
+    return random_uniform(stream, ray, 2 * kPixelAttempts + attempt) < cosine_of_latitude(latitude);
+  }
+
   // How many blocks there are to draw from.
   NF_HD uint32_t n_blocks() const {
     if (blocks.listed) return static_cast<uint32_t>(blocks.n_listed);
@@ -105,7 +126,7 @@ struct SamplePixels {
       if (blocks.listed) block = blocks.listed[block];
       inner = random_below(stream, ray, 2 * attempt + 1, kInner);
       pick = pixel_of(block, inner);
-      if (is_valid(pick)) return pick;
+      if (is_valid(pick) && is_taken(pick, ray, attempt)) return pick;
     }
     for (uint32_t i = 1; i < kInner; ++i) {
       pick = pixel_of(block, (inner + i) % kInner);

@@ -48,6 +48,9 @@ def sample_pixels(
 ) -> SampledPixels:
     """Draws pixels uniformly among those that are listed and not masked, and makes their rays.
 
+    A panorama has as many pixels near its poles as at its horizon, for ever less of the view. Of its pixels one is as
+    likely as its solid angle is large, cos(latitude), and those of the horizon are as likely as pixels of other images.
+
     Args:
         values: uint8 or float32 `[n_pixels, n_channels]`, all images one after the other, row by row; 1 grey, 2 grey
             and alpha, 3 RGB, 4 RGBA.

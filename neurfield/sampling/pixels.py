@@ -17,6 +17,8 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 class PixelSampler:
     """Draws pixels with replacement, uniformly over all images, and returns their rays and colours.
 
+    Of panoramas uniformly over the view, not the picture (ops.sample_pixels).
+
     Images are packed into one buffer once; uint8 stays uint8. Where images differ in channels they are brought to RGB
     or, if any has alpha, RGBA.
 

@@ -217,8 +217,9 @@ def pixels(dtype: torch.dtype):
         masks = (uniform(n_pixels, seed=4) < 0.8).to(torch.uint8)
         blocks = torch.arange(0, 60, 2, dtype=torch.int32)
         some = {"masks": to(masks), "blocks": to(blocks), "rays_per_pixel": 4}
-        for name, options in (("all", {}), ("some", some)):
-            drawn = ops.sample_pixels(to(values), to(sizes), cameras, 1000, 3, 5, **options)
+        around = cameras_of(to, F32, 3, model=3)
+        for name, seen, options in (("all", cameras, {}), ("some", cameras, some), ("panoramas", around, some)):
+            drawn = ops.sample_pixels(to(values), to(sizes), seen, 1000, 3, 5, **options)
             for field in drawn._fields:
                 yield Result(f"{field} of {name}", getattr(drawn, field))
         for name, color in (("random", None), ("white", to(torch.ones(3)))):

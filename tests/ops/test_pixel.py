@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from neurfield import ops
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import Cameras, panorama_intrinsics
 from neurfield.reference import pixel as reference
 from tests.cases import SIZES, strided, uniform
 from tests.compare import assert_close
@@ -37,8 +37,10 @@ def pixel_numbers(picks: Tensor) -> Tensor:
     return starts[view] + y * sizes[view, 0] + x
 
 
-def chi_square(counts: Tensor) -> float:
-    expected = counts.sum() / len(counts)
+def chi_square(counts: Tensor, share: Tensor | None = None) -> float:
+    """Against equal parts, or parts in proportion to `share`."""
+    share = torch.ones(len(counts)) if share is None else share
+    expected = counts.sum() * share / share.sum()
     return float(((counts - expected) ** 2 / expected).sum())
 
 
@@ -111,6 +113,40 @@ def test_pixels_are_uniform_over_images_of_all_sizes() -> None:
     counts = torch.bincount(pixel_numbers(drawn.picks), minlength=n_pixels)
     freedom = n_pixels - 1
     assert abs(chi_square(counts) - freedom) < 4 * math.sqrt(2 * freedom)
+
+
+def panoramas() -> Cameras:
+    made = views("equirectangular")
+    return replace(made, intrinsics=torch.tensor([panorama_intrinsics(w, h) for w, h in SIZE_LIST]))
+
+
+def latitudes() -> list[list[float]]:
+    return [[(0.5 - (y + 0.5) / height) * math.pi for y in range(height)] for _, height in SIZE_LIST]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_picks_of_panoramas_match_reference(masked: bool) -> None:
+    c, values = panoramas(), numbered_images()
+    masks = (torch.arange(len(values)) % 4 != 0).to(torch.uint8)
+    drawn = ops.sample_pixels(values, c.sizes, c, 500, seed=9, step=5, masks=masks if masked else None)
+    per_view = [part.view(h, w) for part, (w, h) in zip(masks.split([220, 128, 15]), SIZE_LIST, strict=True)]
+    given = per_view if masked else None
+    expected = [reference.pick_pixel(SIZE_LIST, ray, 9, 5, given, latitudes=latitudes()) for ray in range(500)]
+    assert drawn.picks.tolist() == [list(pick) for pick in expected]
+
+
+def test_pixels_of_panoramas_are_as_likely_as_their_solid_angle() -> None:
+    """Amid photos, too: a pixel of the horizon is as likely as one of theirs."""
+    around, photo = Cameras.panorama(views().c2w[:1], 32, 16), Cameras.pinhole(views().c2w[:1], 20.0, 16, 24)
+    c = Cameras(*(torch.cat([getattr(x, name) for x in (around, photo)]) for name in vars(photo)))
+    n_pixels = 32 * 16 + 16 * 24
+    drawn = ops.sample_pixels(torch.zeros(n_pixels, 3), c.sizes, c, 1000 * n_pixels, seed=0, step=0)
+    view, x, y = drawn.picks.long().unbind(1)
+    counts = torch.bincount(torch.where(view == 0, y * 32 + x, 32 * 16 + y * 16 + x), minlength=n_pixels)
+    rows = ((0.5 - (torch.arange(16) + 0.5) / 16) * math.pi).cos()
+    share = torch.cat([rows.repeat_interleave(32), torch.ones(16 * 24)])
+    freedom = n_pixels - 1
+    assert abs(chi_square(counts, share) - freedom) < 4 * math.sqrt(2 * freedom)
 
 
 def test_masked_pixels_are_never_drawn_and_the_rest_is_uniform() -> None:

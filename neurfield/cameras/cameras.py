@@ -90,6 +90,11 @@ class Cameras:
         """bool `[n]`."""
         return self.models == PANORAMA
 
+    def latitudes(self, view: int) -> Tensor:
+        """Of the rows of a panorama, in radians, `[height]`."""
+        _, fl_y, _, cy = self.intrinsics[view].unbind()
+        return (cy - 0.5 - torch.arange(int(self.sizes[view, 1]), device=cy.device)) / fl_y
+
     def focus(self) -> Focus:
         """Where the views look, on the host."""
         return focus(self.c2w.double().cpu().numpy(), self.is_panorama.cpu().numpy())

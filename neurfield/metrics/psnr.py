@@ -5,15 +5,17 @@ from torch import Tensor
 from neurfield.metrics._common import check_images
 
 
-def psnr(image: Tensor, target: Tensor) -> float:
+def psnr(image: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio of one image, `-10 log10 mean((image - target)^2)`, in dB; infinite when equal.
 
     Args:
         image, target: float `[height, width, 3]`, peak value 1.
+        weights: how much pixels count, `[height, width]`, or None: all alike.
 
     Raises:
         ValueError: shapes that differ or are no image.
     """
     check_images("psnr", image, target)
-    error = (image.double() - target.double()).square().mean()
-    return float(-10 * torch.log10(error))
+    error = (image.double() - target.double()).square()
+    mean = error.mean() if weights is None else (error.mean(dim=2) * weights).sum() / weights.double().sum()
+    return float(-10 * torch.log10(mean))

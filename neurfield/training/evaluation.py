@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
-from neurfield.metrics import METRICS, Metric
+from neurfield.metrics import METRICS, Metric, psnr
 from neurfield.progress import Progress
 from neurfield.rendering.color import over_background
 from neurfield.rendering.renderer import Renderer
@@ -31,7 +31,8 @@ def evaluate(
 
     Returns:
         The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
-        which says how each metric was measured, or why not.
+        which says how each metric was measured, or why not. Where there are panoramas, these have a `ws_psnr`, too,
+        whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017).
 
     Raises:
         UserError: the split has no views, or its masks leave no pixel; a view is too small.
@@ -65,10 +66,16 @@ def evaluate(
         mask = masks[view]
         name = str(scene.paths[view] if scene.paths else view)
         n_masked += mask is not None
-        per_image.append({"view": view, "file": name, **_values(measured, picture, target, mask)})
+        values = _values(measured, picture, target, mask)
+        if bool(scene.cameras.is_panorama[view]):
+            share = scene.cameras.latitudes(view).cos()[:, None].expand(picture.shape[:2])
+            values["ws_psnr"] = psnr(picture, target, share if mask is None else share * (mask > 0))
+        per_image.append({"view": view, "file": name, **values})
     n = len(per_image)
+    around = [image["ws_psnr"] for image in per_image if "ws_psnr" in image]
     return {
         **{name: sum(image[name] for image in per_image) / n for name in measured},
+        **({"ws_psnr": sum(around) / len(around)} if around else {}),
         "per_image": per_image,
         "seconds_per_view": seconds / n,
         "rays_per_second": n_rays / max(seconds, 1e-9),
@@ -84,6 +91,7 @@ def evaluate(
                 name: METRICS[name].protocol if reason is None else f"none: {reason}"
                 for name, reason in reasons.items()
             },
+            **({"ws_psnr": "psnr of panoramas, pixels weighed by their solid angle"} if around else {}),
         },
     }
 

@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -48,6 +49,32 @@ def half_mask(upper: int, lower: int) -> Tensor:
     mask = torch.full((SIZE, SIZE), lower, dtype=torch.uint8)
     mask[: SIZE // 2] = upper
     return mask
+
+
+def test_panoramas_have_a_psnr_of_the_view_beside_that_of_the_picture(scene):
+    """An error in the quarter of a picture at one of its poles, 1 - sin(45 degrees) of the half of the view there."""
+    c = scene.cameras
+    around = Cameras.panorama(c.c2w, SIZE, SIZE)
+    models = around.models.clone()
+    models[2] = 0
+    scene = dataclasses.replace(scene, cameras=dataclasses.replace(around, models=models))
+    wrong = torch.zeros(SIZE, SIZE, 3)
+    wrong[: SIZE // 4] = 0.1
+
+    def render(*_: object, **__: object) -> dict[str, Tensor]:
+        return {"rgb": GREY + wrong}
+
+    painter: Any = SimpleNamespace(render=render, background=torch.ones(3), rays_per_pixel=1)
+    result = evaluate(painter, scene, "test")
+    first, second = result["per_image"]
+    assert first["psnr"] == pytest.approx(20 - 10 * math.log10(1 / 4), abs=1e-3)
+    expected = 20 - 10 * math.log10((1 - math.sqrt(0.5)) / 2)
+    assert first["ws_psnr"] == result["ws_psnr"] == pytest.approx(expected, abs=1e-3)
+    assert "ws_psnr" not in second and "solid angle" in result["protocol"]["ws_psnr"]
+    upper = [half_mask(255, 0)] * 3
+    masked = evaluate(painter, dataclasses.replace(scene, masks=upper), "test")
+    assert masked["ws_psnr"] == pytest.approx(expected - 10 * math.log10(2), abs=1e-3)
+    assert "ws_psnr" not in evaluate(painter, dataclasses.replace(scene, cameras=c), "test")
 
 
 def test_figures_are_means_over_views(scene):

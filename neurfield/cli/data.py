@@ -71,22 +71,6 @@ class DownloadOptions:
     """Refuse to fetch or unpack more."""
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    command: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[InfoOptions, tyro.conf.subcommand("info")]
-        | Annotated[MakeOptions, tyro.conf.subcommand("make")]
-        | Annotated[DownloadOptions, tyro.conf.subcommand("download")]
-    ]
-
-
-def run(options: DataOptions) -> int:
-    command = options.command
-    if isinstance(command, InfoOptions):
-        return info(command)
-    return make(command) if isinstance(command, MakeOptions) else download(command)
-
-
 def info(options: InfoOptions) -> int:
     from neurfield.data.camera_picture import draw
     from neurfield.data.load import read_manifest
@@ -207,3 +191,10 @@ def _data_sets(folder: Path, depth: int) -> Iterator[Path]:
     elif depth:
         for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
             yield from _data_sets(inner, depth - 1)
+
+
+COMMANDS = {
+    "info": (InfoOptions, info),
+    "make": (MakeOptions, make),
+    "download": (DownloadOptions, download),
+}

@@ -100,25 +100,6 @@ class CamerasOptions(_ExportOptions):
     """Where the images are now (default: where they were)."""
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    command: tyro.conf.OmitSubcommandPrefixes[
-        Annotated[MeshOptions, tyro.conf.subcommand("mesh")]
-        | Annotated[PointCloudOptions, tyro.conf.subcommand("pointcloud")]
-        | Annotated[WebOptions, tyro.conf.subcommand("web")]
-        | Annotated[CamerasOptions, tyro.conf.subcommand("cameras")]
-    ]
-
-
-def run(options: ExportOptions) -> int:
-    command = options.command
-    if isinstance(command, WebOptions):
-        return export_page(command)
-    if isinstance(command, CamerasOptions):
-        return write_cameras(command)
-    return export_points(command) if isinstance(command, PointCloudOptions) else export_triangles(command)
-
-
 def export_triangles(options: MeshOptions) -> int:
     if holds_signal(options.run):
         return _export_shape(options)
@@ -224,3 +205,11 @@ def _level(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise UserError(f"--level must be auto or a number, got {text!r}") from None
+
+
+COMMANDS = {
+    "mesh": (MeshOptions, export_triangles),
+    "pointcloud": (PointCloudOptions, export_points),
+    "web": (WebOptions, export_page),
+    "cameras": (CamerasOptions, write_cameras),
+}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `neurfield` command: a table of commands, each in a module that is imported only when it is asked for.
 
-A command module has a frozen dataclass of options and `run(options) -> int`; the table names the class. Errors become
-one line on stderr and an exit code: 0 done, 2 wrong use or bad input, 1 a fault of the machine.
+A command module has a frozen dataclass of options and `run(options) -> int`; the table names the class. One with
+commands of its own has a table of them instead, name: (options, run). Errors become one line on stderr and an exit
+code: 0 done, 2 wrong use or bad input, 1 a fault of the machine.
 """
 
 import contextlib
@@ -12,38 +13,38 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 
 from neurfield import __version__
 from neurfield.errors import MachineError, UserError, is_out_of_memory
-from neurfield.registry import nearest
+from neurfield.registry import lookup
 from neurfield.stop_signals import REPEATED, stop_signals
 
-# name: (module, class of its options, help)
+# name: (module, class of its options or table of its commands, help)
 COMMANDS = {
     "train": ("neurfield.cli.train", "TrainOptions", "fit a field to a scene"),
     "eval": ("neurfield.cli.eval", "EvalOptions", "measure a trained run: PSNR, SSIM"),
     "render": ("neurfield.cli.render", "RenderOptions", "pictures and videos of a trained run"),
     "convert": ("neurfield.cli.convert", "ConvertOptions", "turn a trained run into another kind of field"),
-    "export": ("neurfield.cli.export", "ExportOptions", "a mesh, points, a web page or the cameras of a trained run"),
+    "export": ("neurfield.cli.export", "COMMANDS", "a mesh, points, a web page or the cameras of a trained run"),
     "view": ("neurfield.cli.view", "ViewOptions", "a run, or a data set, in the browser"),
     "process": ("neurfield.cli.process", "ProcessCommandOptions", "photos or a video to a data set with cameras"),
-    "data": ("neurfield.cli.data", "DataOptions", "make, download and inspect data sets"),
+    "data": ("neurfield.cli.data", "COMMANDS", "make, download and inspect data sets"),
     "doctor": ("neurfield.cli.doctor", "DoctorOptions", "what is installed, what is used, and a self-test"),
 }
 
 
-def usage() -> str:
-    lines = [
-        "usage: neurfield COMMAND [OPTIONS]",
-        "",
-        "Trains, measures, renders and exports neural fields.",
-        "",
-        "commands:",
-    ]
-    lines += [f"  {name:8}  {text}" for name, (_, _, text) in COMMANDS.items()]
-    return "\n".join([*lines, "", "neurfield COMMAND --help shows the options of a command.", "neurfield --version"])
+def usage(program: str, about: str, commands: Mapping[str, str]) -> str:
+    """The help of a table of commands, name: what it does."""
+    width = max(map(len, commands))
+    lines = [f"usage: {program} COMMAND [OPTIONS]", "", about, "", "commands:"]
+    lines += [f"  {name:{width}}  {text}" for name, text in commands.items()]
+    return "\n".join([*lines, "", f"{program} COMMAND --help shows the options of a command."])
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    return not words or words[0] in ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,17 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
+    if _asks_for_help(words):
+        about = "Trains, measures, renders and exports neural fields."
+        print(usage("neurfield", about, {name: text for name, (_, _, text) in COMMANDS.items()}))
+        print("neurfield --version")
         return 0 if words else 2
     if words[0] == "--version":
         print(f"neurfield {__version__}")
         return 0
     warnings.filterwarnings("ignore", module=r"PIL\.")  # on what photos say of themselves that is not used
     try:
-        if words[0] not in COMMANDS:
-            known = ", ".join(COMMANDS)
-            raise UserError(f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)} (valid: {known})")
         with _terminable():
             return _dispatch(words[0], words[1:], arguments is None)
     except (UserError, MachineError) as error:
@@ -122,18 +122,24 @@ def _fail(message: str, code: int) -> int:
 
 
 def _dispatch(command: str, words: list[str], is_process: bool) -> int:
-    module_name, options_name, text = COMMANDS[command]
+    module_name, attribute, about = lookup(COMMANDS, command, "command")
     with _uncollected(is_process):
         module = import_module(module_name)
         import tyro
 
         from neurfield.cli._optional import REGISTRY
 
+    program, found = f"neurfield {command}", getattr(module, attribute)
+    if isinstance(found, dict):
+        if _asks_for_help(words):
+            print(usage(program, f"{about.capitalize()}.", {name: inner[0].__doc__ for name, inner in found.items()}))
+            return 0 if words else 2
+        options_type, run = lookup(found, words[0], f"{command} command")
+        program, about, words = f"{program} {words[0]}", options_type.__doc__, words[1:]
+    else:
+        options_type, run = found, module.run
     words = repeat_flag(words, "--set")
-    options = tyro.cli(
-        getattr(module, options_name), prog=f"neurfield {command}", description=text, args=words, registry=REGISTRY
-    )
-    return module.run(options)
+    return run(tyro.cli(options_type, prog=program, description=about, args=words, registry=REGISTRY))
 
 
 def repeat_flag(words: list[str], flag: str) -> list[str]:

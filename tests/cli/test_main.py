@@ -66,10 +66,26 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"neurfield {neurfield.__version__}\n"
 
 
-def test_an_unknown_command_names_the_nearest(capsys):
-    assert main(["trian"]) == 2
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("trian D", "unknown command 'trian', did you mean 'train'? (valid: train, "),
+        ("export meshh R --output m.glb", "unknown export command 'meshh', did you mean 'mesh'? (valid: mesh, "),
+        ("data inf D", "unknown data command 'inf', did you mean 'info'? (valid: info, "),
+    ],
+)
+def test_an_unknown_command_names_the_nearest(words, expected, capsys):
+    assert main(words.split()) == 2
     error = capsys.readouterr().err
-    assert error.startswith("neurfield: unknown command 'trian', did you mean 'train'?") and error.count("\n") == 1
+    assert error.startswith(f"neurfield: {expected}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "inner"), [("export", "cameras"), ("data", "download")])
+def test_a_command_that_has_commands_lists_them(command, inner, capsys):
+    assert [main([command]), main([command, "--help"])] == [2, 0]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count(f"usage: neurfield {command} COMMAND [OPTIONS]") == 2
+    assert sum(line.startswith(f"  {inner}  ") for line in lines) == 2
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,23 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
         )
 
 
+def unreadable(path: Path) -> UserError:
+    """The one line for what the user may not read."""
+    return UserError(f"{path}: may not be read; give yourself the permission: chmod u+rX")
+
+
+def check_readable(path: Path) -> None:
+    """Raises UserError when a file or folder may not be read, or a folder on the way to it not be entered.
+
+    Of what is not there the caller tells: to look for it gives the same answer as for what is hidden in such a folder.
+    """
+    for place in (*reversed(path.absolute().parents), path):
+        if not os.path.exists(place):  # false, not an error, for names that no file can have
+            return
+        if not os.access(place, (os.R_OK if place is path else 0) | (os.X_OK if place.is_dir() else 0)):
+            raise unreadable(place)
+
+
 def append(path: Path, data: bytes) -> None:
     """Adds to the end of a file, all or nothing; raises as cannot_write says."""
     try:

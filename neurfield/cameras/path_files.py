@@ -23,6 +23,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.poses import rigid_pose
 from neurfield.checks import is_number, shown
 from neurfield.errors import UserError
+from neurfield.files import check_readable
 
 NGP_SCALE, NGP_OFFSET = 0.33, (0.5, 0.5, 0.5)
 NGP_SIZE = (1920, 1080)  # its files name no size
@@ -74,6 +75,7 @@ def read_camera_path(
 
 
 def _load(path: Path) -> dict[str, Any]:
+    check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_out_of_memory(error):
             return _fail("out of memory; use a smaller method, image size or resolution", 1)
         if isinstance(error, OSError):
-            return _fail(f"{error.filename or 'the system'}: {(error.strerror or str(error)).lower()}", 1)
+            is_denied = isinstance(error, PermissionError) and error.filename  # to the user, of a file that was given
+            reason = (error.strerror or str(error)).lower()
+            return _fail(f"{error.filename or 'the system'}: {reason}", 2 if is_denied else 1)
         raise
 
 

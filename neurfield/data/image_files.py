@@ -25,6 +25,7 @@ from neurfield.data import exr, tiff
 from neurfield.data.ffmpeg import opened
 from neurfield.data.orientation import turned
 from neurfield.errors import UserError
+from neurfield.files import unreadable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -234,7 +235,7 @@ def _told(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
     except PermissionError:
-        raise UserError(f"{path}: may not be read; give yourself the permission: chmod u+r") from None
+        raise unreadable(path) from None
     except BROKEN as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: the image is broken or truncated ({reason}); copy or export it again") from None

@@ -26,6 +26,7 @@ from neurfield.data.paths import data_name
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.data.views import Manifest, View
 from neurfield.errors import UserError
+from neurfield.files import check_readable
 
 MAX_MASK_MEGAPIXELS = 64.0
 
@@ -83,9 +84,10 @@ def locate(path: str | Path, options: ReadOptions) -> tuple[Path, str, LoadOptio
         options: the caller's wishes, which win.
 
     Raises:
-        UserError: nothing there, or a scene file that cannot be used.
+        UserError: nothing there, what may not be read, or a scene file that cannot be used.
     """
     path = Path(path)
+    check_readable(path)
     if not os.path.exists(path):  # false, not an error, for names that no file can have
         raise UserError(f"{path}: no such file or folder")
     if not scene_file.is_scene_file(path):

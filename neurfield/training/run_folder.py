@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurfield.errors import UserError
-from neurfield.files import cannot_write
+from neurfield.files import cannot_write, check_readable
 from neurfield.training.checkpoint import SUFFIX
 
 CONFIG_FILE = "config.yaml"
@@ -158,6 +158,7 @@ def newest_run(output_dir: Path, experiment: str, method: str | None, timestamp:
     pattern = "/".join(glob.escape(part) if part else "*" for part in (experiment, method, timestamp))
     newest = _newest(output_dir.glob(f"{pattern}/"))
     if newest is None:
+        check_readable(output_dir / experiment)
         raise UserError(
             f"{output_dir / pattern}: no run with a checkpoint to resume; start one without --resume, or "
             "name it by --output-dir and --experiment-name"
@@ -182,8 +183,9 @@ def find_checkpoint(run: Path) -> Path:
     """The checkpoint that RUN means: a file itself, or the newest of a run folder.
 
     Raises:
-        UserError: nothing there, or a folder without checkpoints.
+        UserError: nothing there, what may not be read, or a folder without checkpoints.
     """
+    check_readable(run)
     if run.is_file() and SUFFIX in run.suffixes:  # also one that was set aside
         return run
     if not run.is_dir():
@@ -192,6 +194,7 @@ def find_checkpoint(run: Path) -> Path:
         )
     found = RunFolder(run).checkpoints()
     if not found:
+        check_readable(run / "checkpoints")
         way = run_below(run) or "; expected the folder that neurfield train names"
         raise UserError(f"{run}: no checkpoints/step-*{SUFFIX} in this folder{way}")
     return found[-1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data that cannot be used, through the commands that read them: one line, exit code 2, nothing written."""
 
+import os
 import shutil
 import struct
 import zipfile
@@ -219,3 +220,49 @@ def test_one_line_and_nothing_written(command, case, tmp_path, capsys):
 def test_the_same_data_unharmed(command, write, tmp_path, capsys):
     assert run(command, write(tmp_path), tmp_path / "out") == 0
     assert capsys.readouterr().err == ""
+
+
+FORBIDDEN = {
+    "train {data} --output-dir {out}": "{data}",
+    "data info {data}": "{data}",
+    "data info {data}/inner.obj": "{data}/inner.obj",
+    "process {data} --output {out}/photos": "{data}",
+    "eval {data}": "{data}",
+    "eval {data}/step.safetensors": "{data}/step.safetensors",
+    "export mesh {data}/run --output {out}/m.ply": "{data}/run/checkpoints",
+    "render {data} --output {out}/views": "{data}",
+    "train {ball} --resume --output-dir {data}": "{data}/ball",
+    "eval {data}/nothing": "{data}",
+}
+
+
+@pytest.mark.parametrize("command", FORBIDDEN)
+def test_what_may_not_be_read(command, tmp_path, monkeypatch, capsys):
+    """To the superuser, whom modes of files do not stop, the system says no by name."""
+    data, ball = tmp_path / "data", tmp_path / "ball"
+    for folder in (data / "run/checkpoints", data / "ball", ball, tmp_path / "out"):
+        folder.mkdir(parents=True)
+    (data / "inner.obj").touch()
+    (data / "step.safetensors").touch()
+    top()(ball)
+    place = Path(FORBIDDEN[command].format(data=data))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != place and access(path, mode))
+    mode = place.stat().st_mode
+    place.chmod(0)
+    try:
+        code = main([word.format(data=data, out=tmp_path / "out", ball=ball) for word in command.split()])
+    finally:
+        place.chmod(mode)
+    assert code == 2
+    assert capsys.readouterr().err == f"neurfield: {place}: may not be read; give yourself the permission: chmod u+rX\n"
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_file_that_turns_out_to_be_forbidden_is_the_users(tmp_path, monkeypatch, capsys):
+    def denied(*args: object) -> None:
+        raise PermissionError(13, "Permission denied", "sparse/0")
+
+    monkeypatch.setattr("neurfield.data.colmap.detect", denied)
+    assert main(["data", "info", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "neurfield: sparse/0: permission denied\n"

@@ -245,5 +245,5 @@ def test_an_image_that_may_not_be_read_is_not_called_broken(tmp_path: Path, monk
 
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "open", refused)
-    with pytest.raises(UserError, match=r"a\.png: may not be read; give yourself the permission: chmod u\+r$"):
+    with pytest.raises(UserError, match=r"a\.png: may not be read; give yourself the permission: chmod u\+rX$"):
         read_header(tmp_path / "a.png", 1)

@@ -14,7 +14,7 @@ from neurfield.data.capture.options import ProcessOptions
 from neurfield.data.capture.report import CaptureReport, SfmJob
 from neurfield.data.signals.video import DEMUXERS, detect
 from neurfield.errors import UserError
-from neurfield.files import atomic_folder, refuse_existing
+from neurfield.files import atomic_folder, check_readable, refuse_existing
 
 MARKER = "process.json"  # in a folder that `process` has made
 
@@ -41,9 +41,11 @@ def process(
         progress: told the stage ("photos", "features", "matches", "cameras") and how far it is, 0 ... 1.
 
     Raises:
-        UserError: no photos, a broken one, pycolmap missing, an output that exists, or no cameras found.
+        UserError: no photos, or such as may not be read, a broken one, pycolmap missing, an output that exists, or no
+            cameras found.
     """
     source, output, options = Path(source), Path(output), options or ProcessOptions()
+    check_readable(source)
     tell = progress or (lambda stage, fraction: None)
     refuse_existing(output, overwrite, MARKER)
     if source.resolve().is_relative_to(output.resolve()):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from neurfield.data.signals import image, mesh, video, volume
 from neurfield.data.unknown import foreign_picture
 from neurfield.errors import UserError
+from neurfield.files import check_readable
 
 
 class Reader(Protocol):
@@ -41,8 +42,9 @@ def read(path: Path, kind: str | None = None, max_megapixels: float = 64.0) -> A
     """The signal in a file.
 
     Raises:
-        UserError: no signal of a known kind, or one that cannot be used.
+        UserError: no signal of a known kind, or one that cannot be used or may not be read.
     """
+    check_readable(path)
     kind = kind or kind_of(path)
     if kind is None:
         advice = foreign_picture(path)

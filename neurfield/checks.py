@@ -3,7 +3,7 @@
 
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -25,3 +25,8 @@ def words(given: str | Iterable[str]) -> tuple[str, ...]:
 def shown(value: Any) -> str:
     """`repr`, short enough for one line whatever a file holds."""
     return reprlib.repr(value)
+
+
+def few(names: Sequence[str], limit: int = 3) -> str:
+    """The first of them, and that there are more."""
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

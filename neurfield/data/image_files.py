@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from neurfield.checks import few
 from neurfield.data import exr, tiff
 from neurfield.data.ffmpeg import opened
 from neurfield.data.orientation import turned
@@ -89,9 +90,25 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
     All threads have ended when this returns or raises (a generator here could be collected, and joined, by its own
     worker).
+
+    Raises:
+        UserError: that of the first file that cannot be used, with the names of all others of that sort, so that nobody
+            mends them one by one.
     """
+
+    def tried(item: T) -> R | UserError:
+        try:
+            return function(item)
+        except UserError as error:
+            return error
+
     with _NO_LIMIT_OF_PILLOW, ThreadPoolExecutor(n_threads()) as pool:
-        return list(pool.map(function, items))
+        found = list(pool.map(tried, items))
+    refused = [str(result) for result in found if isinstance(result, UserError)]
+    if refused:
+        others = [message.partition(": ")[0] for message in refused[1:]]
+        raise UserError(refused[0] + (f"; {len(others)} more cannot be used: {few(others)}" if others else ""))
+    return [result for result in found if not isinstance(result, UserError)]
 
 
 class _NoLimitOfPillow:

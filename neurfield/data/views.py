@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neurfield.cameras.poses import Array, Focus, focus
+from neurfield.checks import few
 from neurfield.data.image_files import ImageHeader, in_threads, read_header, read_pixels
 from neurfield.data.lens import Intrinsics, Lens
 from neurfield.data.options import LoadOptions
@@ -161,7 +162,7 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
             f"{source}: none of the {len(frames)} images exist; the first was looked for at {first_path}"
             + _beside(first_path)
         )
-    notes = [f"{source}: {len(missing)} of {len(frames)} images are missing ({_few(missing)})"] if missing else []
+    notes = [f"{source}: {len(missing)} of {len(frames)} images are missing ({few(missing)})"] if missing else []
     first: dict[Path, Frame] = {}
     repeated = []
     for frame, path in zip(frames, paths, strict=True):
@@ -169,7 +170,7 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
             repeated.append(frame.name)
     if repeated:
         notes.append(
-            f"{source}: {len(repeated)} images are listed more than once, the first entry counts ({_few(repeated)})"
+            f"{source}: {len(repeated)} images are listed more than once, the first entry counts ({few(repeated)})"
         )
     headers = in_threads(lambda path: read_header(path, options.max_megapixels), first)
     views = [
@@ -265,7 +266,3 @@ def _beside(path: Path) -> str:
         return ""
     alike = [name for name in names if Path(name).stem.lower() == path.stem.lower()]
     return f", did you mean {alike[0]!r}?" if alike else nearest(path.name, names)
-
-
-def _few(names: Sequence[str], limit: int = 3) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

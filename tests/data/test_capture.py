@@ -462,6 +462,8 @@ def test_bad_sources(tmp_path: Path) -> None:
     (photos / "broken.jpg").unlink()
     (photos / "broken.tif").write_bytes(b"II*\0 and nothing more")
     fails(photos, output, "broken.tif: the image is broken or truncated")
+    (photos / "other.webp").write_bytes(b"RIFF")
+    fails(photos, output, r"broken.tif: the image is broken .*; 1 more cannot be used: \S*other.webp$")
     (tmp_path / "two").mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (20, 20)).save(tmp_path / "two" / name)

@@ -247,3 +247,15 @@ def test_an_image_that_may_not_be_read_is_not_called_broken(tmp_path: Path, monk
     monkeypatch.setattr(Image, "open", refused)
     with pytest.raises(UserError, match=r"a\.png: may not be read; give yourself the permission: chmod u\+rX$"):
         read_header(tmp_path / "a.png", 1)
+
+
+def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for path in paths[1:]:
+        path.write_bytes(b"none")
+    Image.new("RGB", (4, 4)).save(paths[0])
+    for n, others in ((2, None), (3, "1 more cannot be used: 2"), (6, "4 more cannot be used: 2, 3, 4, ...")):
+        with pytest.raises(UserError) as caught:
+            in_threads(lambda path: read_header(path, 1), paths[:n])
+        first, *more = str(caught.value).replace(f"{tmp_path}/", "").replace(".png", "").split("; ")
+        assert first.startswith("1: not an image") and more[1:] == ([others] if others else [])

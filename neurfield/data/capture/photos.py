@@ -160,7 +160,10 @@ def _is_lossy(path: Path, max_megapixels: float) -> bool:
     """Whether a JPEG keeps what is in a file: neither more than it has nor transparency."""
     if path.suffix.lower() != ".webp":
         return SUFFIXES[path.suffix.lower()]
-    return read_header(path, max_megapixels).channels == 3
+    try:
+        return read_header(path, max_megapixels).channels == 3
+    except UserError:
+        return True  # it is told of with all others that cannot be used
 
 
 def _write(path: Path, target: Path, max_megapixels: float) -> Photo:

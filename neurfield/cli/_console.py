@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurfield.errors import UserError
+
 if TYPE_CHECKING:
     from neurfield.training.trainer import Trainer
 
@@ -87,15 +89,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
 
 
+def check_begun(trainer: "Trainer") -> None:
+    """Raises UserError when the budget of a new run is used up before its first step: nothing is written of it yet."""
+    if trainer.step == 0 and trainer.progress >= 1:
+        raise UserError(
+            "the budget was used up before the first step, nothing was learned or written; give a larger one"
+        )
+
+
 def say_steps(trainer: "Trainer", checkpoint: Path, begun_at: int) -> None:
     """What a training has done, and where it lies; `begun_at` is the step that it was continued from, or 0."""
     say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {checkpoint}")
-    if trainer.step > begun_at or trainer.interrupted:
-        return
-    if begun_at:
+    if trainer.step == begun_at and not trainer.interrupted:
         say("note: the budget counts what came before, which has used it up: no step was taken; give a larger one")
-    else:
-        say("note: the budget was used up before the first step: nothing was learned or measured; give a larger one")
 
 
 def next_steps(run: Path) -> str:

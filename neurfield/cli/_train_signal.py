@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, next_steps, say, say_steps
+from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, say, say_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -82,6 +82,8 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
     trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)
+    if not resumed_from:
+        check_begun(trainer)
     session = Session(trainer, SignalSubject(signal.info), folder, resumed_from)
     begun_at = trainer.step
     if choice:

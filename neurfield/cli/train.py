@@ -14,7 +14,7 @@ import tyro
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, next_steps, say, say_steps
+from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, say, say_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.convert.earlier import Earlier
@@ -149,6 +149,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     trainer = Trainer(task, config, start, report=say)
     if choice:
         auto_frequency.check_left(trainer)
+    if not resumed:
+        check_begun(trainer)
     session = Session(trainer, resumed.subject if resumed else views, folder, resumed.path if resumed else None)
     begun_at = trainer.step
     if choice:
@@ -200,6 +202,10 @@ def _check(options: TrainOptions) -> None:
     except UserError as error:
         name, _, rest = str(error).partition(":")
         raise UserError(f"--{name.replace('_', '-')}:{rest}") from None
+    if not options.resume and 0 in (options.max_seconds, options.max_num_iterations):
+        raise UserError(
+            "--max-seconds and --max-num-iterations: nothing is learned with a budget of 0; give a larger one"
+        )
     names = ("none", *SPLITS)
     if options.eval_split not in names:
         hint = nearest(options.eval_split, names)

@@ -72,19 +72,24 @@ def test_closed_streams_are_no_fault(tmp_path: Path, closed: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["scene", "image"])
-def test_a_budget_without_a_step_is_said_to_have_taught_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
-) -> None:
+def test_a_budget_without_a_step_leaves_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     if kind == "scene":
         words = ["train", str(write_synthetic(ball_scene(), tmp_path / "ball")), "--set", *SMALL]
     else:
         np.save(tmp_path / "noise.npy", np.random.default_rng(0).random((16, 16)))
         words = ["train", str(tmp_path / "noise.npy")]
     words += ["--output-dir", str(tmp_path / "out")]
-    note = "note: the budget was used up before the first step"
-    assert main([*words, "--max-seconds", "0", "--timestamp", "none"]) == 0
-    said = capsys.readouterr().out
-    assert note in said and "PSNR" not in said  # measuring what is not trained takes time and says nothing
-    assert main([*words, "--max-num-iterations", "1", "--timestamp", "one"]) == 0
-    said = capsys.readouterr().out
-    assert note not in said and "PSNR" in said
+    too_little = (
+        "--max-seconds 0",
+        "--max-num-iterations 0",
+        "--max-seconds 9 --max-num-iterations 0",
+        "--max-seconds 1e-3",
+    )
+    for budget in too_little:
+        assert main([*words, *budget.split()]) == 2
+        error = capsys.readouterr().err
+        assert error.endswith("; give a larger one\n") and error.count("\n") == 1
+        assert not (tmp_path / "out").exists()  # of which later commands would take the newest run
+    assert main([*words, "--max-num-iterations", "1"]) == 0 and "PSNR" in capsys.readouterr().out
+    assert main([*words[:2], *words[-2:], "--max-num-iterations", "0", "--resume", "--eval-split", "none"]) == 0
+    assert "1 steps" in (said := capsys.readouterr().out) and "no step was taken; give a larger one" in said

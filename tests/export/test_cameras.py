@@ -130,7 +130,7 @@ def test_the_command(tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
     small.transforms(data)
-    words = ["train", str(data), "--max-num-iterations", "0", "--output-dir", str(tmp_path / "runs"), "--set", *SMALL]
+    words = ["train", str(data), "--max-num-iterations", "1", "--output-dir", str(tmp_path / "runs"), "--set", *SMALL]
     assert main([*words, "--method", "ngp-fast", "--eval-split", "none"]) == 0
     (run,) = (tmp_path / "runs").glob("*/*/*/")
     capsys.readouterr()

@@ -15,6 +15,7 @@ from neurfield.cli.main import main
 from neurfield.data import signals
 from neurfield.errors import UserError
 from neurfield.signal_kinds import SignalRender
+from neurfield.signal_run import train_signal
 from neurfield.training import checkpoint, device
 from neurfield.training.signal_method import load_signal_method, signal_presets
 from tests.meshes import icosphere
@@ -134,7 +135,7 @@ def test_what_comes_before_the_first_step_of_a_shape_is_seen(kind, tmp_path, mon
 def test_a_shape_that_has_not_learned_anything_is_not_exported(words, tmp_path, error):
     """The zeros of such a field fill the cube: millions of triangles."""
     ball = write_obj(tmp_path / "ball.obj", *icosphere(1))
-    folder = train(ball, tmp_path / "runs", 0)
+    folder = train_signal(ball, overrides=SMALL, max_num_iterations=0, output_dir=tmp_path).path.parents[1]
     what, *options = words
     assert command("export", what, folder, "--output", tmp_path / "b.ply", *options) == 2
     assert error().endswith(f"{folder}: step 0, nothing was learned that has a surface; train with a larger budget")

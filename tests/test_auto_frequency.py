@@ -19,9 +19,9 @@ from neurfield.errors import UserError
 from neurfield.fresh.candidates import GRID_INIT_RANGE, OF_ACTIVATIONS, OF_ENCODINGS
 from neurfield.fresh.choose import WORTH
 from neurfield.signal_kinds import KINDS
-from neurfield.training.method import MethodConfig, load_method
+from neurfield.training.method import MethodConfig, load_method, signal_presets
 from neurfield.training.schedule import Budget
-from neurfield.training.signal_method import load_signal_method, signal_presets
+from neurfield.training.signal_method import load_signal_method
 from neurfield.training.trial import Trials
 from tests.meshes import icosphere
 from tests.scenes import ball_scene, write_synthetic

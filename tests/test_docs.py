@@ -16,8 +16,7 @@ from neurfield.rendering.renderer import OUTPUTS
 from neurfield.rendering.video import SUFFIXES
 from neurfield.rendering.writers import DEPTH_WRITERS
 from neurfield.signal_kinds import KINDS
-from neurfield.training.method import presets
-from neurfield.training.signal_method import signal_presets
+from neurfield.training.method import presets, signal_presets
 
 ROOT = Path(__file__).resolve().parents[1]
 # of what is not there: a scene, a photo, a run

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.signals.learning import Kept, drawn, learn, psnr, side_by_side
 from benchmarks.signals.pictures import PICTURES, picture
-from neurfield.training.signal_method import signal_presets
+from neurfield.training.method import signal_presets
 
 SAMPLES, NAME = 8192, "signals_presets"
 

@@ -149,6 +149,11 @@ def presets() -> dict[str, Path]:
     return preset_files("methods")
 
 
+def signal_presets() -> dict[str, Path]:
+    """Files of the presets for signals by name."""
+    return preset_files("signals")
+
+
 def default_preset(device: str, max_seconds: float | None, times_differ: bool = False) -> str:
     """What suits the device and the budget; and views of different times, of something that moves."""
     if times_differ:
@@ -161,9 +166,14 @@ def load_method(name: str, overrides: tuple[str, ...] = ()) -> MethodConfig:
     """A preset by name, or a YAML file by path, with `dotted.key=value` overrides applied.
 
     Raises:
-        UserError: unknown name, or a file or override that does not fit.
+        UserError: unknown name, or that of a method for signals, or a file or override that does not fit.
     """
     known = presets()
+    if name in signal_presets():
+        raise UserError(
+            f"the method {name!r} is for single files (an image, a mesh, a video, a volume), the data is a scene; "
+            f"leave --method out, or give one of {', '.join(known)}"
+        )
     path = Path(name) if name.endswith((".yaml", ".yml")) else lookup(known, name, "method")
     return config.override(config.load(MethodConfig, path, known), overrides)
 

@@ -15,7 +15,7 @@ from neurfield.data.signals import READERS
 from neurfield.errors import UserError
 from neurfield.fields.signal_field import SignalFieldConfig
 from neurfield.registry import lookup
-from neurfield.training.method import BaseRunConfig, LoopConfig, OptimizerConfig, Positive, preset_files
+from neurfield.training.method import BaseRunConfig, LoopConfig, OptimizerConfig, Positive, presets, signal_presets
 
 SignalKind = Literal["image", "sdf", "occupancy", "video", "volume"]
 
@@ -45,11 +45,6 @@ class SignalRunConfig(BaseRunConfig):
     method: SignalMethod = dataclasses.field(default_factory=SignalMethod)
 
 
-def signal_presets() -> dict[str, Path]:
-    """Files of the presets by name."""
-    return preset_files("signals")
-
-
 def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) -> SignalMethod:
     """A preset by name, or a YAML file by path, with `dotted.key=value` overrides applied.
 
@@ -57,17 +52,19 @@ def load_signal_method(name: str, kind: str, overrides: tuple[str, ...] = ()) ->
         kind: of the data; a method may be for another kind that is read in the same way.
 
     Raises:
-        UserError: unknown name, a file or override that does not fit, or a method for another kind of signal.
+        UserError: unknown name, a file or override that does not fit, or a method for another kind of signal or scenes.
     """
-    presets = signal_presets()
+    known = signal_presets()
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-    elif name in presets:
-        path = presets[name]
+    elif name in known:
+        path = known[name]
+    elif name in presets():
+        raise UserError(f"the method {name!r} is for scenes of posed photos, the data is {kind}; leave --method out")
     else:  # only then is it worth to look into all of them
-        kinds = {n: config.load(SignalMethod, file, presets).kind for n, file in presets.items()}
-        path = lookup({n: presets[n] for n in kinds if READERS[kinds[n]] is READERS[kind]}, name, f"{kind} method")
-    method = config.override(config.load(SignalMethod, path, presets), overrides)
+        kinds = {n: config.load(SignalMethod, file, known).kind for n, file in known.items()}
+        path = lookup({n: known[n] for n in kinds if READERS[kinds[n]] is READERS[kind]}, name, f"{kind} method")
+    method = config.override(config.load(SignalMethod, path, known), overrides)
     if READERS[method.kind] is not READERS[kind]:
         raise UserError(f"the method {name!r} is for {method.kind}, the data is {kind}; leave --method out")
     return method

@@ -108,6 +108,11 @@ def test_intermediate_evaluations_are_logged(data, tmp_path, capsys):
     [
         (["{data}/none"], "none: no such file or folder"),
         (["{data}", "--method", "npg"], "unknown method 'npg', did you mean 'ngp'"),
+        (
+            ["{data}", "--method", "sdf"],
+            "the method 'sdf' is for single files (an image, a mesh, a video, a volume), the data is a scene; leave "
+            "--method out, or give one of kilonerf, nerf, ngp-big",
+        ),
         (["{data}", "--set", "optimizer.lr=3"], "--set optimizer.lr=3: unknown key 'optimizer.lr'"),
         (["{data}", "--set", "field.encoding.n_levls=3"], "'n_levls', did you mean 'n_levels'"),
         (["{data}", "--set", "training.n_samples=1"], "expected 256 ... 4.1943e+06, got '1'"),

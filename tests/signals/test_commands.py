@@ -17,7 +17,8 @@ from neurfield.errors import UserError
 from neurfield.signal_kinds import SignalRender
 from neurfield.signal_run import train_signal
 from neurfield.training import checkpoint, device
-from neurfield.training.signal_method import load_signal_method, signal_presets
+from neurfield.training.method import signal_presets
+from neurfield.training.signal_method import load_signal_method
 from tests.meshes import icosphere
 from tests.signals.files import picture, write_obj, write_picture, write_video
 
@@ -297,6 +298,10 @@ def test_wrong_use_is_refused_in_one_line(tmp_path, error, capsys):
         (("train", path, "--downscale-factor", 2), "--downscale-factor is for scenes"),
         (("train", path, "--test-every", 8), "--test-every is for scenes"),
         (("train", path, "--method", "sdf"), "the method 'sdf' is for sdf, the data is image"),
+        (
+            ("train", path, "--method", "ngp"),
+            "'ngp' is for scenes of posed photos, the data is image; leave --method out",
+        ),
         (("train", path, "--method", "imge"), "did you mean 'image'"),
         (("train", path, "--seconds-per-eval", 1), "--seconds-per-eval is for scenes"),
         (("view", path, "--downscale-factor", 2), "--downscale-factor is for scenes"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 
 from neurfield import config
-from neurfield.training.method import load_method, presets
-from neurfield.training.signal_method import SignalMethod, signal_presets
+from neurfield.training.method import load_method, presets, signal_presets
+from neurfield.training.signal_method import SignalMethod
 
 SNAPSHOT = Path(__file__).with_name("presets.yaml")
 

@@ -13,10 +13,11 @@ from neurfield.data.signals.mesh import MeshInfo, MeshSignal
 from neurfield.fields.signal_field import SignalField
 from neurfield.training import grid_task, signal_step
 from neurfield.training.grid_task import GridTask
+from neurfield.training.method import signal_presets
 from neurfield.training.occupancy_task import OccupancyTask
 from neurfield.training.optimizer import Adam
 from neurfield.training.sdf_task import SdfTask
-from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method, signal_presets
+from neurfield.training.signal_method import SignalMethod, SignalRunConfig, load_signal_method
 from neurfield.training.task import Task
 from neurfield.training.trainer import Trainer
 from tests.meshes import icosphere

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neurfield.errors import UserError
 
 if TYPE_CHECKING:
+    from neurfield.cli.train import TrainOptions
     from neurfield.training.trainer import Trainer
 
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
@@ -102,6 +103,16 @@ def say_steps(trainer: "Trainer", checkpoint: Path, begun_at: int) -> None:
     say(f"{trainer.step} steps in {duration(trainer.clock.seconds())}; {checkpoint}")
     if trainer.step == begun_at and not trainer.interrupted:
         say("note: the budget counts what came before, which has used it up: no step was taken; give a larger one")
+
+
+def resuming_training(data: str, run: Path, options: "TrainOptions | None" = None) -> str:
+    """The command that goes on with a training, with what `options` ask for beside what the run keeps of them."""
+    words = ["neurfield", "train", data, "--resume", "--output-dir", str(run.parents[2])]
+    words += ["--experiment-name", run.parents[1].name, "--timestamp", run.name]
+    for name in ("method", "device", "eval_split", "seconds_per_eval", "vis"):
+        if options is not None and (value := getattr(options, name)) != getattr(type(options), name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def next_steps(run: Path) -> str:

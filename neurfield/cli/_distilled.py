@@ -2,7 +2,6 @@
 """`neurfield train` with a method whose field is made from a teacher: the teacher is trained first."""
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurfield.cli._console import next_steps, say
+from neurfield.cli._console import next_steps, resuming_training, say
 from neurfield.cli._stages import Stages
 from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
@@ -85,14 +84,8 @@ class Plan:
 
     def explain(self, code: int) -> int:
         """Says how to go on after an interruption in the teacher; returns `code`."""
-        t = self.teacher
-        words = ["neurfield", "train", t.data, "--method", t.method, "--output-dir", t.output_dir]
-        if t.device != "auto":
-            words += ["--device", t.device]
-        if t.experiment_name:
-            words += ["--experiment-name", t.experiment_name]
-        words += ["--timestamp", t.timestamp, "--eval-split", "none", "--resume"]
-        print(f"that was the teacher; continue with: {shlex.join(map(str, words))} && {self._convert()}")
+        train = resuming_training(str(self.teacher.data), self.teacher_path, self.teacher)
+        print(f"interrupted in the teacher; continue with: {train} && {self._convert()}")
         return code
 
     def release(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, say, say_steps
+from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, resuming_training, say, say_steps
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -105,7 +105,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             session.train(on_step)
         say_steps(trainer, session.save(), begun_at)
         if trainer.interrupted:
-            say("interrupted; continue with --resume")
+            say(f"interrupted; continue with: {resuming_training(str(options.data), session.folder.path, options)}")
             return 1
         if options.eval_split != "none" and trainer.step:
             _measure(from_trainer(trainer, config, signal.info), signal, session, live)

@@ -4,7 +4,6 @@
 import contextlib
 import dataclasses
 import os
-import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import tyro
 
 from neurfield import auto_frequency
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, say, say_steps
+from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, resuming_training, say, say_steps
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.convert.earlier import Earlier
@@ -165,7 +164,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         if task.refinement is not None:
             say(task.refinement.describe())
         if trainer.interrupted:
-            say("interrupted; continue with --resume")
+            if is_last:  # a teacher is not all that there is to go on with
+                say(f"interrupted; continue with: {resuming_training(str(options.data), session.folder.path, options)}")
             return 1
         if resumed and isinstance(config.method.field, KiloNerfConfig):
             Earlier.beside(session.folder.path).settle()
@@ -184,9 +184,7 @@ def _refuse_run(data: Path) -> None:
     checkpoint = find_checkpoint(folder)
     with fitting(checkpoint):
         source = str(load_header(checkpoint)["config"]["data"])
-    output, experiment = folder.parents[2], folder.parents[1].name
-    where = ["--output-dir", str(output), "--experiment-name", experiment, "--timestamp", folder.name]
-    command = shlex.join(["neurfield", "train", source if os.path.exists(source) else "DATA", "--resume", *where])
+    command = resuming_training(source if os.path.exists(source) else "DATA", folder)
     raise UserError(f"{data}: a run, no data; go on with it: {command}")
 
 

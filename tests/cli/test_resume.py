@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -173,3 +175,25 @@ def test_a_continued_run_says_that_its_budget_counts_what_came_before(data, tmp_
     assert "0 s in all, of which " in said and "no step was taken; give a larger one" in said
     assert train(data, tmp_path / "out", "--resume", "--max-num-iterations", STEPS + 1) == 0
     assert "no step was taken" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["scene", "image"])
+def test_an_interrupted_run_prints_the_command_that_goes_on(kind, tmp_path, monkeypatch, capsys):
+    data = write_synthetic(ball_scene(6, 1, 32), tmp_path / "a ball")
+    words = ["--output-dir", str(tmp_path / "my runs"), "--eval-split", "none", "--max-num-iterations", "9"]
+    if kind == "image":
+        data = next(data.glob("train/*.png"))
+        words += ["--method", "image-cam"]
+    else:
+        words += ["--experiment-name", "it's", "--vis", "none", "--set", *SMALL]
+    with monkeypatch.context() as patch:
+        interrupt_after(4, patch)
+        assert main(["train", str(data), *words]) == 1
+    said = capsys.readouterr().out
+    begun = said.partition("files in ")[2].splitlines()[0]
+    (command,) = [line.partition("continue with: neurfield ")[2] for line in said.splitlines() if "continue" in line]
+    assert main(["train", str(data), *words]) == 0  # a newer run, which is not the one to go on with
+    capsys.readouterr()
+    assert main(shlex.split(command)) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^9 steps in .*; (.*)/checkpoints/", said, re.MULTILINE) == [begun] and "PSNR" not in said

@@ -648,7 +648,9 @@ def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr("neurfield.cli.train._Rates.add", interrupt)
         assert main(words(data, tmp_path)) == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "that was the teacher; continue with:" in line]
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if "interrupted in the teacher; continue with:" in line
+    ]
     first, second = (shlex.split(part) for part in line.partition("continue with: ")[2].split(" && "))
     assert first[0] == second[0] == "neurfield"
     assert main(first[1:]) == 0 and main(second[1:]) == 0

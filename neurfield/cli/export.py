@@ -14,6 +14,7 @@ from neurfield.export.mesh import MeshExport, export_mesh
 from neurfield.export.point_cloud import checked_path, export_point_cloud
 from neurfield.export.sdf_points import export_sdf_points
 from neurfield.export.web_page import export_web
+from neurfield.geometry.mesh_files import files_of_mesh
 from neurfield.run import load_scene_run
 from neurfield.signal_run import SignalRun, holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
@@ -114,7 +115,8 @@ def export_triangles(options: MeshOptions) -> int:
     found = done.report
     low, high = (", ".join(f"{v:.3f}" for v in corner) for corner in (found.low, found.high))
     frame = trained.views.normalization.world if done.frame == "world" else "unit frame"
-    print(f"{found.describe()}; surface by {done.found_by}; {frame}, [{low}] ... [{high}]; written to {done.path}")
+    files = ", ".join(map(str, files_of_mesh(done.path, options.texture is not None)))
+    print(f"{found.describe()}; surface by {done.found_by}; {frame}, [{low}] ... [{high}]; written to {files}")
     if done.n_hidden:
         print(
             f"note: left out {done.n_hidden} triangles that no training view sees; --surface closed gives a closed mesh"

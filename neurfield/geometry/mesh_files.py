@@ -6,6 +6,8 @@ The metadata of the mesh goes into each.
 
 import io
 import json
+import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,7 @@ def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
     lookup(WRITERS, suffix, "mesh format")
     if has_texture and suffix == ".ply":
         raise UserError(f"{path.name}: PLY holds no texture; write .glb or .obj, or leave --texture out")
-    name = path.stem.replace(" ", "_")  # readers of OBJ end a name at a blank
+    name = re.sub(r"\s", "_", path.stem)  # readers of OBJ end a name at a blank
     beside = [".mtl", ".png"] if has_texture and suffix == ".obj" else []
     return [path, *(path.with_name(f"{name}{end}") for end in beside)]
 
@@ -96,12 +98,12 @@ def _obj(mesh: Mesh, name: str) -> bytes:
         lines.append(_rows("vn %.5g %.5g %.5g", mesh.normals))
         corner += "//%d" if mesh.uv is None else "/%d"
     lines.append(_rows("f" + f" {corner}" * 3, np.repeat(mesh.faces + 1, corner.count("%d"), axis=1)))
-    return "".join(lines).encode()
+    return os.fsencode("".join(lines))  # names in it as the disk has them
 
 
 def _mtl(name: str) -> bytes:
     """Lit by nothing but itself: illumination model 0 is the colour as it is."""
-    return f"newmtl field\nKd 1 1 1\nillum 0\nmap_Kd {name}.png\n".encode()
+    return os.fsencode(f"newmtl field\nKd 1 1 1\nillum 0\nmap_Kd {name}.png\n")
 
 
 def _rows(template: str, values: NDArray) -> str:

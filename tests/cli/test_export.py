@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trimesh
 
 from neurfield.cli import export
 from neurfield.cli.main import main
@@ -19,6 +20,21 @@ def test_export_says_what_it_wrote(
     out = capsys.readouterr().out
     assert "1 piece, closed, volume" in out and "world frame" in out and str(path) in out
     assert path.stat().st_size > 1000
+
+
+def test_all_files_of_a_mesh_are_named_and_lead_to_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for library in ("fast_simplification", "xatlas"):
+        pytest.importorskip(library)
+    monkeypatch.setattr(export, "load_scene_run", lambda path, what: fake_run(ball))
+    folder = tmp_path / "Köln, Dom"
+    path = folder / "große Tür.obj"
+    assert main(["export", "mesh", "RUN", "--output", str(path), "--resolution", "24", "--texture", "64"]) == 0
+    beside = [folder / f"große_Tür.{end}" for end in ("mtl", "png")]
+    assert capsys.readouterr().out.endswith(f"; written to {path}, {beside[0]}, {beside[1]}\n")
+    assert sorted(folder.iterdir()) == sorted([path, *beside])
+    assert trimesh.load(path).visual.material.image.size == (64, 64)
 
 
 def test_a_scene_that_is_cut_is_told_of(

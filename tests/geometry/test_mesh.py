@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from neurfield.errors import MachineError, UserError
 from neurfield.geometry import WRITERS, Mesh, keep_large_components, report, write_mesh
@@ -181,6 +182,16 @@ def test_an_independent_reader_sees_the_texture(suffix: str, tmp_path: Path) -> 
     np.testing.assert_allclose(uv, mesh.uv[mesh.faces], atol=1e-6)
     names = {".glb": ["my mesh.v2.glb"], ".obj": ["my mesh.v2.obj", "my_mesh.v2.mtl", "my_mesh.v2.png"]}
     assert sorted(p.name for p in tmp_path.iterdir()) == names[suffix]
+
+
+@pytest.mark.parametrize("stem", ["Tür", "a\tb\nc", "caf\udce9"], ids=["umlaut", "blanks", "no text"])
+def test_an_obj_is_found_with_its_texture_whatever_it_is_called(stem: str, tmp_path: Path) -> None:
+    mesh, path = textured(), tmp_path / f"{stem}.obj"
+    write_mesh(mesh, path)
+    (line,) = [line for line in path.read_bytes().split(b"\n") if line.startswith(b"mtllib ")]
+    material = tmp_path / os.fsdecode(line[7:])
+    (line,) = [line for line in material.read_bytes().split(b"\n") if line.startswith(b"map_Kd ")]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / os.fsdecode(line[7:]))), mesh.texture)
 
 
 @pytest.mark.parametrize("broken", ["disk", "rename"])

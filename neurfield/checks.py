@@ -6,6 +6,8 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+_ROUNDING = 1e-6  # of poses, which files have in seven digits or so
+
 
 def is_number(value: Any) -> bool:
     """A finite int or float that float64 can hold, and no bool."""
@@ -25,6 +27,11 @@ def words(given: str | Iterable[str]) -> tuple[str, ...]:
 def shown(value: Any) -> str:
     """`repr`, short enough for one line whatever a file holds."""
     return reprlib.repr(value)
+
+
+def rounded(values: Iterable[float], digits: int, size: float) -> list[str]:
+    """Numbers about something that is as large as `size`: what is no more than rounding beside it is 0."""
+    return ["0" if abs(value) <= _ROUNDING * size else f"{value:.{digits}g}" for value in values]
 
 
 def few(names: Sequence[str], limit: int = 3) -> str:

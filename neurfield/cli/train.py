@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neurfield import auto_frequency
+from neurfield.checks import rounded
 from neurfield.cli import _distilled
 from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, resuming_training, say, say_steps
 from neurfield.cli._train_signal import train_signal
@@ -129,7 +130,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     for note in manifest.notes:
         say(f"note: {note}")
     norm = manifest.normalization
-    say(f"unit space ({norm.source}): x * {norm.scale:.6g} + {_numbers(norm.offset)}, box of side {norm.aabb_scale}")
+    offset = ", ".join(rounded(norm.offset, 4, 1))
+    say(f"unit space ({norm.source}): x * {norm.scale:.6g} + ({offset}), box of side {norm.aabb_scale}")
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
     say(describe(plan_training(train, test, config.method)))
@@ -326,7 +328,3 @@ def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
 def _summary(result: dict[str, Any]) -> str:
     n, seconds = result["protocol"]["n_views"], result["seconds_per_view"]
     return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

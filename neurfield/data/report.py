@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neurfield.checks import rounded
 from neurfield.data.lens import Intrinsics
 from neurfield.data.load import plan_memory
 from neurfield.data.statistics import (
@@ -115,15 +116,16 @@ def _angles(lenses: Sequence[Intrinsics]) -> str:
     return f"{_range(angles[:, 0])} x {_range(angles[:, 1])} degrees"
 
 
-def _pose_rows(figures: CameraFigures) -> list[tuple[str, str]]:
-    point = ", ".join(f"{x:.3g}" for x in figures.seen.point)
-    spacing = f"{figures.baseline:.3g} at most, {figures.spacing:.3g} to the nearest other (median)"
+def _pose_rows(found: CameraFigures) -> list[tuple[str, str]]:
+    size = float(found.distances.max())
+    point = ", ".join(rounded(found.seen.point, 3, size))
+    most, least = rounded((found.baseline, found.spacing), 3, size)
     rows = [
-        ("look at", f"({point}), {figures.seen.in_front:.0%} of the cameras face it"),
-        ("distance to it", _range(figures.distances)),
-        ("camera spacing", spacing),
+        ("look at", f"({point}), {found.seen.in_front:.0%} of the cameras face it"),
+        ("distance to it", _range(found.distances)),
+        ("camera spacing", f"{most} at most, {least} to the nearest other (median)"),
     ]
-    return rows[2:] if figures.seen.is_anywhere else rows
+    return rows[2:] if found.seen.is_anywhere else rows
 
 
 def _time_rows(views: Sequence[View]) -> list[tuple[str, str]]:
@@ -133,9 +135,9 @@ def _time_rows(views: Sequence[View]) -> list[tuple[str, str]]:
 
 def _normalization_rows(manifest: Manifest) -> list[tuple[str, str]]:
     norm = manifest.normalization
-    low, high = ([(c - o) / norm.scale for o in norm.offset] for c in (0.0, 1.0))
-    box = " x ".join(f"[{a:.3g}, {b:.3g}]" for a, b in zip(low, high, strict=True))
-    offset = ", ".join(f"{o:.4g}" for o in norm.offset)
+    low, high = (rounded([(c - o) / norm.scale for o in norm.offset], 3, 1 / norm.scale) for c in (0.0, 1.0))
+    box = " x ".join(f"[{a}, {b}]" for a, b in zip(low, high, strict=True))
+    offset = ", ".join(rounded(norm.offset, 4, 1))
     return [
         ("unit space", f"{norm.scale:.5g} * x + ({offset}), chosen by: {norm.source}"),
         ("unit cube", f"{box} in world units"),
@@ -145,5 +147,6 @@ def _normalization_rows(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _range(values: Sequence[float] | np.ndarray) -> str:
     """One number if all are the same at four digits, else the lowest, the median and the highest."""
-    low, middle, high = (f"{x:.4g}" for x in (np.min(values), np.median(values), np.max(values)))
+    size = float(np.abs(values).max())
+    low, middle, high = rounded((np.min(values), np.median(values), np.max(values)), 4, size)
     return low if low == high else f"{low} ... {middle} ... {high}"

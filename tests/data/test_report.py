@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neurfield.checks import rounded
 from neurfield.cli.main import main
 from neurfield.data import LoadOptions, Normalization, read_manifest
 from neurfield.data.camera_picture import BOX, CUBE, HEIGHT, SPLIT_COLORS, WIDTH, draw
@@ -268,3 +269,17 @@ def test_unit_rows_are_in_world_units(tmp_path: Path) -> None:
     rows = dict(describe(manifest).rows)
     assert rows["unit cube"] == "[-2, 2] x [-1, 3] x [0, 4] in world units"
     assert rows["field box"] == "2 unit cubes wide"
+
+
+def test_what_is_zero_but_for_rounding_is_shown_as_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = even(tmp_path)
+    for i, frame in enumerate(content["frames"]):  # a circle around almost the origin
+        frame["transform_matrix"][0][3] += 2.78e-16 + 1e-9 * (-1) ** i
+    write_json(tmp_path / "transforms.json", content | {"scale": 0.25, "offset": [0.5, 2.78e-16, 0.5]})
+    rows = dict(report(tmp_path).rows)
+    assert rows["look at"].startswith("(0, 0, 0), ")
+    assert rows["unit space"].startswith("0.25 * x + (0.5, 0, 0.5), ")
+    assert rows["unit cube"] == "[-2, 2] x [0, 4] x [-2, 2] in world units"
+    assert main(["train", str(tmp_path), "--output-dir", "x", "--eval-split", "val"]) == 2
+    assert "x * 0.25 + (0.5, 0, 0.5), box" in capsys.readouterr().out
+    assert rounded([1e-3, -2e-6, 5e-7, -5e-7, -0.0, np.nan], 3, 1) == ["0.001", "-2e-06", "0", "0", "0", "nan"]

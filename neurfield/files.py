@@ -66,21 +66,23 @@ def write_together(contents: Sequence[tuple[Path, bytes]]) -> None:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place at the end; what was there before is removed last.
 
-    It is locked: one without a lock was left by a process that was killed, and is removed by the next for `path`.
+    Both are locked: one without a lock was left by a process that was killed, and is removed by the next for `path`,
+    an old one not before there is something new in its place, as it may be all that there was.
 
     Raises:
         UserError, MachineError: see cannot_write; the old folder is as it was.
     """
     path = path.resolve()  # "." has no name
     new, temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{use}") for use in ("new", "tmp", "old"))
-    lock = None
+    locks: list[int | None] = []
     try:
         new.mkdir(parents=True, exist_ok=True)
-        _remove_left(path)
-        lock = _locked(new)
+        _remove_left(path, "tmp")
+        locks.append(_locked(new))
         new.rename(temporary)  # nobody sees it unlocked under the name by which it may be removed
         yield temporary
         if path.is_dir():
+            locks.append(_locked(path))
             os.replace(path, old)
         try:
             os.replace(temporary, path)
@@ -89,13 +91,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 os.replace(old, path)
             raise
         shutil.rmtree(old, ignore_errors=True)
+        _remove_left(path, "old")
     except OSError as error:
         raise cannot_write(path, error) from None
     finally:
         for folder in (new, temporary):
             shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        for lock in locks:
+            if lock is not None:
+                os.close(lock)
 
 
 def _locked(folder: Path) -> int | None:
@@ -111,13 +115,13 @@ def _locked(folder: Path) -> int | None:
     return descriptor
 
 
-def _remove_left(path: Path) -> None:
-    """Removes what atomic_folder left beside `path` where its process was killed."""
+def _remove_left(path: Path, use: str) -> None:
+    """Removes what atomic_folder left beside `path` for a use where its process was killed."""
     children: list[Path] = []
     with contextlib.suppress(OSError):  # a folder that may be written to, but not read
         children += path.parent.iterdir()
     for child in children:
-        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.tmp", child.name) and child.is_dir():
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+\.{use}", child.name) and child.is_dir():
             with contextlib.suppress(OSError):  # a folder of another user, or one that another process just removed
                 lock = _locked(child)
                 if lock is not None:

@@ -76,6 +76,30 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_one_still_ma
     assert {entry.name for entry in tmp_path.iterdir()} == {path.name, held.name, ".o.t[1].mine.tmp", ".o.t[1].12.tmp"}
 
 
+@pytest.mark.parametrize("call", ["shutil.rmtree", "os.replace"])
+def test_what_a_killed_process_had_replaced_goes_when_there_is_something_new(call: str, tmp_path: Path) -> None:
+    fcntl, path = pytest.importorskip("fcntl"), made(tmp_path / "out", "old")
+    program = (
+        "import os, shutil, signal, sys, pathlib, neurfield.files as f\n"
+        "with f.atomic_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    real, dies = os.replace, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    moves = lambda source, target: real(source, target) if str(target).endswith('.old') else dies()\n"
+        f"    {call} = {'dies' if call == 'shutil.rmtree' else 'moves'}\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == -9
+    (old,) = tmp_path.glob(".out.*.old")
+    held = made(tmp_path / ".out.1.old", "of a process that lives")
+    descriptor = os.open(held, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path):
+        raise KeyboardInterrupt
+    assert (old / MARKER).read_text() == "old" and path.exists() == (call == "shutil.rmtree")
+    with atomic_folder(path) as folder:
+        (folder / MARKER).write_text("new")
+    os.close(descriptor)
+    assert sorted(tmp_path.iterdir()) == [held, path]
+
+
 def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     path, link = made(tmp_path / "out", "old"), tmp_path / "link"
     link.symlink_to(path)

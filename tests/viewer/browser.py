@@ -74,6 +74,13 @@ class Browser:
                 raise AssertionError(f"{self._name}: not within {WAIT} s: {what}; {self.errors}")
             self.page.wait_for_timeout(150)
 
+    def soon(self, condition: Callable[[], bool]) -> bool:
+        """Whether something comes true on the server, while the page goes on."""
+        end = time.monotonic() + WAIT
+        while not (found := condition()) and time.monotonic() < end:
+            self.page.wait_for_timeout(100)
+        return found
+
     def until_changed(self, before: np.ndarray, what: str) -> np.ndarray:
         """The picture, as soon as it shows something else than one before."""
         return self.until(lambda p: differ(p, before), what)

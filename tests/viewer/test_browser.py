@@ -5,7 +5,6 @@ import io
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,14 +102,15 @@ def test_crop_box_is_dragged_and_cuts_the_ball(opened: Browser, viewer: Viewer) 
     opened.page.mouse.move(WIDTH / 2, arrow + 200, steps=10)
     opened.page.mouse.up()
     assert page.session is not None
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        crop = page.session.look.crop
-        if crop is not None and crop.center[2] < -0.5:
-            break
-        opened.page.wait_for_timeout(100)
-    else:
-        raise AssertionError(f"the handle was not dragged: {page.session.look.crop}")
+    session = page.session
+
+    def is_dragged() -> bool:
+        crop = session.look.crop
+        return crop is not None and crop.center[2] < -0.5
+
+    assert opened.soon(is_dragged), f"the handle was not dragged: {session.look.crop}"
+    crop = session.look.crop
+    assert crop is not None
     # the upper side of the box, 0.4 of the unit cube above its middle, is below the top of the ball now
     assert crop.center[2] + crop.size[2] / 2 < 0.72
     # the column left of the handles is white down to the cut
@@ -186,10 +186,7 @@ def test_two_pages_have_their_own_cameras(opened: Browser, browser: Any, viewer:
     assert tuple(opened.picture()[HEIGHT - 60, 100]) == (255, 255, 255)
     assert len(viewer.pages) == 2
     other.context.close()
-    end = time.monotonic() + WAIT
-    while len(viewer.pages) > 1 and time.monotonic() < end:
-        time.sleep(0.1)
-    assert len(viewer.pages) == 1
+    assert opened.soon(lambda: len(viewer.pages) == 1)
 
 
 def test_reconnects_after_the_server_restarts(browser: Any, run: neurfield.Run, artefacts: Path) -> None:
@@ -198,10 +195,7 @@ def test_reconnects_after_the_server_restarts(browser: Any, run: neurfield.Run, 
         page = Browser(browser, first.url, artefacts, "test_reconnects")
         page.until(sees_ball, "before")
     with Viewer(shown_run(run), ServeOptions(port=port)) as second:
-        end = time.monotonic() + 2 * WAIT
-        while not second.pages and time.monotonic() < end:
-            page.page.wait_for_timeout(200)
-        assert second.pages
+        assert page.soon(lambda: bool(second.pages))
 
         def is_black_around(picture: np.ndarray) -> bool:
             page.press("4")  # opacity; again, since a page that has just connected may not hear the first one
@@ -279,8 +273,7 @@ def test_a_training_is_watched_paused_and_ended(browser: Any, artefacts: Path, d
             page.keep("paused")
             assert trainer.step <= step + 1
             page.button("Resume").click()
-            page.page.wait_for_timeout(800)
-            assert trainer.step > step + 1
+            assert page.soon(lambda: trainer.step > step + 1)
             page.button("Stop").click()
             thread.join(WAIT)
             assert not thread.is_alive() and not trainer.interrupted

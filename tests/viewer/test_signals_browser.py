@@ -111,11 +111,8 @@ def test_a_video_plays_and_pauses(opened: Open, signal_runs: dict[str, SignalRun
     (served,) = viewer.pages.values()
     assert served.session is not None
     page.press("v")
-    times = set()
-    for _ in range(12):
-        page.page.wait_for_timeout(100)
-        times.add(served.session.look.time)
-    assert len(times) > 4
+    times = set[float]()
+    assert page.soon(lambda: times.add(served.session.look.time) or len(times) > 4)
     page.keep("playing")
     page.button("Pause").click()
     page.page.wait_for_timeout(400)

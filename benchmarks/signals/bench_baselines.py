@@ -2,7 +2,7 @@
 """Baselines for images under their published protocol: with our kernels, and written in plain torch from their papers.
 
     python -m benchmarks.signals.bench_baselines [--side 128] [--steps 100] [--seeds 1] [--seconds S]
-    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000 [--by ours]     # as published
+    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000 [--by ours] [--picture FILE]  # as published
     python -m benchmarks.signals.bench_baselines --time                                  # seconds of a step
 
 SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER: all pixels in every step, values in -1 ... 1 at
@@ -10,7 +10,8 @@ coordinates in -1 ... 1 with the corner pixels at the corners, mean squared erro
 rate that falls tenfold, exponentially, over the training. Both start from the same values, so that they differ by
 rounding alone, which grows in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds.
 PSNR is over the pixels that were trained on; on CUDA where it can be used. Trainings are kept in the result's file and
-not repeated under the same protocol: with --seconds they are measured in pieces.
+not repeated under the same protocol; one that --seconds, an interruption or the end of the machine cuts off goes on
+from what --output keeps of it.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.peers import torch_baselines as plain
 from benchmarks.signals.learning import Kept, save, side_by_side
-from benchmarks.signals.pictures import PICTURES
+from benchmarks.signals.pictures import ALL, name_or_file
 from neurfield import encodings, networks
 from neurfield.training.device import resolve_device
 
@@ -37,6 +38,7 @@ PICTURE = "kodim04"
 # pixels whose gradients are added before a step: on a CPU tensors stay small enough to be used again
 CHUNKS = {"cpu": 1 << 13, "cuda": 1 << 18}
 SIDE, STEPS = 128, 100  # what a CPU takes seconds for
+SAVED_EVERY = 60.0  # seconds
 TIMED_SIDE, TIMED_STEPS = 256, 3  # a quarter of the published pixels
 
 
@@ -104,38 +106,68 @@ def _layers(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
 IMPLEMENTATIONS = {"ours": ours, "torch": in_torch}
 
 
-def data(side: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+def data(picture: str, side: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
     """Parts of the coordinates `[side^2, 2]`, x first, and colours `[side^2, 3]`, both in -1 ... 1."""
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    colors = torch.from_numpy(np.asarray(PICTURES[PICTURE](side)).astype(np.float32) / 127.5 - 1)
+    colors = torch.from_numpy(np.asarray(ALL[picture](side)).astype(np.float32) / 127.5 - 1)
     both = torch.stack([x, y], dim=-1).view(-1, 2), colors.view(-1, 3)
     return zip(*(part.to(device).split(CHUNKS[device]) for part in both), strict=True)
 
 
-def train(net: nn.Module, learning_rate: float, side: int, steps: int, run: int | None = None) -> list[float]:
-    """Takes `run` (default: all) of `steps` steps; the seconds of each."""
-    device = resolve_device("auto")
-    net.to(device)
-    parts = list(data(side, device))
-    optimizer, seconds = torch.optim.Adam(net.parameters(), learning_rate), []
-    for step in range(steps if run is None else run):
+class Training:
+    """`steps` steps on a picture of `side`^2 pixels, which may be taken in pieces."""
+
+    def __init__(self, net: nn.Module, learning_rate: float, picture: str, side: int, steps: int) -> None:
+        self.net, self.learning_rate, self.side, self.steps, self.step = net, learning_rate, side, steps, 0
+        self.device = resolve_device("auto")
+        net.to(self.device)
+        self.parts = list(data(picture, side, self.device))
+        self.optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+
+    def advance(self) -> float:
+        """One step; its seconds."""
         start = time.perf_counter()
-        optimizer.param_groups[0]["lr"] = learning_rate * 0.1 ** (step / steps)
-        optimizer.zero_grad()
-        for at, target in parts:
-            ((net(at) - target).square().sum() / (3 * side * side)).backward()
-        optimizer.step()
-        if device == "cuda":
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate * 0.1 ** (self.step / self.steps)
+        self.optimizer.zero_grad()
+        for at, target in self.parts:
+            ((self.net(at) - target).square().sum() / (3 * self.side * self.side)).backward()
+        self.optimizer.step()
+        if self.device == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+        self.step += 1
+        return time.perf_counter() - start
+
+    def run(self, end: float, file: Path) -> bool:
+        """Takes the steps that are left until time.monotonic() reaches `end`; whether none is left."""
+        if file.exists():
+            state = torch.load(file, self.device, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        saved = time.monotonic()
+        while self.step < self.steps and (now := time.monotonic()) < end:
+            self.advance()
+            if now - saved > SAVED_EVERY:
+                self._save(file)
+                saved = now
+        if self.step < self.steps:
+            self._save(file)
+            return False
+        file.unlink(missing_ok=True)
+        return True
+
+    def _save(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        torch.save(state, file.with_suffix(".new"))
+        file.with_suffix(".new").replace(file)
 
 
 @torch.no_grad()
-def drawn(net: nn.Module, side: int) -> tuple[float, Image.Image]:
+def drawn(net: nn.Module, picture: str, side: int) -> tuple[float, Image.Image]:
     """PSNR over all pixels, and the picture."""
-    parts = list(data(side, next(net.parameters()).device.type))
+    parts = list(data(picture, side, next(net.parameters()).device.type))
     values, colors = torch.cat([net(at) for at, _ in parts]).cpu(), torch.cat([target for _, target in parts]).cpu()
     psnr = -10 * math.log10(float((values - colors).double().square().mean()) / 4)  # values span 2
     eight_bit = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
@@ -147,7 +179,8 @@ def time_steps() -> None:
     seconds = {}
     for name, baseline in BASELINES.items():
         for by, build in IMPLEMENTATIONS.items():
-            steps = train(build(baseline, 1), baseline.learning_rate, TIMED_SIDE, 5000, 1 + TIMED_STEPS)
+            training = Training(build(baseline, 1), baseline.learning_rate, PICTURE, TIMED_SIDE, 5000)
+            steps = [training.advance() for _ in range(1 + TIMED_STEPS)]
             seconds[f"{name}, {by}"] = round(median(steps[1:]), 3)
             print(f"{name}, {by}: {seconds[f'{name}, {by}']} s a step", flush=True)
     protocol = f"{PICTURE}, {TIMED_SIDE} x {TIMED_SIDE} pixels, all of them in a step; median of {TIMED_STEPS} steps"
@@ -171,10 +204,11 @@ def rows(psnr: dict[str, float], seeds: range) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--picture", type=name_or_file, default=PICTURE, help="a name, or a file (default: kodim04)")
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="no training is begun later")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so many; the same call goes on")
     parser.add_argument("--baselines", nargs="+", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=list(IMPLEMENTATIONS))
     parser.add_argument("--time", action="store_true", help="measure the seconds of a step, and train nothing")
@@ -183,28 +217,35 @@ def main() -> None:
     if options.time:
         time_steps()
         return
-    protocol = f"{PICTURE}, {options.side} x {options.side} pixels, all of them in each of {options.steps} steps"
+    picture = options.picture
+    protocol = f"{picture}, {options.side} x {options.side} pixels, all of them in each of {options.steps} steps"
     name = NAME if (options.side, options.steps) == (SIDE, STEPS) else f"{NAME}_{options.side}_{options.steps}"
+    if picture != PICTURE:
+        name = f"{name}_{picture}"
     kept = Kept(name, "baselines for images, ours and in plain torch", protocol)
     psnr = kept.results.get("psnr", {})
-    end, n_missing = time.monotonic() + options.seconds, 0
+    end, folder = time.monotonic() + options.seconds, options.output / f"{picture}_{options.side}_{options.steps}"
+
+    def results() -> dict[str, Any]:
+        return {"rows": rows(psnr, range(1, options.seeds + 1)), "psnr": psnr}
+
     for seed in range(1, options.seeds + 1):
         for name in options.baselines:
             for by in options.by:
                 key, baseline = f"{name}, {by}, {seed}", BASELINES[name]
                 if key not in psnr and time.monotonic() < end:
                     net = IMPLEMENTATIONS[by](baseline, seed)
-                    train(net, baseline.learning_rate, options.side, options.steps)
-                    psnr[key], image = drawn(net, options.side)
+                    training = Training(net, baseline.learning_rate, picture, options.side, options.steps)
+                    if not training.run(end, folder / f"{key}.pt"):
+                        print(f"{key}: {training.step} of {training.steps} steps")
+                        continue
+                    psnr[key], image = drawn(net, picture, options.side)
                     kept.measured(key)
-                    side_by_side(options.output / f"{key}.png", [PICTURES[PICTURE](options.side), image])
+                    side_by_side(folder / f"{key}.png", [ALL[picture](options.side), image])
                     print(f"{key}: {psnr[key]:.2f} dB", flush=True)
-                n_missing += key not in psnr
-    results = {"rows": rows(psnr, range(1, options.seeds + 1)), "psnr": psnr}
-    kept.save(results)
-    for row in results["rows"]:
+                    kept.save(results())
+    for row in results()["rows"]:
         print(row["baseline"], *(f"{by} {row[by]:.2f} dB" for by in IMPLEMENTATIONS if by in row), sep=", ")
-    print(f"{n_missing} trainings are missing")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.signals.learning import Kept, drawn, learn_until, psnr
-from benchmarks.signals.pictures import ALL, STRINGS, cropped, fullest, picture
+from benchmarks.signals.pictures import STRINGS, cropped, fullest, name_or_file, picture
 from neurfield import quantization
 from neurfield.data.signals.grid import GridSignal
 
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batches", type=int, default=1, help="of a pass; published: 1")
     parser.add_argument("--scaled-rate", action="store_true", help="published: larger for narrower networks")
-    parser.add_argument("--pictures", nargs="+", choices=list(ALL), help="default: those of the protocol")
+    parser.add_argument("--pictures", nargs="+", type=name_or_file, help="names or files; default: the protocol's")
     parser.add_argument("--places", nargs="+", help="of crops; published: middle, 'upper left', fullest")
     parser.add_argument("--variants", nargs="+", help="of the protocol")
     parser.add_argument("--parts", nargs="+", default=["all"], choices=["all", "half"])

@@ -2,9 +2,11 @@
 """Ten small square pictures for benchmarks of signals: photos, renderings, a video frame, a slice of a brain, text.
 
 All but the text come from the folder NEURFIELD_DATA (default: shared/data beside the repository), cut to their largest
-middle square and averaged to the size asked for. STRINGS are further pictures of text, far emptier.
+middle square and averaged to the size asked for. STRINGS are further pictures of text, far emptier. What a benchmark
+is given as a file joins them (`name_or_file`).
 """
 
+import argparse
 import os
 import random
 import string
@@ -60,7 +62,11 @@ def _file(name: str, side: int) -> Image.Image:
     paths = sorted(DATA.glob(name))
     if not paths:
         raise SystemExit(f"{DATA}: no {name}; set NEURFIELD_DATA")
-    image = Image.open(paths[0])
+    return _photo(paths[0], side)
+
+
+def _photo(path: Path, side: int) -> Image.Image:
+    image = Image.open(path)
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return _square(image.convert("RGB"), side)
@@ -103,6 +109,17 @@ PICTURES: dict[str, Callable[[int], Image.Image]] = {
 }
 STRINGS: dict[str, Callable[[int], Image.Image]] = {f"strings {seed}": partial(strings, seed) for seed in range(1, 5)}
 ALL = PICTURES | STRINGS
+
+
+def name_or_file(value: str) -> str:
+    """The name of one of ALL for argparse; a file of a picture joins them under its name without the suffix."""
+    if value in ALL:
+        return value
+    path = Path(value)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no file, and none of {', '.join(ALL)}: {value}")
+    ALL[path.stem] = partial(_photo, path)
+    return path.stem
 
 
 def picture(name: str, side: int) -> GridSignal:

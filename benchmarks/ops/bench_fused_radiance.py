@@ -124,14 +124,22 @@ def step_rows(title: str, step: Step, peak: float) -> list[Row]:
         roof = peak / (2 * flop) / 1e6 if flop else None
         return throughput(f"{title}: {name}", count, fn, roof=roof, note=note, seconds=1.0)
 
-    return [
-        row("training step", n, step, TRAINING, evaluated),
-        row("  march to gradients of the encoding", n, step.gradients, TRAINING),
-        row("  scatter and Adam of the table", n, step.table),
-        row("  march alone, whole rays", len(samples.t_starts), lambda: ops.march(*step.rays, *step.bits, near=0.05)),
-        row("  encoding alone", len(x), lambda: ops.hash_grid(x, table, fused.grid)),
-        row("  density alone", len(x), lambda: ops.fused_density(fused, x), 33 * 64),
-    ]
+    rows = {
+        "step": row("training step", n, step, TRAINING, evaluated),
+        "gradients": row("  march to gradients of the encoding", n, step.gradients, TRAINING),
+        "table": row("  scatter and Adam of the table", n, step.table),
+        "march": row(
+            "  march alone, whole rays", len(samples.t_starts), lambda: ops.march(*step.rays, *step.bits, near=0.05)
+        ),
+        "encoding": row("  encoding alone", len(x), lambda: ops.hash_grid(x, table, fused.grid)),
+        "density": row("  density alone", len(x), lambda: ops.fused_density(fused, x), 33 * 64),
+    }
+    others = step.report.n_evaluated / n / rows["encoding"].value + 1 / rows["march"].value
+    rest = 1 / (1 / rows["gradients"].value - others)
+    name = f"{title}:   networks, harmonics, compositing"
+    derived = "march to gradients, less marching and encoding"
+    rows["rest"] = Row(name, rest, "Ms/s", roof=rows["gradients"].roof, note=derived)
+    return list(rows.values())
 
 
 def image_rows(title: str, step: Step) -> list[Row]:

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -44,7 +45,14 @@ class Cameras:
 
     @staticmethod
     def pinhole(c2w: Tensor, focal: float, width: int, height: int) -> "Cameras":
-        """Views `c2w [n, 3 or 4, 4]` that share a centred pinhole with `focal` in pixels."""
+        """Views `c2w [n, 3 or 4, 4]`, a tensor or an array, that share a centred pinhole with `focal` in pixels.
+
+        Raises:
+            ValueError: poses of another shape.
+        """
+        c2w = torch.as_tensor(c2w)
+        if c2w.ndim != 3 or c2w.shape[1] not in (3, 4) or c2w.shape[2] != 4:
+            raise ValueError(f"cameras: expected poses [n, 3 or 4, 4], one as c2w[None], got shape {list(c2w.shape)}")
         n = c2w.shape[0]
         intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(n, 4).clone()
         sizes = torch.tensor([width, height]).expand(n, 2).clone()
@@ -115,9 +123,9 @@ class Cameras:
     def __len__(self) -> int:
         return self.c2w.shape[0]
 
-    def __getitem__(self, index: int | slice | list[int] | Tensor) -> "Cameras":
-        """Views by index, slice, list or mask; an int gives a batch of one."""
-        if isinstance(index, int):
+    def __getitem__(self, index: SupportsIndex | slice | list[int] | Tensor) -> "Cameras":
+        """Views by index, slice, list or mask; a whole number, also NumPy's or torch's, gives a batch of one."""
+        if isinstance(index, SupportsIndex) and getattr(index, "ndim", 0) == 0:
             index = [range(len(self))[index]]
         fields = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
         return Cameras(*(getattr(self, name)[index] for name in fields))

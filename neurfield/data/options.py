@@ -37,6 +37,10 @@ class ReadOptions:
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
 
     def __post_init__(self) -> None:
+        for name in ("downscale_factor", "test_every"):
+            value = getattr(self, name)
+            if value is not None and type(value) is not int:
+                raise UserError(f"{name} must be a whole number, got {shown(value)}")
         if self.downscale_factor is not None and self.downscale_factor < 1:
             raise UserError(f"downscale_factor must be at least 1, got {self.downscale_factor}")
         if self.test_every is not None and (self.test_every < 0 or self.test_every == 1):
@@ -66,8 +70,8 @@ class LoadOptions(ReadOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.splits or any(split not in SPLITS for split in self.splits):
-            raise UserError(f"splits must be some of {', '.join(SPLITS)}, got {self.splits!r}")
+        if not self.splits or isinstance(self.splits, str) or any(split not in SPLITS for split in self.splits):
+            raise UserError(f"splits must be some of {', '.join(SPLITS)}, one as ('train',), got {self.splits!r}")
 
 
 def check_normalization(where: str, scale: Any, offset: Any, aabb_scale: Any) -> None:

@@ -20,8 +20,15 @@ def test_pinhole_is_centred(cameras: Cameras) -> None:
     assert not cameras.models.any() and not cameras.distortion.any() and not cameras.times.any()
 
 
+def test_poses_are_a_batch() -> None:
+    assert len(Cameras.pinhole(np.stack(circle(5)), 10.0, 8, 6)) == 5
+    for shape in ((4, 4), (3, 4), (2, 4, 3)):
+        with pytest.raises(ValueError, match=r"expected poses \[n, 3 or 4, 4\], one as c2w\[None\], got shape"):
+            Cameras.panorama(torch.zeros(shape), 8, 6)
+
+
 def test_views_are_chosen_by_index_slice_list_and_mask(cameras: Cameras) -> None:
-    for index in (3, [3], torch.tensor([3]), slice(3, 4), torch.arange(5) == 3, -2):
+    for index in (3, np.int64(3), torch.tensor(3), [3], torch.tensor([3]), slice(3, 4), torch.arange(5) == 3, -2):
         one = cameras[index]
         assert len(one) == 1
         torch.testing.assert_close(one.c2w, cameras.c2w[3:4])

@@ -53,8 +53,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     if not frames:
         raise UserError(f"{file}: no frames, expected at least one view")
     train = np.stack([frame.c2w for frame in frames])
-    size = (views[0].intrinsics.width, views[0].intrinsics.height)
-    tangents = np.array([frame.lens.at(*(frame.lens.size or size)).tan_half_fov for frame in frames])
+    whole = views[0].header.upright  # of which a lens without a size is, however small the images are read
+    tangents = np.array([frame.lens.at(*(frame.lens.size or whole)).tan_half_fov for frame in frames])
     chosen, reasons = normalize.synthetic(train, tangents, is_cut_out(views[0]))
     seen = focus(train, normalize.is_panorama(tangents))
     chosen, reasons = normalize.apply_given(chosen, reasons, seen, content, options, str(file))

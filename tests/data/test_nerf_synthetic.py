@@ -2,6 +2,7 @@
 """Folders with `transforms_{train,val,test}.json`."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,18 @@ def test_panoramas_among_the_frames_are_known_whichever_splits_are_read(tmp_path
     write_json(tmp_path / "transforms_train.json", content)
     for splits in (("train",), ("test",), ("train", "test")):
         assert load_scene(tmp_path, splits=splits).normalization.source == "synthetic"
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_smaller_images_are_mapped_into_unit_space_as_large_ones(tmp_path: Path, factor: int) -> None:
+    """Focal lengths in pixels are those of the whole image."""
+    synthetic(tmp_path)
+    for file in tmp_path.glob("*.json"):
+        content = json.loads(file.read_text())
+        del content["camera_angle_x"]
+        for frame in content["frames"]:
+            frame["transform_matrix"][0][3] += 5
+        write_json(file, content | {"fl_x": 10.0})
+    normalization = load_scene(tmp_path, downscale_factor=factor).normalization
+    assert normalization.source == "poses"
+    assert normalization.scale == pytest.approx(0.5 / (math.hypot(3.9, 1) * HEIGHT / 20))

@@ -34,6 +34,8 @@ ROOM_BEHIND = 1.25
 UNKNOWN_DEPTH_AABB_SCALE = 16
 # Assumed depth of a scene that is seen by parallel cameras, in units of the spread of their positions.
 PARALLEL_DEPTH = 8.0
+# Of coordinates: where a matrix was inverted in float32, positions are off by about one of its roundings, 2^-24.
+ONE_PLACE = 2**-22
 
 
 def is_panorama(tan_half_fov: Array) -> Mask:
@@ -154,9 +156,9 @@ def _outward(c2w: Array, reason: str) -> tuple[Normalization, list[str]]:
 
 
 def _spread(positions: Array) -> float:
-    """Root mean square distance of the positions to their mean; 1 if they are all the same."""
+    """Root mean square distance of the positions to their mean; 1 if they are all the same but for rounding."""
     spread = float(np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    return spread if spread > 1e-9 * (1 + float(np.abs(positions).max())) else 1.0
+    return spread if spread > 1e-6 + ONE_PLACE * float(np.abs(positions).max()) else 1.0
 
 
 def _power_of_two(ratio: float) -> int:

@@ -120,3 +120,15 @@ def test_where_the_middles_of_panoramas_are_does_not_matter() -> None:
     seen = focus(c2w, normalize.is_panorama(some))
     chosen, notes = normalize.apply_given(normalize.SYNTHETIC, [], seen, {"aabb_scale": 4}, LoadOptions(), "a file")
     assert (chosen.scale, chosen.source, notes) == (0.33, "given", [])
+
+
+@pytest.mark.parametrize("center", [(0, 0, 0), (10.3, -7.7, 1.6), (691234.56, 5334567.25, 512.0)])
+def test_what_float32_makes_of_one_place_is_one_place(center: tuple[float, float, float]) -> None:
+    """As programs that write float32 matrices, or invert them, leave it: rounding is not how far views are apart."""
+    c2w = np.stack(circle(16))[:, :3] * [-1, 1, -1, 1]
+    c2w[:, :, :3] = c2w[:, :, :3].astype(np.float32)
+    shift = np.einsum("nji,j->ni", c2w[:, :, :3], center).astype(np.float32)
+    c2w[:, :, 3] = np.einsum("nij,nj->ni", c2w[:, :, :3], shift)
+    assert any(center) == (np.ptp(c2w[:, :, 3], axis=0).max() > 0)
+    found, notes = normalize.from_poses(c2w, np.full((16, 2), np.inf), has_alpha=False)
+    assert found.scale == 1 / 8 and "panoramas" in notes[0]

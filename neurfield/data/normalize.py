@@ -10,7 +10,7 @@
   behind. Axes of panoramas, which look everywhere, tell nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from neurfield.cameras.poses import Array, Focus, Mask, focus
 from neurfield.data.options import MAX_AABB_SCALE, LoadOptions, check_normalization
 from neurfield.data.scene import Normalization
+from neurfield.errors import UserError
 
 INSTANT_NGP = (0.33, (0.5, 0.5, 0.5))
 SYNTHETIC = Normalization(1 / 3, (0.5, 0.5, 0.5), 1, "synthetic")
@@ -96,14 +97,14 @@ def apply_given(
     """Replaces what the file or the caller (who wins) give; a missing offset keeps the chosen centre in the middle.
 
     Raises:
-        UserError: values of the file that are no scale, offset or aabb_scale.
+        UserError: values of the file that are no scale, offset or aabb_scale, or a map that float32 cannot hold.
     """
     check_normalization(where, *(file.get(key) for key in ("scale", "offset", "aabb_scale")))
     scale, offset, aabb_scale = (file.get(key) for key in ("scale", "offset", "aabb_scale"))
     if scale is not None or offset is not None:
-        chosen, notes = _from_file(scale, offset, aabb_scale), []
+        chosen, notes = _from_file(scale, offset, aabb_scale, where), []
     elif aabb_scale is not None:
-        habit = _from_file(None, None, aabb_scale)
+        habit = _from_file(None, None, aabb_scale, where)
         if np.abs(habit.scale * seen.point).max() <= 0.5:
             chosen, notes = habit, []
         else:
@@ -113,24 +114,29 @@ def apply_given(
                 f"{where} has no scale, and that of instant-ngp would put the scene outside of the unit cube",
             ]
     if options.scale is not None or options.offset is not None or options.aabb_scale is not None:
-        chosen, notes = _overridden(chosen, options), []
+        chosen, notes = _overridden(chosen, options, where), []
     return chosen, notes
 
 
-def _from_file(scale: float | None, offset: Any, aabb_scale: Any) -> Normalization:
-    offset = tuple(float(x) for x in offset) if offset is not None else INSTANT_NGP[1]
-    return Normalization(float(scale or INSTANT_NGP[0]), offset, int(aabb_scale or 1), "given")
+def _from_file(scale: float | None, offset: Any, aabb_scale: Any, where: str) -> Normalization:
+    return _given(scale or INSTANT_NGP[0], INSTANT_NGP[1] if offset is None else offset, int(aabb_scale or 1), where)
 
 
-def _overridden(chosen: Normalization, options: LoadOptions) -> Normalization:
+def _overridden(chosen: Normalization, options: LoadOptions, where: str) -> Normalization:
     scale = options.scale or chosen.scale
     if options.offset is not None:
         offset = options.offset
     else:  # the point that was in the middle stays there
         offset = tuple(0.5 + (x - 0.5) * scale / chosen.scale for x in chosen.offset)
-    return Normalization(
-        float(scale), (offset[0], offset[1], offset[2]), options.aabb_scale or chosen.aabb_scale, "given"
-    )
+    return _given(scale, offset, options.aabb_scale or chosen.aabb_scale, where)
+
+
+def _given(scale: float, offset: Sequence[float], aabb_scale: int, where: str) -> Normalization:
+    x, y, z = map(float, offset)
+    if not all(abs((0.5 - value) / float(scale)) <= np.finfo(np.float32).max for value in (x, y, z)):
+        given = f"the scale {scale:g} and the offset {x:g} {y:g} {z:g}"
+        raise UserError(f"{where}: {given} put the scene where float32 has no numbers; correct them")
+    return Normalization(float(scale), (x, y, z), aabb_scale, "given")
 
 
 def _around(center: Array, half: float, aabb_scale: int) -> Normalization:

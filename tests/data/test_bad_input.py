@@ -288,3 +288,12 @@ def test_image_of_an_unknown_kind(tmp_path: Path) -> None:
     content["frames"][0]["file_path"] = "images/000.gif"
     write_json(tmp_path / "transforms.json", content)
     fails(tmp_path, r"000\.gif: not an image of a kind that is read here")
+
+
+@pytest.mark.parametrize("given", [{"scale": 1e-10, "offset": [1e300, 0, 0]}, {"scale": 1e-308, "offset": [9, 9, 9]}])
+def test_a_unit_cube_beyond_all_numbers(tmp_path: Path, given: dict[str, Any]) -> None:
+    transforms(tmp_path, n=3, **given)
+    message = "the scale .* and the offset .* put the scene where float32 has no numbers; correct them"
+    fails(tmp_path, message)
+    transforms(tmp_path, n=3)
+    fails(tmp_path, message, scale=given["scale"], offset=tuple(given["offset"]))

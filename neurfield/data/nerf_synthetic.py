@@ -67,6 +67,6 @@ def _check_times(root: Path, contents: Mapping[str, Any]) -> None:
     for split, content in contents.items():
         if content["frames"]:
             first = content["frames"][0]
-            timed[isinstance(first, dict) and "time" in first] = f"transforms_{split}.json"
+            timed[isinstance(first, dict) and first.get("time") is not None] = f"transforms_{split}.json"
     if len(timed) > 1:
         raise UserError(f"{root}: the frames of {timed[True]} have a time, those of {timed[False]} none; give all one")

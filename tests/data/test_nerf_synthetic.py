@@ -93,6 +93,8 @@ def test_splits_with_and_without_times_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"frames of transforms_test.json have a time, those of transforms_.*none"):
         read_manifest(tmp_path)
+    file.write_text(json.dumps(content | {"frames": [frame | {"time": None} for frame in content["frames"]]}))
+    assert not read_manifest(tmp_path).times_differ  # null says nothing of a time
 
 
 def test_panoramas_among_the_frames_are_known_whichever_splits_are_read(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def near_origin(manifest: Manifest) -> Manifest:
     if np.abs(norm.offset).max() <= MAX_DISTANCE:
         return manifest
     step = 10.0 ** np.ceil(-np.log10(norm.scale))  # of one to ten sides of the cube
-    origin = step * np.rint((0.5 - np.array(norm.offset)) / norm.scale / step)
+    origin = step * np.rint((0.5 - np.array(norm.offset)) / norm.scale / step) + 0.0  # and not -0
     x, y, z = origin.tolist()
     a, b, c = (norm.offset + norm.scale * origin).tolist()
     moved = replace(norm, offset=(a, b, c), origin=(x, y, z))

@@ -46,7 +46,7 @@ class Normalization:
     @property
     def world(self) -> str:
         """What the world is called."""
-        origin = ", ".join(f"{x:.17g}" for x in self.origin)
+        origin = ", ".join(repr(x).removesuffix(".0") for x in self.origin)
         return "world frame" + (f" whose origin is at ({origin}) of the data" if any(self.origin) else "")
 
     @property

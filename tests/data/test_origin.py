@@ -42,6 +42,14 @@ def test_poses_far_away_are_as_exact_as_near_ones(tmp_path: Path) -> None:
     assert "whose origin is at (691230, 5334570, 510) of the data" in far.notes[-1]
 
 
+def test_origins_are_written_in_few_digits(tmp_path: Path) -> None:
+    """That of a small world, too, and exactly."""
+    transforms(tmp_path, scale=2000.0, offset=[-599.5, 0.75, 10_000.5])
+    moved = read_manifest(tmp_path).normalization
+    assert moved.origin == (0.3, 0.0, -5.0)
+    assert moved.world.endswith("at (0.3, 0, -5) of the data")
+
+
 def test_how_far_views_stand_apart_is_seen_from_far_away_too() -> None:
     """Views that look outward say nothing else of the size of their scene."""
     poses = np.stack(circle(9, 2.0, 0.1))[:, :3] * [-1, 1, -1, 1]

@@ -24,7 +24,7 @@ def fitting(path: Path) -> Iterator[None]:
     """One line, as a UserError, for whatever does not fit in a block that reads the checkpoint `path`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]

@@ -9,8 +9,8 @@ from neurfield.data.capture.photos import SUFFIXES
 
 # As phones, cameras and scanners write pictures; they are not read here.
 _FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
-# Files of poses that are not read here: where they lie in the data folder, whose they are, and what makes a model of
-# COLMAP or a transforms.json of them.
+# Files of poses that are not read here: where they lie in the data folder, whose they look like, and what makes a model
+# of COLMAP or a transforms.json of them.
 _NERFSTUDIO = "ns-process-data {} of nerfstudio"
 _POSES = (
     ("keyframes/corrected_cameras/*.json", "Polycam", _NERFSTUDIO.format("polycam")),
@@ -66,7 +66,9 @@ def _poses(path: Path) -> str:
         found = next(path.glob(pattern), None)
         if found is not None:
             name = found.relative_to(path).as_posix()
-            return f"and poses as {whose} has them ({name}), which are not read: take {source}, or find them anew"
+            return (
+                f"and what looks like poses of {whose} ({name}), which are not read: take {source}, or find them anew"
+            )
     return "but nothing that says where each was taken from; find that out"
 
 

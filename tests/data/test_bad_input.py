@@ -49,11 +49,11 @@ def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> No
 @pytest.mark.parametrize(
     ("photos", "poses", "message"),
     [
-        ("keyframes/images", "keyframes/cameras/1.json", "as Polycam has .*take ns-process-data polycam of nerfstudio"),
-        ("rgb", "metadata.json", "as Record3D has .*take ns-process-data record3d of nerfstudio"),
-        ("images", "poses_bounds.npy", "as LLFF has .*take the COLMAP model"),
-        ("rgb", "pose/0.txt", "as NSVF has"),
-        ("images", "cameras.xml", "as Metashape has"),
+        ("keyframes/images", "keyframes/cameras/1.json", "of Polycam .*take ns-process-data polycam of nerfstudio"),
+        ("rgb", "metadata.json", "of Record3D .*take ns-process-data record3d of nerfstudio"),
+        ("images", "poses_bounds.npy", "of LLFF .*take the COLMAP model"),
+        ("rgb", "pose/0.txt", "of NSVF "),
+        ("images", "cameras.xml", "of Metashape "),
     ],
 )
 def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: str, message: str) -> None:
@@ -61,7 +61,10 @@ def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: s
     (tmp_path / poses).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / poses).write_text("")
     folder = tmp_path if photos == "images" else tmp_path / photos
-    fails(tmp_path, rf"3 pictures in .*, and poses {message}.*or find them anew with neurfield process {folder}$")
+    fails(
+        tmp_path,
+        rf"3 pictures in .*, and what looks like poses {message}.*or find them anew with neurfield process {folder}$",
+    )
 
 
 def test_meshes_that_are_not_read(tmp_path: Path) -> None:

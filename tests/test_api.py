@@ -107,6 +107,11 @@ def test_a_run_without_files_is_kept_by_its_name(data, tmp_path):
     with pytest.raises(UserError, match="overwrite=True"):
         run.save(path)
     assert neurfield.load(run.save(path, overwrite=True)).config == run.config
+    (tmp_path / "other.safetensors").write_bytes(b"not ours")
+    for name, message in (("kept", "of the run itself"), ("other", "no small file"), ("kept.ply", "the name of a")):
+        with pytest.raises(UserError, match=message) as caught:
+            kept.save((tmp_path / name).with_suffix(Path(name).suffix or ".safetensors"), overwrite=True)
+        assert "--" not in str(caught.value)  # which is of the command
     picture = neurfield.train_signal(next((data / "train").iterdir()), max_num_iterations=1)
     assert neurfield.load(picture.save(tmp_path / "picture.safetensors")).info == picture.info
 

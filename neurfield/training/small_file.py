@@ -20,12 +20,12 @@ _MARK = "stored_as"  # the entry of the header that says how the parameters are 
 def check(path: Path, own: Path | None, overwrite: bool) -> None:
     """Raises UserError where no small file may be written; `own` is the file of the run, if it has one."""
     if path.suffix != checkpoint.SUFFIX:
-        raise UserError(f"--output {path}: expected the name of a {checkpoint.SUFFIX} file")
+        raise UserError(f"{path}: expected the name of a {checkpoint.SUFFIX} file")
     if own is not None and path.resolve() == own.resolve():
-        raise UserError(f"{path}: that is the file which is converted; choose another --output")
+        raise UserError(f"{path}: that is the file of the run itself; choose another")
     refuse_existing(path, overwrite)
     if path.exists() and not _is_small(path):
-        raise UserError(f"{path}: no small file that a conversion has made; choose another --output")
+        raise UserError(f"{path}: no small file that convert or save has made; choose another")
 
 
 def tensors(field: nn.Module, grid: OccupancyGrid | None) -> dict[str, Tensor]:

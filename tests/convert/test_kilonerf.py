@@ -164,7 +164,7 @@ def test_overwrite_spares_what_no_conversion_has_made(teacher, tmp_path):
     with pytest.raises(UserError, match="holds a field of the kind grid, which no conversion has made"):
         to_kilonerf(teacher, request(other, overwrite=True))
     assert teacher.path.exists() and (other / "checkpoints").exists()
-    with pytest.raises(UserError, match="that is the file which is converted"):
+    with pytest.raises(UserError, match="that is the file of the run itself"):
         CONVERTERS["half"].convert(teacher, Request(teacher.path, overwrite=True))
 
 

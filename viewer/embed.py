@@ -19,6 +19,7 @@ from neurfield.data import signals
 from neurfield.data.load import detected, read_manifest
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.errors import UserError
+from neurfield.files import check_readable
 from neurfield.run import Run, load
 from neurfield.signal_run import SignalRun
 from neurfield.training.run_folder import SUFFIX, RunFolder, run_below
@@ -52,6 +53,7 @@ def shown_path(path: str | Path, options: ReadOptions | None = None, device: str
         UserError: nothing there, or nothing that can be read.
     """
     path = Path(path)
+    check_readable(path)
     if path.suffix == SUFFIX or (path.is_dir() and RunFolder(path).checkpoints()):
         run = load(path)
         if device is not None:

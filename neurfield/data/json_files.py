@@ -11,6 +11,7 @@ from neurfield.checks import is_number, shown
 from neurfield.data import lens
 from neurfield.data.views import Frame
 from neurfield.errors import UserError
+from neurfield.files import unreadable
 
 # A frame takes about 1 kB: this is room for a quarter of a million views.
 MAX_JSON_BYTES = 256 << 20
@@ -29,6 +30,8 @@ def read(path: Path) -> dict[str, Any]:
                 f"{path}: {path.stat().st_size >> 20} MiB are too much for a transforms file (256 MiB allowed)"
             )
         content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except PermissionError:
+        raise unreadable(path) from None
     except OSError as error:
         raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ from unicodedata import normalize
 
 from neurfield.checks import shown
 from neurfield.errors import UserError
+from neurfield.files import check_readable
 
 # Tried in this order for names without a known suffix ("./train/r_0").
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".exr", ".tif", ".tiff")
@@ -45,6 +46,7 @@ def is_file(path: Path, where: str) -> bool:
     try:
         return path.is_file()
     except OSError as error:
+        check_readable(path)
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{where}: cannot look for the file {shown(str(path))} ({reason}); correct the path") from None
 

@@ -227,6 +227,7 @@ FORBIDDEN = {
     "data info {data}": "{data}",
     "data info {data}/inner.obj": "{data}/inner.obj",
     "process {data} --output {out}/photos": "{data}",
+    "view {data} --port 0": "{data}",
     "eval {data}": "{data}",
     "eval {data}/step.safetensors": "{data}/step.safetensors",
     "export mesh {data}/run --output {out}/m.ply": "{data}/run/checkpoints",

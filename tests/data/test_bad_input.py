@@ -2,6 +2,7 @@
 """Data that cannot be used: one clear line that names the file, the frame and what was found."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,27 @@ def test_all_images_missing(tmp_path: Path) -> None:
     content = transforms(tmp_path / "other", n=3)  # images/000.png ...
     write_json(tmp_path / "transforms.json", content)
     fails(tmp_path, "images/000.png, did you mean '000.PNG'")
+
+
+@pytest.mark.parametrize("place", ["images", "transforms.json"])
+def test_what_may_not_be_read_within_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """A folder that may not be entered, where the superuser, who runs this at times, may."""
+    transforms(tmp_path, n=3)
+    access, forbidden = os.access, tmp_path / place
+
+    def refuse(name: str) -> None:
+        real = getattr(Path, name)
+
+        def call(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path == forbidden or (path.parent == forbidden and name == "is_file"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, name, call)
+
+    refuse("is_file" if place == "images" else "read_text")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != forbidden and access(path, mode))
+    fails(tmp_path, rf"^{forbidden}: may not be read; give yourself the permission: chmod u\+rX$")
 
 
 def test_paths_of_a_machine_with_windows(tmp_path: Path) -> None:

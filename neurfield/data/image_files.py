@@ -105,8 +105,8 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     with _NO_LIMIT_OF_PILLOW, ThreadPoolExecutor(n_threads()) as pool:
         found = list(pool.map(tried, items))
     refused = [str(result) for result in found if isinstance(result, UserError)]
-    if refused:
-        others = [message.partition(": ")[0] for message in refused[1:]]
+    if refused:  # a mask may be that of many photos
+        _, *others = dict.fromkeys(message.partition(": ")[0] for message in refused)
         raise UserError(refused[0] + (f"; {len(others)} more cannot be used: {few(others)}" if others else ""))
     return [result for result in found if not isinstance(result, UserError)]
 

@@ -259,3 +259,6 @@ def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
             in_threads(lambda path: read_header(path, 1), paths[:n])
         first, *more = str(caught.value).replace(f"{tmp_path}/", "").replace(".png", "").split("; ")
         assert first.startswith("1: not an image") and more[1:] == ([others] if others else [])
+    with pytest.raises(UserError) as caught:  # one mask of many photos
+        in_threads(lambda path: read_header(path, 1), [paths[1]] * 4)
+    assert "more" not in str(caught.value)

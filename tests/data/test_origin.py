@@ -11,6 +11,7 @@ import neurfield
 from neurfield.cli.main import main
 from neurfield.data import load_scene, read_manifest
 from neurfield.data.normalize import from_poses
+from neurfield.errors import UserError
 from tests.data.small import circle, transforms, write_images, write_json
 from tests.data.test_colmap import write_text
 from viewer.show_scene import scene_data
@@ -93,6 +94,11 @@ def test_results_say_where_they_lie(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert again.normalization.origin == scene.normalization.origin
     np.testing.assert_allclose(again.cameras.c2w, scene.cameras.c2w, atol=1e-6)
     assert neurfield.load(run.path).views.normalization == scene.normalization
+    for frame in (content := json.loads((tmp_path / "transforms.json").read_text()))["frames"]:
+        frame["transform_matrix"][0][3] += 10_000  # by which its origin moves, too
+    write_json(tmp_path / "transforms.json", content)
+    with pytest.raises(UserError, match="map into unit space, are not those of"):
+        run.export_cameras(tmp_path / "elsewhere.json")
     run.export_views(tmp_path / "views", scene.cameras[:1])
     assert (
         "whose origin is at (691230, 5334570, 510)" in json.loads((tmp_path / "views/frames.json").read_text())["axes"]

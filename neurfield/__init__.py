@@ -14,8 +14,10 @@ Names are imported when they are first used, so that `import neurfield` itself c
 from importlib import import_module
 from typing import Any
 
+from neurfield.huge_pages import ask_for_huge_pages
 from neurfield.waiting import let_threads_sleep
 
+ask_for_huge_pages()
 let_threads_sleep()
 
 __version__ = "0.1.0"

@@ -107,8 +107,8 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
     named by the time are made, so that no other command takes them: see `Plan.release`.
 
     Raises:
-        UserError: both budgets are given, the distillation leaves nothing to the fine-tuning, or the teacher's method
-            is none or has the name of the student's.
+        UserError: both budgets are given, the teacher gets no step, the distillation leaves nothing to the
+            fine-tuning, or the teacher's method is none or has the name of the student's.
     """
     seconds, steps = options.max_seconds, options.max_num_iterations
     if seconds is not None and steps is not None:
@@ -128,6 +128,8 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
             overrides, seconds = (*overrides, f"distill.seconds={part}"), rest - part
     elif steps is not None:
         teacher_steps = int(distill.teacher_share * steps)
+        if teacher_steps < 1:
+            raise UserError(f"--max-num-iterations: of {steps} none is the teacher's; give a larger number")
         left = steps - teacher_steps
         if named and not distill.iterations:
             steps = left

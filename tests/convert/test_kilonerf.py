@@ -639,6 +639,8 @@ def test_budget_is_divided_and_what_the_user_sets_is_kept(monkeypatch):
         shares(10.0, 10)
     with pytest.raises(UserError, match=r"--set distill.seconds=70: of the budget the teacher leaves 60 for"):
         shares(100.0, None, "distill.seconds=70")
+    with pytest.raises(UserError, match="--max-num-iterations: of 2 none is the teacher's"):
+        shares(steps=2)
 
 
 def test_interrupted_teacher_says_how_to_go_on(data, tmp_path, capsys, monkeypatch):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurfield.cli._console import next_steps, resuming_training, say
+from neurfield.cli._console import figures, next_steps, resuming_training, say
 from neurfield.cli._stages import Stages
 from neurfield.cli.convert import resuming
 from neurfield.cli.view import go_on, watched
@@ -73,8 +73,7 @@ class Plan:
     def _measure(self, made: Run, on_part: Callable[[], None] = lambda: None) -> None:
         if made.views.splits.get(self.eval_split):
             result = made.evaluate(self.eval_split, lambda part: on_part())
-            psnr, ssim, each = result["psnr"], result["ssim"], result["seconds_per_view"]
-            print(f"{self.eval_split}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f}, {each:.3f} s a view", flush=True)
+            print(f"{self.eval_split}: {figures(result)}, {result['seconds_per_view']:.3f} s a view", flush=True)
 
     @contextmanager
     def _watch(self, made: Run, session: Session) -> Iterator[Callable[[StepReport], None]]:

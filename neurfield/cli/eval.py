@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tyro
 
-from neurfield.cli._console import Progress
+from neurfield.cli._console import Progress, figures
 from neurfield.cli._train_signal import summary
 from neurfield.errors import UserError
 from neurfield.files import atomic_write, refuse_existing
@@ -49,7 +49,7 @@ def run(options: EvalOptions) -> int:
             told = summary(trained, result)
         else:
             result = trained.evaluate(options.split, progress.update, data)
-            told = f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}"
+            told = figures(result)
     report: dict[str, Any] = {
         "experiment_name": trained.config.experiment_name,
         "method_name": trained.config.method.name,

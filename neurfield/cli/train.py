@@ -14,7 +14,17 @@ import tyro
 from neurfield import auto_frequency
 from neurfield.checks import rounded
 from neurfield.cli import _distilled
-from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, resuming_training, say, say_steps
+from neurfield.cli._console import (
+    FIGURES,
+    Progress,
+    budget_text,
+    check_begun,
+    figures,
+    next_steps,
+    resuming_training,
+    say,
+    say_steps,
+)  # fmt: skip
 from neurfield.cli._train_signal import train_signal
 from neurfield.cli.view import watched
 from neurfield.convert.earlier import Earlier
@@ -322,9 +332,9 @@ def _evaluate(
 
 
 def _scalars(result: dict[str, Any], split: str) -> dict[str, float]:
-    return {f"{split}/{name}": result[name] for name in ("psnr", "ssim", "seconds_per_view")}
+    return {f"{split}/{name}": result[name] for name in (*FIGURES, "seconds_per_view") if name in result}
 
 
 def _summary(result: dict[str, Any]) -> str:
     n, seconds = result["protocol"]["n_views"], result["seconds_per_view"]
-    return f"PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.4f}, {n} views, {seconds:.3f} s a view"
+    return f"{figures(result)}, {n} views, {seconds:.3f} s a view"

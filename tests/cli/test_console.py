@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neurfield.cli import _console
-from neurfield.cli._console import Progress
+from neurfield.cli._console import Progress, figures
 from neurfield.cli.main import main
 from tests.data.small import transforms
 from tests.scenes import ball_scene, write_synthetic
@@ -93,3 +93,8 @@ def test_a_budget_without_a_step_leaves_no_run(tmp_path: Path, capsys: pytest.Ca
     assert main([*words, "--max-num-iterations", "1"]) == 0 and "PSNR" in capsys.readouterr().out
     assert main([*words[:2], *words[-2:], "--max-num-iterations", "0", "--resume", "--eval-split", "none"]) == 0
     assert "1 steps" in (said := capsys.readouterr().out) and "no step was taken; give a larger one" in said
+
+
+def test_all_that_was_measured_is_told() -> None:
+    assert figures({"psnr": 33.841, "ssim": 0.97865, "n_views": 3}) == "PSNR 33.84 dB, SSIM 0.9787"
+    assert figures({"lpips": 0.05, "ws_psnr": 30.0}) == "WS-PSNR 30.00 dB, LPIPS 0.0500"

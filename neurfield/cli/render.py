@@ -27,6 +27,7 @@ from neurfield.signal_kinds import SignalRender
 from neurfield.signal_run import holds_signal, load_signal_run
 from neurfield.training.run_folder import find_checkpoint
 
+_FAR_SIDES = 100  # of the field's box: no path of it goes there, poses in another frame do
 _FAR_TURN = 45  # degrees: half of what an object of which a corner is seen shows
 
 
@@ -164,7 +165,8 @@ def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]
         width, height = train.sizes[0].tolist()
         frame = ngp_frame(trained.views.normalization, trained.config.load)
         found = read_camera_path(options.camera_path, n_frames, (width, height), *frame)
-        cameras, notes, fps = found.cameras, found.notes, options.fps or found.fps or DEFAULT_FPS
+        cameras, fps = found.cameras, options.fps or found.fps or DEFAULT_FPS
+        notes = [*found.notes, *_afar(trained.views.normalization, cameras)]
         has_times = found.has_times
     elif options.orbit is not None:
         cameras = paths.orbit(train, options.orbit, options.elevation)
@@ -193,6 +195,18 @@ def _unseen(train: Cameras, orbit: Cameras) -> list[str]:
     return [
         f"note: {n} of {len(orbit)} views more than {_FAR_TURN} degrees around from every training view: they show "
         "what no photo has seen; --interpolate N stays with the photos"
+    ]
+
+
+def _afar(normalization: Normalization, path: Cameras) -> list[str]:
+    """A note where views of a camera path see nothing of the scene, as those in another frame."""
+    away = (normalization.to_unit(path.c2w[:, :3, 3]) - 0.5).abs().amax(dim=1) / normalization.aabb_scale
+    n = int((away > _FAR_SIDES).sum())
+    if n == 0:
+        return []
+    return [
+        f"note: {n} of {len(path)} views are more than {_FAR_SIDES} times as far away as the field reaches; poses of a "
+        f"path are taken in the {normalization.world}"
     ]
 
 

@@ -159,13 +159,19 @@ def test_panoramas(ball: Ball, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "split/rgb/r_1.png").size == (20, 10)
 
 
-def test_camera_path(ball: Ball, tmp_path: Path) -> None:
+def test_camera_path(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pose = [*ball.cameras.c2w[0].flatten().tolist(), 0, 0, 0, 1]
     frames = [{"camera_to_world": pose, "fov": 45, "aspect": 1}] * 3
     path = tmp_path / "path.json"
     path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
     assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out/rgb").iterdir())) == 3
+    assert "note" not in capsys.readouterr().out
+    frames[1] = {**frames[1], "camera_to_world": [*pose[:3], 4e5, *pose[4:]]}  # of a survey, as the photos were not
+    path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
+    assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "far")]) == 0
+    told = capsys.readouterr().out
+    assert "note: 1 of 3 views are more than 100 times as far away" in told and "in the world frame" in told
 
 
 def test_instant_ngp_has_the_frame_of_the_data_file() -> None:

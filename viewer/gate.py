@@ -18,7 +18,7 @@ import http.cookies
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -159,6 +159,17 @@ def _page(status: http.HTTPStatus, text: str) -> Response:
     return Response(status, status.phrase, headers, body)
 
 
+@contextlib.asynccontextmanager
+async def _settled(serving: contextlib.AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
+    """A server that leaves nothing undone: viser ends its loop amid answers to messages, and asyncio complains."""
+    async with serving as server:
+        yield server
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
 class _Stoppable(Protocol):
     def stop(self) -> None: ...
 
@@ -195,7 +206,7 @@ def guarded(gate: Gate, start: Callable[[], S]) -> S:
             return response
 
         options["max_size"] = gate.max_message
-        return original(handler, *arguments, process_request=process_request, **options)
+        return _settled(original(handler, *arguments, process_request=process_request, **options))
 
     with _BUILDING:
         websocket_server.serve = serve  # type: ignore[assignment, misc]

@@ -2,6 +2,7 @@
 """Who may connect: pages and websockets, with and without token, through a prefix, one too many, from other sites."""
 
 import asyncio
+import gc
 import logging
 import socket
 import threading
@@ -213,6 +214,26 @@ def test_a_page_that_is_gone_before_it_is_made_is_closed(viewer, run, monkeypatc
     while not (made and made[0].closed.is_set()) and time.monotonic() < end:
         time.sleep(0.01)
     assert made[0].closed.is_set() and not made[0].session._thread.is_alive() and not viewer.pages
+
+
+def test_what_is_undone_when_the_server_ends_is_no_complaint(run, caplog):
+    answered = threading.Event()
+
+    async def answer() -> None:  # to a message, which viser does not wait for
+        answered.set()
+        await asyncio.sleep(60)
+
+    def serve() -> None:
+        with Viewer(shown_run(run), ServeOptions(port=0)) as viewer:
+            loop = viewer._server.get_event_loop()
+            loop.call_soon_threadsafe(lambda: loop.create_task(answer()) and None)
+            assert answered.wait(30)
+        assert loop.is_closed()
+
+    with caplog.at_level(logging.ERROR, "asyncio"):
+        serve()
+        gc.collect()
+    assert not caplog.messages
 
 
 def test_other_sites_do_not_reach_a_viewer_without_token(viewer):

@@ -205,7 +205,7 @@ def _afar(normalization: Normalization, path: Cameras) -> list[str]:
     if n == 0:
         return []
     return [
-        f"note: {n} of {len(path)} views are more than {_FAR_SIDES} times as far away as the field reaches; poses of a "
+        f"note: {n} of {len(path)} views are more than {_FAR_SIDES} sides of the field's box away from it; poses of a "
         f"path are taken in the {normalization.world}"
     ]
 

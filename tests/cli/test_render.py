@@ -171,7 +171,7 @@ def test_camera_path(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) 
     path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
     assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "far")]) == 0
     told = capsys.readouterr().out
-    assert "note: 1 of 3 views are more than 100 times as far away" in told and "in the world frame" in told
+    assert "note: 1 of 3 views are more than 100 sides of the field's box away" in told and "in the world frame" in told
 
 
 def test_instant_ngp_has_the_frame_of_the_data_file() -> None:

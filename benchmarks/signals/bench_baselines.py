@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Baselines for images under their published protocol: with our kernels, and written in plain torch from their papers.
 
-    python -m benchmarks.signals.bench_baselines [--side 128] [--steps 100] [--seeds 1] [--seconds S]
-    python -m benchmarks.signals.bench_baselines --side 512 --steps 5000 [--by ours] [--picture FILE]  # as published
-    python -m benchmarks.signals.bench_baselines --time                                  # seconds of a step
+    python -m benchmarks.signals.bench_baselines [--side 128] [--passes 100] [--seeds 1] [--seconds S]
+    python -m benchmarks.signals.bench_baselines --published [--pictures FILE...]  # as published, by ours
+    python -m benchmarks.signals.bench_baselines --time                            # seconds of a pass
 
-SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER: all pixels in every step, values in -1 ... 1 at
-coordinates in -1 ... 1 with the corner pixels at the corners, mean squared error, Adam (0.9, 0.999, 1e-8), a learning
-rate that falls tenfold, exponentially, over the training. Both start from the same values, so that they differ by
-rounding alone, which grows in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds.
-PSNR is over the pixels that were trained on; on CUDA where it can be used. Trainings are kept in the result's file and
-not repeated under the same protocol; one that --seconds, an interruption or the end of the machine cuts off goes on
-from what --output keeps of it.
+SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER, as trained for the table of SL2A-INR (arXiv 2409.10836:
+means over 16 pictures of DIV2K, 512 x 512) by the program published with it (Iceage7/SL2A-INR, train.py): passes over
+all pixels in random order, a step per so many of them; how many is each baseline's own, like its learning rate. Values
+in 0 ... 1 at coordinates in -1 ... 1 with the corner pixels at the corners, mean squared error, Adam (0.9, 0.999,
+1e-8), a rate that falls tenfold, exponentially, over the passes.
+
+Ours and torch's start from the same values and see the same pixels, so that they differ by rounding alone, which grows
+in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds. PSNR is over the pixels that
+were trained on, after the last pass; on CUDA where it can be used. Trainings are kept in the result's file and not
+repeated under the same protocol; one that --seconds, an interruption or the end of the machine cuts off goes on from
+what --output keeps of it.
 """
 
 import argparse
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -35,21 +40,25 @@ from neurfield.training.device import resolve_device
 
 NAME = "signals_baselines"
 PICTURE = "kodim04"
+SIDE, PASSES = 128, 100  # what a CPU takes seconds for
+PUBLISHED = 512, 501
 # pixels whose gradients are added before a step: on a CPU tensors stay small enough to be used again
 CHUNKS = {"cpu": 1 << 13, "cuda": 1 << 18}
-SIDE, STEPS = 128, 100  # what a CPU takes seconds for
 SAVED_EVERY = 60.0  # seconds
-TIMED_SIDE, TIMED_STEPS = 256, 3  # a quarter of the published pixels
+TIMED_SIDE, TIMED_PASSES = 256, 3  # a quarter of the published pixels
 
 
 class Baseline(NamedTuple):
-    """What it is made of, its learning rate, and the same in plain torch.
+    """What it is made of, how it is trained, what it reached, and the same in plain torch.
 
-    `n_params` is the published count, where a complex number counts once.
+    `n_pixels` are those of a step, `psnr` is the published mean in dB, and `n_params` the published count, where a
+    complex number counts once.
     """
 
     network: dict[str, Any]
     learning_rate: float
+    n_pixels: int
+    psnr: float
     n_params: int
     in_torch: Callable[[], nn.Module]
     encoding: dict[str, Any] = {"otype": "Identity"}  # noqa: RUF012  never changed
@@ -66,11 +75,11 @@ _OCTAVES = {
 }
 _WIRE = {"otype": "WIRE", "n_neurons": 300, "n_hidden_layers": 3, "omega": 20, "scale": 10}
 BASELINES = {
-    "SIREN": Baseline(_mlp("Sine", omega=30), 5e-4, 198_915, plain.siren),
-    "Gauss": Baseline(_mlp("Gaussian", scale=30), 5e-3, 198_915, plain.gauss),
-    "ReLU + PE": Baseline(_mlp("ReLU", init="FanIn"), 1e-3, 204_035, plain.relu_octaves, _OCTAVES),
-    "WIRE": Baseline(_WIRE, 5e-3, 91_587, plain.wire),
-    "FINER": Baseline(_mlp("FINER", omega=30), 5e-4, 198_915, plain.finer),
+    "SIREN": Baseline(_mlp("Sine", omega=30), 1e-3, 65536, 33.47, 198_915, plain.siren),
+    "Gauss": Baseline(_mlp("Gaussian", scale=30), 1e-4, 1024, 34.96, 198_915, plain.gauss),
+    "ReLU + PE": Baseline(_mlp("ReLU", init="FanIn"), 1e-3, 1024, 35.27, 204_035, plain.relu_octaves, _OCTAVES),
+    "WIRE": Baseline(_WIRE, 1e-3, 65536, 30.63, 91_587, plain.wire),
+    "FINER": Baseline(_mlp("FINER", omega=30, first_bias=20), 1e-4, 16384, 36.35, 198_915, plain.finer),
 }
 
 
@@ -106,52 +115,56 @@ def _layers(net: nn.Module) -> list[tuple[Tensor, Tensor]]:
 IMPLEMENTATIONS = {"ours": ours, "torch": in_torch}
 
 
-def data(picture: str, side: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of the coordinates `[side^2, 2]`, x first, and colours `[side^2, 3]`, both in -1 ... 1."""
+def data(picture: str, side: int, device: str) -> tuple[Tensor, Tensor]:
+    """Coordinates `[side^2, 2]`, x first, in -1 ... 1, and colours `[side^2, 3]`, spread over 0 ... 1."""
     axis = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    colors = torch.from_numpy(np.asarray(ALL[picture](side)).astype(np.float32) / 127.5 - 1)
-    both = torch.stack([x, y], dim=-1).view(-1, 2), colors.view(-1, 3)
-    return zip(*(part.to(device).split(CHUNKS[device]) for part in both), strict=True)
+    colors = torch.from_numpy(np.asarray(ALL[picture](side)).astype(np.float32)).view(-1, 3)
+    colors = (colors - colors.min()) / (colors.max() - colors.min())
+    return torch.stack([x, y], dim=-1).view(-1, 2).to(device), colors.to(device)
 
 
 class Training:
-    """`steps` steps on a picture of `side`^2 pixels, which may be taken in pieces."""
+    """`passes` passes over the pixels of a picture, which may be taken in pieces."""
 
-    def __init__(self, net: nn.Module, learning_rate: float, picture: str, side: int, steps: int) -> None:
-        self.net, self.learning_rate, self.side, self.steps, self.step = net, learning_rate, side, steps, 0
+    def __init__(self, net: nn.Module, baseline: Baseline, picture: str, side: int, passes: int, seed: int) -> None:
+        self.net, self.baseline, self.passes, self.seed, self.passed = net, baseline, passes, seed, 0
         self.device = resolve_device("auto")
         net.to(self.device)
-        self.parts = list(data(picture, side, self.device))
-        self.optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+        self.at, self.colors = data(picture, side, self.device)
+        self.optimizer = torch.optim.Adam(net.parameters(), baseline.learning_rate)
 
     def advance(self) -> float:
-        """One step; its seconds."""
+        """One pass; its seconds."""
         start = time.perf_counter()
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate * 0.1 ** (self.step / self.steps)
-        self.optimizer.zero_grad()
-        for at, target in self.parts:
-            ((self.net(at) - target).square().sum() / (3 * self.side * self.side)).backward()
-        self.optimizer.step()
+        self.optimizer.param_groups[0]["lr"] = self.baseline.learning_rate * 0.1 ** (self.passed / self.passes)
+        # a pass has its own order, so that a training that goes on sees what it would have seen
+        drawn = torch.Generator().manual_seed(self.seed * self.passes + self.passed)
+        order = torch.randperm(len(self.at), generator=drawn).to(self.device)
+        for pixels in order.split(self.baseline.n_pixels):
+            self.optimizer.zero_grad()
+            for part in pixels.split(CHUNKS[self.device]):
+                ((self.net(self.at[part]) - self.colors[part]).square().sum() / (3 * len(pixels))).backward()
+            self.optimizer.step()
         if self.device == "cuda":
             torch.cuda.synchronize()
-        self.step += 1
+        self.passed += 1
         return time.perf_counter() - start
 
     def run(self, end: float, file: Path) -> bool:
-        """Takes the steps that are left until time.monotonic() reaches `end`; whether none is left."""
+        """Takes the passes that are left until time.monotonic() reaches `end`; whether none is left."""
         if file.exists():
             state = torch.load(file, self.device, weights_only=True)
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step = state["step"]
+            self.passed = state["passed"]
         saved = time.monotonic()
-        while self.step < self.steps and (now := time.monotonic()) < end:
+        while self.passed < self.passes and (now := time.monotonic()) < end:
             self.advance()
             if now - saved > SAVED_EVERY:
                 self._save(file)
                 saved = now
-        if self.step < self.steps:
+        if self.passed < self.passes:
             self._save(file)
             return False
         file.unlink(missing_ok=True)
@@ -159,7 +172,7 @@ class Training:
 
     def _save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "passed": self.passed}
         torch.save(state, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
 
@@ -167,35 +180,46 @@ class Training:
 @torch.no_grad()
 def drawn(net: nn.Module, picture: str, side: int) -> tuple[float, Image.Image]:
     """PSNR over all pixels, and the picture."""
-    parts = list(data(picture, side, next(net.parameters()).device.type))
-    values, colors = torch.cat([net(at) for at, _ in parts]).cpu(), torch.cat([target for _, target in parts]).cpu()
-    psnr = -10 * math.log10(float((values - colors).double().square().mean()) / 4)  # values span 2
-    eight_bit = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    device = next(net.parameters()).device.type
+    at, colors = data(picture, side, device)
+    values = torch.cat([net(part) for part in at.split(CHUNKS[device])])
+    psnr = -10 * math.log10(float((values - colors).double().square().mean()))
+    eight_bit = (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     return psnr, Image.fromarray(eight_bit.view(side, side, 3).numpy())
 
 
-def time_steps() -> None:
-    """Writes the median seconds of a step per baseline and implementation, with TIMED_SIDE^2 pixels."""
+def time_passes() -> None:
+    """Writes the median seconds of a pass per baseline and implementation, with TIMED_SIDE^2 pixels."""
     seconds = {}
     for name, baseline in BASELINES.items():
         for by, build in IMPLEMENTATIONS.items():
-            training = Training(build(baseline, 1), baseline.learning_rate, PICTURE, TIMED_SIDE, 5000)
-            steps = [training.advance() for _ in range(1 + TIMED_STEPS)]
-            seconds[f"{name}, {by}"] = round(median(steps[1:]), 3)
-            print(f"{name}, {by}: {seconds[f'{name}, {by}']} s a step", flush=True)
-    protocol = f"{PICTURE}, {TIMED_SIDE} x {TIMED_SIDE} pixels, all of them in a step; median of {TIMED_STEPS} steps"
-    save(f"{NAME}_time", "seconds of a step of the baselines for images, ours and in plain torch", protocol, seconds)
+            training = Training(build(baseline, 1), baseline, PICTURE, TIMED_SIDE, PUBLISHED[1], seed=1)
+            passes = [training.advance() for _ in range(1 + TIMED_PASSES)]
+            seconds[f"{name}, {by}"] = round(median(passes[1:]), 3)
+            print(f"{name}, {by}: {seconds[f'{name}, {by}']} s a pass", flush=True)
+    protocol = f"{PICTURE}, passes over {TIMED_SIDE} x {TIMED_SIDE} pixels; median of {TIMED_PASSES}"
+    save(f"{NAME}_time", "seconds of a pass of the baselines for images, ours and in plain torch", protocol, seconds)
 
 
-def rows(psnr: dict[str, float], seeds: range) -> list[dict[str, Any]]:
-    """Per baseline, by the implementations whose trainings are there."""
+def _key(picture: str, name: str, by: str, seed: int) -> str:
+    return f"{picture}: {name}, {by}, {seed}"
+
+
+def rows(psnr: dict[str, float], seeds: range, is_published: bool) -> list[dict[str, Any]]:
+    """Per baseline, by the implementations whose trainings are there: means over the pictures that have all seeds."""
     found = []
     for name, baseline in BASELINES.items():
-        by = {i: [psnr.get(f"{name}, {i}, {seed}") for seed in seeds] for i in IMPLEMENTATIONS}
-        by = {i: values for i, values in by.items() if None not in values}
-        means = {i: mean(values) for i, values in by.items()}
-        row = {"baseline": name, "n_params": baseline.n_params, **means, "by_seed": by}
-        if len(by) == len(IMPLEMENTATIONS):
+        by = {
+            i: {p: [psnr[_key(p, name, i, s)] for s in seeds] for p in sorted({key.split(": ")[0] for key in psnr})
+                if all(_key(p, name, i, s) in psnr for s in seeds)}
+            for i in IMPLEMENTATIONS
+        }  # fmt: skip
+        by = {i: pictures for i, pictures in by.items() if pictures}
+        means = {i: mean(mean(values) for values in pictures.values()) for i, pictures in by.items()}
+        row = {"baseline": name, "n_params": baseline.n_params, **means, "by_picture_and_seed": by}
+        if is_published:
+            row["published"] = baseline.psnr
+        if len(by) == len(IMPLEMENTATIONS) and by["ours"].keys() == by["torch"].keys():
             row["difference"] = means["ours"] - means["torch"]
         if by:
             found.append(row)
@@ -204,48 +228,53 @@ def rows(psnr: dict[str, float], seeds: range) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", type=name_or_file, default=PICTURE, help="a name, or a file (default: kodim04)")
+    parser.add_argument("--pictures", nargs="+", type=name_or_file, default=[PICTURE], help="names, or files")
     parser.add_argument("--side", type=int, default=SIDE)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--passes", type=int, default=PASSES)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so many; the same call goes on")
     parser.add_argument("--baselines", nargs="+", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=list(IMPLEMENTATIONS))
-    parser.add_argument("--time", action="store_true", help="measure the seconds of a step, and train nothing")
+    parser.add_argument("--published", action="store_true", help="side, passes and implementation of the table")
+    parser.add_argument("--time", action="store_true", help="measure the seconds of a pass, and train nothing")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/baselines"))
     options = parser.parse_args()
     if options.time:
-        time_steps()
+        time_passes()
         return
-    picture = options.picture
-    protocol = f"{picture}, {options.side} x {options.side} pixels, all of them in each of {options.steps} steps"
-    name = NAME if (options.side, options.steps) == (SIDE, STEPS) else f"{NAME}_{options.side}_{options.steps}"
-    if picture != PICTURE:
-        name = f"{name}_{picture}"
-    kept = Kept(name, "baselines for images, ours and in plain torch", protocol)
+    if options.published:
+        (options.side, options.passes), options.by = PUBLISHED, ["ours"]
+    side, passes = options.side, options.passes
+    protocol = f"{side} x {side} pixels, {passes} passes"
+    file = NAME if (side, passes) == (SIDE, PASSES) else f"{NAME}_{side}_{passes}"
+    kept = Kept(file, "baselines for images, ours and in plain torch", protocol)
     psnr = kept.results.get("psnr", {})
-    end, folder = time.monotonic() + options.seconds, options.output / f"{picture}_{options.side}_{options.steps}"
+    end = time.monotonic() + options.seconds
 
     def results() -> dict[str, Any]:
-        return {"rows": rows(psnr, range(1, options.seeds + 1)), "psnr": psnr}
+        return {"rows": rows(psnr, range(1, options.seeds + 1), (side, passes) == PUBLISHED), "psnr": psnr}
 
-    for seed in range(1, options.seeds + 1):
-        for name in options.baselines:
-            for by in options.by:
-                key, baseline = f"{name}, {by}, {seed}", BASELINES[name]
-                if key not in psnr and time.monotonic() < end:
-                    net = IMPLEMENTATIONS[by](baseline, seed)
-                    training = Training(net, baseline.learning_rate, picture, options.side, options.steps)
-                    if not training.run(end, folder / f"{key}.pt"):
-                        print(f"{key}: {training.step} of {training.steps} steps")
-                        continue
-                    psnr[key], image = drawn(net, picture, options.side)
-                    kept.measured(key)
-                    side_by_side(folder / f"{key}.png", [ALL[picture](options.side), image])
-                    print(f"{key}: {psnr[key]:.2f} dB", flush=True)
-                    kept.save(results())
+    for seed, picture, name, by in itertools.product(
+        range(1, options.seeds + 1), options.pictures, options.baselines, options.by
+    ):
+        key, folder = _key(picture, name, by, seed), options.output / f"{picture}_{side}_{passes}"
+        if key in psnr or time.monotonic() >= end:
+            continue
+        training = Training(IMPLEMENTATIONS[by](BASELINES[name], seed), BASELINES[name], picture, side, passes, seed)
+        if not training.run(end, folder / f"{name}, {by}, {seed}.pt"):
+            print(f"{key}: {training.passed} of {passes} passes")
+            continue
+        psnr[key], image = drawn(training.net, picture, side)
+        kept.measured(key)
+        side_by_side(folder / f"{name}, {by}, {seed}.png", [ALL[picture](side), image])
+        print(f"{key}: {psnr[key]:.2f} dB", flush=True)
+        kept.save(results())
     for row in results()["rows"]:
-        print(row["baseline"], *(f"{by} {row[by]:.2f} dB" for by in IMPLEMENTATIONS if by in row), sep=", ")
+        print(
+            row["baseline"],
+            *(f"{by} {row[by]:.2f} dB" for by in (*IMPLEMENTATIONS, "published") if by in row),
+            sep=", ",
+        )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ ROWS_PER_STRIP = 278
 # where the strips or tiles of pixels lie, and their bytes
 PARTS = ((273, 279), (324, 325))
 UNSIGNED, FLOAT = 1, 3  # of SAMPLE_FORMAT
+UNCOMPRESSED = 1  # of COMPRESSION
 BLACK_IS_ZERO, RGB = 1, 2  # of PHOTOMETRIC
-NO_ALPHA, MULTIPLIED = 0, 1  # of EXTRA_SAMPLES
+NO_ALPHA, MULTIPLIED, STRAIGHT = 0, 1, 2  # of EXTRA_SAMPLES
 CLASSIC, BIG = 42, 43
 # by version, letters of struct for a place in the file, the number of tags, and a tag: number, kind, length, value
 _PLACES = {CLASSIC: ("I", "H", "HHI4s"), BIG: ("Q", "Q", "HHQ8s")}

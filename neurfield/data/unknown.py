@@ -8,7 +8,7 @@ from pathlib import Path
 from neurfield.data.capture.photos import SUFFIXES
 
 # As phones, cameras and scanners write pictures; they are not read here.
-_FOREIGN = (".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
+_FOREIGN = (".heic", ".heif", ".avif", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
 # Files of poses that are not read here: where they lie in the data folder, whose they look like, and what makes a model
 # of COLMAP or a transforms.json of them.
 _NERFSTUDIO = "ns-process-data {} of nerfstudio"
@@ -40,7 +40,9 @@ def foreign_picture(path: Path) -> str | None:
     if path.suffix.lower() not in _FOREIGN:
         return None
     command = shlex.join(["magick", str(path), str(path.with_suffix(".png"))])
-    return f"pictures are read as PNG, JPEG, WebP, EXR or HDR; convert it, with ImageMagick for example: {command}"
+    return (
+        f"pictures are read as PNG, JPEG, WebP, TIFF, EXR or HDR; convert it, with ImageMagick for example: {command}"
+    )
 
 
 def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:

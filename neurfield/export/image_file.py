@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, EXR, Radiance HDR, .npy."""
+"""A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, TIFF, EXR, Radiance HDR, .npy."""
 
 import io
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from torch import nn
 
 from neurfield.data.signals.grid import GridInfo
 from neurfield.errors import MachineError, UserError
+from neurfield.export import tiff_file
 from neurfield.export.sampled_array import sampled_array
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
@@ -55,8 +56,7 @@ def _wide_png(pixels: np.ndarray) -> bytes:
     """16-bit colours, which Pillow does not write, through FFmpeg's encoder."""
     import av
 
-    if pixels.shape[2] == 2:
-        pixels = np.concatenate([np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1:]], axis=2)
+    pixels = _grey_as_colors(pixels)
     small, large = ("rgb48le", "rgb48be") if pixels.shape[2] == 3 else ("rgba64le", "rgba64be")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=small)
     context = av.CodecContext.create("png", "w")
@@ -64,6 +64,13 @@ def _wide_png(pixels: np.ndarray) -> bytes:
     context.time_base = Fraction(1)
     packets = [*context.encode(frame.reformat(format=large)), *context.encode(None)]
     return b"".join(bytes(packet) for packet in packets)
+
+
+def _grey_as_colors(pixels: np.ndarray) -> np.ndarray:
+    """RGBA of grey with alpha, which few programs read; everything else as it is."""
+    if pixels.shape[2] != 2:
+        return pixels
+    return np.concatenate([np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1:]], axis=2)
 
 
 def _lossy(path: Path, values: np.ndarray) -> None:
@@ -106,6 +113,11 @@ def _parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[..., :n_colors], values[..., n_colors:]
 
 
+def _tiff(path: Path, values: np.ndarray) -> None:
+    pixels = values.astype(np.float32) if values.dtype.kind == "f" else _whole(values)
+    path.write_bytes(tiff_file.encoded(_grey_as_colors(pixels)))
+
+
 def _exr(path: Path, values: np.ndarray) -> None:
     """Colours are multiplied by alpha, as the format has it."""
     exr = import_openexr()
@@ -145,6 +157,8 @@ IMAGE_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
     ".jpg": _lossy,
     ".jpeg": _lossy,
     ".webp": _lossy,
+    ".tif": _tiff,
+    ".tiff": _tiff,
     ".exr": _exr,
     ".hdr": _hdr,
     ".npy": _npy,

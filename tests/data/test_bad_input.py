@@ -31,7 +31,7 @@ def test_paths_that_are_no_data(tmp_path: Path) -> None:
     (tmp_path / "a.HEIC").write_bytes(b"ftypheic")
     fails(
         tmp_path / "a.HEIC",
-        r"pictures are read as PNG, JPEG, WebP, EXR or HDR; convert it, .*: magick .*a.HEIC .*a.png",
+        r"pictures are read as PNG, JPEG, WebP, TIFF, EXR or HDR; convert it, .*: magick .*a.HEIC .*a.png",
     )
     write_images(tmp_path, 1)
     fails(

@@ -365,11 +365,11 @@ def test_python_trains_without_files(tmp_path):
             SignalRender(scale=scale)
     with pytest.raises(neurfield.UserError, match="not a signal of a known kind"):
         neurfield.train_signal(tmp_path)
-    (tmp_path / "p.tiff").write_bytes(b"II*")
+    (tmp_path / "p.bmp").write_bytes(b"BM")
     with pytest.raises(
         neurfield.UserError, match=r"not a signal of a known kind .*; .* convert it, .*: magick .*p.png"
     ):
-        neurfield.train_signal(tmp_path / "p.tiff")
+        neurfield.train_signal(tmp_path / "p.bmp")
     with pytest.raises(neurfield.UserError, match=r"expected a scene, .* got PosixPath; neurfield.train_signal takes"):
         neurfield.train(path)
 

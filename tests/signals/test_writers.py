@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+import skimage.io
 import torch
 from PIL import Image
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from neurfield.data import signals
 from neurfield.data.signals.grid import GridInfo
 from neurfield.errors import UserError
+from neurfield.export import tiff_file
 from neurfield.export.image_file import IMAGE_WRITERS, write_image
 from neurfield.export.sdf_picture import write_sdf_picture
 from neurfield.export.video_file import write_video
@@ -67,6 +69,29 @@ def test_a_radiance_picture_is_rounded_to_its_nearest_codes(n_channels, tmp_path
     values = np.maximum(values, 0)
     assert (np.abs(back - values) <= values.max(axis=2, keepdims=True) / 255 + 1e-38).all()
     assert not back[0, :2].any() and back[0, 2].max() > 9.9e37
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
+def test_a_tiff_keeps_every_bit(dtype, n_channels, tmp_path):
+    """As another reader has it, and as ours: learned from it, a picture is written into its own format again."""
+    random = np.random.default_rng(0)
+    values = random.random((7, 5, n_channels))
+    if dtype != "float32":
+        values = np.rint(values * np.iinfo(dtype).max)
+    values = values.astype(dtype)
+    IMAGE_WRITERS[".tif"](tmp_path / "a.tif", values)
+    others = values.squeeze(2) if n_channels == 1 else values[..., [0, 0, 0, 1]] if n_channels == 2 else values
+    assert np.array_equal(skimage.io.imread(tmp_path / "a.tif"), others)
+    signal = signals.read(tmp_path / "a.tif")
+    assert signal.info.suffix == ".tif" and signal.info.dtype == dtype and np.array_equal(signal.values, values)
+
+
+def test_a_tiff_that_would_be_too_large_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(tiff_file, "MAX_BYTES", 104)
+    with pytest.raises(UserError, match=r"TIFF holds 4 GiB, the picture has 0.0; give a .png or .npy"):
+        write_image(Colors(3), info(5, 7), (5, 7), tmp_path / "a.tiff")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", [".MP4", ".Mov", ".MKV"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images: PNG, JPEG and WebP with 8 or 16 bits, EXR and Radiance HDR in float, and .npy, mapped from the disk.
+"""Images: PNG, JPEG, WebP and TIFF with 8 or 16 bits, EXR, Radiance HDR and TIFF in float, and .npy, mapped from disk.
 
 Values stay as they are stored: sRGB codes of 0 ... 255 or 65535, linear light in floats. Channels that say nothing are
 dropped: an alpha that is full everywhere, colours that are all grey.
@@ -12,11 +12,12 @@ import numpy as np
 
 from neurfield.data.ffmpeg import opened
 from neurfield.data.image_files import deep_pixels, read_header
+from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
 from neurfield.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".hdr")
+SUFFIXES = (*IMAGE_SUFFIXES, ".hdr")
 MAX_CHANNELS = 4
 _HEAD = 1 << 14  # bytes in which the size of a Radiance picture is looked for
 

@@ -74,7 +74,7 @@ class Run:
         place = "" if self.path is None else f", {self.path}"
         return f"Run({self.config.method.name}, step {self.step}{place})"
 
-    def to(self, device: str) -> None:
+    def to(self, device: str | torch.device) -> None:
         """Moves field and grid to `cpu`, `cuda` or `auto`, CUDA where it can be used: the run is measured and rendered
         there.
 
@@ -283,7 +283,7 @@ def train(
     overrides: Sequence[str] = (),
     auto_frequency: bool = False,
     seed: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     output_dir: str | Path | None = None,
     resume: str | Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,

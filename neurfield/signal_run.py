@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from neurfield import auto_frequency as frequencies
@@ -70,7 +71,7 @@ class SignalRun:
         self.config, self.info, self.field, self.step, self.path = config, info, field, step, path
         self.stored_as = stored_as
 
-    def to(self, device: str) -> None:
+    def to(self, device: str | torch.device) -> None:
         """Moves the field to `cpu`, `cuda` or `auto`, CUDA where it can be used: it is evaluated there. Positions and
         values, meshes and pictures stay where they are.
 
@@ -166,7 +167,7 @@ def train_signal(
     overrides: Sequence[str] = (),
     auto_frequency: bool = False,
     seed: int = SignalRunConfig.seed,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     max_megapixels: float = SignalRunConfig.max_megapixels,
     output_dir: str | Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,

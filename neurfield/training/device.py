@@ -67,7 +67,7 @@ def cuda_build() -> str:
     return f"{_targets(module)}; devices seen: {n_devices or f'none ({reason})'}"
 
 
-def resolve_device(name: str, cpu_only: str | None = None) -> Literal["cpu", "cuda"]:
+def resolve_device(device: str | torch.device, cpu_only: str | None = None) -> Literal["cpu", "cuda"]:
     """`cpu` or `cuda` for `auto`, `cpu`, `cuda`. `auto` is `cuda` where nothing speaks against it.
 
     Args:
@@ -76,8 +76,10 @@ def resolve_device(name: str, cpu_only: str | None = None) -> Literal["cpu", "cu
     Raises:
         UserError: cuda was asked for where it cannot be used, or the name is none of these.
     """
+    name = str(device)
     if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device: expected auto, cpu or cuda, got {name!r}")
+        way_out = "; CUDA_VISIBLE_DEVICES says which GPU that is" if name.startswith("cuda:") else ""
+        raise UserError(f"device: expected auto, cpu or cuda, got {name!r}{way_out}")
     if name == "cpu" or (name == "auto" and (cpu_only or why_not_auto())):
         return "cpu"
     if reason := cpu_only or why_not_cuda():

@@ -33,14 +33,16 @@ class Resumed:
     views: ViewSet
     subject: Subject  # what its checkpoints are to tell: the views, and which teacher a distilled field has
 
-    def continued(self, max_seconds: float | None, max_num_iterations: int | None, device: str) -> RunConfig:
+    def continued(
+        self, max_seconds: float | None, max_num_iterations: int | None, device: str | torch.device
+    ) -> RunConfig:
         """The configuration of the run, with the new budget if one is given, on a device; `auto` is that of the run.
 
         Raises:
             UserError: that device cannot be used here.
         """
         config = self.config.with_budget(max_seconds, max_num_iterations)
-        return dataclasses.replace(config, device=resolve_device(config.device if device == "auto" else device))
+        return dataclasses.replace(config, device=resolve_device(config.device if str(device) == "auto" else device))
 
     def check_request(self, seed: int | None, load: ReadOptions) -> None:
         """Raises UserError when another seed, or another way of reading the data, is asked for than the run has."""

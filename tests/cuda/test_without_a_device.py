@@ -236,6 +236,9 @@ def test_a_device_that_cannot_be_used_is_refused_in_one_line(monkeypatch: pytest
     monkeypatch.setattr(device, "why_not_cuda", lambda: None)
     monkeypatch.setattr(device, "why_not_graph", lambda: None)
     assert [device.resolve_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert device.resolve_device(torch.device("cuda")) == "cuda"
+    with pytest.raises(UserError, match=r"^device: expected auto, cpu or cuda, got 'cuda:1'; CUDA_VISIBLE_DEVICES"):
+        device.resolve_device(torch.device("cuda:1"))
     assert device.resolve_device("auto", "signals stay") == "cpu"
     with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
         device.resolve_device("cuda", "signals stay")

@@ -26,10 +26,12 @@ def check_tensor(
     dtypes: tuple[torch.dtype, ...] = NATIVE_FLOATS,
     device: torch.device | None = None,
 ) -> None:
-    """Raises TypeError (dtype) or ValueError (shape, device) with expected and found.
+    """Raises TypeError (no tensor, dtype) or ValueError (shape, device) with expected and found.
 
     `shape` mixes exact sizes and names of free ones: `("n", 3)`.
     """
+    if not isinstance(tensor, Tensor):  # dtype and shape of a NumPy array may look right
+        raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(tensor).__name__}")
     sizes, of_dtype = tensor.shape, tensor.dtype in dtypes
     fits = len(shape) == len(sizes) and not [
         want for want, got in zip(shape, sizes, strict=True) if not isinstance(want, str) and want != got

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -349,6 +350,8 @@ def test_errors_say_expected_and_found() -> None:
         ops.hash_grid(torch.zeros(4, 3).half(), params, config)
     with pytest.raises(ValueError, match=rf"params must be float32/float16 \[{config.n_params}\], got float32 \[7\]"):
         ops.hash_grid(torch.zeros(4, 3), params[:7], config)
+    with pytest.raises(TypeError, match=r"^hash_grid: x must be a torch.Tensor, got ndarray$"):
+        ops.hash_grid(np.zeros((4, 3), np.float32), params, config)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"params must be float64 \[\d+\], got float32"):
         ops.hash_grid(torch.zeros(4, 3).double(), params, config)
     with pytest.raises(ValueError, match=r"max_level must be float32 \[4\], got float32 \[5\]"):

@@ -68,7 +68,7 @@ def relu_octaves(n: int = 5) -> nn.Module:
     return nn.Sequential(Octaves(n), *stack(torch.relu, 2 + 4 * n))
 
 
-def wire(omega: float = 20.0, scale: float = 10.0, width: int = 212, n_hidden: int = 2) -> nn.Module:
+def wire(omega: float = 30.0, scale: float = 30.0, width: int = 212, n_hidden: int = 2) -> nn.Module:
     """exp(i omega u - |s u|^2): a real first layer, `n_hidden` complex ones, the real part of a complex last one."""
 
     def wavelet(u: Tensor) -> Tensor:

@@ -6,7 +6,8 @@
     python -m benchmarks.signals.bench_baselines --time                            # seconds of a pass
 
 SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER, as trained for the table of SL2A-INR (arXiv 2409.10836:
-means over 16 pictures of DIV2K, 512 x 512) by the program published with it (Iceage7/SL2A-INR, train.py): passes over
+means over 16 pictures of DIV2K, 512 x 512) by the program published with it (Iceage7/SL2A-INR, train.py; of WIRE the
+width and the layers that the published number of parameters tells, 300 / sqrt(2) and two complex ones): passes over
 all pixels in random order, a step per so many of them; how many is each baseline's own, like its learning rate. Values
 in 0 ... 1 at coordinates in -1 ... 1 with the corner pixels at the corners, mean squared error, Adam (0.9, 0.999,
 1e-8), a rate that falls tenfold, exponentially, over the passes.
@@ -73,7 +74,7 @@ _OCTAVES = {
     "otype": "Composite",
     "nested": [{"otype": "Identity", **_BOTH}, {"otype": "Frequency", "n_frequencies": 5, **_BOTH}],
 }
-_WIRE = {"otype": "WIRE", "n_neurons": 300, "n_hidden_layers": 3, "omega": 20, "scale": 10}
+_WIRE = {"otype": "WIRE", "n_neurons": 300, "n_hidden_layers": 3, "omega": 30, "scale": 30}
 BASELINES = {
     "SIREN": Baseline(_mlp("Sine", omega=30), 1e-3, 65536, 33.47, 198_915, plain.siren),
     "Gauss": Baseline(_mlp("Gaussian", scale=30), 1e-4, 1024, 34.96, 198_915, plain.gauss),

@@ -7,6 +7,10 @@
 #include "core/simd.h"
 #include "cpu/mlp_tile.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace nf {
 
 void bind_aabb(nb::module_& m);
@@ -37,13 +41,21 @@ void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
 void bind_fused_render(nb::module_& m);
 
+#if defined(__x86_64__)
+// Clang knows this feature, but not by name.
+static bool has_f16c() {
+  unsigned eax, ebx, ecx, edx;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 // Instruction sets of this machine among those that modules are built for, best first. What is asked for here is what
 // CMakeLists.txt compiles with.
 static nb::list supported_isas() {
   nb::list isas;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))

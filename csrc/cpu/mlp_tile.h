@@ -84,8 +84,8 @@ NF_HD Vector<T> load_vector(const T* p) {
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-template <typename T>
-NF_HD void store_vector(T* p, Vector<T> v) {
+template <typename T, typename V>  // not Vector<T>, which Clang would look for in an array of bf16
+NF_HD void store_vector(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 NF_HD void store_vector(bf16* p, vf v) { store(p, v); }

@@ -10,7 +10,7 @@ NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 # Two halves side by side: most tests keep little more than one core busy. A module stays whole, with what it has trained.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
-.PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64-build benchmark clean
+.PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64 benchmark clean
 
 setup: $(STAMP)
 
@@ -81,14 +81,22 @@ test-cuda-host: setup
 	$(BIN)/cmake --build build/cuda-host --parallel $(JOBS)
 	NEURFIELD_CUDA_ON_HOST=$$(ls $(CURDIR)/build/cuda-host/_cuda_on_host*.so) $(PYTEST) tests/cuda -k host
 
-# Compiles the kernels as far as their meaning for arm64 where its compiler is found (Debian, Ubuntu:
-# g++-aarch64-linux-gnu). The bindings are left out: they need the headers of an arm64 Python, and know no machine.
+# Compiles the kernels as far as their meaning for arm64, and runs their native tests, where its compiler and an emulator
+# are found (Debian, Ubuntu: g++-aarch64-linux-gnu, qemu-user). The bindings are left out: they need the headers of an
+# arm64 Python, and know no machine.
 ARM64_CXX := aarch64-linux-gnu-g++
-test-arm64-build:
+ARM64_TESTS := build/native-tests-arm64
+test-arm64: $(VENV)/.neurfield-requirements
 	@if command -v $(ARM64_CXX) >/dev/null; then \
 	  printf '%s\n' csrc/core/*.cpp csrc/cpu/*.cpp | xargs -P 2 -n 1 $(ARM64_CXX) -std=gnu++17 -Icsrc -fsyntax-only \
 	    -Wall -Wextra -Werror -Wno-psabi && echo "arm64: csrc/core and csrc/cpu compile"; \
 	else echo "$(ARM64_CXX) not found: arm64 build not checked"; fi
+	@if command -v $(ARM64_CXX) >/dev/null && command -v qemu-aarch64 >/dev/null; then \
+	  $(BIN)/cmake -S tests/cpp -B $(ARM64_TESTS) -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	    -DCMAKE_CXX_COMPILER=$(ARM64_CXX) "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu" \
+	  && $(BIN)/cmake --build $(ARM64_TESTS) --parallel $(JOBS) \
+	  && $(BIN)/ctest --test-dir $(ARM64_TESTS) --parallel $(JOBS) --output-on-failure; \
+	else echo "qemu-aarch64 not found: arm64 tests not run"; fi
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.run

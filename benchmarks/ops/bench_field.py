@@ -16,13 +16,13 @@ hash_grid, fused_mlp, fused_radiance.
 import importlib
 import multiprocessing
 import os
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -49,6 +49,11 @@ class Subject:
     module: str
     options: dict[str, bool]
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def in_bf16(self) -> bool:
+        """Whether its networks multiply in bfloat16."""
+        return self.options.get("bf16", self.options.get("bf16_products", self.module == "neurfield_field"))
 
 
 SUBJECTS = (
@@ -105,7 +110,7 @@ class Worker:
     """An implementation in its process. Raises Unavailable where there is none."""
 
     def __init__(self, subject: Subject, problem: Problem):
-        self.name = subject.name
+        self.name, self.in_bf16 = subject.name, subject.in_bf16
         self.seconds: dict[str, list[float]] = {"infer": [], "train": []}
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
@@ -168,8 +173,13 @@ def differences(worker: Worker, reference: Worker) -> list[float]:
     return found
 
 
-def rows_of(what: str, call: str, roof: float, workers: list[Worker], notes: list[str]) -> tuple[list[Row], dict]:
-    """Rows of all that have such a call, and how many times as fast as each peer neurfield is."""
+def rows_of(
+    what: str, call: str, roofs: tuple[float, float], workers: list[Worker], notes: list[str]
+) -> tuple[list[Row], dict]:
+    """Rows of all that have such a call, and how many times as fast as each peer neurfield is.
+
+    `roofs` are those of products in float32 and in bfloat16.
+    """
     n_samples = N_RAYS * PER_RAY
     timings = [(w, summarise(w.seconds[call]), note) for w, note in zip(workers, notes, strict=True) if w.seconds[call]]
     rates = {worker.name: n_samples / timing.median / 1e6 for worker, timing, _ in timings}
@@ -180,7 +190,9 @@ def rows_of(what: str, call: str, roof: float, workers: list[Worker], notes: lis
         if worker.name not in ours:
             factors = " and ".join(f"{ratios[f'{name} / {worker.name}']:.2f}" for name in ours)
             note = f"neurfield {factors} times as fast; {note}"
-        rows.append(Row(f"{what}: {worker.name}", rates[worker.name], "Ms/s", timing.spread, roof, note))
+        rows.append(
+            Row(f"{what}: {worker.name}", rates[worker.name], "Ms/s", timing.spread, roofs[worker.in_bf16], note)
+        )
     return rows, ratios
 
 
@@ -195,27 +207,34 @@ def main() -> None:
         except Unavailable as reason:
             print(f"{subject.name} is left out: {reason}")
     pids = [os.getpid(), *(worker.process.pid for worker in workers)]
-    start, before, peaks = time.perf_counter(), other_seconds(pids), []
+    start, before, peaks, bf16_peaks = time.perf_counter(), other_seconds(pids), [], []
     for _ in range(ROUNDS):
         peaks.append(lib.measure_fma_peak(0.2))
+        bf16_peaks.append(lib.measure_bf16_peak(0.2) or peaks[-1])
         for worker in workers:
             worker.measure()
     others = (other_seconds(pids) - before) / (time.perf_counter() - start) / (os.cpu_count() or 1)
     for worker in workers:
         worker.end()
 
-    peak = statistics.median(peaks)
     rows = [
-        Row("FMA peak", peak, "GFLOP/s", (max(peaks) - min(peaks)) / peak, note="registers only, all threads"),
+        Row(f"{name} peak", median(all_), "GFLOP/s", (max(all_) - min(all_)) / median(all_), note=note)
+        for name, all_, note in (("FMA", peaks, "registers only, all threads"), ("bfloat16", bf16_peaks, "the same"))
+    ]
+    rows += [
         Row("taken by other processes", 100 * others, "%", note="above 3, measure again"),
     ]
     moved = float(np.abs(workers[0].images[1] - workers[0].images[0]).max())
     notes = [f"colours within {values[0]:.1g}" for values in found]
     trained = [f"after {CHECKED_STEPS} steps within {values[-1]:.1g} of a change of {moved:.2g}" for values in found]
     notes[0] = trained[0] = "the reference of the colours"
-    inference, infer_ratios = rows_of("inference", "infer", peak / (2e-3 * FORWARD), workers, notes)
-    training, train_ratios = rows_of("training step", "train", peak / (2e-3 * TRAINING), workers, trained)
-    title = f"Whole field, {N_RAYS} rays of {PER_RAY} samples (roof: the networks alone at the FMA peak)"
+
+    def roofs(n_multiplications: int) -> tuple[float, float]:
+        return median(peaks) / (2e-3 * n_multiplications), median(bf16_peaks) / (2e-3 * n_multiplications)
+
+    inference, infer_ratios = rows_of("inference", "infer", roofs(FORWARD), workers, notes)
+    training, train_ratios = rows_of("training step", "train", roofs(TRAINING), workers, trained)
+    title = f"Whole field, {N_RAYS} rays of {PER_RAY} samples (roof: the networks alone at their peak)"
     report("field", title, rows + inference + training, {"ratios": {"infer": infer_ratios, "train": train_ratios}})
 
 

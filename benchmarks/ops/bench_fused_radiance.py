@@ -10,6 +10,7 @@ around it, about 2^17 samples in a step. Field: instant-ngp's, 16 x 2 features, 
 import math
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -156,16 +157,20 @@ def image_rows(title: str, step: Step) -> list[Row]:
 
 def main() -> None:
     bits = shell()
-    peak = lib.measure_fma_peak(0.2) * 1e9
-    rows = [Row("FMA peak", peak / 1e9, "GFLOP/s", note="registers only, all threads")]
+    peak = median(lib.measure_fma_peak(0.2) for _ in range(3))
+    bf16_peak = median(lib.measure_bf16_peak(0.2) for _ in range(3)) or peak
+    rows = [
+        Row("FMA peak", peak, "GFLOP/s", note="registers only, all threads; roof of 32-bit"),
+        Row("bfloat16 peak", bf16_peak, "GFLOP/s", note="the same; roof of 16-bit"),
+    ]
     for title, log2_size, half, n_levels, finest in (
         ("16 x 2, T 2^19, 16-bit", 19, True, 16, 2048),
         ("16 x 2, T 2^19, 32-bit", 19, False, 16, 2048),
         ("12 x 2, T 2^17, 16-bit", 17, True, 12, 512),
     ):
         step = Step(field(log2_size, half, n_levels, finest), bits)
-        rows += step_rows(title, step, peak) + image_rows(title, step)
-    report("fused_radiance", "Fused radiance field (rooflines: the networks alone at the FMA peak)", rows)
+        rows += step_rows(title, step, 1e9 * (bf16_peak if half else peak)) + image_rows(title, step)
+    report("fused_radiance", "Fused radiance field (roofs: the networks alone at the peak of their products)", rows)
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ void bind_fused_mlp(nb::module_& m) {
   bind_half<half, int16_t>(m);
 #else
   m.def("measure_fma_peak", &cpu::measure_fma_peak, nb::arg("seconds"), ReleaseGil());
+  m.def("measure_bf16_peak", &cpu::measure_bf16_peak, nb::arg("seconds"), ReleaseGil());
 #endif
   bind<float>(m);
   bind<double>(m);

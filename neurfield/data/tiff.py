@@ -63,7 +63,7 @@ def layout(path: Path) -> Layout:
     Raises:
         UserError: a kind that is not read. What Pillow raises for broken files, see image_files.BROKEN.
     """
-    tags, order, version = _tags(path)
+    tags, order, version, _ = _page(path)
     width, height = _number(tags, WIDTH), _number(tags, HEIGHT)
     bits, formats = set(tags.get(BITS, (1,))), set(tags.get(SAMPLE_FORMAT, (UNSIGNED,)))
     n_samples, color = _number(tags, N_SAMPLES, 1), _number(tags, PHOTOMETRIC, 0)
@@ -118,8 +118,23 @@ def read(path: Path, found: Layout) -> np.ndarray:
     return _straight(pixels) if found.is_multiplied else pixels
 
 
-def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], str, int]:
-    """The whole numbers among the tags of the first page, the order of bytes as struct has it, and the version."""
+def is_stack(path: Path) -> bool:
+    """Whether a second page is as large as the first, which can be read, and so no small picture of it."""
+    tags, _, _, following = _page(path)
+    try:
+        others = _page(path, following)[0] if following else {}
+    except (ValueError, struct.error):  # broken
+        return False
+    return all(_number(tags, size) == _number(others, size, 0) for size in (WIDTH, HEIGHT))
+
+
+def _page(path: Path, at: int | None = None) -> tuple[dict[int, tuple[int, ...]], str, int, int]:
+    """The whole numbers among the tags of a page, the order of bytes as struct has it, the version, and where the
+    next page is told of, 0 for none.
+
+    Args:
+        at: where this page is told of; None: the first one.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
 
@@ -135,10 +150,12 @@ def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], str, int]:
         if version not in _PLACES:
             raise UnidentifiedImageError("no TIFF")
         place, count, entry = (struct.Struct(f"{order}{letters}") for letters in _PLACES[version])
-        (at,) = place.unpack_from(head, 4 if version == CLASSIC else 8)
+        if at is None:
+            (at,) = place.unpack_from(head, 4 if version == CLASSIC else 8)
         (n_entries,) = count.unpack(bytes_at(at, count.size))
+        entries_at = at + count.size
         tags, n_all = {}, 0
-        for tag, kind, n, value in entry.iter_unpack(bytes_at(at + count.size, n_entries * entry.size)):
+        for tag, kind, n, value in entry.iter_unpack(bytes_at(entries_at, n_entries * entry.size)):
             n_bytes = n * _SIZES.get(kind, 1)
             n_all += n_bytes
             if n_all > size:  # a small file whose tags all hold the same bytes would fill the memory
@@ -147,7 +164,9 @@ def _tags(path: Path) -> tuple[dict[int, tuple[int, ...]], str, int]:
                 value = bytes_at(place.unpack(value)[0], n_bytes)
             if kind in _WHOLE:
                 tags[tag] = struct.unpack_from(f"{order}{n}{_WHOLE[kind]}", value)
-    return tags, order, version
+        end = entries_at + n_entries * entry.size
+        following = place.unpack(bytes_at(end, place.size))[0] if end + place.size <= size else 0
+    return tags, order, version, following
 
 
 def _number(tags: dict[int, tuple[int, ...]], tag: int, default: int | None = None) -> int:
@@ -181,7 +200,8 @@ def _n_parts(tags: dict[int, tuple[int, ...]]) -> int:
 
 
 def _by_pillow(path: Path, found: Layout) -> np.ndarray:
-    with Image.open(path, formats=("TIFF",)) as image:
+    # opened here: Pillow maps a file that it opens itself, and takes the turned size for the stored one then
+    with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
         image.info.pop("xmp", None)  # it may have an orientation of its own, which no tag knows
         image.load()  # it stands upright now, whatever its size was before
         if found.bits == 8:

@@ -2,6 +2,7 @@
 """A sampled image in the format of its suffix: PNG (8 and 16 bits), JPEG, WebP, TIFF, EXR, Radiance HDR, .npy."""
 
 import io
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from neurfield.data.signals.grid import GridInfo
+from neurfield.data.tiff import SUFFIXES
 from neurfield.errors import MachineError, UserError
 from neurfield.export import tiff_file
 from neurfield.export.sampled_array import sampled_array
@@ -40,6 +42,10 @@ def write_image(
     if suffix in (".jpg", ".jpeg", ".hdr") and info.n_channels in (2, 4):
         others = ".exr" if suffix == ".hdr" else ".png or .webp"
         raise UserError(f"{suffix} has no alpha, and the image does; give a {others}")
+    n_channels = 4 if info.n_channels == 2 else info.n_channels
+    n_bytes = math.prod(sizes) * n_channels * np.dtype(info.dtype).itemsize
+    if suffix in SUFFIXES and n_bytes > tiff_file.MAX_BYTES:
+        raise UserError(f"TIFF holds 4 GiB, the picture has {n_bytes / 2**30:.1f}; give a .png or .npy")
     with atomic_path(path) as temporary:
         write(temporary, sampled_array(field, info, sizes, progress, temporary if suffix == ".npy" else None))
 

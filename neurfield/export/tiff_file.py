@@ -6,7 +6,6 @@ import struct
 import numpy as np
 
 from neurfield.data import tiff
-from neurfield.errors import UserError
 
 MAX_BYTES = (1 << 32) - 1024  # places in the file are numbers of 32 bits
 _SHORT, _LONG = (3, "H"), (4, "I")
@@ -16,14 +15,10 @@ def encoded(pixels: np.ndarray) -> bytes:
     """A file of one strip, not compressed.
 
     Args:
-        pixels: `[height, width, 1, 3 or 4]`, uint8 or uint16 (sRGB codes) or float32 (linear); alpha is straight.
-
-    Raises:
-        UserError: more than the format can hold.
+        pixels: `[height, width, 1, 3 or 4]`, uint8 or uint16 (sRGB codes) or float32 (linear), no more than MAX_BYTES;
+            alpha is straight.
     """
     height, width, n_channels = pixels.shape
-    if pixels.nbytes > MAX_BYTES:
-        raise UserError(f"TIFF holds 4 GiB, the picture has {pixels.nbytes / 2**30:.1f}; give a .png or .npy")
     form = tiff.FLOAT if pixels.dtype.kind == "f" else tiff.UNSIGNED
     (places, lengths), _ = tiff.PARTS
     fields = {

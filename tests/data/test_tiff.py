@@ -130,6 +130,17 @@ def test_orientation(tmp_path: Path, dtype: Any, channels: int, orientation: int
     )
 
 
+@pytest.mark.parametrize("orientation", [2, 6, 8])
+@pytest.mark.parametrize(("dtype", "shape"), [("uint8", (4, 6)), ("uint16", (4, 6)), ("uint8", (4, 6, 4))])
+def test_orientation_of_a_single_strip(dtype: str, shape: tuple[int, ...], orientation: int, tmp_path: Path) -> None:
+    """Which Pillow maps from the disk where it may, and then as if the picture had been stored upright."""
+    stored = RANDOM.integers(0, 255, shape).astype(dtype)
+    Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={274: orientation})
+    expected = {2: stored[:, ::-1], 6: np.rot90(stored, -1), 8: np.rot90(stored)}[orientation]
+    found = read(tmp_path / "a.tif", deep=True)
+    np.testing.assert_array_equal(found if stored.ndim == 3 else found[..., 0], expected)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_alpha_becomes_straight(tmp_path: Path, dtype: Any) -> None:
     full = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)

@@ -56,6 +56,14 @@ def test_16_bit_colours_keep_their_bits(tmp_path):
     assert grey.info.n_channels == 1 and np.array_equal(grey.values[..., 0], values[..., 0])
 
 
+def test_a_stack_of_pictures_is_refused_and_a_small_one_behind_is_not(tmp_path):
+    first, second, small = (Image.fromarray(ramp(*shape)) for shape in ((6, 8), (6, 8), (3, 4)))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=[second])
+    refused(tmp_path / "stack.tif", "a stack of pictures, of which the first alone would be learned")
+    first.save(tmp_path / "thumbnail.tif", save_all=True, append_images=[small])
+    assert signals.read(tmp_path / "thumbnail.tif").info.sizes == (6, 8)
+
+
 def test_a_radiance_picture_is_its_mantissas_and_exponent(tmp_path):
     codes = np.random.default_rng(0).integers(60, 255, (12, 16, 4), dtype=np.uint8)
     codes[..., 3] = 130

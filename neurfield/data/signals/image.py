@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neurfield.data import tiff
 from neurfield.data.ffmpeg import opened
 from neurfield.data.image_files import deep_pixels, read_header
 from neurfield.data.paths import IMAGE_SUFFIXES
@@ -34,7 +35,8 @@ def read(path: Path, max_megapixels: float) -> GridSignal:
     """Decodes an image, or maps a .npy.
 
     Raises:
-        UserError: unreadable, broken, larger than `max_megapixels`, without pixels, or not finite.
+        UserError: unreadable, broken, larger than `max_megapixels`, without pixels, not finite, or a TIFF of several
+            pictures of one size.
     """
     if path.suffix.lower() == ".npy":
         values = open_array(path)
@@ -61,7 +63,13 @@ def read(path: Path, max_megapixels: float) -> GridSignal:
 def _pixels(path: Path, max_megapixels: float) -> np.ndarray:
     if path.suffix.lower() == ".hdr":
         return _radiance(path, max_megapixels)
-    return deep_pixels(path, read_header(path, max_megapixels))
+    header = read_header(path, max_megapixels)
+    if path.suffix.lower() in tiff.SUFFIXES and tiff.is_stack(path):
+        raise UserError(
+            f"{path}: a stack of pictures, of which the first alone would be learned; save one page as a picture, or "
+            "all of them as a volume, .npy [x, y, z]"
+        )
+    return deep_pixels(path, header)
 
 
 def _radiance(path: Path, max_megapixels: float) -> np.ndarray:

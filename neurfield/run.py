@@ -299,8 +299,8 @@ def train(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers; None: 42.
-        device: cpu, cuda or auto: that of the run that is continued, else CUDA where it can be used. What comes from
-            cuda lies there.
+        device: cpu, cuda or auto, or a torch.device: auto is that of the run that is continued, else CUDA where it
+            can be used. What comes from cuda lies there.
         output_dir: also keep files there, OUTPUT/SCENE/METHOD/TIME; None: nothing is written.
         resume: folder of a run on the same scene, to be continued there with its own method and seed.
         on_step: called after each step.

@@ -183,7 +183,8 @@ def train_signal(
         overrides: single values of the method, "optimizer.learning_rate=0.01".
         auto_frequency: choose the method's frequency parameter first, see neurfield.auto_frequency; `report` tells it.
         seed: of all random numbers.
-        device: cpu, cuda or auto, CUDA where it can be used. What comes from cuda lies there.
+        device: cpu, cuda or auto, or a torch.device: auto is CUDA where it can be used. What comes from cuda lies
+            there.
         max_megapixels: larger images are refused.
         output_dir: also keep files there, OUTPUT/FILE/METHOD/TIME; None: nothing is written.
         on_step: called after each step.

@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from neurfield.data import signals
@@ -46,7 +47,7 @@ def shown_data(path: str | Path, options: ReadOptions | None = None) -> Shown:
     return SIGNALS[kind](signals.read(Path(path), kind, load.max_megapixels))
 
 
-def shown_path(path: str | Path, options: ReadOptions | None = None, device: str | None = None) -> Shown:
+def shown_path(path: str | Path, options: ReadOptions | None = None, device: str | torch.device | None = None) -> Shown:
     """What a viewer shows of a path: a run, or data; `device`: where a run's field is evaluated.
 
     Raises:

@@ -76,10 +76,15 @@ def resolve_device(device: str | torch.device, cpu_only: str | None = None) -> L
     Raises:
         UserError: cuda was asked for where it cannot be used, or the name is none of these.
     """
-    name = str(device)
+    name, _, index = str(device).partition(":")
     if name not in ("auto", "cpu", "cuda"):
-        way_out = "; CUDA_VISIBLE_DEVICES says which GPU that is" if name.startswith("cuda:") else ""
-        raise UserError(f"device: expected auto, cpu or cuda, got {name!r}{way_out}")
+        raise UserError(f"device: expected auto, cpu or cuda, got {str(device)!r}")
+    if name == "cuda" and index and not why_not_cuda() and int(index) != torch.cuda.current_device():
+        current = f"cuda:{torch.cuda.current_device()}"
+        raise UserError(
+            f"device: expected the current one, {current}, got {str(device)!r}; choose it with torch.cuda.set_device, "
+            "or with CUDA_VISIBLE_DEVICES"
+        )
     if name == "cpu" or (name == "auto" and (cpu_only or why_not_auto())):
         return "cpu"
     if reason := cpu_only or why_not_cuda():

@@ -236,9 +236,13 @@ def test_a_device_that_cannot_be_used_is_refused_in_one_line(monkeypatch: pytest
     monkeypatch.setattr(device, "why_not_cuda", lambda: None)
     monkeypatch.setattr(device, "why_not_graph", lambda: None)
     assert [device.resolve_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
-    assert device.resolve_device(torch.device("cuda")) == "cuda"
-    with pytest.raises(UserError, match=r"^device: expected auto, cpu or cuda, got 'cuda:1'; CUDA_VISIBLE_DEVICES"):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    torch_devices = [torch.device(name) for name in ("cuda", "cuda:0", "cpu", "cpu:0")]
+    assert [device.resolve_device(one) for one in torch_devices] == ["cuda", "cuda", "cpu", "cpu"]
+    with pytest.raises(UserError, match=r"^device: expected the current one, cuda:0, got 'cuda:1'; choose it with"):
         device.resolve_device(torch.device("cuda:1"))
+    with pytest.raises(UserError, match=r"^device: expected auto, cpu or cuda, got 'meta'$"):
+        device.resolve_device(torch.device("meta"))
     assert device.resolve_device("auto", "signals stay") == "cpu"
     with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
         device.resolve_device("cuda", "signals stay")

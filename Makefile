@@ -96,7 +96,7 @@ test-arm64: $(VENV)/.neurfield-requirements
 	    -DCMAKE_CXX_COMPILER=$(ARM64_CXX) "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu" \
 	  && $(BIN)/cmake --build $(ARM64_TESTS) --parallel $(JOBS) \
 	  && $(BIN)/ctest --test-dir $(ARM64_TESTS) --parallel $(JOBS) --output-on-failure; \
-	else echo "qemu-aarch64 not found: arm64 tests not run"; fi
+	else echo "$(ARM64_CXX) or qemu-aarch64 not found: arm64 tests not run"; fi
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.run

@@ -23,6 +23,12 @@ def test_the_named_module_is_loaded(isa):
     assert result.stdout.split() == [isa, f"neurfield._native._{isa}", str(LANES[isa])], result.stderr
 
 
+def test_roofs_are_of_what_the_module_has():
+    lib = _native.lib
+    assert lib.measure_fma_peak(0.01) > 0
+    assert (lib.measure_bf16_peak(0.01) > 0) == lib.has_bf16_products
+
+
 def test_an_empty_name_means_the_best():
     result = run("", "-c", "from neurfield import _native; print(_native.isa)")
     assert result.stdout.split() == _native.supported_isas()[:1], result.stderr

@@ -8,9 +8,9 @@ cache sets. neurfield marches the rays through a full occupancy grid; the others
 
 Each implementation has a process of its own and runs while the others sleep, all of them in each of several rounds: the
 speed of a machine drifts. The images of all before and after some steps of training are compared with neurfield's in
-single precision. The roof is that of the networks alone at the machine's fp32 multiply-add peak; bfloat16 has a higher
-one. Dr.Jit needs an LLVM library, see benchmarks/peers/drjit_field.py. The parts have benchmarks of their own:
-hash_grid, fused_mlp, fused_radiance.
+single precision. The roof is that of the networks alone at the machine's peak of multiply-adds in the precision of
+their products. Dr.Jit needs an LLVM library, see benchmarks/peers/drjit_field.py. The parts have benchmarks of their
+own: hash_grid, fused_mlp, fused_radiance.
 """
 
 import importlib

@@ -86,6 +86,7 @@ NF_HD Vector<T> load_vector(const T* p) {
 }
 template <typename T, typename V>  // not Vector<T>, which Clang would look for in an array of bf16
 NF_HD void store_vector(T* p, V v) {
+  static_assert(sizeof(V) == kWidth<T> * sizeof(T));
   std::memcpy(p, &v, sizeof v);
 }
 NF_HD void store_vector(bf16* p, vf v) { store(p, v); }

@@ -119,7 +119,7 @@ page() {
 }
 
 signals() {
-  limited "$python" -m benchmarks.signals.bench_baselines --side 512 --steps 5000 --seconds 270
+  limited "$python" -m benchmarks.signals.bench_baselines --side 512 --passes 501 --by ours --seconds 270
   limited "$python" -m benchmarks.signals.bench_cam --side 512 --seconds 270
 }
 

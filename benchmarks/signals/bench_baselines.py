@@ -2,8 +2,8 @@
 """Baselines for images under their published protocol: with our kernels, and written in plain torch from their papers.
 
     python -m benchmarks.signals.bench_baselines [--side 128] [--passes 100] [--seeds 1] [--seconds S]
-    python -m benchmarks.signals.bench_baselines --published [--pictures FILE...]  # as published, by ours
-    python -m benchmarks.signals.bench_baselines --time                            # seconds of a pass
+    python -m benchmarks.signals.bench_baselines --side 512 --passes 501 --by ours --pictures FILE...  # as published
+    python -m benchmarks.signals.bench_baselines --time                                     # seconds of a pass
 
 SIREN, Gaussian activations, ReLU on 5 octaves, WIRE and FINER, as trained for the table of SL2A-INR (arXiv 2409.10836:
 means over 16 pictures of DIV2K, 512 x 512) by the program published with it (Iceage7/SL2A-INR, train.py; of WIRE the
@@ -14,16 +14,16 @@ in 0 ... 1 at coordinates in -1 ... 1 with the corner pixels at the corners, mea
 
 Ours and torch's start from the same values and see the same pixels, so that they differ by rounding alone, which grows
 in chaotic trainings; how far two of one baseline are apart anyway is seen by their seeds. PSNR is over the pixels that
-were trained on, after the last pass; on CUDA where it can be used. Trainings are kept in the result's file and not
-repeated under the same protocol; one that --seconds, an interruption or the end of the machine cuts off goes on from
-what --output keeps of it.
+were trained on, after the last pass (published: after the best one); on CUDA where it can be used. Trainings are kept
+in the result's file and not repeated under the same protocol; one that --seconds, an interruption or the end of the
+machine cuts off goes on from what --output keeps of it.
 """
 
 import argparse
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -46,7 +46,7 @@ PUBLISHED = 512, 501
 # pixels whose gradients are added before a step: on a CPU tensors stay small enough to be used again
 CHUNKS = {"cpu": 1 << 13, "cuda": 1 << 18}
 SAVED_EVERY = 60.0  # seconds
-TIMED_SIDE, TIMED_PASSES = 256, 3  # a quarter of the published pixels
+TIMED_SIDE, TIMED_PASSES = 256, 7  # a quarter of the published pixels
 
 
 class Baseline(NamedTuple):
@@ -134,6 +134,7 @@ class Training:
         net.to(self.device)
         self.at, self.colors = data(picture, side, self.device)
         self.optimizer = torch.optim.Adam(net.parameters(), baseline.learning_rate)
+        self.settings = repr((baseline[:3], picture, side, passes, seed))
 
     def advance(self) -> float:
         """One pass; its seconds."""
@@ -156,6 +157,8 @@ class Training:
         """Takes the passes that are left until time.monotonic() reaches `end`; whether none is left."""
         if file.exists():
             state = torch.load(file, self.device, weights_only=True)
+            if state.get("settings") != self.settings:
+                raise SystemExit(f"{file} is of a training with other settings; remove it, or name another --output")
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.passed = state["passed"]
@@ -173,7 +176,12 @@ class Training:
 
     def _save(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "passed": self.passed}
+        state = {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "passed": self.passed,
+            "settings": self.settings,
+        }
         torch.save(state, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
 
@@ -190,13 +198,14 @@ def drawn(net: nn.Module, picture: str, side: int) -> tuple[float, Image.Image]:
 
 
 def time_passes() -> None:
-    """Writes the median seconds of a pass per baseline and implementation, with TIMED_SIDE^2 pixels."""
-    seconds = {}
+    """Writes the seconds of a pass over TIMED_SIDE^2 pixels, per baseline and implementation."""
+    seconds: dict[str, dict[str, float]] = {}
     for name, baseline in BASELINES.items():
         for by, build in IMPLEMENTATIONS.items():
             training = Training(build(baseline, 1), baseline, PICTURE, TIMED_SIDE, PUBLISHED[1], seed=1)
             passes = [training.advance() for _ in range(1 + TIMED_PASSES)]
-            seconds[f"{name}, {by}"] = round(median(passes[1:]), 3)
+            found = {"median": median(passes[1:]), "least": min(passes[1:]), "most": max(passes[1:])}
+            seconds[f"{name}, {by}"] = {what: round(value, 3) for what, value in found.items()}
             print(f"{name}, {by}: {seconds[f'{name}, {by}']} s a pass", flush=True)
     protocol = f"{PICTURE}, passes over {TIMED_SIDE} x {TIMED_SIDE} pixels; median of {TIMED_PASSES}"
     save(f"{NAME}_time", "seconds of a pass of the baselines for images, ours and in plain torch", protocol, seconds)
@@ -206,57 +215,58 @@ def _key(picture: str, name: str, by: str, seed: int) -> str:
     return f"{picture}: {name}, {by}, {seed}"
 
 
-def rows(psnr: dict[str, float], seeds: range, is_published: bool) -> list[dict[str, Any]]:
-    """Per baseline, by the implementations whose trainings are there: means over the pictures that have all seeds."""
+def rows(psnr: dict[str, float], pictures: Sequence[str], seeds: range, is_published: bool) -> list[dict[str, Any]]:
+    """Per baseline and implementation the mean over the pictures, where all of them have been learned, and each."""
     found = []
     for name, baseline in BASELINES.items():
-        by = {
-            i: {p: [psnr[_key(p, name, i, s)] for s in seeds] for p in sorted({key.split(": ")[0] for key in psnr})
-                if all(_key(p, name, i, s) in psnr for s in seeds)}
-            for i in IMPLEMENTATIONS
-        }  # fmt: skip
-        by = {i: pictures for i, pictures in by.items() if pictures}
-        means = {i: mean(mean(values) for values in pictures.values()) for i, pictures in by.items()}
-        row = {"baseline": name, "n_params": baseline.n_params, **means, "by_picture_and_seed": by}
+        row: dict[str, Any] = {"baseline": name, "n_params": baseline.n_params}
         if is_published:
             row["published"] = baseline.psnr
-        if len(by) == len(IMPLEMENTATIONS) and by["ours"].keys() == by["torch"].keys():
-            row["difference"] = means["ours"] - means["torch"]
-        if by:
-            found.append(row)
+        by: dict[str, dict[str, list[float]]] = {}
+        for i in IMPLEMENTATIONS:
+            of = {p: [psnr[key] for key in (_key(p, name, i, s) for s in seeds) if key in psnr] for p in pictures}
+            by[i] = {p: values for p, values in of.items() if values}
+            if all(len(values) == len(seeds) for values in of.values()):
+                row[i] = mean(mean(values) for values in of.values())
+        if all(i in row for i in IMPLEMENTATIONS):
+            row["difference"] = row["ours"] - row["torch"]
+        if any(by.values()):
+            found.append(row | {"by_picture_and_seed": {i: pictures for i, pictures in by.items() if pictures}})
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", nargs="+", type=name_or_file, default=[PICTURE], help="names, or files")
+    parser.add_argument("--pictures", nargs="+", type=name_or_file, help=f"files, or names (default: {PICTURE})")
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--passes", type=int, default=PASSES)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so many; the same call goes on")
     parser.add_argument("--baselines", nargs="+", default=list(BASELINES), choices=list(BASELINES))
     parser.add_argument("--by", nargs="+", default=list(IMPLEMENTATIONS), choices=list(IMPLEMENTATIONS))
-    parser.add_argument("--published", action="store_true", help="side, passes and implementation of the table")
     parser.add_argument("--time", action="store_true", help="measure the seconds of a pass, and train nothing")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks/signals/baselines"))
     options = parser.parse_args()
     if options.time:
         time_passes()
         return
-    if options.published:
-        (options.side, options.passes), options.by = PUBLISHED, ["ours"]
-    side, passes = options.side, options.passes
-    protocol = f"{side} x {side} pixels, {passes} passes"
+    side, passes, pictures = options.side, options.passes, options.pictures or [PICTURE]
+    recipes = ", ".join(f"{name} {b.learning_rate:g} and {b.n_pixels}" for name, b in BASELINES.items())
+    protocol = f"{side} x {side} pixels, {passes} passes; rate and pixels of a step: {recipes}"
     file = NAME if (side, passes) == (SIDE, PASSES) else f"{NAME}_{side}_{passes}"
+    if options.pictures:  # other pictures have other means
+        file = f"{file}_pictures"
     kept = Kept(file, "baselines for images, ours and in plain torch", protocol)
     psnr = kept.results.get("psnr", {})
     end = time.monotonic() + options.seconds
 
     def results() -> dict[str, Any]:
-        return {"rows": rows(psnr, range(1, options.seeds + 1), (side, passes) == PUBLISHED), "psnr": psnr}
+        names = sorted({key.split(": ")[0] for key in psnr})
+        is_published = (side, passes) == PUBLISHED and bool(options.pictures)
+        return {"rows": rows(psnr, names, range(1, options.seeds + 1), is_published), "psnr": psnr}
 
     for seed, picture, name, by in itertools.product(
-        range(1, options.seeds + 1), options.pictures, options.baselines, options.by
+        range(1, options.seeds + 1), pictures, options.baselines, options.by
     ):
         key, folder = _key(picture, name, by, seed), options.output / f"{picture}_{side}_{passes}"
         if key in psnr or time.monotonic() >= end:

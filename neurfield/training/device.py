@@ -3,6 +3,7 @@
 
 import inspect
 import os
+import re
 from types import ModuleType
 from typing import Literal
 
@@ -77,7 +78,7 @@ def resolve_device(device: str | torch.device, cpu_only: str | None = None) -> L
         UserError: cuda was asked for where it cannot be used, or the name is none of these.
     """
     name, _, index = str(device).partition(":")
-    if name not in ("auto", "cpu", "cuda"):
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", str(device)):
         raise UserError(f"device: expected auto, cpu or cuda, got {str(device)!r}")
     if name == "cuda" and index and not why_not_cuda() and int(index) != torch.cuda.current_device():
         current = f"cuda:{torch.cuda.current_device()}"

@@ -241,8 +241,9 @@ def test_a_device_that_cannot_be_used_is_refused_in_one_line(monkeypatch: pytest
     assert [device.resolve_device(one) for one in torch_devices] == ["cuda", "cuda", "cpu", "cpu"]
     with pytest.raises(UserError, match=r"^device: expected the current one, cuda:0, got 'cuda:1'; choose it with"):
         device.resolve_device(torch.device("cuda:1"))
-    with pytest.raises(UserError, match=r"^device: expected auto, cpu or cuda, got 'meta'$"):
-        device.resolve_device(torch.device("meta"))
+    for name in ("meta", "cuda:x", "cpu:", "auto:0"):
+        with pytest.raises(UserError, match=rf"^device: expected auto, cpu or cuda, got '{name}'$"):
+            device.resolve_device(name)
     assert device.resolve_device("auto", "signals stay") == "cpu"
     with pytest.raises(UserError, match=r"^device cuda cannot be used: signals stay; use --device cpu$"):
         device.resolve_device("cuda", "signals stay")

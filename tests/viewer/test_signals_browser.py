@@ -127,7 +127,7 @@ def test_a_volume_is_cut_and_windowed(opened: Open, signal_runs: dict[str, Signa
     page, viewer = opened(shown_run(signal_runs["volume"]))
 
     def orange(p: np.ndarray) -> int:
-        """Pixels of the sections' edges, of which smooth pictures have fewer; below viser's note, which is orange and
+        """Pixels of the sections' edges, of which coarser pictures have fewer; below viser's note, which is orange and
         there before the page is served."""
         return int(((p[200:, :LEFT, 0] - p[200:, :LEFT, 2]) > 60).sum())
 

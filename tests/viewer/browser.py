@@ -42,7 +42,8 @@ class Browser:
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self._artefacts, self._name, self.url = artefacts, name, url
-        self.response = self.page.goto(url)
+        # without a GPU viser's page otherwise sinks to three quarters of its pixels a side when it has been slow
+        self.response = self.page.goto(f"{url}{'&' if '?' in url else '?'}fixedDpr=1")
 
     def __enter__(self) -> "Browser":
         return self

@@ -131,13 +131,13 @@ def test_a_volume_is_cut_and_windowed(opened: Open, signal_runs: dict[str, Signa
         there before the page is served."""
         return int(((p[200:, :LEFT, 0] - p[200:, :LEFT, 2]) > 60).sum())
 
-    whole = page.until(lambda p: orange(p) > 100, "opened")
+    whole = page.until(lambda p: orange(p) > 300, "opened")
     (served,) = viewer.pages.values()
     assert served.session is not None
     page.page.get_by_label("Section across x").click()
     page.page.wait_for_timeout(500)
     assert served.session.look.sections[0] is None and served.session.look.sections[1] is not None
-    page.until(lambda p: orange(p) > 100 and (abs(p - whole)[:, :LEFT].max(axis=2) > 25).sum() > 2500, "without x")
+    page.until(lambda p: orange(p) > 300 and (abs(p - whole)[:, :LEFT].max(axis=2) > 25).sum() > 2500, "without x")
     slider = page.page.get_by_role("slider").nth(0)
     assert slider.count() == 1
 

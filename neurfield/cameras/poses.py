@@ -5,6 +5,7 @@ A pose is `[3, 4]`, columns right, up, back (OpenGL) and position. Nothing here 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,15 @@ def rigid_pose(matrix: object) -> Array:
         raise ValueError("the pose is mirrored (determinant -1): one axis points the wrong way")
     u, _, v = np.linalg.svd(rotation)
     return np.concatenate([u @ v, pose[:3, 3:]], axis=1)
+
+
+def from_opencv(rotation: NDArray[np.floating[Any]], position: NDArray[np.floating[Any]]) -> Array:
+    """The pose of a camera whose axes in the world are the columns of `rotation` [3, 3]: right, down and forward.
+
+    Raises:
+        ValueError: as rigid_pose.
+    """
+    return rigid_pose(np.concatenate([rotation * [1.0, -1.0, -1.0], position[:, None]], axis=1))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ the name of the photo, black = ignore. The world stays that of the model. Points
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from os import SEEK_CUR
@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from neurfield.cameras.paths import matrix_from_quaternion
-from neurfield.cameras.poses import Array, rigid_pose
+from neurfield.cameras.poses import Array, from_opencv
 from neurfield.checks import shown
-from neurfield.data import lens, normalize, splits
+from neurfield.data import lens
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import data_name, is_file
-from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.data.paths import is_file
+from neurfield.data.posed_photos import posed_photos
+from neurfield.data.views import Frame, Manifest
 from neurfield.errors import UserError
 from neurfield.registry import nearest
 
@@ -59,7 +60,6 @@ MAX_ENTRIES = 1 << 18  # cameras, or images
 MAX_TEXT = 1 << 16  # of a line that is read, or of a name
 LensFn = Callable[[], lens.Lens]
 E = TypeVar("E")
-_TO_OPENGL = np.array([1.0, -1.0, -1.0])  # COLMAP's cameras have y down and look along +z
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,11 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     root = _root(path).resolve()
     lenses = _cameras(model)
     frames = [_frame(image, lenses, root, model) for image in sorted(found[model], key=lambda image: image.name)]
-    views, notes = inspect(frames, root, options, str(model))
+    notes = []
     if len(found) > 1:
         sizes = ", ".join(f"{folder.name} with {len(images)}" for folder, images in found.items())
         notes.append(f"{model}: taken as the largest of the models {sizes} views, which were not joined")
-    parts = splits.every_nth(len(views), options.test_every)
-    if options.test_every:
-        notes.append(f"every {options.test_every}th view, by name, is for testing")
-    train = [views[i] for i in parts["train"]]
-    chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
-    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, str(model))
-    manifest = Manifest(data_name(root), "colmap", views, parts, chosen, notes + reasons, sparse_model=model)
-    return manifest.only(options.splits)
+    return replace(posed_photos("colmap", frames, root, options, str(model), notes), sparse_model=model)
 
 
 def _models(path: Path) -> list[Path]:
@@ -147,7 +140,7 @@ def _camera_to_world(image: _Image) -> Array:
         raise ValueError(f"its quaternion must have length 1, got {length:g}")
     rotation = matrix_from_quaternion(torch.tensor([image.quaternion], dtype=torch.float64))[0].numpy()
     position = -rotation.T @ np.array(image.translation)
-    return rigid_pose(np.concatenate([rotation.T * _TO_OPENGL, position[:, None]], axis=1))
+    return from_opencv(rotation.T, position)
 
 
 def _cameras(model: Path) -> dict[int, LensFn]:

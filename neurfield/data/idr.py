@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from neurfield.cameras.poses import Array, rigid_pose
-from neurfield.data import lens, normalize, splits
+from neurfield.cameras.poses import Array, from_opencv
+from neurfield.data import lens, normalize
 from neurfield.data.options import LoadOptions
-from neurfield.data.paths import CAMERA_FILES, data_name
+from neurfield.data.paths import CAMERA_FILES
+from neurfield.data.posed_photos import posed_photos
+from neurfield.data.scene import Normalization
 from neurfield.data.tiny_nerf import BROKEN, member_shape
-from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.data.views import Frame, Manifest
 from neurfield.errors import UserError, is_out_of_memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_SKEW = 1e-3  # of the focal length: what rounding leaves in the decomposition is far less
-_TO_OPENGL = np.array([1.0, -1.0, -1.0])  # a projection's camera has y down and looks along +z
 
 
 def detect(path: Path) -> bool:
@@ -49,20 +50,14 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     frames = [
         _frame(f"{file}: world_mat_{i}", name, m) for i, (name, m) in enumerate(zip(photos, projections, strict=True))
     ]
-    views, notes = inspect(frames, root, options, str(file))
-    parts = splits.every_nth(len(views), options.test_every)
-    if options.test_every:
-        notes.append(f"every {options.test_every}th view, by name, is for testing")
-    if (root / "mask").is_dir():
-        notes.append("the masks of the object are not used")
-    train = [views[i] for i in parts["train"]]
-    has_alpha = is_cut_out(train[0])
-    if sphere is None:
-        chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), has_alpha)
-    else:
-        chosen, reasons = normalize.sphere(*sphere, poses(train), has_alpha), []
-    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, str(file))
-    return Manifest(data_name(root), "idr", views, parts, chosen, notes + reasons).only(options.splits)
+    notes = ["the masks of the object are not used"] if (root / "mask").is_dir() else []
+
+    def around_object(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
+        if sphere is None:
+            return normalize.from_poses(c2w, tan_half_fov, has_alpha)
+        return normalize.sphere(*sphere, c2w, has_alpha), []
+
+    return posed_photos("idr", frames, root, options, str(file), notes, around_object)
 
 
 def _file(path: Path) -> Path | None:
@@ -130,4 +125,4 @@ def _decomposed(projection: Array) -> tuple[Array, Array]:
     if abs(camera[0, 1]) > MAX_SKEW * camera[0, 0]:
         raise ValueError(f"its pixels are skewed by {camera[0, 1] / camera[0, 0]:.2g}, which no lens here has")
     position = -np.linalg.solve(left, projection[:, 3])
-    return camera, rigid_pose(np.concatenate([rotation * _TO_OPENGL, position[:, None]], axis=1))
+    return camera, from_opencv(rotation, position)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`transforms*.json` files as checked Python values: frames with rigid poses and lenses."""
+"""JSON files of cameras as Python values; `transforms*.json` as checked ones: frames with rigid poses and lenses."""
 
 import json
 from collections.abc import Mapping
@@ -22,14 +22,24 @@ def read(path: Path) -> dict[str, Any]:
     """The top level of a transforms file.
 
     Raises:
-        UserError: unreadable, too large, no JSON, nested too deeply, or without a list of frames.
+        UserError: as `content_of`, or without a list of frames.
+    """
+    content = content_of(path)
+    if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
+        raise UserError(f"{path}: not a transforms file; expected an object with a list of 'frames'")
+    return content
+
+
+def content_of(path: Path) -> Any:
+    """What a file of cameras holds.
+
+    Raises:
+        UserError: unreadable, too large, no JSON, nested too deeply.
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(
-                f"{path}: {path.stat().st_size >> 20} MiB are too much for a transforms file (256 MiB allowed)"
-            )
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+            raise UserError(f"{path}: {path.stat().st_size >> 20} MiB are too much for cameras (256 MiB allowed)")
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except PermissionError:
         raise unreadable(path) from None
     except OSError as error:
@@ -42,9 +52,6 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: not usable JSON ({type(error).__name__}: nested too deeply or a number too long)"
         ) from None
-    if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
-        raise UserError(f"{path}: not a transforms file; expected an object with a list of 'frames'")
-    return content
 
 
 def frames(content: Mapping[str, Any], path: Path) -> list[Frame]:

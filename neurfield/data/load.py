@@ -18,7 +18,21 @@ from torch import Tensor
 
 from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
-from neurfield.data import colmap, idr, nerf_synthetic, scene_file, signals, tiny_nerf, transforms, unknown
+from neurfield.data import (
+    colmap,
+    idr,
+    llff,
+    metashape,
+    nerf_synthetic,
+    opensfm,
+    polycam,
+    record3d,
+    scene_file,
+    signals,
+    tiny_nerf,
+    transforms,
+    unknown,
+)
 from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.origin import near_origin
@@ -47,6 +61,11 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "tiny_nerf": tiny_nerf,
         "colmap": colmap,
         "idr": idr,
+        "polycam": polycam,
+        "record3d": record3d,
+        "metashape": metashape,
+        "opensfm": opensfm,
+        "llff": llff,
     }
 )
 
@@ -110,7 +129,7 @@ def _format(path: Path, options: LoadOptions) -> Format:
         raise UserError(f"{path}: not a data set of a known format; {advice}")
     raise UserError(
         f"{path}: not a data set of a known format; expected transforms.json, transforms_train.json, "
-        f"tiny_nerf_data.npz, COLMAP's sparse/0 or cameras_sphere.npz (formats: {', '.join(FORMATS)}), or a picture, "
+        f"COLMAP's sparse/0 or what else docs/data.md lists (formats: {', '.join(FORMATS)}), or a picture, "
         "mesh, video or volume (docs/signals.md)"
     )
 

@@ -60,13 +60,16 @@ def synthetic(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normali
     ]
 
 
-def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normalization, list[str]]:
+def from_poses(
+    c2w: Array, tan_half_fov: Array, has_alpha: bool, depth: float | None = None
+) -> tuple[Normalization, list[str]]:
     """Automatic choice for captures.
 
     Args:
         c2w: `[n, 3, 4]`, n >= 1.
         tan_half_fov: `[n, 2]`, see is_panorama.
         has_alpha: the images are cut out, so there is no background to make room for.
+        depth: of the subject, if the data say it; asked where the cameras do not tell it.
 
     Returns:
         The map, and notes for the user where the cameras do not tell enough.
@@ -76,7 +79,7 @@ def from_poses(c2w: Array, tan_half_fov: Array, has_alpha: bool) -> tuple[Normal
         return _outward(c2w, "panoramas look everywhere")
     tangents = np.clip(tan_half_fov[seen.has_axis].min(axis=1), MIN_TAN, MAX_TAN)
     if seen.convergence < MIN_CONVERGENCE:
-        return _parallel(c2w, -c2w[seen.has_axis, :, 2].mean(axis=0), tangents)
+        return _parallel(c2w, -c2w[seen.has_axis, :, 2].mean(axis=0), tangents, depth)
     if seen.in_front < 0.5:
         return _outward(c2w, f"{round(100 * (1 - seen.in_front))} % of the cameras look outward")
     depths = seen.depths[seen.has_axis]
@@ -145,13 +148,16 @@ def _around(center: Array, half: float, aabb_scale: int) -> Normalization:
     return Normalization(scale, (x, y, z), aabb_scale, "poses")
 
 
-def _parallel(c2w: Array, forward: Array, tangents: Array) -> tuple[Normalization, list[str]]:
-    """All cameras look the same way: the depth of the scene is a guess from how far apart they stand."""
+def _parallel(
+    c2w: Array, forward: Array, tangents: Array, known_depth: float | None
+) -> tuple[Normalization, list[str]]:
+    """All cameras look the same way: unless it is known, the depth is a guess from how far apart they stand."""
     positions = c2w[:, :, 3]
-    depth = PARALLEL_DEPTH * _spread(positions)
+    depth = known_depth or PARALLEL_DEPTH * _spread(positions)
     center = positions.mean(axis=0) + depth * forward / np.linalg.norm(forward)
     note = "the view directions are almost parallel: the depth is a guess, check it or give scale and offset"
-    return _around(center, depth * float(np.median(tangents)), UNKNOWN_DEPTH_AABB_SCALE), [note]
+    notes = [] if known_depth else [note]
+    return _around(center, depth * float(np.median(tangents)), UNKNOWN_DEPTH_AABB_SCALE), notes
 
 
 def _outward(c2w: Array, reason: str) -> tuple[Normalization, list[str]]:

@@ -11,19 +11,14 @@ from neurfield.data.capture.photos import SUFFIXES
 _FOREIGN = (".heic", ".heif", ".avif", ".bmp", ".gif", ".dng", ".nef", ".cr2", ".cr3", ".arw")
 # Files of poses that are not read here: where they lie in the data folder, whose they look like, and what makes a model
 # of COLMAP or a transforms.json of them.
-_NERFSTUDIO = "ns-process-data {} of nerfstudio"
 _POSES = (
-    ("keyframes/corrected_cameras/*.json", "Polycam", _NERFSTUDIO.format("polycam")),
-    ("keyframes/cameras/*.json", "Polycam", _NERFSTUDIO.format("polycam")),
-    ("metadata.json", "Record3D", _NERFSTUDIO.format("record3d")),
-    ("poses_bounds.npy", "LLFF", "the COLMAP model that they were made of"),
     ("bundle.out", "Bundler", "an import into COLMAP"),
-    ("*.xml", "Metashape", f"its export of cameras for COLMAP, or {_NERFSTUDIO.format('metashape')}"),
-    ("*.csv", "RealityCapture", f"its export for COLMAP, or {_NERFSTUDIO.format('realitycapture')}"),
+    ("*.csv", "RealityCapture", "its export for COLMAP, or ns-process-data realitycapture of nerfstudio"),
     ("pose/*.txt", "NSVF", "a conversion into transforms.json"),
 )
 # Pictures beside them.
 _PHOTOS = (".", "images", "keyframes/corrected_images", "keyframes/images", "rgb")
+_ARCHIVES = (".zip", ".r3d", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _MESHES = (".glb", ".gltf", ".fbx", ".usdz", ".dae", ".blend", ".3ds")
 
 
@@ -49,6 +44,8 @@ def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
     if path.is_file():
         if path.suffix.lower() in _MESHES:
             return "meshes are read as OBJ, PLY, STL or OFF; export it as one of these"
+        if path.suffix.lower() in _ARCHIVES:
+            return "an archive: unpack it (a .r3d is a .zip) and name the folder"
         return foreign_picture(path)
     inner = next((child for child in sorted(path.iterdir()) if _may_be_meant(child) and is_data_set(child)), None)
     if inner is not None:

@@ -50,11 +50,9 @@ def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> No
 @pytest.mark.parametrize(
     ("photos", "poses", "message"),
     [
-        ("keyframes/images", "keyframes/cameras/1.json", "of Polycam .*take ns-process-data polycam of nerfstudio"),
-        ("rgb", "metadata.json", "of Record3D .*take ns-process-data record3d of nerfstudio"),
-        ("images", "poses_bounds.npy", "of LLFF .*take the COLMAP model"),
         ("rgb", "pose/0.txt", "of NSVF "),
-        ("images", "cameras.xml", "of Metashape "),
+        ("images", "bundle.out", "of Bundler .*take an import into COLMAP"),
+        ("images", "cameras.csv", "of RealityCapture .*take its export for COLMAP, or ns-process-data realitycapture"),
     ],
 )
 def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: str, message: str) -> None:
@@ -66,6 +64,11 @@ def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: s
         tmp_path,
         rf"3 pictures in .*, and what looks like poses {message}.*or find them anew with neurfield process {folder}$",
     )
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a.r3d").write_bytes(b"PK")
+    fails(tmp_path / "a.r3d", r"an archive: unpack it \(a .r3d is a .zip\) and name the folder")
 
 
 def test_meshes_that_are_not_read(tmp_path: Path) -> None:
@@ -292,7 +295,7 @@ def test_mask_of_another_size(tmp_path: Path) -> None:
         ({"test_every": 1}, "test_every must be 0 or at least 2"),
         ({"max_megapixels": 0.0}, "max_megapixels must be positive"),
         ({"aabb_scale": 5}, "power of two"),
-        ({"format": "polycam"}, "unknown data format 'polycam'"),
+        ({"format": "odm"}, "unknown data format 'odm'"),
         ({"format": "colmap"}, "no sparse model of COLMAP"),
     ],
 )

@@ -11,6 +11,7 @@ from neurfield.data import FORMATS, load_scene, read_manifest
 from tests.data import small
 from tests.data.test_colmap import write_text
 from tests.data.test_idr import write_idr
+from tests.data.test_other_programs import write_llff, write_metashape, write_opensfm, write_polycam, write_record3d
 
 
 def tiny_nerf(root: Path) -> None:
@@ -29,6 +30,11 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "tiny_nerf": tiny_nerf,
     "colmap": colmap,
     "idr": write_idr,
+    "polycam": write_polycam,
+    "record3d": write_record3d,
+    "metashape": write_metashape,
+    "opensfm": write_opensfm,
+    "llff": write_llff,
 }
 
 

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rest of reading a data set that is one list of photos with poses and lenses, and says nothing of splits."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from neurfield.cameras.poses import Array
+from neurfield.data import normalize, splits
+from neurfield.data.options import LoadOptions
+from neurfield.data.paths import data_name
+from neurfield.data.scene import Normalization
+from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
+
+# (poses [n, 3, 4], half extents of pictures at distance one [n, 2], whether they are cut out) -> the map, and notes
+Choose = Callable[[Array, Array, bool], tuple[Normalization, list[str]]]
+
+
+def posed_photos(
+    kind: str,
+    frames: Sequence[Frame],
+    root: Path,
+    options: LoadOptions,
+    where: str,
+    notes: Sequence[str] = (),
+    choose: Choose = normalize.from_poses,
+) -> Manifest:
+    """Every N-th photo is for testing; the world stays that of the frames.
+
+    Args:
+        kind: key of FORMATS.
+        root: the data folder, resolved; names of frames are below it.
+        where: the file of the poses, for messages.
+        notes: of the reader, for the user.
+        choose: makes the map into unit space where neither the caller nor the file gives one.
+
+    Raises:
+        UserError: see `views.inspect`.
+    """
+    views, found = inspect(frames, root, options, where)
+    parts = splits.every_nth(len(views), options.test_every)
+    split = [f"every {options.test_every}th view, by name, is for testing"] if options.test_every else []
+    train = [views[i] for i in parts["train"]]
+    chosen, reasons = choose(poses(train), tan_half_fov(train), is_cut_out(train[0]))
+    chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, where)
+    everything = [*found, *notes, *split, *reasons]
+    return Manifest(data_name(root), kind, views, parts, chosen, everything).only(options.splits)

@@ -10,7 +10,7 @@ were not aligned, or are disabled, are left out.
 
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     root = file.parent.resolve()
     folder = "images/" if (root / "images").is_dir() else ""
     lenses = {sensor.get("id"): sensor for sensor in chunk.iterfind("sensors/sensor")}
-    components = {part.get("id"): _similarity(part, file) for part in chunk.iterfind("components/component")}
+    parts = [part for part in chunk.iterfind("components/component") if part.find("transform") is not None]
+    components = {part.get("id"): _similarity(part, file) for part in parts}
     whole = _similarity(chunk, file)
     cameras = [camera for camera in chunk.iterfind("cameras//camera") if camera.get("enabled") not in ("false", "0")]
     aligned = [camera for camera in cameras if camera.find("transform") is not None]
@@ -75,10 +76,17 @@ def read(path: Path, options: LoadOptions) -> Manifest:
             raise UserError(f"{where}: there is no sensor {shown(camera.get('sensor_id'))}")
         sensor = lenses[camera.get("sensor_id")]
         pose = _pose(camera, components.get(camera.get("component_id"), whole), where)
-        frames.append(Frame(f"{folder}{camera.get('label')}", where, pose, lens.parse(_lens(sensor, where), {}, where)))
+        name = folder + _photo(camera.get("label", ""))
+        frames.append(Frame(name, where, pose, lens.parse(_lens(sensor, where), {}, where)))
     lost = len(cameras) - len(aligned)
     notes = [f"{file}: {lost} of {len(cameras)} cameras were not aligned"] if lost else []
     return posed_photos("metashape", frames, root, options, str(file), notes)
+
+
+def _photo(label: str) -> str:
+    """A label is the name of the photo, with or without its suffix, or the whole path of where it was."""
+    path = PureWindowsPath(label)  # of which both kinds of slashes part names
+    return path.name if path.root else path.as_posix()
 
 
 def _file(path: Path) -> Path | None:

@@ -67,7 +67,7 @@ def _frame(name: str, where: str, numbers: Array, values: dict[str, float]) -> F
 
 def _lenses(content: dict[str, Any], n: int, file: Path) -> list[dict[str, float]]:
     each = content.get("perFrameIntrinsicCoeffs")
-    if each is None:
+    if not each:
         matrix = _numbers(content.get("K"), 9, f"{file}: K").reshape(3, 3)  # of columns
         found = [np.array([matrix[0, 0], matrix[1, 1], matrix[2, 0], matrix[2, 1]])] * n
     elif isinstance(each, list) and len(each) == n:

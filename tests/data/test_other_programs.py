@@ -82,6 +82,7 @@ def write_metashape(
     folder: str = "images",
     lost: str = "",
     in_component: bool = True,
+    before: str = "",
 ) -> None:
     write_images(root, n, folder, suffix=".JPG")
     inner = "".join(f"<{key}>{value}</{key}>" for key, value in calibration.items())
@@ -93,7 +94,7 @@ def write_metashape(
     for i, pose in enumerate(circle(n)):
         local = pose @ np.diag([1.0, -1, -1, 1])
         matrix = f"<transform>{' '.join(map(str, local.ravel()))}</transform>"
-        cameras += f'<camera id="{i}" sensor_id="0" component_id="0" label="{i:03d}">{matrix}</camera>'
+        cameras += f'<camera id="{i}" sensor_id="0" component_id="0" label="{before}{i:03d}">{matrix}</camera>'
     components = (
         f'<components next_id="1"><component id="0">{to_world if in_component else ""}</component></components>'
     )
@@ -203,7 +204,9 @@ def test_metashape(tmp_path: Path) -> None:
     check_projection(tmp_path, metashape_frame, circle(N), world)
     check_projection(tmp_path / "cameras.xml", metashape_frame, circle(N), world)
     assert read_manifest(tmp_path).notes[0].endswith("cameras.xml: 1 of 10 cameras were not aligned")
-    write_metashape(tmp_path / "beside", folder=".", calibration={"f": 10.0}, in_component=False)
+    write_metashape(
+        tmp_path / "beside", folder=".", calibration={"f": 10.0}, in_component=False, before="C:\\of them\\"
+    )
     for view, pose in zip(read_manifest(tmp_path / "beside").views, circle(N), strict=True):
         np.testing.assert_allclose(view.c2w, pose[:3], atol=1e-9)  # without a transform the component is the world
 

@@ -24,6 +24,7 @@ from neurfield.data import (
     llff,
     metashape,
     nerf_synthetic,
+    nsvf,
     opensfm,
     polycam,
     record3d,
@@ -66,6 +67,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "metashape": metashape,
         "opensfm": opensfm,
         "llff": llff,
+        "nsvf": nsvf,
     }
 )
 

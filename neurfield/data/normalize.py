@@ -94,6 +94,11 @@ def sphere(center: Array, radius: float, c2w: Array, has_alpha: bool) -> Normali
     return replace(_around(center, radius, 1 if has_alpha else _power_of_two(ROOM_BEHIND * reach)), source="given")
 
 
+def box(low: Array, high: Array) -> Normalization:
+    """A box around an object that a data set names fills the unit cube as far as its longest side does."""
+    return replace(_around((low + high) / 2, float((high - low).max()) / 2, 1), source="given")
+
+
 def apply_given(
     chosen: Normalization, notes: list[str], seen: Focus, file: Mapping[str, Any], options: LoadOptions, where: str
 ) -> tuple[Normalization, list[str]]:

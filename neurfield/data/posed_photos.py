@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rest of reading a data set that is one list of photos with poses and lenses, and says nothing of splits."""
+"""The rest of reading a data set that is one list of photos with poses and lenses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from neurfield.cameras.poses import Array
 from neurfield.data import normalize, splits
-from neurfield.data.options import LoadOptions
+from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
 from neurfield.data.scene import Normalization
 from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
@@ -23,8 +23,9 @@ def posed_photos(
     where: str,
     notes: Sequence[str] = (),
     choose: Choose = normalize.from_poses,
+    split_of: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Every N-th photo is for testing; the world stays that of the frames.
+    """The world stays that of the frames.
 
     Args:
         kind: key of FORMATS.
@@ -32,14 +33,19 @@ def posed_photos(
         where: the file of the poses, for messages.
         notes: of the reader, for the user.
         choose: makes the map into unit space where neither the caller nor the file gives one.
+        split_of: of each frame, by its name; None: every N-th photo is for testing.
 
     Raises:
         UserError: see `views.inspect`.
     """
     views, found = inspect(frames, root, options, where)
-    parts = splits.every_nth(len(views), options.test_every)
-    split = [f"every {options.test_every}th view, by name, is for testing"] if options.test_every else []
-    train = [views[i] for i in parts["train"]]
+    if split_of is None:
+        parts = splits.every_nth(len(views), options.test_every)
+        split = [f"every {options.test_every}th view, by name, is for testing"] if options.test_every else []
+    else:
+        named = [split_of[view.name] for view in views]
+        parts, split = {name: [i for i, own in enumerate(named) if own == name] for name in SPLITS}, []
+    train = [views[i] for i in parts["train"]] or views
     chosen, reasons = choose(poses(train), tan_half_fov(train), is_cut_out(train[0]))
     chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, where)
     everything = [*found, *notes, *split, *reasons]

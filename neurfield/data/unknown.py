@@ -14,7 +14,6 @@ _FOREIGN = (".heic", ".heif", ".avif", ".bmp", ".gif", ".dng", ".nef", ".cr2", "
 _POSES = (
     ("bundle.out", "Bundler", "an import into COLMAP"),
     ("*.csv", "RealityCapture", "its export for COLMAP, or ns-process-data realitycapture of nerfstudio"),
-    ("pose/*.txt", "NSVF", "a conversion into transforms.json"),
 )
 # Pictures beside them.
 _PHOTOS = (".", "images", "keyframes/corrected_images", "keyframes/images", "rgb")

@@ -50,7 +50,6 @@ def test_photos_alone_are_told_to_lack_cameras(tmp_path: Path, inner: str) -> No
 @pytest.mark.parametrize(
     ("photos", "poses", "message"),
     [
-        ("rgb", "pose/0.txt", "of NSVF "),
         ("images", "bundle.out", "of Bundler .*take an import into COLMAP"),
         ("images", "cameras.csv", "of RealityCapture .*take its export for COLMAP, or ns-process-data realitycapture"),
     ],

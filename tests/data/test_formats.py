@@ -11,7 +11,14 @@ from neurfield.data import FORMATS, load_scene, read_manifest
 from tests.data import small
 from tests.data.test_colmap import write_text
 from tests.data.test_idr import write_idr
-from tests.data.test_other_programs import write_llff, write_metashape, write_opensfm, write_polycam, write_record3d
+from tests.data.test_other_programs import (
+    write_llff,
+    write_metashape,
+    write_nsvf,
+    write_opensfm,
+    write_polycam,
+    write_record3d,
+)
 
 
 def tiny_nerf(root: Path) -> None:
@@ -35,6 +42,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "metashape": write_metashape,
     "opensfm": write_opensfm,
     "llff": write_llff,
+    "nsvf": write_nsvf,
 }
 
 

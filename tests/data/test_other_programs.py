@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of Polycam, Record3D, Metashape, OpenSfM and LLFF: what their own projection puts into a pixel, our ray of that
-pixel hits; and what is refused."""
+"""Poses of Polycam, Record3D, Metashape, OpenSfM, LLFF and NSVF: what their own projection puts into a pixel, our ray
+of that pixel hits; and what is refused."""
 
 import json
 import math
@@ -172,6 +172,43 @@ def write_llff(root: Path, n: int = N, poses: list[np.ndarray] | None = None, **
     return rows
 
 
+def write_nsvf(root: Path, n: int = N, names: str = "0_{:04d}", matrix: bool = True, **changes: str) -> None:
+    write_images(root, n, "rgb")
+    (root / "pose").mkdir(exist_ok=True)
+    for i, pose in enumerate(circle(n)):
+        name = names.format(i)
+        (root / f"rgb/{i:03d}.png").rename(root / f"rgb/{name}.png")
+        np.savetxt(root / f"pose/{name}.txt", pose * [1, -1, -1, 1])
+    (f, g), (cx, cy) = FOCAL, CENTER
+    lens = f"{f} 0 {cx} 0\n0 {g} {cy} 0\n0 0 1 0\n0 0 0 1\n"
+    if not matrix:
+        lens = f"{f} {cx} {cy} 0.\n0. 0. 0.\n0.\n1.\n{HEIGHT} {WIDTH}\n"
+    for name, text in ({"intrinsics": lens, "bbox": "-1 -2 -3 1 2 5 0.4\n"} | changes).items():
+        (root / f"{name}.txt").write_text(text)
+
+
+def test_nsvf(tmp_path: Path) -> None:
+    write_nsvf(tmp_path)
+    check_projection(tmp_path, pinhole, circle(N))
+    norm = read_manifest(tmp_path).normalization
+    assert (norm.scale, norm.offset, norm.source) == (1 / 8, (0.5, 0.5, 0.375), "given")
+    write_nsvf(tmp_path / "lines", matrix=False)
+    check_projection(tmp_path / "lines", lambda pose, points: pinhole(pose, points, (FOCAL[0],) * 2), circle(N))
+    (tmp_path / "lines/bbox.txt").unlink()
+    assert read_manifest(tmp_path / "lines").normalization.source == "poses"
+
+
+@pytest.mark.parametrize(
+    ("others", "counts"), [((), (9, 0, 0)), (("1_",), (9, 0, 2)), (("1_", "2_"), (9, 2, 2)), (("a_",), (9, 0, 2))]
+)
+def test_names_of_nsvf_say_their_splits(tmp_path: Path, others: tuple[str, ...], counts: tuple[int, ...]) -> None:
+    write_nsvf(tmp_path)
+    for prefix in others:
+        write_nsvf(tmp_path, 2, prefix + "{:04d}")
+    splits = read_manifest(tmp_path).splits
+    assert tuple(len(splits[name]) for name in ("train", "val", "test")) == counts
+
+
 def test_polycam(tmp_path: Path) -> None:
     write_polycam(tmp_path)
     (tmp_path / "keyframes/depth").mkdir()
@@ -300,6 +337,14 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_opensfm(root, lens=BROWN | {"focal_x": None}), r"focal_x of its camera must be a finite"),
         (lambda root: write_opensfm(root, camera="b"), r"shot '000.jpg': there is no camera 'b'"),
         (lambda root: write_opensfm(root, rotation=[1, 2]), r"rotation must be three finite numbers, got \[1, 2\]"),
+        (lambda root: write_nsvf(root, 0), r"pose: no poses, expected NAME.txt"),
+        (lambda root: write_nsvf(root, intrinsics="1 2 3\n"), r"expected a matrix \[4, 4\], or a focal length"),
+        (lambda root: write_nsvf(root, intrinsics="a"), r"intrinsics.txt: expected numbers \(could not convert"),
+        (lambda root: write_nsvf(root, bbox="1 1 1 0 2 2"), r"bbox.txt: expected the lower and the upper corner"),
+        (
+            lambda root: write_nsvf(root, intrinsics="9 4 3 0\n0 0 0\n0\n1\n6 8\n1\n"),
+            r"poses from world to camera are not supported",
+        ),
         (lambda root: write_llff(root, rows=np.zeros((3, 17))), r"row 0: expected finite numbers, depths above 0"),
         (lambda root: write_llff(root, rows=np.ones((3, 16))), r"expected numbers \[n, 17\], got float64 \[3, 16\]"),
         (lambda root: write_llff(root, rows=write_llff(root)[:3]), r"has 3 poses, images/ has 9 photos"),

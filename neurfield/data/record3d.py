@@ -26,8 +26,8 @@ POSE, LENS = 7, 4  # numbers of each
 
 
 def detect(path: Path) -> bool:
-    """A folder with metadata and the pictures beside it."""
-    return path.is_dir() and _place(path) is not None
+    """A folder with metadata and the pictures beside it, which are not those of Nerfies."""
+    return path.is_dir() and _place(path) is not None and not (path / "dataset.json").is_file()
 
 
 def read(path: Path, options: LoadOptions) -> Manifest:

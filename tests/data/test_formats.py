@@ -14,6 +14,7 @@ from tests.data.test_idr import write_idr
 from tests.data.test_other_programs import (
     write_llff,
     write_metashape,
+    write_nerfies,
     write_nsvf,
     write_opensfm,
     write_polycam,
@@ -43,6 +44,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "opensfm": write_opensfm,
     "llff": write_llff,
     "nsvf": write_nsvf,
+    "nerfies": write_nerfies,
 }
 
 

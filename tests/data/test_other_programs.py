@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of Polycam, Record3D, Metashape, OpenSfM, LLFF and NSVF: what their own projection puts into a pixel, our ray
-of that pixel hits; and what is refused."""
+"""Poses of Polycam, Record3D, Metashape, OpenSfM, LLFF, NSVF and Nerfies: what their own projection puts into a pixel,
+our ray of that pixel hits; and what is refused."""
 
 import json
 import math
@@ -209,6 +209,49 @@ def test_names_of_nsvf_say_their_splits(tmp_path: Path, others: tuple[str, ...],
     assert tuple(len(splits[name]) for name in ("train", "val", "test")) == counts
 
 
+NERFIES = {
+    "focal_length": 10.0, "pixel_aspect_ratio": 1.1, "principal_point": list(CENTER), "skew": 0.0,
+    "image_size": [WIDTH, HEIGHT], "radial_distortion": [-0.2, 0.05, 0.01], "tangential_distortion": [0.02, -0.01],
+}  # fmt: skip
+
+
+def write_nerfies(root: Path, n: int = N, folder: str = "rgb/1x", val: int = 2, **changes: Any) -> None:
+    write_images(root, n, folder)
+    (root / "camera").mkdir()
+    ids = [f"{i:03d}" for i in range(n)]
+    for i, pose in zip(ids, circle(n), strict=True):
+        turn = (pose[:3, :3] * [1, -1, -1]).T
+        camera = {"orientation": turn.tolist(), "position": pose[:3, 3].tolist(), **NERFIES, **changes}
+        write_json(root / f"camera/{i}.json", camera)
+    lists = {"count": n, "ids": [*ids, "unused"], "train_ids": ids[: n - val], "val_ids": ids[n - val :]}
+    write_json(root / "dataset.json", lists)
+    write_json(root / "metadata.json", {i: {"time_id": 3 * k, "warp_id": 0} for k, i in enumerate(ids)})
+
+
+def nerfies(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Nerfies' camera: distortion as OpenCV has it, the second focal length by the aspect of pixels."""
+    within = in_camera(pose, points)
+    x, y = (within[:, :2] / within[:, 2:]).T
+    (k1, k2, k3), (p1, p2) = (-0.2, 0.05, 0.01), (0.02, -0.01)
+    r = x * x + y * y
+    radial = 1 + r * (k1 + r * (k2 + k3 * r))
+    xd = radial * x + 2 * p1 * x * y + p2 * (r + 2 * x * x)
+    yd = radial * y + 2 * p2 * x * y + p1 * (r + 2 * y * y)
+    return np.stack([10.0 * xd, 11.0 * yd], axis=1) + CENTER
+
+
+def test_nerfies(tmp_path: Path) -> None:
+    write_nerfies(tmp_path)
+    manifest = read_manifest(tmp_path)
+    assert [view.time for view in manifest.views] == [i / (N - 1) for i in range(N)]
+    assert manifest.times_differ and manifest.splits == {"train": list(range(7)), "val": [], "test": [7, 8]}
+    check_projection(tmp_path, nerfies, circle(N))
+    write_nerfies(tmp_path / "smaller", folder="rgb/2x", val=0, image_size=[2 * WIDTH, 2 * HEIGHT])
+    (tmp_path / "smaller/metadata.json").unlink()
+    smaller = read_manifest(tmp_path / "smaller", downscale_factor=2)
+    assert smaller.views[0].intrinsics.fl_x == 5.0 and not smaller.times_differ and smaller.splits["test"] == [0, 8]
+
+
 def test_polycam(tmp_path: Path) -> None:
     write_polycam(tmp_path)
     (tmp_path / "keyframes/depth").mkdir()
@@ -337,6 +380,10 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_opensfm(root, lens=BROWN | {"focal_x": None}), r"focal_x of its camera must be a finite"),
         (lambda root: write_opensfm(root, camera="b"), r"shot '000.jpg': there is no camera 'b'"),
         (lambda root: write_opensfm(root, rotation=[1, 2]), r"rotation must be three finite numbers, got \[1, 2\]"),
+        (lambda root: write_nerfies(root, skew=1.0), r"000.json: its pixels are skewed"),
+        (lambda root: write_nerfies(root, position=[1, 2]), r"position must be finite numbers \[3\], got \[1, 2\]"),
+        (lambda root: write_nerfies(root, orientation=[[1] * 3] * 3), r"orientation: the pose is not rigid"),
+        (lambda root: write_nerfies(root, focal_length="a"), r"focal_length must be a finite number, got 'a'"),
         (lambda root: write_nsvf(root, 0), r"pose: no poses, expected NAME.txt"),
         (lambda root: write_nsvf(root, intrinsics="1 2 3\n"), r"expected a matrix \[4, 4\], or a focal length"),
         (lambda root: write_nsvf(root, intrinsics="a"), r"intrinsics.txt: expected numbers \(could not convert"),

@@ -47,8 +47,10 @@ def _advice(path: Path, is_data_set: Callable[[Path], bool]) -> str | None:
             return "an archive: unpack it (a .r3d is a .zip) and name the folder"
         return foreign_picture(path)
     inner = next((child for child in sorted(path.iterdir()) if _may_be_meant(child) and is_data_set(child)), None)
-    if inner is not None:
-        return f"did you mean {inner}?"
+    whole = path.resolve().parent
+    meant = inner or (whole if is_data_set(whole) else None)
+    if meant is not None:
+        return f"did you mean {meant}?"
     for folder in (path / name for name in _PHOTOS):
         n_photos = sum(child.suffix.lower() in SUFFIXES for child in _files(folder))
         if n_photos:

@@ -65,6 +65,11 @@ def test_poses_of_other_programs_are_named(tmp_path: Path, photos: str, poses: s
     )
 
 
+def test_a_part_of_a_data_set_is_told_the_whole(tmp_path: Path) -> None:
+    transforms(tmp_path, 3)
+    fails(tmp_path / "images", f"did you mean {tmp_path}[?]")
+
+
 def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.r3d").write_bytes(b"PK")
     fails(tmp_path / "a.r3d", r"an archive: unpack it \(a .r3d is a .zip\) and name the folder")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import MachineError, UserError, one_line
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.resolution import Resolution, fitted
@@ -173,7 +173,7 @@ class Session:
             self._say(str(error))
         except Exception as error:  # torch's, of files, of this program: the next picture may be well
             log.exception("viewer: a picture failed")
-            self._say(f"this picture failed: {' '.join(str(error).split())[:200]}")
+            self._say(f"this picture failed: {one_line(error)}")
 
     def _rests(self, version: int) -> bool:
         """Waits until nothing has changed for REST; False as soon as something does."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 
 COLOR = (("R", "G", "B"), ("Y", "Y", "Y"))
 
@@ -81,7 +81,4 @@ def _reading(path: Path, header_only: bool) -> Iterator[Any]:
         with OpenEXR.File(str(path), separate_channels=True, header_only=header_only) as file:
             yield file
     except Exception as error:
-        if isinstance(error, UserError) or is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a whole EXR image ({reason}); copy or render it again") from None
+        raise retold(error, f"{path}: not a whole EXR image", "copy or render it again") from None

@@ -21,7 +21,7 @@ from neurfield.data.posed_photos import posed_photos
 from neurfield.data.scene import Normalization
 from neurfield.data.tiny_nerf import BROKEN, member_shape
 from neurfield.data.views import Frame, Manifest
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_SKEW = 1e-3  # of the focal length: what rounding leaves in the decomposition is far less
@@ -81,9 +81,7 @@ def _matrices(file: Path) -> tuple[list[Array], tuple[Array, float] | None]:
         with np.load(file, allow_pickle=False) as arrays:
             matrices = [arrays[name][:3].astype(np.float64) for name in wanted]
     except BROKEN as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"{file}: not a readable NumPy archive ({' '.join(str(error).split())[:100]})") from None
+        raise retold(error, f"{file}: not a readable NumPy archive") from None
     if len(matrices) == n:
         return matrices, None
     scale = matrices.pop()

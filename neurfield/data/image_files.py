@@ -25,7 +25,7 @@ from neurfield.checks import few
 from neurfield.data import exr, tiff
 from neurfield.data.ffmpeg import opened
 from neurfield.data.orientation import turned
-from neurfield.errors import UserError
+from neurfield.errors import UserError, retold
 from neurfield.files import unreadable
 
 T = TypeVar("T")
@@ -254,8 +254,7 @@ def _told(path: Path) -> Iterator[None]:
     except PermissionError:
         raise unreadable(path) from None
     except BROKEN as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"{path}: the image is broken or truncated ({reason}); copy or export it again") from None
+        raise retold(error, f"{path}: the image is broken or truncated", "copy or export it again") from None
 
 
 def _has_end(path: Path) -> bool:

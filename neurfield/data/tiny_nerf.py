@@ -20,7 +20,7 @@ from neurfield.data.lens import Intrinsics
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import CAMERA_FILES, data_name
 from neurfield.data.views import Manifest, View, focus_of, poses, tan_half_fov
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 
 KEYS = ("images", "poses", "focal")
 BROKEN = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError)
@@ -83,9 +83,7 @@ def _arrays(file: Path, options: LoadOptions) -> tuple[np.ndarray, np.ndarray, f
         with np.load(file, allow_pickle=False) as arrays:
             images, poses, focal = (arrays[key] for key in KEYS)
     except BROKEN as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"{file}: not a readable NumPy archive ({' '.join(str(error).split())[:100]})") from None
+        raise retold(error, f"{file}: not a readable NumPy archive") from None
     if not np.isfinite(focal).all() or not float(focal.reshape(())) > 0:
         raise UserError(f"{file}: focal must be one positive number of pixels, got {focal}")
     return images, poses, float(focal.reshape(()))

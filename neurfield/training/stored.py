@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import retold
 from neurfield.training import packed
 
 F = TypeVar("F", bound=nn.Module)
@@ -25,10 +25,7 @@ def fitting(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: the parts of this checkpoint do not fit each other ({reason})") from None
+        raise retold(error, f"{path}: the parts of this checkpoint do not fit each other") from None
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels of every kind of image file, sizes and limits that are known before decoding."""
 
+import errno
 import struct
 import sys
 import threading
@@ -262,3 +263,13 @@ def test_all_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:  # one mask of many photos
         in_threads(lambda path: read_header(path, 1), [paths[1]] * 4)
     assert "more" not in str(caught.value)
+
+
+def test_memory_that_runs_out_is_not_called_a_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **keys: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    Image.fromarray(pixels(1)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        read(tmp_path / "a.png")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that fields can learn: what they are recognised as, their values, and what is refused."""
 
+import errno
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -290,3 +291,13 @@ def test_large_arrays_are_averaged_slab_by_slab(tmp_path):
     assert small.shape == (2, 3, 4, 3)
     expected = whole[:, :9, :12, :9].reshape(2, 3, 3, 4, 3, 3, 3).mean(axis=(2, 4, 6))
     np.testing.assert_allclose(small, expected, rtol=1e-5)
+
+
+def test_memory_that_runs_out_is_not_called_a_broken_array(tmp_path, monkeypatch):
+    def refused(*args, **keys):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    np.save(tmp_path / "a.npy", ramp(4, 4))
+    monkeypatch.setattr(np, "load", refused)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        signals.read(tmp_path / "a.npy")

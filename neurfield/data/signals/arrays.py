@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neurfield.errors import UserError
+from neurfield.errors import UserError, retold
 
 KINDS = "iuf"  # signed and unsigned whole numbers, floats
 
@@ -24,8 +24,7 @@ def open_array(path: Path) -> np.ndarray:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a whole .npy file of numbers ({reason})") from None
+        raise retold(error, f"{path}: not a whole .npy file of numbers") from None
     if values.dtype.kind not in KINDS or values.dtype.itemsize > 8:
         raise UserError(f"{path}: expected whole numbers or floats, got {values.dtype}")
     return values

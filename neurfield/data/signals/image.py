@@ -16,7 +16,7 @@ from neurfield.data.image_files import deep_pixels, read_header
 from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
-from neurfield.errors import UserError
+from neurfield.errors import UserError, retold
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".hdr")
 MAX_CHANNELS = 4
@@ -91,8 +91,7 @@ def _radiance(path: Path, max_megapixels: float) -> np.ndarray:
             (frame,) = container.decode(video=0)
             return np.ascontiguousarray(frame.to_ndarray(format="gbrpf32le"), dtype=np.float32)
     except (av.error.FFmpegError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a whole Radiance picture ({reason})") from None
+        raise retold(error, f"{path}: not a whole Radiance picture") from None
 
 
 def _fewest_channels(pixels: np.ndarray) -> np.ndarray:

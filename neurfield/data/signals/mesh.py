@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.data.signals.grid import check_suffix
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 from neurfield.geometry.mesh import Mesh, is_closed
 
 SUFFIXES = (".obj", ".ply", ".stl", ".off")
@@ -148,7 +148,4 @@ def _triangles(path: Path) -> tuple[np.ndarray, np.ndarray]:
             )
         return np.asarray(loaded.vertices, np.float64), np.asarray(loaded.faces, np.int64).reshape(-1, 3)
     except Exception as error:  # what its readers raise for broken files is not documented
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"{path}: not a whole triangle mesh ({reason}); export it again") from None
+        raise retold(error, f"{path}: not a whole triangle mesh", "export it again") from None

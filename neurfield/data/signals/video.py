@@ -11,7 +11,7 @@ import numpy as np
 
 from neurfield.data.ffmpeg import opened
 from neurfield.data.signals.grid import GridSignal, grid_signal
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 from neurfield.memory import available_bytes, readable
 
 # FFmpeg's demuxer by suffix; its "m4v" is a bare stream, not the container of that suffix
@@ -71,13 +71,8 @@ def stream_of(path: Path, max_megapixels: float) -> Iterator[tuple[Any, Any]]:
             _check_size(path, stream.codec_context, max_megapixels)
             yield container, stream
     except (av.error.FFmpegError, ValueError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(
-            f"{path}: not a whole {suffix} video that FFmpeg can decode, or pictures of more than {max_megapixels:g} "
-            f"megapixels within ({reason})"
-        ) from None
+        what = f"{suffix} video that FFmpeg can decode, or pictures of more than {max_megapixels:g} megapixels within"
+        raise retold(error, f"{path}: not a whole {what}") from None
 
 
 def frames(path: Path, container: Any, stream: Any, max_megapixels: float) -> Iterator[Any]:

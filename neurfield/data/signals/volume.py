@@ -8,7 +8,7 @@ import numpy as np
 
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal
-from neurfield.errors import UserError, is_out_of_memory
+from neurfield.errors import UserError, retold
 from neurfield.memory import available_bytes, readable
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -73,7 +73,4 @@ def _nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             "space": max(int(head["sform_code"]) or int(head["qform_code"]), 0),
         }
     except Exception as error:  # what nibabel raises for broken files is not documented
-        if isinstance(error, UserError) or is_out_of_memory(error):
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: not a whole NIfTI volume ({reason})") from None
+        raise retold(error, f"{path}: not a whole NIfTI volume") from None

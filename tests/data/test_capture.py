@@ -24,6 +24,7 @@ from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import video as video_files
 from neurfield.data.capture.pairs import MAX_EXHAUSTIVE, all_pairs, likely_pairs
 from neurfield.errors import MachineError, UserError
+from tests.cli.test_faults import disk_of
 from tests.data import photographed
 
 ORIENTATION = 0x0112
@@ -223,6 +224,14 @@ def test_a_photo_is_whole_whatever_its_exif_is(tmp_path: Path) -> None:
     photos, images, _ = prepared(folder, tmp_path)
     assert {name: photo.size for name, photo in photos.items()} == {"wrong.jpg": (4, 8), "long.jpg": (4, 8)}
     assert all(ORIENTATION not in Image.open(images / name).getexif() for name in photos)
+
+
+def test_a_full_disk_is_not_called_a_broken_photo(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos/a.webp", lossless=True)
+    with disk_of(2000), pytest.raises(OSError, match="File too large"):
+        prepared(tmp_path / "photos", tmp_path)
 
 
 def test_what_a_file_holds_counts_and_not_what_its_name_says(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ An upright PNG or JPEG is copied byte by byte. What is stored turned (EXIF) or i
 HEIC) is decoded and written again, as PNG where nothing was lost before and else as JPEG, with its EXIF.
 """
 
+import io
 import math
 import re
 import shutil
@@ -26,7 +27,7 @@ from neurfield.data.image_files import (
     read_header,
     read_pixels,
 )
-from neurfield.errors import UserError
+from neurfield.errors import UserError, retold
 from neurfield.progress import Progress
 
 # Suffix: whether its pictures were compressed with loss, so that a JPEG keeps what there is.
@@ -116,7 +117,7 @@ def prepare(folder: Path, images: Path, masks: Path, max_megapixels: float, prog
 
 def write_jpeg(picture: np.ndarray, path: Path) -> None:
     """A picture `[height, width, 3]` uint8 as a JPEG in which nobody sees a loss."""
-    Image.fromarray(picture).save(path, **_JPEG)
+    _save(Image.fromarray(picture), path)
 
 
 def shrink(images: Path, smaller: Path, names: Sequence[str], factor: int) -> None:
@@ -124,13 +125,16 @@ def shrink(images: Path, smaller: Path, names: Sequence[str], factor: int) -> No
 
     def one(name: str) -> None:
         pixels = read_pixels(images / name, read_header(images / name, math.inf))
-        Image.fromarray(pixels).reduce(factor).save(smaller / name, **_options(smaller / name))
+        _save(Image.fromarray(pixels).reduce(factor), smaller / name)
 
     in_threads(one, names)
 
 
-def _options(target: Path) -> dict[str, Any]:
-    return {} if target.suffix.lower() == ".png" else _JPEG
+def _save(image: Image.Image, target: Path, **options: Any) -> None:
+    format, quality = ("PNG", {}) if target.suffix.lower() == ".png" else ("JPEG", _JPEG)
+    data = io.BytesIO()  # Pillow does not notice when the last bytes of a JPEG find no room
+    image.save(data, format=format, **quality, **options)
+    target.write_bytes(data.getbuffer())
 
 
 def _targets(paths: list[Path], max_megapixels: float) -> dict[Path, str]:
@@ -190,15 +194,14 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
             upright = turned if pixels is None else Image.fromarray(pixels)
             is_clear = upright.has_transparency_data and target.suffix.lower() == ".png"
             upright = upright.convert("RGBA" if is_clear else "RGB")
-            upright.save(target, exif=_exif(turned), icc_profile=profile, **_options(target))
+            _save(upright, target, exif=_exif(turned), icc_profile=profile)
             return Photo(target.name, upright.size, lens)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a picture of the kind that its name says, or its head is broken") from None
     except BROKEN as error:
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, not the picture
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(f"{path}: the photo is broken or truncated ({reason}); copy or export it again") from None
+        raise retold(error, f"{path}: the photo is broken or truncated", "copy or export it again") from None
 
 
 def _formats(path: Path) -> tuple[str, ...]:

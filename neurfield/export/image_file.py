@@ -13,13 +13,13 @@ from torch import nn
 
 from neurfield.data.signals.grid import GridInfo
 from neurfield.data.tiff import SUFFIXES
-from neurfield.errors import MachineError, UserError
+from neurfield.errors import UserError
 from neurfield.export import tiff_file
 from neurfield.export.sampled_array import sampled_array
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
-from neurfield.rendering.writers import import_openexr
+from neurfield.rendering.writers import write_exr
 
 LOSSY_QUALITY = 95
 
@@ -126,20 +126,11 @@ def _tiff(path: Path, values: np.ndarray) -> None:
 
 def _exr(path: Path, values: np.ndarray) -> None:
     """Colours are multiplied by alpha, as the format has it."""
-    exr = import_openexr()
     color, alpha = _parts(_linear(values))
     if alpha.size:
         color = color * alpha
-    named = zip("Y" if color.shape[2] == 1 else "RGB", np.moveaxis(color, 2, 0), strict=True)
-    channels = {name: np.ascontiguousarray(plane) for name, plane in named}
-    channels |= {"A": np.ascontiguousarray(alpha[..., 0])} if alpha.size else {}
-    try:
-        header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
-        exr.File(header, channels).write(str(path))
-        with exr.File(str(path)) as file:
-            file.channels()  # the writer does not notice when the last bytes find no room; the reader does
-    except (RuntimeError, ValueError) as error:
-        raise MachineError(f"{path.name}: cannot write ({error})") from None
+    names = ("Y" if color.shape[2] == 1 else "RGB") + ("A" if alpha.size else "")
+    write_exr(path, dict(zip(names, [*np.moveaxis(color, 2, 0), *np.moveaxis(alpha, 2, 0)], strict=True)))
 
 
 def _hdr(path: Path, values: np.ndarray) -> None:

@@ -12,7 +12,7 @@ OUTPUT/frames.json              cameras and files; kind, unit and format of the 
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,8 @@ def _npy(path: Path, depth: np.ndarray, kind: str) -> None:
 
 
 def _exr(path: Path, depth: np.ndarray, kind: str) -> None:
-    """One channel Z; a header attribute says which depth it is."""
-    exr = import_openexr()
-    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, "depthKind": kind, "depthUnit": "world"}
-    try:
-        exr.File(header, {"Z": np.ascontiguousarray(depth)}).write(str(path))
-        with exr.File(str(path)) as file:
-            file.channels()["Z"]  # the writer does not notice when the last bytes find no room; the reader does
-    except (RuntimeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise MachineError(f"{path.name}: cannot write ({error})") from None
+    """One channel Z; header attributes say which depth it is."""
+    write_exr(path, {"Z": depth}, {"depthKind": kind, "depthUnit": "world"})
 
 
 def _png_mm(path: Path, depth: np.ndarray, kind: str) -> None:
@@ -113,6 +104,25 @@ def _png_mm(path: Path, depth: np.ndarray, kind: str) -> None:
 
 
 DEPTH_WRITERS: dict[str, Callable[[Path, np.ndarray, str], None]] = {"npy": _npy, "exr": _exr, "png": _png_mm}
+
+
+def write_exr(path: Path, channels: Mapping[str, np.ndarray], attributes: Mapping[str, str] | None = None) -> None:
+    """Channels `[height, width]` float32 by name, and attributes of the header, as an EXR file.
+
+    Raises:
+        UserError: OpenEXR is not installed.
+        MachineError: the disk refuses.
+    """
+    exr = import_openexr()
+    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage, **(attributes or {})}
+    try:
+        exr.File(header, {name: np.ascontiguousarray(plane) for name, plane in channels.items()}).write(str(path))
+        with exr.File(str(path)) as file:
+            file.channels()  # the writer does not notice when the last bytes find no room; the reader does
+    except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise MachineError(f"{path.name}: cannot write ({error})") from None
 
 
 def import_openexr() -> Any:

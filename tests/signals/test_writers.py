@@ -131,3 +131,10 @@ def test_elevations_beyond_are_refused(elevation, tmp_path):
         write_sdf_picture(Capsule(), (32, 16), -3, 0.0, tmp_path / "a.mp4")
     with pytest.raises(UserError, match="--fps must be above 0 and at most 240, got 0"):
         write_sdf_picture(Capsule(), (32, 16), 3, 0.0, tmp_path / "a.mp4", fps=0)
+
+
+def test_memory_that_runs_out_in_an_exr_is_not_a_disk_that_refuses(tmp_path, monkeypatch):
+    openexr = pytest.importorskip("OpenEXR")
+    monkeypatch.setattr(openexr, "File", lambda *args: torch.empty(1 << 58, dtype=torch.uint8))
+    with pytest.raises(RuntimeError, match="memory"):
+        IMAGE_WRITERS[".exr"](tmp_path / "a.exr", np.zeros((4, 4, 3), np.float32))

@@ -2,14 +2,18 @@
 """Files and folders that appear complete or not at all, whatever happens while they are written."""
 
 import contextlib
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from neurfield.errors import MachineError, UserError, is_out_of_memory
+
+if TYPE_CHECKING:
+    import numpy as np
 
 try:
     import fcntl
@@ -173,6 +177,15 @@ def check_readable(path: Path) -> None:
             return
         if not os.access(place, (os.R_OK if place is path else 0) | (os.X_OK if place.is_dir() else 0)):
             raise unreadable(place)
+
+
+def save_array(path: Path, values: "np.ndarray") -> None:
+    """A .npy file; raises OSError where it finds no room, of which `numpy.save` to a path does not notice the end."""
+    import numpy as np  # the command line's help does not wait for it
+
+    data = io.BytesIO()
+    np.save(data, values)
+    path.write_bytes(data.getbuffer())
 
 
 def append(path: Path, data: bytes) -> None:

@@ -10,7 +10,6 @@ OUTPUT/samples/NAME.png         8 bits, sRGB: dark = none, light = the most of t
 OUTPUT/frames.json              cameras and files; kind, unit and format of the depth
 """
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
+from neurfield.files import save_array
 from neurfield.rendering.outputs import DEPTH_KINDS, picture
 
 FRAMES_FILE = "frames.json"
@@ -88,9 +88,7 @@ def _camera_entry(camera: Cameras) -> dict[str, Any]:
 
 
 def _npy(path: Path, depth: np.ndarray, kind: str) -> None:
-    data = io.BytesIO()  # numpy does not notice when the last bytes of a file find no room
-    np.save(data, depth)
-    path.write_bytes(data.getbuffer())
+    save_array(path, depth)
 
 
 def _exr(path: Path, depth: np.ndarray, kind: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from neurfield.cli import export
 from neurfield.cli.main import main
 from neurfield.errors import MachineError, is_out_of_memory
-from neurfield.files import append
+from neurfield.files import append, save_array
 from neurfield.rendering.writers import DEPTH_WRITERS
 from tests.export.test_mesh import ball, fake_run
 from tests.scenes import ball_scene, write_synthetic
@@ -145,6 +145,11 @@ def test_a_depth_that_does_not_fit_is_noticed(depth_format, depth, tmp_path):
     path.unlink()
     with disk_of(size - 1), pytest.raises((OSError, MachineError)):
         DEPTH_WRITERS[depth_format](path, depth, "z")
+
+
+def test_an_array_that_does_not_fit_is_noticed(tmp_path):
+    with disk_of(300), pytest.raises(OSError, match="File too large"):  # numpy.save writes 300 of 328 bytes, unsaid
+        save_array(tmp_path / "a.npy", np.zeros(50, np.float32))
 
 
 def test_a_log_line_is_written_whole_or_not_at_all(tmp_path):

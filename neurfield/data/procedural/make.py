@@ -33,7 +33,7 @@ from neurfield.data.procedural.lighting import Light, LightVolume
 from neurfield.data.procedural.model import Model
 from neurfield.data.procedural.truth import surface_mesh
 from neurfield.errors import MachineError, UserError
-from neurfield.files import atomic_folder, refuse_existing
+from neurfield.files import atomic_folder, refuse_existing, save_array
 from neurfield.geometry import write_mesh
 from neurfield.registry import lookup
 
@@ -157,7 +157,7 @@ def _fill(
     (truth / "test").mkdir(parents=True)
     progress(0.02, "light")
     if not moves:
-        np.save(folder / "light.npy", LightVolume.bake(model, Light()).values)
+        save_array(folder / "light.npy", LightVolume.bake(model, Light()).values)
     _render_all(folder, name, frames, resolution, progress, lambda: _write_truth(truth, name, model, mesh_resolution))
     (folder / "light.npy").unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from neurfield.data.procedural.imaging import Picture
 from neurfield.data.procedural.lighting import MOVING_RESOLUTION, Light, LightVolume
 from neurfield.data.procedural.model import Model
 from neurfield.data.procedural.shapes import f32
+from neurfield.files import save_array
 
 
 def main() -> None:
@@ -28,8 +29,8 @@ def main() -> None:
         view = picture.render(f32(frame["c2w"]), job["focal"], job["size"])
         if frame["split"] == "test":
             truth = folder / "ground_truth" / "test"
-            np.save(truth / f"{frame['name']}_depth.npy", view.depth)
-            np.save(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
+            save_array(truth / f"{frame['name']}_depth.npy", view.depth)
+            save_array(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
         Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=4)
 
 

@@ -163,17 +163,23 @@ def read_header(path: Path, max_megapixels: float) -> ImageHeader:
                 is_16_bit=_png_bits(path) == 16,
                 orientation=_orientation(image),
             )
-        n_pixels = header.width * header.height
+        n_pixels = 0
     if min(header.width, header.height) < 1:
         raise UserError(f"{path}: the image has no pixels ({header.width} x {header.height})")
-    if n_pixels > max_megapixels * 1e6:
-        raise UserError(
-            f"{path}: the image has {n_pixels / 1e6:.1f} megapixels ({header.width} x {header.height}), more than the "
-            f"{max_megapixels:g} allowed; raise --max-megapixels if it is meant"
-        )
+    check_megapixels(f"{path}: the image has", header.width, header.height, max_megapixels, n_pixels)
     if not header.is_float and not _is_tiff(path) and not _has_end(path):
         read_pixels(path, header)  # only decoding tells a truncated file from one with something behind the picture
     return header
+
+
+def check_megapixels(what: str, width: int, height: int, max_megapixels: float, n_decoded: int = 0) -> None:
+    """Raises UserError, with `what` as its beginning, for a picture, or `n_decoded` pixels, beyond `max_megapixels`."""
+    n_pixels = max(width * height, n_decoded)
+    if n_pixels > max_megapixels * 1e6:
+        raise UserError(
+            f"{what} {n_pixels / 1e6:.1f} megapixels ({width} x {height}), more than the {max_megapixels:g} allowed; "
+            "raise --max-megapixels if it is meant"
+        )
 
 
 def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.ndarray:

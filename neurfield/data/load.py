@@ -35,7 +35,7 @@ from neurfield.data import (
     transforms,
     unknown,
 )
-from neurfield.data.image_files import in_threads, n_threads, read_mask, read_pixels
+from neurfield.data.image_files import in_threads, n_threads, read_mask
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.origin import near_origin
 from neurfield.data.paths import data_name
@@ -226,9 +226,7 @@ def cameras(views: list[View]) -> Cameras:
 
 
 def _image(view: View) -> np.ndarray:
-    pixels = view.pixels if view.path is None else read_pixels(view.path, view.header, view.upright)
-    if pixels is None:
-        raise ValueError(f"view {view.name} has neither a file nor pixels")
+    pixels = view.decoded()
     return _shrunk(pixels, view.shrink) if view.shrink > 1 else pixels
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurfield.cameras.poses import Array, Focus
-from neurfield.data.image_files import in_threads, read_pixels
+from neurfield.data.image_files import in_threads
 from neurfield.data.normalize import MIN_CONVERGENCE
 from neurfield.data.views import Manifest, View, focus_of, poses
 
@@ -59,9 +59,7 @@ def image_figures(views: Sequence[View]) -> list[ImageFigures]:
 
 
 def _figures_of_image(view: View) -> ImageFigures:
-    pixels = view.pixels if view.path is None else read_pixels(view.path, view.header, view.upright)
-    if pixels is None:
-        raise ValueError(f"view {view.name} has neither a file nor pixels")
+    pixels = view.decoded()
     small = pixels[::2, ::2].astype(np.float32)  # a quarter of the pixels says as much
     if pixels.dtype == np.uint8:
         small /= 255

@@ -15,7 +15,7 @@ import numpy as np
 
 from neurfield.cameras.poses import rigid_pose
 from neurfield.data import normalize, splits
-from neurfield.data.image_files import ImageHeader
+from neurfield.data.image_files import ImageHeader, check_megapixels
 from neurfield.data.lens import Intrinsics
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import CAMERA_FILES, data_name
@@ -109,10 +109,7 @@ def _check_shapes(file: Path, shapes: dict[str, tuple[tuple[int, ...], np.dtype]
         raise UserError(f"{file}: poses must be {wanted}, got {pose_dtype} {list(poses)}")
     if math.prod(focal) != 1 or focal_dtype.kind not in "fiu":
         raise UserError(f"{file}: focal must be one positive number of pixels, got {focal_dtype} {list(focal)}")
-    if images[1] * images[2] > options.max_megapixels * 1e6:
-        raise UserError(
-            f"{file}: images of {images[2]} x {images[1]} pixels exceed {options.max_megapixels:g} megapixels"
-        )
+    check_megapixels(f"{file}: an image has", images[2], images[1], options.max_megapixels)
     n_bytes = math.prod(images) * dtype.itemsize
     if n_bytes > MAX_BYTES:
         raise UserError(f"{file}: the images unpack to {n_bytes >> 20} MiB, at most {MAX_BYTES >> 20} MiB are read")

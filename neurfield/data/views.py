@@ -73,6 +73,13 @@ class View:
     mask: Path | None = None
     ignore_mask: Path | None = None
 
+    def decoded(self) -> np.ndarray:
+        """`[height, width, 3 or 4]` as stored, not shrunk yet; raises UserError like image_files.read_pixels."""
+        pixels = self.pixels if self.path is None else read_pixels(self.path, self.header, self.upright)
+        if pixels is None:
+            raise ValueError(f"view {self.name} has neither a file nor pixels")
+        return pixels
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -23,6 +23,7 @@ from neurfield.data.image_files import (
     BROKEN,
     EXIF_ORIENTATION,
     FORMATS,
+    check_megapixels,
     in_threads,
     read_header,
     read_pixels,
@@ -179,12 +180,7 @@ def _write(path: Path, target: Path, max_megapixels: float) -> Photo:
     pixels = None if header is None else read_pixels(path, header)
     try:
         with Image.open(path, formats=_formats(path)) as image:
-            megapixels = image.width * image.height / 1e6
-            if megapixels > max_megapixels:
-                raise UserError(
-                    f"{path}: the photo has {megapixels:.1f} megapixels ({image.width} x {image.height}), more than "
-                    f"the {max_megapixels:g} allowed; raise --max-megapixels if it is meant"
-                )
+            check_megapixels(f"{path}: the photo has", image.width, image.height, max_megapixels)
             lens = _lens(image)
             if image.format in _COPIED and image.getexif().get(EXIF_ORIENTATION) not in range(2, 9):
                 shutil.copyfile(path, target)

@@ -12,7 +12,7 @@ import numpy as np
 
 from neurfield.data import tiff
 from neurfield.data.ffmpeg import opened
-from neurfield.data.image_files import deep_pixels, read_header
+from neurfield.data.image_files import check_megapixels, deep_pixels, read_header
 from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
@@ -41,12 +41,7 @@ def read(path: Path, max_megapixels: float) -> GridSignal:
     if path.suffix.lower() == ".npy":
         values = open_array(path)
         values = values[..., None] if values.ndim == 2 else values
-        n_pixels = values.shape[0] * values.shape[1]
-        if n_pixels > max_megapixels * 1e6:
-            raise UserError(
-                f"{path}: the image has {n_pixels / 1e6:.1f} megapixels, more than the {max_megapixels:g} allowed; "
-                "raise --max-megapixels if it is meant"
-            )
+        check_megapixels(f"{path}: the image has", values.shape[1], values.shape[0], max_megapixels)
     else:
         values = _fewest_channels(_pixels(path, max_megapixels))
     if not values.size:
@@ -80,12 +75,7 @@ def _radiance(path: Path, max_megapixels: float) -> np.ndarray:
         size = re.search(rb"\n[-+]Y (\d{1,9}) [-+]X (\d{1,9})\n", file.read(_HEAD))
     if size is None:
         raise UserError(f"{path}: not a Radiance picture, or its head is broken")
-    n_pixels = int(size[1]) * int(size[2])
-    if n_pixels > max_megapixels * 1e6:
-        raise UserError(
-            f"{path}: the image has {n_pixels / 1e6:.1f} megapixels, more than the {max_megapixels:g} allowed; "
-            "raise --max-megapixels if it is meant"
-        )
+    check_megapixels(f"{path}: the image has", int(size[2]), int(size[1]), max_megapixels)
     try:
         with opened(path, "hdr_pipe", max_megapixels) as container:
             (frame,) = container.decode(video=0)

@@ -16,15 +16,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import yaml
 
 from neurfield.checks import words
 from neurfield.errors import UserError
-from neurfield.registry import nearest
+from neurfield.registry import lookup, nearest
 
 C = TypeVar("C")
+E = TypeVar("E", bound="Entry")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,28 @@ class Block(dict[str, Any]):
     """A mapping with an `otype` that an encoding or network registry reads; `where` is its place for error messages."""
 
     where = "configuration"
+
+
+class Entry(Protocol):
+    """Of a registry of blocks."""
+
+    @property
+    def config(self) -> type:
+        """The keys of the block, a frozen dataclass."""
+
+
+def read_block(registry: Mapping[str, E], block: Mapping[str, Any], kind: str) -> tuple[E, Any]:
+    """The entry that the `otype` of a block names, and its other keys as the dataclass of that entry.
+
+    Raises:
+        UserError: no or unknown otype, unknown key, wrong type, value out of range.
+    """
+    keys = dict(block)
+    otype = keys.pop("otype", None)
+    if not isinstance(otype, str):
+        raise UserError(f"{kind}: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(registry)})")
+    entry = lookup(registry, otype, kind)
+    return entry, from_dict(entry.config, keys, f"{kind} {otype}")
 
 
 def load(cls: type[C], path: str | Path, bases: Mapping[str, Path] = MappingProxyType({})) -> C:

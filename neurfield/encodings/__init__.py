@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from neurfield import tiny_cuda_nn
-from neurfield.config import from_dict
+from neurfield.config import read_block
 from neurfield.encodings.composite import Composite, CompositeConfig, create_composite
 from neurfield.encodings.encoding import Encoding
 from neurfield.encodings.frequency import Frequency, FrequencyConfig
@@ -28,8 +28,6 @@ from neurfield.encodings.sape import Sape, SapeConfig, create_sape
 from neurfield.encodings.spherical_harmonics import SphericalHarmonics, SphericalHarmonicsConfig
 from neurfield.encodings.tcnn_encoding import TcnnEncoding
 from neurfield.encodings.triangle_wave import TriangleWave, TriangleWaveConfig
-from neurfield.errors import UserError
-from neurfield.registry import lookup
 
 __all__ = [
     "ENCODINGS",
@@ -68,11 +66,8 @@ def create(n_input_dims: int, config: Mapping[str, Any]) -> Encoding:
     keys = dict(config)
     if tiny_cuda_nn.take_backend(keys, "encoding"):
         return TcnnEncoding(n_input_dims, keys, create)
-    otype = keys.pop("otype", None)
-    if not isinstance(otype, str):
-        raise UserError(f"encoding: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(ENCODINGS)})")
-    entry = lookup(ENCODINGS, otype, "encoding")
-    return entry.build(n_input_dims, from_dict(entry.config, keys, f"encoding {otype}"))
+    entry, block = read_block(ENCODINGS, keys, "encoding")
+    return entry.build(n_input_dims, block)
 
 
 ENCODINGS: dict[str, Entry] = {

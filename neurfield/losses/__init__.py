@@ -12,12 +12,10 @@ from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
-from neurfield.config import Range, from_dict
-from neurfield.errors import UserError
+from neurfield.config import Range, read_block
 from neurfield.losses import elementwise, regularizers
 from neurfield.losses.regularizers import distortion, opacity_entropy
 from neurfield.ops import Composite
-from neurfield.registry import lookup
 
 __all__ = ["LOSSES", "REGULARIZERS", "Loss", "create", "distortion", "opacity_entropy"]
 
@@ -70,13 +68,8 @@ def create(config: Mapping[str, Any]) -> Loss:
         UserError: no or unknown otype, unknown key, wrong type, value out of range. The loss raises ValueError for
             tensors of two shapes.
     """
-    keys = dict(config)
-    otype = keys.pop("otype", None)
-    if not isinstance(otype, str):
-        raise UserError(f"loss: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(LOSSES)})")
-    entry = lookup(LOSSES, otype, "loss")
-    function = partial(entry.function, **asdict(from_dict(entry.config, keys, f"loss {otype}")))
-    return partial(_of_one_shape, otype, function)
+    entry, keys = read_block(LOSSES, config, "loss")
+    return partial(_of_one_shape, config["otype"], partial(entry.function, **asdict(keys)))
 
 
 def _of_one_shape(otype: str, function: Loss, prediction: Tensor, target: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from neurfield import tiny_cuda_nn
-from neurfield.config import from_dict
+from neurfield.config import read_block
 from neurfield.errors import UserError
 from neurfield.networks.mlp import MLP, NetworkConfig
 from neurfield.networks.modulation import Modulation, ModulationConfig
 from neurfield.networks.tcnn_network import TcnnNetwork
 from neurfield.networks.wire import Wire, WireConfig
-from neurfield.registry import lookup
 
 __all__ = ["MLP", "NETWORKS", "Modulation", "ModulationConfig", "NetworkConfig", "Wire", "WireConfig", "create"]
 
@@ -53,12 +52,9 @@ def create(
     """
     keys = dict(config)
     from_bindings = tiny_cuda_nn.take_backend(keys, "network")
-    otype = keys.pop("otype", None)
-    if not isinstance(otype, str):
-        raise UserError(f"network: expected a key 'otype' with a name, got {otype!r} (valid: {', '.join(NETWORKS)})")
-    entry = lookup(NETWORKS, otype, "network")
-    block: Any = from_dict(entry.config, keys, f"network {otype}")
+    entry, block = read_block(NETWORKS, keys, "network")
     if from_bindings:
+        otype = keys["otype"]
         if otype not in tiny_cuda_nn.NETWORKS:
             raise UserError(f"network {otype}: tiny-cuda-nn has no such network; leave backend tcnn out")
         return TcnnNetwork(n_input_dims, n_output_dims, otype, block, seed, input_padding)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-import torch
+"""PSNR of one image, or of a squared error that was measured elsewhere."""
+
+import math
+
 from torch import Tensor
 
 from neurfield.metrics._common import check_images
@@ -18,4 +21,9 @@ def psnr(image: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
     check_images("psnr", image, target)
     error = (image.double() - target.double()).square()
     mean = error.mean() if weights is None else (error.mean(dim=2) * weights).sum() / weights.double().sum()
-    return float(-10 * torch.log10(mean))
+    return decibels(float(mean), math.inf)
+
+
+def decibels(squared_error: float, most: float = 200.0) -> float:
+    """PSNR of a mean squared error, peak value 1; `most` where there is hardly any error."""
+    return min(-10 * math.log10(squared_error), most) if squared_error > 0 else most

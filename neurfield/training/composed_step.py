@@ -17,7 +17,7 @@ from torch import Tensor
 from neurfield import losses, ops
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import Conditioned, RadianceModule
-from neurfield.ops import PackedSamples
+from neurfield.ops import Composite, PackedSamples
 from neurfield.rendering.volume import (
     MarchOptions,
     composite_rays,
@@ -29,7 +29,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.density import density_along
 from neurfield.training.estimators import MARGIN, RayEstimator
 from neurfield.training.graph import Delayed, learner
-from neurfield.training.method import MethodConfig
+from neurfield.training.method import LossConfig, MethodConfig
 from neurfield.training.optimizer import Adam, step_if_finite
 from neurfield.training.task import StepResult
 
@@ -77,15 +77,14 @@ def composed_step(
     draws the samples.
     """
     learn, density, fused = _learning(field, optimizer, options, method), density_along(field), field.fused_visible()
-    eps = options.stop_transmittance * MARGIN
-    quick = dataclasses.replace(options, stop_transmittance=eps)
+    quick = dataclasses.replace(options, stop_transmittance=options.stop_transmittance * MARGIN)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         rays, jitter = (batch.origins, batch.directions), (seed, number)
         if estimator is not None:
             samples = estimator.samples(*rays, density(batch.conditions), number, learning_rate)
         elif fused is None:
-            samples = march_visible(grid, *rays, options, density(batch.conditions), eps, jitter)
+            samples = march_visible(grid, *rays, options, density(batch.conditions), quick.stop_transmittance, jitter)
         else:
             samples = fused(grid.bitfield, grid.coarse, *rays, quick.fused(jitter), None)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
@@ -107,8 +106,7 @@ def capacity_step(
     # the first pixel always fits, so there is always something to learn
     capacity = max(method.training.n_samples, method.sampler.rays_per_pixel * options.max_samples)
     density, fused, late, reach = density_along(field), field.fused_visible(), Delayed(), _Reach(capacity)
-    eps = options.stop_transmittance * MARGIN
-    quick = dataclasses.replace(options, stop_transmittance=eps)
+    quick = dataclasses.replace(options, stop_transmittance=options.stop_transmittance * MARGIN)
 
     def draw(batch: RayBatch, n_rays: int, jitter: tuple[int, int]) -> PackedSamples:
         rays = batch.origins[:n_rays], batch.directions[:n_rays]
@@ -118,7 +116,7 @@ def capacity_step(
         with torch.no_grad():
             positions, _ = sample_positions(marched, *rays)
             sigmas = density(batch.conditions)(positions, marched.ray_indices)
-        return ops.visible_samples(marched, sigmas, eps, capacity)
+        return ops.visible_samples(marched, sigmas, quick.stop_transmittance, capacity)
 
     def learn_flat(*tensors: Tensor) -> Tensor:
         conditions = Conditions(**dict(zip(field.needs, tensors[10:], strict=True)))
@@ -197,8 +195,7 @@ def _learning(
     Gives float64 `[4]`: the loss, NaN where nothing was changed; the squared error; rays and samples that took part.
     Regularisers are weighted means over the rays.
     """
-    loss_fn = losses.create(method.loss.color)
-    weights = {name: weight for name in losses.REGULARIZERS if (weight := getattr(method.loss, name)) > 0}
+    loss_fn, regularizers = loss_terms(method.loss)
 
     def learn(batch: RayBatch, samples: PackedSamples, learning_rate: Tensor) -> Tensor:
         n_pixels = _whole_pixels(batch, samples)
@@ -210,13 +207,20 @@ def _learning(
             rgb, acc = (x.unflatten(0, (batch.n_pixels, -1)).mean(1) for x in (rgb, acc))
         rgb = rgb + (1 - acc) * batch.background
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
-        for name, weight in weights.items():
-            loss = loss + weight * _mean(losses.REGULARIZERS[name](rays), n_rays)
+        for term, weight in regularizers:
+            loss = loss + weight * _mean(term(rays), n_rays)
         value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
 
     return learn
+
+
+def loss_terms(config: LossConfig) -> tuple[losses.Loss, list[tuple[Callable[[Composite], Tensor], float]]]:
+    """The loss of colours, and the regularisers that have a weight, with it."""
+    weights = {name: getattr(config, name) for name in losses.REGULARIZERS}
+    terms = [(losses.REGULARIZERS[name], weight) for name, weight in weights.items() if weight > 0]
+    return losses.create(config.color), terms
 
 
 def descend(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the field of an image, a video or a volume against the values it was trained on."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neurfield.data.signals.grid import GridSignal
+from neurfield.metrics.psnr import decibels
 from neurfield.metrics.ssim import WINDOW, ssim
 from neurfield.progress import Progress, silent
 from neurfield.rendering.sampled import sample_grid
@@ -50,9 +50,9 @@ def evaluate_grid(
 
     sample_grid(field, info.sizes, add, progress)
     mse = squares / (plane * info.n_channels)
-    frames = [_decibel(float(value)) for value in mse]
+    frames = [decibels(float(value)) for value in mse]
     n_params = sum(param.numel() for param in field.parameters())
-    result: dict[str, Any] = {"psnr": sum(frames) / n_planes if per_first_axis else _decibel(float(mse.mean()))}
+    result: dict[str, Any] = {"psnr": sum(frames) / n_planes if per_first_axis else decibels(float(mse.mean()))}
     if picture is not None:
         images = (picture, signal.normalized(rows))
         result["ssim"] = ssim(*(_as_rgb(image.reshape(*info.sizes, -1)) for image in images))
@@ -68,10 +68,6 @@ def evaluate_grid(
     if picture is not None:
         protocol["ssim"] = "Gaussian window 11, sigma 1.5, colour channels"
     return result | {"protocol": protocol}
-
-
-def _decibel(mse: float) -> float:
-    return -10 * math.log10(max(mse, 1e-20))
 
 
 def _as_rgb(image: np.ndarray) -> Tensor:

@@ -8,12 +8,11 @@ whatever loss the method names. The samples of the field are drawn where the coa
 import torch
 from torch import Tensor
 
-from neurfield import losses
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.ops.composite import Composite
 from neurfield.rendering.hierarchical import hierarchical
 from neurfield.sampling.hand_over import hand_over
-from neurfield.training.composed_step import RayBatch, RayStepFn, descend
+from neurfield.training.composed_step import RayBatch, RayStepFn, descend, loss_terms
 from neurfield.training.method import MethodConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
@@ -36,8 +35,7 @@ def hierarchical_step(
         sampler: the method's, which says how many places a ray has.
         aabb: of unit space, `(min x, y, z, max x, y, z)`: rays are looked at within it.
     """
-    loss_fn = losses.create(method.loss.color)
-    weights = {name: weight for name in losses.REGULARIZERS if (weight := getattr(method.loss, name)) > 0}
+    loss_fn, regularizers = loss_terms(method.loss)
 
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         device = batch.origins.device
@@ -59,8 +57,7 @@ def hierarchical_step(
         if not len(hit):
             return StepResult(squared_error, squared_error, batch.n_rays, 0)
         loss = loss_fn(colors(first), batch.target).mean() + loss_fn(seen, batch.target).mean()
-        for name, weight in weights.items():
-            term = losses.REGULARIZERS[name]
+        for term, weight in regularizers:
             loss = loss + weight * (term(first).sum() + term(second).sum()) / batch.n_rays
         rate = torch.full((), learning_rate, dtype=torch.float64, device=device)
         value = descend(loss, field, optimizer, method.loss.view_dependence, rate)

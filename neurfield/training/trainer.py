@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from neurfield.errors import UserError
+from neurfield.metrics.psnr import decibels
 from neurfield.stop_signals import REPEATED, stop_signals
 from neurfield.training.ema import Ema
 from neurfield.training.guard import NonFiniteGuard
@@ -119,7 +120,7 @@ class Trainer:
             self.ema.update(self.task.field)
         self.step += 1
         error = result.squared_error
-        psnr = -10 * math.log10(max(error, 1e-12)) if finite and error == error else math.nan
+        psnr = decibels(error) if finite and error == error else math.nan
         return StepReport(
             self.step, progress, self.clock.seconds(), result.loss, psnr, rate, result.n_rays, result.n_samples
         )

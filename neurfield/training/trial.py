@@ -16,6 +16,7 @@ from torch import Tensor
 from neurfield.data.signals.grid import GridSignal
 from neurfield.errors import MachineError
 from neurfield.fields.signal_field import grid_positions
+from neurfield.metrics.psnr import decibels
 from neurfield.training.grid_task import GridTask
 from neurfield.training.method import Device
 from neurfield.training.schedule import Budget
@@ -102,4 +103,4 @@ class Trials:
         values = trainer.task.field(grid_positions(self._measured, self.signal.info.sizes)).clamp(0, 1)
         rows = self.signal.rows()[self._measured.numpy()]
         error = float((values - torch.from_numpy(self.signal.normalized(rows))).double().square().mean())
-        return -10 * math.log10(max(error, 1e-12)) if math.isfinite(error) else -math.inf
+        return decibels(error) if math.isfinite(error) else -math.inf

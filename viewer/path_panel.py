@@ -13,9 +13,11 @@ import torch
 import viser
 from torch import Tensor
 
+from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.keyframes import KeyframePath, read_keyframes
 from neurfield.errors import UserError
 from neurfield.rendering.video import MAX_FPS, VideoWriter
+from neurfield.viewer import marks
 from neurfield.viewer.job import Job
 from neurfield.viewer.look import matrix_from_viser, triple, viser_pose
 
@@ -132,12 +134,7 @@ class _PathPanel:
         self._draw_curve()
 
     def _set_visible(self) -> None:
-        """Without the keys that the page's camera is in: they would hide everything."""
-        eye = self._page.client.camera.position
-        for frustum in self._frusta:
-            visible = float(abs(frustum.position - eye).max()) > frustum.scale
-            if frustum.visible != visible:
-                frustum.visible = visible
+        marks.show(self._frusta, self._page.client)
 
     def _draw_curve(self) -> None:
         scene = self._page.client.scene
@@ -212,14 +209,14 @@ class _PathPanel:
             self._playing.set()
             self._page.start(lambda: self._play(cameras, path.loop))
 
-    def _play(self, cameras: object, loop: bool) -> None:
+    def _play(self, cameras: Cameras, loop: bool) -> None:
         start, frame = time.monotonic(), 0
         while self._playing.is_set() and not self._page.closed.is_set():
             # a page that is slow skips frames and keeps the time
             frame = int((time.monotonic() - start) * min(_PREVIEW_FPS, self.path.fps))
-            if frame >= len(cameras) and not loop:  # type: ignore[arg-type]
+            if frame >= len(cameras) and not loop:
                 return
-            camera = cameras[frame % len(cameras)]  # type: ignore[index, arg-type]
+            camera = cameras[frame % len(cameras)]
             fov = 2 * math.atan(float(camera.shown_extents[0, 1]) / 2)
             self._page.jump(camera.c2w[0], fov)
             if self._is_dynamic and self._page.session is not None:

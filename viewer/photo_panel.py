@@ -2,7 +2,8 @@
 """The views of the data: as frusta with their images in the scene, and one by one."""
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ import viser
 from neurfield.data.colmap_points import PointCloud
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.training.session import ViewSet
+from neurfield.viewer import marks
 from neurfield.viewer.look import viser_pose
+from neurfield.viewer.marks import Mark
 from neurfield.viewer.photos import Photos, fitted_into
 from neurfield.viewer.session import Cancelled
 
@@ -23,7 +26,6 @@ _COLOR = (245, 130, 32)
 _THUMBNAIL = 96  # pixels of the longer side
 MAX_POINTS = 200_000
 _POINT = 0.004  # of the unit cube's side
-_Mark: TypeAlias = viser.CameraFrustumHandle | viser.IcosphereHandle  # of a view; a ball where it is a panorama
 _FRUSTUM = 0.06  # of the cameras' median distance from what they look at
 
 
@@ -33,7 +35,7 @@ def build(page: "Page") -> None:
     if views is None or photos is None:
         return
     n = len(views.cameras)
-    frusta: list[_Mark] = []
+    frusta: list[Mark] = []
     with gui.add_folder("Views", expand_by_default=session is None):
         shown = gui.add_checkbox("Cameras in the scene", session is None, hint="Click one to jump to it.")
         if page.viewer.shown.cloud is not None:
@@ -66,12 +68,7 @@ def build(page: "Page") -> None:
         set_visible()
 
     def set_visible() -> None:
-        """Without those that the page's camera is in: they would hide everything."""
-        eye = page.client.camera.position
-        for frustum in frusta:
-            visible = shown.value and float(abs(frustum.position - eye).max()) > frustum.scale
-            if frustum.visible != visible:
-                frustum.visible = visible
+        marks.show(frusta, page.client, shown.value)
 
     def clicked(view: int) -> None:
         number.value = view
@@ -110,7 +107,9 @@ def _add_cloud(page: "Page", cloud: PointCloud) -> None:
     box.on_update(page.guarded(show))
 
 
-def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark], clicked: object) -> None:
+def _add_frusta(
+    page: "Page", views: ViewSet, photos: Photos, frusta: list[Mark], clicked: Callable[[int], None]
+) -> None:
     """Adds the views evenly chosen, at most MAX_FRUSTA, then their images, which may take a while."""
     cameras, scene = views.cameras, page.client.scene
     step = max(-(-len(cameras) // MAX_FRUSTA), 1)
@@ -123,7 +122,7 @@ def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark
     for view in chosen:
         width, height = cameras[view].shown_extents[0].tolist()
         wxyz, position = viser_pose(cameras.c2w[view])
-        frustum: _Mark
+        frustum: Mark
         if bool(cameras.is_panorama[view]):
             frustum = scene.add_icosphere(
                 f"/views/{view}", 1.0, scale=scale, color=_COLOR, wireframe=True, subdivisions=2,
@@ -134,7 +133,7 @@ def _add_frusta(page: "Page", views: ViewSet, photos: Photos, frusta: list[_Mark
                 f"/views/{view}", 2 * math.atan(height / 2), width / height, scale=scale, thickness=0.05 * scale,
                 color=_COLOR, wxyz=wxyz, position=position, cast_shadow=False, receive_shadow=False,
             )  # fmt: skip
-        frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc, operator]
+        frustum.on_click(page.guarded(lambda view=view: clicked(view)))  # type: ignore[misc]
         frusta.append(frustum)
     for view, frustum in zip(chosen, list(frusta), strict=True):
         if page.closed.is_set():

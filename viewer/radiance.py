@@ -11,6 +11,7 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
 from neurfield.fields.radiance_module import RadianceModule
+from neurfield.progress import Progress
 from neurfield.rendering.outputs import colored, depth_map, depth_per_length, depth_range, picture
 from neurfield.rendering.renderer import Renderer, image_rays
 from neurfield.rendering.volume import MarchOptions, march_rays
@@ -18,7 +19,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import CropBox, Look
 from neurfield.viewer.photos import Photos, fitted_into
-from neurfield.viewer.stage import Controls, Painted, Step
+from neurfield.viewer.stage import Controls, Painted
 
 MODES = {
     "colour": "what the field looks like",
@@ -89,7 +90,7 @@ class RadianceStage:
         object.__setattr__(self, "_cropped", {})
         object.__setattr__(self, "_detail", Detail(self.field, self.version))
 
-    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+    def paint(self, camera: Cameras, look: Look, step: Progress, is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
         camera = dataclasses.replace(camera, times=torch.full_like(camera.times, look.time))
         if look.mode != "error" and look.split is None:
@@ -110,7 +111,9 @@ class RadianceStage:
             image[:, max(left - 1, 0) : left + 1] = 1.0
         return Painted(image, None, f"view {view}, the nearest of the training")
 
-    def _painted(self, camera: Cameras, look: Look, step: Step, is_final: bool, photo: Tensor | None = None) -> Painted:
+    def _painted(
+        self, camera: Cameras, look: Look, step: Progress, is_final: bool, photo: Tensor | None = None
+    ) -> Painted:
         """The field in a mode; with a photo of the same shape, mode `error` compares with it."""
         is_normal = look.mode == "normals" and is_final
         outputs = ("normal",) if is_normal else _OUTPUTS[look.mode]

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.signals.grid import GridInfo, GridSignal
+from neurfield.progress import Progress
 from neurfield.rendering.color import linear_to_srgb
 from neurfield.rendering.outputs import colored, depth_per_length
 from neurfield.rendering.renderer import image_rays
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import Look
-from neurfield.viewer.stage import Controls, Painted, Step
+from neurfield.viewer.stage import Controls, Painted
 
 Values = Callable[
     [Tensor], Tensor
@@ -77,7 +78,7 @@ class SectionStage:
         return len(self.info.sizes) == 3 and self.info.fps is None
 
     @torch.no_grad()
-    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+    def paint(self, camera: Cameras, look: Look, step: Progress, is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
         values, rows = self._detail.field(look.level), max(_TILE_RAYS // width, 1)
         left = width if look.split is None or self.data is None else round((1 - look.split) * width)

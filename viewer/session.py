@@ -19,10 +19,11 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.errors import MachineError, UserError, one_line
+from neurfield.progress import Progress
 from neurfield.viewer.look import Eye, Look
 from neurfield.viewer.pace import Pace
 from neurfield.viewer.resolution import Resolution, fitted
-from neurfield.viewer.stage import Picture, Stage, Step
+from neurfield.viewer.stage import Picture, Stage
 from neurfield.viewer.turns import Turns
 
 log = logging.getLogger("neurfield.viewer")
@@ -256,7 +257,7 @@ class Session:
             picture = self._draft(camera, look, step)
         self._send(picture, False, start, taken)
 
-    def _draft(self, camera: Cameras, look: Look, step: Step) -> Picture:
+    def _draft(self, camera: Cameras, look: Look, step: Progress) -> Picture:
         """A picture that is not final. Fetching it is part of the turn: a GPU has only been asked for it before."""
         return Picture.of(self._stage.paint(camera, look, step, False))
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.scene import Normalization
+from neurfield.progress import Progress
 from neurfield.rendering.outputs import colored, depth_per_length, depth_range
 from neurfield.rendering.renderer import image_rays
 from neurfield.rendering.sphere_trace import MAX_STEPS, Distance, normals, shades_of, trace
 from neurfield.viewer.detail import Detail
 from neurfield.viewer.look import CropBox, Look
-from neurfield.viewer.stage import Controls, Painted, Step
+from neurfield.viewer.stage import Controls, Painted
 from neurfield.viewer.triangles import Triangles
 
 MODES = {
@@ -61,7 +62,7 @@ class ShapeStage:
         return Controls(can_crop=True, n_levels=self._detail.n_levels)
 
     @torch.no_grad()
-    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+    def paint(self, camera: Cameras, look: Look, step: Progress, is_final: bool) -> Painted:
         width, height = camera.sizes[0].tolist()
         norm, pose = self.normalization, camera.c2w[0]
         whole = self._detail.field(look.level)

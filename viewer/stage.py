@@ -4,7 +4,7 @@
 A further kind takes one module with a class like Stage and one line in neurfield.viewer.stages.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
+from neurfield.progress import Progress
 from neurfield.viewer.look import Look
-
-Step = Callable[[float], None]  # called with the part done; what it raises ends the painting
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Stage(Protocol):
     def controls(self) -> Controls:
         """What else a page offers."""
 
-    def paint(self, camera: Cameras, look: Look, step: Step, is_final: bool) -> Painted:
+    def paint(self, camera: Cameras, look: Look, step: Progress, is_final: bool) -> Painted:
         """A picture of the size of `camera`, a batch of one; a final one may take longer."""
 
     def is_slow(self, look: Look) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurfield.viewer.view_panel import plot
+from neurfield.viewer.curve_panel import plot
 
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page

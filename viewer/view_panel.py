@@ -4,13 +4,11 @@
 import math
 import resource
 import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from neurfield.memory import readable
 from neurfield.rendering.outputs import COLOR_MAPS
-from neurfield.viewer.shown import Curve
 
 if TYPE_CHECKING:
     from neurfield.viewer.page import Page
@@ -103,29 +101,6 @@ def build(page: "Page") -> None:
     page.on_tick.append(tick)
 
 
-def build_history(page: "Page") -> None:
-    """The curve of a training that is over, below the other panels."""
-    curve = page.viewer.shown.curve
-    if len(curve.points) > 1:
-        with page.client.gui.add_folder("Training", expand_by_default=False):
-            plot(page, curve)
-
-
-def plot(page: "Page", curve: Curve) -> object:
-    """A curve of the training; returns viser's handle."""
-    steps, values = (np.array(column, np.float64) for column in zip(*curve.points, strict=True))
-    is_loss = curve.label == "loss"  # falls by orders of magnitude
-    return page.client.gui.add_uplot(
-        (steps, values),
-        ({"label": "step"}, {"label": curve.label, "stroke": "#f58220", "width": 2}),
-        scales={"x": {"time": False}, "y": {"distr": 3} if is_loss else {}},
-        title=f"training {curve.label}",
-        aspect=1.9,
-        legend={"show": False},
-        axes=({"stroke": "#888"}, {"stroke": "#888"}),
-    )
-
-
 def link_to(page: "Page") -> str:
     """A link that opens the viewer with the camera, the time and the appearance of this page."""
     camera, shown = page.client.camera, page.viewer.shown
@@ -136,8 +111,8 @@ def link_to(page: "Page") -> str:
         if page.session.look.appearance is not None:
             look["appearance"] = page.session.look.appearance
 
-    def numbers(values: object) -> str:
-        return ",".join(f"{float(v):.5g}" for v in values)  # type: ignore[attr-defined]
+    def numbers(values: Iterable[float]) -> str:
+        return ",".join(f"{float(v):.5g}" for v in values)
 
     return page.viewer.link(
         look,
@@ -164,5 +139,5 @@ def _memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _text(modes: object) -> str:
-    return "\n".join(f"{name}: {text}" for name, text in modes.items())  # type: ignore[attr-defined]
+def _text(modes: Mapping[str, str]) -> str:
+    return "\n".join(f"{name}: {text}" for name, text in modes.items())

@@ -137,10 +137,8 @@ class RadianceStage:
         kept = self._cropped
         key = (crop, self.version())
         if key not in kept:
-            norm = self.normalization
-            grid = self.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
             kept.clear()
-            kept[key] = grid
+            kept[key] = self.grid.cropped(lambda x: crop.inside(self.normalization.to_world(x)))
         return kept[key]
 
     def nearest(self, camera: Cameras) -> int | None:
@@ -163,7 +161,7 @@ class RadianceStage:
 
     def samples_per_ray(self, camera: Cameras) -> float | None:
         small = camera.resized(_PROBE / int(camera.sizes[0].max()))
-        unit = small.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
+        unit = self.normalization.in_unit(small)
         rays = image_rays(unit, 0, int(unit.sizes[0, 1]))
         origins, directions = (part.to(self.grid.bitfield.device) for part in rays)
         return float(march_rays(self.grid, origins, directions, self.options).packed_info[:, 1].float().mean())

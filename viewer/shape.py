@@ -67,7 +67,7 @@ class ShapeStage:
         norm, pose = self.normalization, camera.c2w[0]
         whole = self._detail.field(look.level)
         distance = cropped(whole, look.crop, norm)
-        unit, rows = self._unit(camera), max(_TILE_RAYS // width, 1)
+        unit, rows = self.normalization.in_unit(camera), max(_TILE_RAYS // width, 1)
         background = torch.tensor(look.background or _WHITE)
         images, depths = [], []
         for top in range(0, height, rows):
@@ -98,11 +98,8 @@ class ShapeStage:
         return False
 
     def samples_per_ray(self, camera: Cameras) -> float | None:
-        small = self._unit(camera.resized(_PROBE / int(camera.sizes[0].max())))
+        small = self.normalization.in_unit(camera.resized(_PROBE / int(camera.sizes[0].max())))
         return float(trace(self.distance, *image_rays(small, 0, int(small.sizes[0, 1]))).n_steps.mean())
-
-    def _unit(self, camera: Cameras) -> Cameras:
-        return camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset))
 
 
 def cropped(distance: Distance, crop: CropBox | None, norm: Normalization) -> Distance:

@@ -98,5 +98,5 @@ def _cropped(run: Run, look: Look) -> Run:
     crop, norm = look.crop, run.views.normalization
     if crop is None:
         return run
-    grid = run.grid.cropped(lambda x: crop.inside((x - x.new_tensor(norm.offset)) / norm.scale))
+    grid = run.grid.cropped(lambda x: crop.inside(norm.to_world(x)))
     return Run(run.config, run.views, run.field, grid, run.step)

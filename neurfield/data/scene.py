@@ -4,7 +4,6 @@
 import math
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
@@ -38,10 +37,16 @@ class Normalization:
             raise ValueError(f"normalization: expected an origin of three numbers, got {self.origin}")
 
     def to_unit(self, x: Tensor) -> Tensor:
-        return x * self.scale + torch.tensor(self.offset, dtype=x.dtype)
+        """World positions `[..., 3]` in unit space."""
+        return x * self.scale + x.new_tensor(self.offset)
 
     def to_world(self, x: Tensor) -> Tensor:
-        return (x - torch.tensor(self.offset, dtype=x.dtype)) / self.scale
+        """Positions `[..., 3]` of unit space in the world."""
+        return (x - x.new_tensor(self.offset)) / self.scale
+
+    def in_unit(self, cameras: Cameras) -> Cameras:
+        """Cameras of the world in unit space."""
+        return cameras.transformed(self.scale, cameras.c2w.new_tensor(self.offset))
 
     @property
     def world(self) -> str:
@@ -117,8 +122,7 @@ class Scene:
 
     def unit_cameras(self, split: str) -> Cameras:
         """Cameras of one split in unit space."""
-        norm = self.normalization
-        return self.cameras[self.views(split)].transformed(norm.scale, torch.tensor(norm.offset))
+        return self.normalization.in_unit(self.cameras[self.views(split)])
 
 
 def uses_pixels(mask: Tensor | None) -> bool:

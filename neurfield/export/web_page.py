@@ -15,7 +15,6 @@ from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 import neurfield
 from neurfield.cameras.poses import up
@@ -90,7 +89,7 @@ def _page(run: "Run", title: str) -> str:
 def _view(run: "Run") -> dict[str, object]:
     """What the page begins with, in unit space, and how it may move from there."""
     norm = run.views.normalization
-    cameras = run.cameras[run.views.train].transformed(norm.scale, torch.tensor(norm.offset))
+    cameras = norm.in_unit(run.cameras[run.views.train])
     poses = cameras.c2w.double().numpy()
     view, ahead = cameras.opening(1.0)
     right, up_of_view, back, position = poses[view].T

@@ -122,7 +122,7 @@ class Renderer:
             got = len(camera) if isinstance(camera, Cameras) else shown(camera)
             raise ValueError(f"render: expected one view, as run.cameras[0], got {got}")
         width, height = camera.sizes[0].tolist()
-        unit = camera.transformed(self.normalization.scale, torch.tensor(self.normalization.offset)).to(self._device)
+        unit = self.normalization.in_unit(camera).to(self._device)
         views = None if appearance is None else torch.tensor([appearance], device=self._device)
         field = self._at(Conditions(unit.times, views))
         is_fused = _fused(field) is not None and _COLORS.issuperset(outputs)

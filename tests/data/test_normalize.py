@@ -132,3 +132,9 @@ def test_what_float32_makes_of_one_place_is_one_place(center: tuple[float, float
     assert any(center) == (np.ptp(c2w[:, :, 3], axis=0).max() > 0)
     found, notes = normalize.from_poses(c2w, np.full((16, 2), np.inf), has_alpha=False)
     assert found.scale == 1 / 8 and "panoramas" in notes[0]
+
+
+def test_positions_are_mapped_where_they_are() -> None:
+    norm = Normalization(2.0, (0.5, 0.5, 0.5), 1)
+    x = torch.zeros(4, 3, device="meta")  # as of any device that is not the CPU
+    assert norm.to_unit(x).shape == norm.to_world(x).shape == (4, 3)

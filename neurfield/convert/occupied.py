@@ -70,18 +70,11 @@ def grid_of(voxels: Voxels, largest: Tensor, like: OccupancyGrid) -> OccupancyGr
 
 def _set_voxels(grid: OccupancyGrid) -> Voxels:
     per_cascade = grid.resolution**3
-    bits = (grid.bitfield.cpu()[:, :, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    index = bits.view(-1).nonzero()[:, 0]
+    index = grid.is_set().view(-1).nonzero()[:, 0].cpu()
     cascade, morton = index // per_cascade, index % per_cascade
     side = 2.0**cascade
     width = side / grid.resolution
-    cell = torch.stack([_compact(morton >> axis) for axis in range(3)], dim=1)
-    low = 0.5 - 0.5 * side[:, None] + width[:, None] * cell
+    low = 0.5 - 0.5 * side[:, None] + width[:, None] * ops.morton_cells(grid.resolution)[morton]
     reach = (low + 0.5 * width[:, None] - 0.5).abs().amax(dim=1)
     finest = (cascade == 0) | (reach > 0.25 * side)
     return Voxels(index[finest], low[finest], width[finest])
-
-
-def _compact(code: Tensor) -> Tensor:
-    """Every third bit of a Morton code, closed up (csrc/math/occupancy.h)."""
-    return sum(((code >> 3 * bit) & 1) << bit for bit in range(8))  # type: ignore[return-value]

@@ -278,9 +278,4 @@ def _transmittance(thickness: Tensor, ray_indices: Tensor, n_rays: int) -> Tenso
 
 def raster_order(n: int) -> Tensor:
     """Index int64 `[n^3]`, x slowest, of the cells in Morton order, x in the lowest bit."""
-    code = torch.arange(n**3)
-    index = torch.zeros_like(code)
-    for bit in range(n.bit_length() - 1):
-        for axis, weight in enumerate((n * n, n, 1)):
-            index += (code >> (3 * bit + axis) & 1) * (weight << bit)
-    return index
+    return ops.morton_cells(n) @ torch.tensor([n * n, n, 1])

@@ -39,6 +39,7 @@ from neurfield.ops.march import PackedSamples, march
 from neurfield.ops.mesh_distance import MeshTree, mesh_distance, mesh_inside, mesh_tree
 from neurfield.ops.modulation import modulation, modulation_gradient
 from neurfield.ops.occupancy import (
+    morton_cells,
     occupancy_bits,
     occupancy_coarse,
     occupancy_draw,
@@ -101,6 +102,7 @@ __all__ = [
     "mesh_tree",
     "modulation",
     "modulation_gradient",
+    "morton_cells",
     "occupancy_bits",
     "occupancy_coarse",
     "occupancy_draw",

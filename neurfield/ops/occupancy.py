@@ -44,6 +44,15 @@ def check_density_grid(op: str, density_grid: Tensor) -> None:
         )
 
 
+def morton_cells(resolution: int) -> Tensor:
+    """Cells int64 `[resolution^3, 3]` along x, y, z in Morton order."""
+    octants = torch.tensor([[i >> axis & 1 for axis in range(3)] for i in range(8)])  # bit b of x is bit 3b
+    cells = torch.zeros(1, 3, dtype=torch.int64)
+    for bit in range(resolution.bit_length() - 1):
+        cells = ((octants << bit)[:, None] + cells).view(-1, 3)
+    return cells
+
+
 def occupancy_bits(density_grid: Tensor, threshold: float | Tensor) -> tuple[Tensor, Tensor]:
     """Bits of the cells with `density > threshold`; a set bit of a finer cascade is set in the coarser one, too.
 

@@ -102,9 +102,7 @@ class OccupancyGrid(nn.Module):
     @torch.no_grad()
     def renew_bits(self) -> None:
         """Makes the bits follow the densities."""
-        bitfield, coarse = ops.occupancy_bits(self.density_grid, self.occupied_from())
-        self.bitfield.copy_(bitfield)
-        self.coarse.copy_(coarse)
+        self._set_bits(self.density_grid, self.occupied_from())
 
     def _count_open(self) -> int:
         """Cells that are not closed for good."""
@@ -114,6 +112,7 @@ class OccupancyGrid(nn.Module):
             self._counted = (self.density_grid, self.density_grid._version, count)
         return count
 
+    @torch.no_grad()
     def load_bits(self, bitfield: Tensor) -> None:
         """Takes over a `bitfield` of this shape alone: what is not set stays closed for good.
 
@@ -122,10 +121,9 @@ class OccupancyGrid(nn.Module):
         """
         if bitfield.shape != self.bitfield.shape:
             raise ValueError(f"OccupancyGrid: expected bits {list(self.bitfield.shape)}, got {list(bitfield.shape)}")
-        bits = (bitfield[:, :, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        density = torch.where(bits.flatten(1) != 0, 1.0, CLOSED)
-        bits, coarse = ops.occupancy_bits(density, 0.0)
-        self.load_state_dict({"density_grid": density, "bitfield": bits, "coarse": coarse})
+        self.bitfield.copy_(bitfield)
+        self.density_grid.copy_(torch.where(self.is_set(), 1.0, CLOSED))
+        self._set_bits(self.density_grid, 0.0)
 
     @torch.no_grad()
     def carve(self, cameras: Cameras, opaque: Tensor) -> None:
@@ -196,16 +194,22 @@ class OccupancyGrid(nn.Module):
         cropped.coarse.copy_(ops.occupancy_coarse(cropped.bitfield))
         return cropped
 
+    def is_set(self) -> Tensor:
+        """The bits of all cells, bool `[n_cascades, resolution^3]`, in Morton order."""
+        bits = torch.arange(8, dtype=torch.uint8, device=self.bitfield.device)
+        return (self.bitfield[:, :, None] >> bits & 1).view_as(self.density_grid).bool()
+
     def occupied_fraction(self) -> float:
         """Share of set bits among all cells."""
-        set_bits = sum(int((self.bitfield >> bit & 1).sum()) for bit in range(8))
-        return set_bits / self.density_grid.numel()
+        return float(self.is_set().double().mean())
 
     def _close_bits(self) -> None:
         """Clears the bits of closed cells and leaves the others as they are."""
-        bits = torch.arange(8, dtype=torch.uint8, device=self.bitfield.device)
-        was_set = (self.bitfield[:, :, None] >> bits & 1).view_as(self.density_grid)
-        bitfield, coarse = ops.occupancy_bits(torch.where(self.density_grid < 0, 0.0, was_set.float()), 0.5)
+        self._set_bits((self.is_set() & (self.density_grid >= 0)).float(), 0.5)
+
+    def _set_bits(self, density: Tensor, threshold: float | Tensor) -> None:
+        """Sets the bits of the cells in which `density` is larger."""
+        bitfield, coarse = ops.occupancy_bits(density, threshold)
         self.bitfield.copy_(bitfield)
         self.coarse.copy_(coarse)
 
@@ -213,8 +217,4 @@ class OccupancyGrid(nn.Module):
 @functools.lru_cache(maxsize=1)
 def _middles(resolution: int) -> Tensor:
     """Middles `[resolution^3, 3]` of the cells of the unit cube around the origin, in Morton order."""
-    octants = torch.tensor([[i >> axis & 1 for axis in range(3)] for i in range(8)])  # bit b of x is bit 3b
-    cells = torch.zeros(1, 3, dtype=torch.int64)
-    for bit in range(resolution.bit_length() - 1):
-        cells = ((octants << bit)[:, None] + cells).view(-1, 3)
-    return (cells + 0.5) / resolution - 0.5
+    return (ops.morton_cells(resolution) + 0.5) / resolution - 0.5

@@ -154,6 +154,15 @@ def _check(options: RenderOptions) -> None:
     check_views_export(
         options.output, options.outputs, fps, options.depth_format, options.depth_kind, options.overwrite
     )
+    has_depth = "depth" in options.outputs
+    for name, wanted, is_there in (
+        ("elevation", "--orbit", options.orbit is not None),
+        ("seconds", "--camera-path", options.camera_path is not None),
+        ("depth_format", "depth among --outputs", has_depth),
+        ("depth_kind", "depth among --outputs", has_depth),
+    ):
+        if not is_there and getattr(options, name) != getattr(RenderOptions, name):
+            raise UserError(f"--{name.replace('_', '-')} says something only with {wanted}; give that, or leave it out")
 
 
 def choose_views(trained: Run, options: RenderOptions) -> tuple[Views, list[str]]:

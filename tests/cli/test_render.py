@@ -191,6 +191,8 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     assert "unknown output 'normals', did you mean 'normal'?" in fails(capsys, "--output", out, "--outputs", "normals")
     assert "unknown depth format 'tif'" in fails(capsys, "--output", out, "--depth-format", "tif")
     assert "unknown kind of depth 'zz'" in fails(capsys, "--output", out, "--depth-kind", "zz")
+    for words in (["--elevation", "9"], ["--seconds", "2"], ["--depth-format", "exr"], ["--depth-kind", "ray"]):
+        assert f"{words[0]} says something only with" in fails(capsys, "--output", out, *words)
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
     assert "--orbit: expected at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "x.jpg: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.jpg")

@@ -44,17 +44,25 @@ class Cameras:
     times: Tensor
 
     @staticmethod
-    def pinhole(c2w: Tensor, focal: float, width: int, height: int) -> "Cameras":
-        """Views `c2w [n, 3 or 4, 4]`, a tensor or an array, that share a centred pinhole with `focal` in pixels.
+    def pinhole(c2w: Tensor, focal: float | Tensor, width: int, height: int) -> "Cameras":
+        """Views `c2w [n, 3 or 4, 4]`, a tensor or an array, through a centred pinhole.
+
+        Args:
+            focal: in pixels, of all or of each, `[n]`.
 
         Raises:
-            ValueError: poses of another shape.
+            ValueError: poses or focal lengths of another shape.
         """
-        c2w = torch.as_tensor(c2w)
+        c2w, focal = torch.as_tensor(c2w), torch.as_tensor(focal, dtype=torch.float32)
         if c2w.ndim != 3 or c2w.shape[1] not in (3, 4) or c2w.shape[2] != 4:
             raise ValueError(f"cameras: expected poses [n, 3 or 4, 4], one as c2w[None], got shape {list(c2w.shape)}")
         n = c2w.shape[0]
-        intrinsics = torch.tensor([focal, focal, width / 2, height / 2]).expand(n, 4).clone()
+        if focal.shape not in ((), (n,)):
+            raise ValueError(
+                f"cameras: expected one focal length or one for each of {n} views, got {list(focal.shape)}"
+            )
+        intrinsics = torch.tensor([1.0, 1.0, width / 2, height / 2]).repeat(n, 1)
+        intrinsics[:, :2] = focal.expand(n)[:, None]
         sizes = torch.tensor([width, height]).expand(n, 2).clone()
         zeros = torch.zeros(n, dtype=torch.int64)
         return Cameras(c2w[:, :3].float(), intrinsics, sizes, zeros, torch.zeros(n, 6), torch.zeros(n))
@@ -127,8 +135,7 @@ class Cameras:
         """Views by index, slice, list or mask; a whole number, also NumPy's or torch's, gives a batch of one."""
         if isinstance(index, SupportsIndex) and getattr(index, "ndim", 0) == 0:
             index = [range(len(self))[index]]
-        fields = ("c2w", "intrinsics", "sizes", "models", "distortion", "times")
-        return Cameras(*(getattr(self, name)[index] for name in fields))
+        return Cameras(*(value[index] for value in vars(self).values()))
 
     def to(self, device: torch.device) -> "Cameras":
         """The same on a device."""

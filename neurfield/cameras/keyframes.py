@@ -72,9 +72,7 @@ class KeyframePath:
             cameras = Cameras.panorama(poses, *self.size)
         else:  # a spline overshoots between keys that differ much
             focal = self.size[1] / 2 / torch.tan(torch.deg2rad(fov.clamp(1, 170)) / 2)
-            cameras = Cameras.pinhole(poses, 1.0, *self.size)
-            intrinsics = torch.cat([focal.expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1)
-            cameras = replace(cameras, intrinsics=intrinsics)
+            cameras = Cameras.pinhole(poses, focal[:, 0], *self.size)
         times = torch.linspace(0, 1, len(cameras)) if self.time is None else torch.full_like(cameras.times, self.time)
         return replace(cameras, times=times)
 

@@ -100,7 +100,7 @@ def _nerfstudio(path: Path, content: dict[str, Any]) -> CameraPath:
         cameras = Cameras.panorama(poses, width, height)
     else:
         focal = [_focal(path, _entry(path, i, frame), height) for i, frame in enumerate(frames)]
-        cameras = _with_focal(Cameras.pinhole(poses, 1.0, width, height), torch.tensor(focal))
+        cameras = Cameras.pinhole(poses, torch.tensor(focal), width, height)
     times = [_time(path, i, frame) for i, frame in enumerate(frames)]
     notes = [f"{path.name}: the crop is ignored"] if content.get("crop") else []
     fps = _number(path, content, "fps", 0.001, 1000) if "fps" in content else None
@@ -122,7 +122,7 @@ def _instant_ngp(
     n = n_frames or 30 * max(len(keys) - 1, 1)
     poses, fov = paths.spline(poses, fov, n)
     focal = size[1] / 2 / torch.tan(torch.deg2rad(fov[:, 0]) / 2)
-    return CameraPath(_with_focal(Cameras.pinhole(poses, 1.0, *size), focal), None)
+    return CameraPath(Cameras.pinhole(poses, focal, *size), None)
 
 
 def _ngp_pose(path: Path, i: int, key: Any, scale: float, offset: tuple[float, float, float]) -> Tensor:
@@ -150,10 +150,6 @@ def _pose(path: Path, i: int, frame: Any) -> Tensor:
 
 def _focal(path: Path, frame: dict[str, Any], height: int) -> float:
     return height / 2 / math.tan(math.radians(_number(path, frame, "fov", 0.1, 179)) / 2)
-
-
-def _with_focal(cameras: Cameras, focal: Tensor) -> Cameras:
-    return replace(cameras, intrinsics=torch.cat([focal[:, None].expand(-1, 2), cameras.intrinsics[:, 2:]], dim=1))
 
 
 def _time(path: Path, i: int, frame: dict[str, Any]) -> float:

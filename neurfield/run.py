@@ -36,9 +36,10 @@ from neurfield.training.method import MethodConfig, RunConfig, default_preset, l
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import check_views, newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
-from neurfield.training.session import Session, ViewSet, unpack_views
+from neurfield.training.session import Session
 from neurfield.training.stored import build_field, check_stored, fitting, load_field, part
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.training.view_set import ViewSet, unpack_views
 
 
 class Run:

@@ -11,7 +11,7 @@ import viser
 
 from neurfield.data.colmap_points import PointCloud
 from neurfield.rendering.color import BACKGROUNDS
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer import marks
 from neurfield.viewer.look import viser_pose
 from neurfield.viewer.marks import Mark

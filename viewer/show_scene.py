@@ -15,7 +15,7 @@ from neurfield.export.web_page import export_web
 from neurfield.progress import Progress
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.run import Run
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer.look import Look
 from neurfield.viewer.photos import Photos, photos_of_run
 from neurfield.viewer.radiance import RadianceStage

@@ -16,7 +16,7 @@ from neurfield.cameras.poses import up
 from neurfield.data.colmap_points import PointCloud
 from neurfield.data.scene import Normalization
 from neurfield.progress import Progress
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer.look import Look, Triple, triple
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.stage import Stage

@@ -29,8 +29,8 @@ from benchmarks.harness import Row, report
 from neurfield.cameras.paths import look_at
 from neurfield.training.method import RunConfig, default_preset, load_method
 from neurfield.training.radiance_task import RadianceTask
-from neurfield.training.session import ViewSet
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_run
 from neurfield.viewer.photos import Photos
 from neurfield.viewer.shown import Home

@@ -47,9 +47,10 @@ from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run, newest_run
 from neurfield.training.schedule import process_age
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import Session
 from neurfield.training.stored import fitting
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:

@@ -35,9 +35,10 @@ from neurfield.training.method import DistillConfig, RunConfig, load_method
 from neurfield.training.radiance_task import RadianceTask
 from neurfield.training.resume import check_views, newest_readable
 from neurfield.training.run_folder import RunFolder, find_checkpoint
-from neurfield.training.session import TEACHER, Pupil, Session, ViewSet
+from neurfield.training.session import TEACHER, Pupil, Session
 from neurfield.training.stored import fitting
 from neurfield.training.trainer import StepReport, Trainer
+from neurfield.training.view_set import ViewSet
 
 PRESET = "kilonerf"
 

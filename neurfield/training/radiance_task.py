@@ -33,9 +33,9 @@ from neurfield.training.device import why_not_graph
 from neurfield.training.method import RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
-from neurfield.training.session import CORRECTIONS, ViewSet
 from neurfield.training.steps import make_step, why_no_shape_loss
 from neurfield.training.task import StepFn, StepResult
+from neurfield.training.view_set import CORRECTIONS, ViewSet
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
 _WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty

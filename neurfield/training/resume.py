@@ -17,8 +17,9 @@ from neurfield.training import checkpoint
 from neurfield.training.device import resolve_device
 from neurfield.training.method import BaseRunConfig, RunConfig
 from neurfield.training.run_folder import RunFolder, find_checkpoint
-from neurfield.training.session import TEACHER, Pupil, Subject, ViewSet, unpack_views
+from neurfield.training.session import TEACHER, Pupil, Subject
 from neurfield.training.stored import check_stored, fitting
+from neurfield.training.view_set import ViewSet, unpack_views
 
 ROUNDING = 1e-5  # poses are read through float64 decompositions, whose last bits are the library's
 _ELSE = "leave it out to continue as before, or train a new run"

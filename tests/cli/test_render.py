@@ -21,7 +21,7 @@ from neurfield.data.scene import Normalization
 from neurfield.rendering.renderer import OUTPUTS, image_rays
 from neurfield.run import Run
 from neurfield.training.method import RunConfig
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 
 
 class Ball:

@@ -20,8 +20,9 @@ from neurfield.training.evaluation import evaluate
 from neurfield.training.graph import Graphed
 from neurfield.training.optimizer import Adam
 from neurfield.training.run_folder import RunFolder
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import Session
 from neurfield.training.task import StepResult
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer import shown_run
 from neurfield.viewer.look import Look
 from tests.compare import EPS, relative_norm

@@ -13,7 +13,7 @@ from neurfield.errors import UserError
 from neurfield.export.point_cloud import _spread, export_point_cloud
 from neurfield.rendering.renderer import Renderer
 from neurfield.sampling.occupancy_grid import OccupancyGrid
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from tests.rendering.test_renderer import NORM, RADIUS, Ball
 from tests.scenes import ball_scene
 

@@ -31,7 +31,7 @@ from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training.method import load_method
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from tests.scenes import ball_scene
 
 WIDTH, HEIGHT = 28, 22

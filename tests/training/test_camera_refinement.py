@@ -18,7 +18,7 @@ from neurfield.errors import UserError
 from neurfield.sampling.pixels import PixelSampler
 from neurfield.training import checkpoint
 from neurfield.training.camera_refinement import color_and_change
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from tests.data import small
 from tests.scenes import ball_scene, orbit, radiance_trainer
 from tests.training.test_trainer import SMALL, assert_same_state, small_config, taken_up

@@ -11,7 +11,7 @@ from neurfield import run as runs
 from neurfield.cli.main import main
 from neurfield.training.ema import Ema
 from neurfield.training.evaluation import evaluate
-from neurfield.training.session import ViewSet
+from neurfield.training.view_set import ViewSet
 from tests.compare import assert_close
 from tests.scenes import ball_scene, radiance_trainer, write_synthetic
 from tests.training.test_trainer import SMALL, small_config

@@ -19,7 +19,8 @@ from neurfield.training.evaluation import evaluate
 from neurfield.training.method import load_method
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.sampler import OccGridConfig, PropNetConfig
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import Session
+from neurfield.training.view_set import ViewSet
 from tests.cases import uniform, unit_vectors
 from tests.scenes import ball_scene, radiance_trainer
 from tests.training.test_trainer import assert_same_state, disc, mean_psnr, small_config, trained

@@ -13,7 +13,8 @@ _PROGRAM = """
 import dataclasses, sys
 from pathlib import Path
 from neurfield.training.run_folder import RunFolder
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import Session
+from neurfield.training.view_set import ViewSet
 from tests.scenes import ball_scene, radiance_trainer
 from tests.training.test_trainer import small_config
 

@@ -14,8 +14,8 @@ from neurfield import run as runs
 from neurfield.data.scene import Scene
 from neurfield.errors import UserError
 from neurfield.export.web_page import export_web
-from neurfield.training.session import ViewSet
 from neurfield.training.shape_step import ShapeStep
+from neurfield.training.view_set import ViewSet
 from tests.scenes import RADIUS, ball_scene, radiance_trainer
 from tests.training.test_trainer import assert_same_state, small_config, taken_up, trained
 

@@ -19,8 +19,9 @@ from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run, newest_run
-from neurfield.training.session import Session, ViewSet
+from neurfield.training.session import Session
 from neurfield.training.trainer import Trainer
+from neurfield.training.view_set import ViewSet
 from tests.scenes import ball_picture, ball_scene, radiance_trainer
 
 SMALL = (

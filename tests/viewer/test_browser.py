@@ -17,8 +17,8 @@ from PIL import Image
 
 import neurfield
 from neurfield.training.radiance_task import RadianceTask
-from neurfield.training.session import ViewSet
 from neurfield.training.trainer import Trainer
+from neurfield.training.view_set import ViewSet
 from neurfield.viewer import Live, ServeOptions, Viewer, shown_data, shown_run
 from neurfield.viewer.photos import Photos
 from tests.data.small import write_images

@@ -106,6 +106,12 @@ def aligned(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
 
 
+def native_table(table: Tensor) -> Tensor:
+    """Aligned, float16 as its bits: DLPack exporters and the native core agree on int16."""
+    table = aligned(table.detach())
+    return table.view(torch.int16) if table.dtype == torch.float16 else table
+
+
 def native_threads() -> None:
     """Makes the native pool follow torch.set_num_threads. Called by every CPU implementation."""
     lib.set_num_threads(torch.get_num_threads())

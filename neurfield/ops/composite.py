@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, native
 from neurfield.ops._operator import operator
 
 
@@ -115,9 +115,7 @@ def _backward(
     grads = _allocate_grads(sigmas, with_grad_t)
     samples = (x.contiguous() for x in (sigmas, rgbs, t_starts, t_ends, packed_info))
     outputs = (x.contiguous() for x in (rgb, depth, acc, weights, distortion))
-    upstream = (
-        None if x is None else x.contiguous() for x in (grad_rgb, grad_depth, grad_acc, grad_weights, grad_distortion)
-    )
+    upstream = (contiguous(x) for x in (grad_rgb, grad_depth, grad_acc, grad_weights, grad_distortion))
     grad_t = grads[2:] if with_grad_t else (None, None)
     lib.composite_backward(*samples, early_stop_eps, *outputs, *upstream, grads[0], grads[1], *grad_t)
     return grads

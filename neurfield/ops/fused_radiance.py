@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import DEVICES, aligned, check_tensor, native, native_threads
+from neurfield.ops._common import DEVICES, check_tensor, native, native_table, native_threads
 from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedField, FusedMarch
 from neurfield.ops.half_copy import mark_half_copy_current
@@ -88,12 +88,6 @@ def _check_rays(
     check_tensor(op, "directions", directions, (origins.shape[0], 3), (torch.float32,), device)
 
 
-def _native_table(table: Tensor) -> Tensor:
-    """float16 as its bits, which DLPack and the native core agree on."""
-    table = aligned(table)
-    return table.view(torch.int16) if table.dtype == torch.float16 else table
-
-
 def _scratch(like: Tensor, sizes: Sequence[int], scales: Sequence[float]) -> Tensor:
     """uint8 `[n_threads, bytes]`; on CUDA one row for all."""
     lib = native(like)
@@ -108,9 +102,9 @@ def _render(
     skip_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     lib = native(origins)
-    outputs = _empty_image(origins)
+    outputs = empty_image(origins)
     lib.fused_render(
-        list(sizes), list(scales), _native_table(table), density_params.contiguous(), color_params.contiguous(),
+        list(sizes), list(scales), native_table(table), density_params.contiguous(), color_params.contiguous(),
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), list(march),
         list(jitter) or None, skip_weight, _scratch(origins, sizes, scales), *outputs,
     )  # fmt: skip
@@ -119,10 +113,11 @@ def _render(
 
 @_render.register_fake
 def _(table, density_params, color_params, origins, *rest):
-    return _empty_image(origins)
+    return empty_image(origins)
 
 
-def _empty_image(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def empty_image(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The tensors of a FusedImage, not filled yet."""
     n = origins.shape[0]
     return origins.new_empty(n, 3), origins.new_empty(n), origins.new_empty(n), origins.new_empty(n)
 
@@ -135,7 +130,7 @@ def _density(
     lib = native(positions)
     sigma = positions.new_empty(positions.shape[0])
     lib.fused_density(
-        list(sizes), list(scales), _native_table(table), density_params.contiguous(), color_params.contiguous(),
+        list(sizes), list(scales), native_table(table), density_params.contiguous(), color_params.contiguous(),
         positions.contiguous(), _scratch(positions, sizes, scales), sigma,
     )  # fmt: skip
     return sigma
@@ -328,7 +323,7 @@ def _gradients(
 ) -> Tensor:  # fmt: skip
     native_threads()
     report = lib.fused_gradients(
-        list(sizes), list(scales), _native_table(table), density_params.contiguous(), color_params.contiguous(),
+        list(sizes), list(scales), native_table(table), density_params.contiguous(), color_params.contiguous(),
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), list(march),
         list(jitter) or None, target.contiguous(), background.contiguous(), list(loss), samples_per_ray, positions,
         grad_encoding, slot_counts, grad_density, grad_color, slot_gradients, scratch, rgb, depth, acc,

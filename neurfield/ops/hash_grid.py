@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from neurfield._native import lib
-from neurfield.ops._common import DEVICES, aligned, check_tensor, contiguous, empty, native, not_deterministic
+from neurfield.ops._common import (
+    DEVICES,
+    aligned,
+    check_tensor,
+    contiguous,
+    empty,
+    native,
+    native_table,
+    not_deterministic,
+)
 from neurfield.ops._operator import operator
 from neurfield.ops.half_copy import half_copy_is_due
 
@@ -146,12 +155,6 @@ def hash_grid(
     return _forward(x, params, half_copy, max_level, config.layout, config.per_level_scale)
 
 
-def _native_table(params: Tensor, half_copy: Tensor | None) -> Tensor:
-    """Contiguous, float16 as its bits: DLPack exporters and the native core agree on int16."""
-    table = aligned((params if half_copy is None else half_copy).detach())
-    return table.view(torch.int16) if table.dtype == torch.float16 else table
-
-
 @functools.cache
 def _n_params(layout: tuple[int, ...], per_level_scale: float) -> int:
     _, _, n_entries, offset, _ = lib.hash_grid_levels(layout, per_level_scale)[-1]
@@ -169,7 +172,7 @@ def _forward(
 ) -> Tensor:
     lib = native(x)
     y = empty(x, x.shape[0], layout[1] * layout[2])
-    table = _native_table(params, half_copy)
+    table = native_table(params if half_copy is None else half_copy)
     lib.hash_grid_forward(layout, per_level_scale, x.contiguous(), table, contiguous(max_level), y)
     return y
 
@@ -213,7 +216,7 @@ def _backward_input(
 ) -> Tensor:
     lib = native(x)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    table, sizes = _native_table(params, half_copy), (layout, per_level_scale)
+    table, sizes = native_table(params if half_copy is None else half_copy), (layout, per_level_scale)
     lib.hash_grid_backward_input(*sizes, x.contiguous(), table, aligned(grad_y), contiguous(max_level), grad_x)
     return grad_x
 
@@ -246,7 +249,7 @@ def _backward_backward_input(
         layout,
         per_level_scale,
         x.contiguous(),
-        _native_table(params, half_copy),
+        native_table(params if half_copy is None else half_copy),
         aligned(grad_y),
         grad_grad_x.contiguous(),
         contiguous(max_level),

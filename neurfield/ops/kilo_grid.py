@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neurfield.ops._common import DEVICES, check_tensor, native, read_once
 from neurfield.ops._operator import operator
+from neurfield.ops.occupancy import check_occupancy
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,20 @@ class KiloCells:
         return [*self.low, *self.scale]
 
 
-def check_networks(op: str, grid: KiloCells, params: Tensor) -> None:
-    """Raises ValueError where a cell names a network that `params` does not hold; waits for the device once."""
+def check_rays(
+    op: str, params: Tensor, n_params: int, grid: KiloCells, bitfield: Tensor, coarse: Tensor,
+    origins: Tensor, directions: Tensor,
+) -> None:  # fmt: skip
+    """Raises TypeError or ValueError unless rays can be sent through the networks `params [n_networks, n_params]`.
+
+    Waits for the device once, to see whether a cell names a network beyond them.
+    """
+    floats, device = (torch.float32,), origins.device
+    check_tensor(op, "params", params, ("n_networks", n_params), floats, device)
+    check_tensor(op, "cells", grid.cells, ("z", "y", "x"), (torch.int32,), device)
+    check_tensor(op, "origins", origins, ("n_rays", 3), floats)
+    check_tensor(op, "directions", directions, (origins.shape[0], 3), floats, device)
+    check_occupancy(op, bitfield, coarse, device)
     if not grid.cells.is_meta and _last_network(grid.cells) >= params.shape[0]:
         raise ValueError(f"{op}: a cell names a network beyond those that params holds")
 

@@ -4,13 +4,12 @@
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, aligned, check_tensor, empty, native
+from neurfield.ops._common import DEVICES, aligned, empty, native
 from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
-from neurfield.ops.fused_radiance import FusedImage
-from neurfield.ops.kilo_grid import KiloCells, check_networks
+from neurfield.ops.fused_radiance import FusedImage, empty_image
+from neurfield.ops.kilo_grid import KiloCells, check_rays
 from neurfield.ops.kilo_mlp import KiloConfig
-from neurfield.ops.occupancy import check_occupancy
 
 
 @torch.no_grad()
@@ -43,13 +42,7 @@ def kilo_render(
         TypeError, ValueError: wrong dtype, shape or device, or a cell names a network that does not exist; on CUDA the
             first call with these cells waits for that.
     """
-    floats, device = (torch.float32,), origins.device
-    check_tensor("kilo_render", "params", params, ("n_networks", config.n_params), floats, device)
-    check_tensor("kilo_render", "cells", grid.cells, ("z", "y", "x"), (torch.int32,), device)
-    check_tensor("kilo_render", "origins", origins, ("n_rays", 3), floats)
-    check_tensor("kilo_render", "directions", directions, (origins.shape[0], 3), floats, device)
-    check_occupancy("kilo_render", bitfield, coarse, device)
-    check_networks("kilo_render", grid, params)
+    check_rays("kilo_render", params, config.n_params, grid, bitfield, coarse, origins, directions)
     shape = [config.width, config.position_frequencies, config.direction_frequencies]
     return FusedImage(
         *_render(
@@ -65,7 +58,7 @@ def _render(
     shape: list[int], box: list[float], density_scale: float, march: list[float], jitter: list[int], skip_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     lib = native(origins)
-    image = _allocate(origins)
+    image = empty_image(origins)
     arrays = (t.contiguous() for t in (origins, directions, bitfield, coarse))
     width = shape[0]
     lib.kilo_render(
@@ -75,11 +68,6 @@ def _render(
     return image
 
 
-def _allocate(origins: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    n = origins.shape[0]
-    return origins.new_empty(n, 3), origins.new_empty(n), origins.new_empty(n), origins.new_empty(n)
-
-
 @_render.register_fake
 def _(params, cells, origins, *others):
-    return _allocate(origins)
+    return empty_image(origins)

@@ -4,13 +4,12 @@
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, aligned, check_tensor, native
+from neurfield.ops._common import DEVICES, aligned, native
 from neurfield.ops._operator import operator
 from neurfield.ops.fused_field import FusedMarch
-from neurfield.ops.kilo_grid import KiloCells, check_networks
+from neurfield.ops.kilo_grid import KiloCells, check_rays
 from neurfield.ops.kilo_mlp import KiloConfig
-from neurfield.ops.march import PackedSamples, empty_packed
-from neurfield.ops.occupancy import check_occupancy
+from neurfield.ops.march import PackedSamples, empty_packed, with_room
 
 _GUESSED_SAMPLES_PER_RAY = 8
 
@@ -46,15 +45,9 @@ def kilo_visible(
         TypeError, ValueError: wrong dtype, shape or device, a negative capacity, or a cell names a network that does
             not exist; on CUDA the first call with these cells waits for that.
     """
-    floats, device = (torch.float32,), origins.device
-    check_tensor("kilo_visible", "params", params, ("n_networks", config.n_params), floats, device)
-    check_tensor("kilo_visible", "cells", grid.cells, ("z", "y", "x"), (torch.int32,), device)
-    check_tensor("kilo_visible", "origins", origins, ("n_rays", 3), floats)
-    check_tensor("kilo_visible", "directions", directions, (origins.shape[0], 3), floats, device)
-    check_occupancy("kilo_visible", bitfield, coarse, device)
+    check_rays("kilo_visible", params, config.n_params, grid, bitfield, coarse, origins, directions)
     if capacity is not None and capacity < 0:
         raise ValueError(f"kilo_visible: capacity must be at least 0, got {capacity}")
-    check_networks("kilo_visible", grid, params)
     shape = [config.width, config.position_frequencies, config.direction_frequencies]
 
     def attempt(room: int) -> PackedSamples:
@@ -67,11 +60,7 @@ def kilo_visible(
 
     if capacity is not None:
         return attempt(capacity)
-    found = attempt(_GUESSED_SAMPLES_PER_RAY * origins.shape[0])
-    if found.n_dropped:
-        found = attempt(int(found.counts[2]))
-    n = int(found.counts[0])
-    return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
+    return with_room(attempt, _GUESSED_SAMPLES_PER_RAY * origins.shape[0])
 
 
 @operator("kilo_visible", devices=DEVICES)

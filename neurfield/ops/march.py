@@ -2,6 +2,7 @@
 """Ray marching through an occupancy grid into packed samples (csrc/math/march.h)."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,11 @@ class PackedSamples(NamedTuple):
     def n_dropped(self) -> int:
         """Rays that found no room; waits for the device."""
         return int(self.counts[1])
+
+    def trimmed(self) -> "PackedSamples":
+        """Without the rows behind the samples; waits for the device."""
+        n = int(self.counts[0])
+        return self._replace(ray_indices=self.ray_indices[:n], t_starts=self.t_starts[:n], t_ends=self.t_ends[:n])
 
 
 @torch.no_grad()
@@ -91,22 +97,19 @@ def march(
     if padded and capacity is None:
         raise ValueError("march: padded needs a capacity, got None")
 
-    def attempt(room: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        jitter = step is not None
-        return _march(
-            origins, directions, bitfield, coarse, step_scale, cone_angle, near, far, max_samples, room, padded, jitter,
-            seed, step or 0,
-        )  # fmt: skip
+    def attempt(room: int) -> PackedSamples:
+        settings = (step_scale, cone_angle, near, far, max_samples, room, padded, step is not None, seed, step or 0)
+        return PackedSamples(*_march(origins, directions, bitfield, coarse, *settings))
 
-    packed_info, ray_indices, t_starts, t_ends, counts = attempt(
-        origins.shape[0] * GUESSED_SAMPLES_PER_RAY if capacity is None else capacity
-    )
-    if padded:
-        return PackedSamples(packed_info, ray_indices, t_starts, t_ends, counts)
-    if capacity is None and counts[1] > 0:
-        packed_info, ray_indices, t_starts, t_ends, counts = attempt(int(counts[2]))
-    n = int(counts[0])
-    return PackedSamples(packed_info, ray_indices[:n], t_starts[:n], t_ends[:n], counts)
+    if capacity is None:
+        return with_room(attempt, origins.shape[0] * GUESSED_SAMPLES_PER_RAY)
+    return attempt(capacity) if padded else attempt(capacity).trimmed()
+
+
+def with_room(attempt: Callable[[int], PackedSamples], guess: int) -> PackedSamples:
+    """All samples of an operator that takes the number of rows there is room for; again where a guess is too low."""
+    found = attempt(guess)
+    return (attempt(int(found.counts[2])) if found.n_dropped else found).trimmed()
 
 
 @operator("march", devices=DEVICES)

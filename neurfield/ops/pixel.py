@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neurfield.ops._common import DEVICES, check_tensor, native, read_once
+from neurfield.ops._common import DEVICES, check_tensor, contiguous, native, read_once
 from neurfield.ops._operator import operator
 from neurfield.ops.camera import CameraTensors
 
@@ -161,8 +161,8 @@ def _sample(
     first_pixels, first_blocks = _starts(sizes)
     outputs = _empty_outputs(c2w, n, side)
     lib.sample_pixels(
-        values.contiguous(), None if masks is None else masks.contiguous(), first_pixels, sizes.contiguous(),
-        first_blocks, None if blocks is None else blocks.contiguous(),
+        values.contiguous(), contiguous(masks), first_pixels, sizes.contiguous(),
+        first_blocks, contiguous(blocks),
         c2w.contiguous(), intrinsics.contiguous(), distortion.contiguous(), models.contiguous(), seed, step, side,
         *outputs,
     )  # fmt: skip
@@ -207,7 +207,7 @@ def over_background(rgba: Tensor, color: Tensor | None = None, seed: int = 0, st
 def _over_background(rgba: Tensor, color: Tensor | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
     lib = native(rgba)
     outputs = _empty_colors(rgba)
-    lib.over_background(rgba.contiguous(), None if color is None else color.contiguous(), seed, step, *outputs)
+    lib.over_background(rgba.contiguous(), contiguous(color), seed, step, *outputs)
     return outputs
 
 

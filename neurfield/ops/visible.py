@@ -50,10 +50,7 @@ def visible_samples(
             n if capacity is None else capacity,
         )
     )  # fmt: skip
-    if capacity is not None:
-        return found
-    n = int(found.counts[0])
-    return found._replace(ray_indices=found.ray_indices[:n], t_starts=found.t_starts[:n], t_ends=found.t_ends[:n])
+    return found.trimmed() if capacity is None else found
 
 
 @operator("visible_samples", devices=DEVICES)

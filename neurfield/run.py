@@ -22,7 +22,7 @@ from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
-from neurfield.progress import Progress
+from neurfield.progress import Progress, silent
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -141,9 +141,7 @@ class Run:
         """All views of the scene, world frame of the input."""
         return self.views.cameras
 
-    def evaluate(
-        self, split: str = "test", progress: Progress | None = None, data: str | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, split: str = "test", data: str | None = None, progress: Progress = silent) -> dict[str, Any]:
         """Metrics of a split, see neurfield.training.evaluation.evaluate.
 
         Args:
@@ -180,7 +178,7 @@ class Run:
         self,
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
-        progress: Progress | None = None,
+        progress: Progress = silent,
         appearance: int | None = None,
     ) -> dict[str, Tensor]:
         """One view, see Renderer.render: `camera` is a batch of one in the world frame, e.g. `run.cameras[0]`."""

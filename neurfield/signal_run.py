@@ -256,7 +256,7 @@ def load_signal_run(path: Path) -> SignalRun:
             load_field(field, tensors)
         check_finite(path, field)
         step = int(header["counters"]["step"])
-    return SignalRun(config, info, field, step, path, header.get("stored_as"))
+    return SignalRun(config, info, field, step, path, header.get(small_file.STORED_AS))
 
 
 def holds_signal(run: Path) -> bool:

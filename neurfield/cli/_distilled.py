@@ -72,7 +72,7 @@ class Plan:
 
     def _measure(self, made: Run, on_part: Callable[[], None] = lambda: None) -> None:
         if made.views.splits.get(self.eval_split):
-            result = made.evaluate(self.eval_split, lambda part: on_part())
+            result = made.evaluate(self.eval_split, progress=lambda part: on_part())
             print(f"{self.eval_split}: {figures(result)}, {result['seconds_per_view']:.3f} s a view", flush=True)
 
     @contextmanager

@@ -48,7 +48,7 @@ def run(options: EvalOptions) -> int:
             result = trained.evaluate(data, progress.update)
             told = summary(trained, result)
         else:
-            result = trained.evaluate(options.split, progress.update, data)
+            result = trained.evaluate(options.split, data, progress.update)
             told = figures(result)
     report: dict[str, Any] = {
         "experiment_name": trained.config.experiment_name,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neurfield import ops
-from neurfield.progress import Progress
+from neurfield.progress import Progress, silent
 from neurfield.sampling.occupancy_grid import BASE_STEP, CLOSED, OccupancyGrid
 
 _CHUNK = 1 << 13  # voxels at a time, 27 positions each: 0.2 GB of features of the original NeRF
@@ -32,7 +32,7 @@ def occupied_voxels(
     grid: OccupancyGrid,
     density: Callable[[Tensor], Tensor],
     threshold: float,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[Voxels, Tensor]:
     """Set voxels of the grid whose density exceeds `threshold` at any of 3 x 3 x 3 points (Reiser et al. 2021, A.1).
 
@@ -52,8 +52,7 @@ def occupied_voxels(
         part = slice(begin, begin + _CHUNK)
         x = every.low[part, None] + every.width[part, None, None] * offsets
         largest[part] = density(x.reshape(-1, 3).to(device)).view(-1, 27).amax(dim=1).cpu()
-        if progress:
-            progress(min(begin + _CHUNK, len(every)) / len(every))
+        progress(min(begin + _CHUNK, len(every)) / len(every))
     keep = largest > threshold
     return Voxels(every.index[keep], every.low[keep], every.width[keep]), largest[keep]
 

@@ -7,13 +7,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from neurfield.errors import MachineError, UserError
+from neurfield.progress import TextProgress, silent
 
 MAX_MEMBERS = 1_000_000
 CHUNK = 1 << 20
@@ -30,9 +31,7 @@ class Member:
     handle: Any
 
 
-def extract(
-    archive: Path, folder: Path, max_bytes: int, progress: Callable[[float, str], None] = lambda fraction, text: None
-) -> None:
+def extract(archive: Path, folder: Path, max_bytes: int, progress: TextProgress = silent) -> None:
     """Unpacks a zip or tar file into the new folder `folder`; one folder at the top of the archive is left out.
 
     The folder appears complete or not at all.
@@ -118,7 +117,7 @@ def _write(
     opened: zipfile.ZipFile | tarfile.TarFile,
     members: list[Member],
     folder: Path,
-    progress: Callable[[float, str], None],
+    progress: TextProgress,
 ) -> None:
     total = max(sum(member.size for member in members), 1)
     done = 0

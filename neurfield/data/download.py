@@ -8,13 +8,13 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from neurfield.errors import MachineError, UserError
 from neurfield.files import atomic_write
+from neurfield.progress import TextProgress, silent
 
 CHUNK = 1 << 18
 TIMEOUT = 60.0  # seconds without a byte
@@ -27,7 +27,7 @@ def fetch(
     target: Path,
     sha256: str | None,
     max_bytes: int,
-    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    progress: TextProgress = silent,
     pause: float = PAUSE,
 ) -> str:
     """Downloads `url` to the file `target` and returns its SHA-256.
@@ -97,7 +97,7 @@ def is_sha256(text: str) -> bool:
     return len(text) == 64 and set(text.lower()) <= set("0123456789abcdef")
 
 
-def _fetch_all(url: str, part: Path, max_bytes: int, progress: Callable[[float, str], None], pause: float) -> None:
+def _fetch_all(url: str, part: Path, max_bytes: int, progress: TextProgress, pause: float) -> None:
     for attempt in range(N_TRIES):
         try:
             if _fetch_once(url, part, max_bytes, progress):
@@ -118,7 +118,7 @@ def _fetch_all(url: str, part: Path, max_bytes: int, progress: Callable[[float, 
     raise MachineError(f"{url}: {reason}, {N_TRIES} tries; {kept:.1f} MB are kept, run the command again to continue")
 
 
-def _fetch_once(url: str, part: Path, max_bytes: int, progress: Callable[[float, str], None]) -> bool:
+def _fetch_once(url: str, part: Path, max_bytes: int, progress: TextProgress) -> bool:
     """Appends to the part or starts it; true when the file is whole."""
     have = part.stat().st_size if part.exists() else 0
     known = _read_state(part)

@@ -14,6 +14,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.checks import words
 from neurfield.errors import UserError
 from neurfield.files import atomic_folder, atomic_path, refuse_existing
+from neurfield.progress import TextProgress, silent
 from neurfield.registry import lookup
 from neurfield.rendering import video
 from neurfield.rendering.outputs import DEPTH_KINDS, depth_kind_of, depth_map, depth_range, picture
@@ -45,7 +46,7 @@ def export_views(
     depth_format: str = "npy",
     depth_kind: str = "z",
     overwrite: bool = False,
-    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    progress: TextProgress = silent,
     appearance: int | None = None,
 ) -> Path:
     """Renders views into a folder (see neurfield.rendering.writers) or, where `path` is that of a video, or of a

@@ -13,7 +13,7 @@ from neurfield.data.scene import Normalization
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RenderFn
 from neurfield.ops.pixel import rays_per_side
-from neurfield.progress import Progress
+from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
 from neurfield.rendering.color import BACKGROUNDS
 from neurfield.rendering.volume import (
@@ -93,7 +93,7 @@ class Renderer:
         self,
         camera: Cameras,
         outputs: Sequence[str] = DEFAULT_OUTPUTS,
-        progress: Progress | None = None,
+        progress: Progress = silent,
         tile_rays: int | None = None,
         appearance: int | None = None,
         device: torch.device | str | None = "cpu",
@@ -133,8 +133,7 @@ class Renderer:
             origins, directions = image_rays(unit, top, min(top + rows, height), self._side)
             part = self._rendered(field, origins, directions, outputs, self.rays_per_pixel)
             parts.append({name: value.to(device or value.device) for name, value in part.items()})
-            if progress:
-                progress(min(top + rows, height) / height)
+            progress(min(top + rows, height) / height)
         whole = parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in outputs}
         return {name: value.view(height, width, *value.shape[1:]) for name, value in whole.items()}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurfield.data.scene import Scene, uses_pixels
 from neurfield.errors import UserError
 from neurfield.metrics import METRICS, Metric, psnr
-from neurfield.progress import Progress
+from neurfield.progress import Progress, silent
 from neurfield.rendering.color import over_background
 from neurfield.rendering.renderer import Renderer
 
@@ -19,7 +19,7 @@ def evaluate(
     renderer: Renderer,
     scene: Scene,
     split: str,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """All metrics that this machine can measure, of every view of a split.
 
@@ -48,10 +48,9 @@ def evaluate(
 
     def tell(part_of_view: float) -> None:
         nonlocal seconds
-        if progress:
-            pause = time.perf_counter()
-            progress((len(per_image) + part_of_view) / len(views))
-            seconds -= time.perf_counter() - pause
+        pause = time.perf_counter()
+        progress((len(per_image) + part_of_view) / len(views))
+        seconds -= time.perf_counter() - pause
 
     for view in views:
         start = time.perf_counter()

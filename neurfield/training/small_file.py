@@ -14,7 +14,7 @@ from neurfield.training.guard import assert_finite
 from neurfield.training.method import BaseRunConfig
 from neurfield.training.session import Subject
 
-_MARK = "stored_as"  # the entry of the header that says how the parameters are stored
+STORED_AS = "stored_as"  # the entry of the header that says how the parameters are stored
 
 
 def check(path: Path, own: Path | None, overwrite: bool) -> None:
@@ -45,11 +45,11 @@ def write(
     stored = stored | subject.tensors()
     assert_finite(stored, step)
     header = {"config": configuration.to_dict(config), "counters": {"step": step}, **subject.header()}
-    checkpoint.save(path, stored, header | {_MARK: form})
+    checkpoint.save(path, stored, header | {STORED_AS: form})
 
 
 def _is_small(path: Path) -> bool:
     try:
-        return _MARK in checkpoint.load_header(path)
+        return STORED_AS in checkpoint.load_header(path)
     except UserError:
         return False

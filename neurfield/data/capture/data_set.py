@@ -3,13 +3,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from neurfield.data.capture import photos as photo_files
 from neurfield.data.capture import seen, video
-from neurfield.data.capture.cameras import find_cameras, require_pycolmap
+from neurfield.data.capture.cameras import StageProgress, find_cameras, require_pycolmap
 from neurfield.data.capture.options import ProcessOptions
 from neurfield.data.capture.report import CaptureReport, SfmJob
 from neurfield.data.signals.video import DEMUXERS, detect
@@ -24,7 +23,7 @@ def process(
     output: Path | str,
     options: ProcessOptions | None = None,
     overwrite: bool = False,
-    progress: Callable[[str, float], None] | None = None,
+    progress: StageProgress = lambda stage, fraction: None,
 ) -> CaptureReport:
     """Finds the cameras of photos by structure from motion (pycolmap) and writes a data set in COLMAP's layout.
 
@@ -46,7 +45,6 @@ def process(
     """
     source, output, options = Path(source), Path(output), options or ProcessOptions()
     check_readable(source)
-    tell = progress or (lambda stage, fraction: None)
     refuse_existing(output, overwrite, MARKER)
     if source.resolve().is_relative_to(output.resolve()):
         raise UserError(f"{source} lies in {output}, which would be replaced; choose another --output")
@@ -62,17 +60,17 @@ def process(
         work.mkdir()  # here and not in the system's folder, which may be small
         if is_video:
             photos = video.take(
-                source, images, options.num_frames_target, options.max_megapixels, lambda done: tell("photos", done)
+                source, images, options.num_frames_target, options.max_megapixels, lambda done: progress("photos", done)
             )
         else:
             photos = photo_files.prepare(
-                source, images, masks, options.max_megapixels, lambda done: tell("photos", done)
+                source, images, masks, options.max_megapixels, lambda done: progress("photos", done)
             )
         if len(photos) < 3:
             raise UserError(f"{source}: at least 3 photos are needed, better 30 to 150; found {len(photos)}")
         seen_in = work / "masks"
         job = SfmJob(images, seen.write_masks(photos, images, masks, seen_in), seen_in, options.camera_model, work)
-        report = find_cameras(job, tell)
+        report = find_cameras(job, progress)
         job.parts.rename(folder / "sparse")
         shutil.rmtree(work)
         for power in range(1, options.num_downscales + 1):

@@ -16,7 +16,6 @@ Pictures do not depend on the number of processes; the same version gives the sa
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 
 from neurfield.cameras.paths import look_at
+from neurfield.data.image_files import n_threads
 from neurfield.data.procedural import MOVING, NAMES, build
 from neurfield.data.procedural.lighting import Light, LightVolume
 from neurfield.data.procedural.model import Model
@@ -35,6 +35,7 @@ from neurfield.data.procedural.truth import surface_mesh
 from neurfield.errors import MachineError, UserError
 from neurfield.files import atomic_folder, refuse_existing, save_array
 from neurfield.geometry import write_mesh
+from neurfield.progress import TextProgress, silent
 from neurfield.registry import lookup
 
 CAMERA_ANGLE_X = 0.6911112070083618  # of the NeRF-synthetic set: 36 mm sensor, 50 mm lens
@@ -60,7 +61,7 @@ def make(
     resolution: int = 400,
     mesh_resolution: int = 288,
     overwrite: bool = False,
-    progress: Callable[[float, str], None] = lambda fraction, text: None,
+    progress: TextProgress = silent,
 ) -> Path:
     """Renders the scene `name` into the folder `output`, which appears complete or not at all.
 
@@ -137,7 +138,7 @@ def _fill(
     views: int,
     resolution: int,
     mesh_resolution: int,
-    progress: Callable[[float, str], None],
+    progress: TextProgress,
 ) -> None:
     moves = name in MOVING
     frames = frames_of(views, moves)
@@ -182,13 +183,11 @@ def _render_all(
     name: str,
     frames: list[Frame],
     resolution: int,
-    progress: Callable[[float, str], None],
+    progress: TextProgress,
     meanwhile: Callable[[], None],
 ) -> None:
     """All pictures, shared among processes (the interpreter lock would serialise threads); `meanwhile` runs here."""
-    n_workers = min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(frames)
-    )
+    n_workers = min(n_threads(), len(frames))
     focal = 0.5 * resolution / np.tan(0.5 * CAMERA_ANGLE_X)
     workers = []
     with contextlib.ExitStack() as stack:

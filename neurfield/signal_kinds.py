@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of signals: how each is learned, measured and written; neurfield.data.signals reads them by the same names.
 
-A new kind is one line here, one there, and a preset in scenes/signals of the same name.
+What a new kind needs besides a line here: docs/signals.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -22,7 +22,7 @@ from neurfield.viewer.shown import Home, Shown
 # Cells per side of the grid that says where a field has density, and how often each is looked at, at random places.
 _CELLS, _LOOKS = 64, 4
 _SAMPLES = 256  # per axis of a picture or volume whose data nobody knows
-_KINDS = ("sdf", "occupancy", "video", "volume")
+_KINDS = tuple(kind for kind in KINDS if kind != "image")  # of fields in three dimensions
 
 
 def shown_field(field: object, kind: str | None = None, aabb_scale: int = 1) -> Shown:

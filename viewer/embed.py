@@ -44,7 +44,7 @@ def shown_data(path: str | Path, options: ReadOptions | None = None) -> Shown:
     if kind is None:
         return scene_data(read_manifest(path, options))
     load = (options or ReadOptions()).over(LoadOptions())
-    return SIGNALS[kind](signals.read(Path(path), kind, load.max_megapixels))
+    return SIGNALS[kind].data(signals.read(Path(path), kind, load.max_megapixels))
 
 
 def shown_path(path: str | Path, options: ReadOptions | None = None, device: str | torch.device | None = None) -> Shown:

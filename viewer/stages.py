@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kind of run, and which kind of file, is shown by what."""
+"""Which kind of signal is shown by what."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from neurfield.errors import UserError
+from neurfield.registry import lookup
 from neurfield.run import Run
 from neurfield.signal_run import SignalRun
 from neurfield.viewer.show_grid import grid_data, grid_run
@@ -16,30 +17,26 @@ from neurfield.viewer.shown import Shown, curve_of
 
 Version = Callable[[], int]
 
-# kind of a run: what makes something to show of it, of its data where they are in memory, and of a count of its changes
-RUNS: Mapping[str, Callable[[Any, Any, Version], Shown]] = MappingProxyType(
-    {
-        "radiance": scene_run,
-        "image": grid_run,
-        "video": grid_run,
-        "volume": grid_run,
-        "sdf": shape_run,
-        "occupancy": shape_run,
-    }
-)
-# kind of a signal: what makes something to show of it before there is a field
-SIGNALS: Mapping[str, Callable[[Any], Shown]] = MappingProxyType(
-    {
-        "image": grid_data,
-        "video": grid_data,
-        "volume": grid_data,
-        "sdf": shape_data,
-        "occupancy": shape_data,
-    }
+
+class Shows(NamedTuple):
+    """What shows a kind of signal.
+
+    Attributes:
+        run: makes something to show of a run, of its data where they are in memory, and of a count of its changes.
+        data: makes something to show of the data, before there is a field.
+    """
+
+    run: Callable[[Any, Any, Version], Shown]
+    data: Callable[[Any], Shown]
+
+
+_GRID, _SHAPE = Shows(grid_run, grid_data), Shows(shape_run, shape_data)
+SIGNALS: Mapping[str, Shows] = MappingProxyType(
+    {"image": _GRID, "video": _GRID, "volume": _GRID, "sdf": _SHAPE, "occupancy": _SHAPE}
 )
 
 
-def shown_run(run: object, data: object = None, version: Version = lambda: 0) -> Shown:
+def shown_run(run: object, data: Any = None, version: Version = lambda: 0) -> Shown:
     """What a viewer shows of a run.
 
     Args:
@@ -52,16 +49,12 @@ def shown_run(run: object, data: object = None, version: Version = lambda: 0) ->
         UserError: no run, or one of a kind that has no view.
     """
     if isinstance(run, Run):
-        kind = "radiance"
+        shown = scene_run(run, data, version)
     elif isinstance(run, SignalRun):
-        kind = run.config.kind
+        shown = lookup(SIGNALS, run.config.kind, "kind of signal").run(run, data, version)
     else:
         raise UserError(f"expected a run, got {type(run).__name__}")
-    if kind not in RUNS:
-        raise UserError(f"the viewer cannot show a field of the kind {kind} (it shows: {', '.join(RUNS)})")
-    shown = RUNS[kind](run, data, version)
     if run.path is None:
         return shown
-    return replace(
-        shown, curve=curve_of(run.path.absolute().parent.parent)
-    )  # RUN/checkpoints/step-..., or a file alone
+    folder = run.path.absolute().parent.parent  # of RUN/checkpoints/step-..., or of a file alone
+    return replace(shown, curve=curve_of(folder))

@@ -45,6 +45,14 @@ def sdf_mesh(field: Distance, resolution: int, progress: Progress = silent) -> M
     return density_mesh(density, [occupied], resolution, 1.0, progress)
 
 
+def surface(field: Distance, resolution: int, progress: Progress = silent) -> Mesh:
+    """The same; raises UserError where there is none."""
+    mesh = sdf_mesh(field, resolution, progress)
+    if not len(mesh.faces):
+        raise UserError("the field has no surface: no point is inside; train longer")
+    return mesh
+
+
 def export_sdf_mesh(
     field: Distance,
     info: MeshInfo,
@@ -67,9 +75,7 @@ def export_sdf_mesh(
     path = Path(path)
     check_mesh_export(path, resolution, min_component, frame, max_triangles)
     refuse_existing(path, overwrite)
-    mesh = sdf_mesh(field, resolution, lambda f: progress(0.9 * f))
-    if not len(mesh.faces):
-        raise UserError("the field has no surface: no point is inside; train longer")
+    mesh = surface(field, resolution, lambda f: progress(0.9 * f))
     mesh = keep_large_components(mesh, min_component)
     if max_triangles is not None:
         mesh = simplified(mesh, max_triangles)

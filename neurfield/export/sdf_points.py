@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from neurfield.data.signals.mesh import MeshInfo
-from neurfield.errors import UserError
 from neurfield.export.point_cloud import checked_path
-from neurfield.export.sdf_mesh import sdf_mesh
+from neurfield.export.sdf_mesh import surface
 from neurfield.geometry import Mesh, write_mesh
 from neurfield.progress import Progress, silent
 from neurfield.rendering.sphere_trace import Distance, normals
@@ -38,11 +37,8 @@ def export_sdf_points(
         MachineError: the disk refuses.
     """
     path = checked_path(path, n_points, overwrite)
-    surface = sdf_mesh(field, _CELLS, lambda part: progress(0.9 * part))
-    if not len(surface.faces):
-        raise UserError("the field has no surface: no point is inside; train longer")
-    vertices = torch.from_numpy(surface.vertices.astype(np.float32))
-    sampler = SurfaceSampler(vertices, torch.from_numpy(surface.faces))
+    mesh = surface(field, _CELLS, lambda part: progress(0.9 * part))
+    sampler = SurfaceSampler(torch.from_numpy(mesh.vertices.astype(np.float32)), torch.from_numpy(mesh.faces))
     x = sampler.sample(n_points, torch.Generator().manual_seed(0))
     normal = torch.cat([normals(field, part) for part in x.split(_AT_ONCE)])
     world = (x.double().numpy() - np.array(info.offset)) / info.scale

@@ -5,6 +5,7 @@ import errno
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -15,6 +16,9 @@ from neurfield.data import signals
 from neurfield.data.capture import video
 from neurfield.data.signals import volume
 from neurfield.errors import UserError
+from neurfield.signal_kinds import KINDS
+from neurfield.training.signal_method import SignalKind
+from neurfield.viewer.stages import SIGNALS
 from tests.meshes import cube, icosphere
 from tests.signals.files import write_obj, write_video
 
@@ -301,3 +305,7 @@ def test_memory_that_runs_out_is_not_called_a_broken_array(tmp_path, monkeypatch
     monkeypatch.setattr(np, "load", refused)
     with pytest.raises(OSError, match="Cannot allocate memory"):
         signals.read(tmp_path / "a.npy")
+
+
+def test_every_kind_can_be_read_learned_and_shown():
+    assert set(signals.READERS) == set(KINDS) == set(SIGNALS) == set(get_args(SignalKind))

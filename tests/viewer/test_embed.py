@@ -61,7 +61,7 @@ def test_a_small_file_in_the_current_folder(signal_runs, tmp_path, monkeypatch):
 def test_what_cannot_be_shown_is_said(signal_runs):
     for field, kind, words in (
         (3, None, "expected a run, a field, or a path of a run or data, got int"),
-        (signal_runs["sdf"].field, None, "give kind=, one of sdf, occupancy, video, volume"),
+        (signal_runs["sdf"].field, None, "give kind=, one of video, volume, sdf, occupancy"),
         (signal_runs["image"].field, "sdf", "a field of 2 coordinates cannot be shown as sdf"),
         (signal_runs["video"].field, "sdf", "a field of a shape gives one value, this one 3"),
         (SignalField(2, 7, GRID, MLP), None, "1 ... 4 channels, this field 7"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Single files that a field can learn: `read` gives what READERS lists, by kind.
 
-A reader module has `detect(path) -> bool` and `read(path, max_megapixels) -> signal`; adding a kind takes one module
-and one line here, and one in neurfield.signal_kinds, which says how it is learned, measured and written.
+A reader module has `detect(path) -> bool` and `read(path, max_megapixels) -> signal`; what a new kind needs besides it:
+docs/signals.md.
 """
 
 import os

@@ -23,9 +23,7 @@ from neurfield.fields.conditions import Conditions
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.metrics.ssim import WINDOW as SSIM_WINDOW
 from neurfield.progress import Progress, silent
-from neurfield.rendering.color import BACKGROUNDS
-from neurfield.rendering.renderer import DEFAULT_OUTPUTS, Renderer
-from neurfield.rendering.volume import MarchOptions
+from neurfield.rendering.renderer import DEFAULT_OUTPUTS
 from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.signal_run import SignalRun, is_signal, load_signal_run
 from neurfield.training import checkpoint, packed, small_file
@@ -33,7 +31,7 @@ from neurfield.training.device import resolve_device
 from neurfield.training.evaluation import evaluate
 from neurfield.training.guard import check_finite
 from neurfield.training.method import MethodConfig, RunConfig, default_preset, load_method
-from neurfield.training.radiance_task import RadianceTask
+from neurfield.training.radiance_task import RadianceTask, method_renderer
 from neurfield.training.resume import check_views, newest_whole
 from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run
 from neurfield.training.session import Session
@@ -64,11 +62,7 @@ class Run:
         scene: Scene | None = None,
     ):
         self.config, self.views, self.field, self.grid, self.step, self.path = config, views, field, grid, step, path
-        options = MarchOptions.for_box(views.normalization.aabb_scale, config.method.sampler.render_step_scale)
-        background = BACKGROUNDS[config.method.background]
-        self.renderer = Renderer(
-            field, grid, views.normalization, options, background, config.method.sampler.rays_per_pixel
-        )
+        self.renderer = method_renderer(config.method, field, grid, views.normalization)
         self._scene = scene
 
     def __repr__(self) -> str:

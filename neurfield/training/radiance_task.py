@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from neurfield import ops
-from neurfield.data.scene import Scene
+from neurfield.cameras.cameras import Cameras
+from neurfield.data.scene import Normalization, Scene
 from neurfield.errors import UserError
 from neurfield.fields.conditions import Conditions
 from neurfield.fields.kilonerf import KiloNerfConfig
+from neurfield.fields.radiance_module import RadianceModule
 from neurfield.fields.surface import SurfaceField
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
@@ -30,7 +32,7 @@ from neurfield.training.camera_refinement import HULL_MARGIN, CameraRefinement
 from neurfield.training.composed_step import RayBatch
 from neurfield.training.density import density_over_time
 from neurfield.training.device import why_not_graph
-from neurfield.training.method import RunConfig
+from neurfield.training.method import MethodConfig, RunConfig
 from neurfield.training.optimizer import Adam
 from neurfield.training.sampler import SamplerConfig
 from neurfield.training.steps import make_step, why_no_shape_loss
@@ -73,48 +75,14 @@ class RadianceTask:
             torch.manual_seed(config.seed)
             self.field = method.field.build(norm.aabb, len(views))
         cameras = scene.unit_cameras("train")
-        if "times" in self.field.needs and not cameras.times_differ:
-            raise UserError(
-                f"{scene.name}: the {method.field.otype} field of method {method.name} needs views of different times, "
-                "and these have none; use a method for still scenes"
-            )
-        if self.device.type == "cuda" and (reason := why_not_graph()):
-            raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
+        _check(self.field, config, scene.name, cameras)
         sampler = method.sampler
-        if self.field.companion() is not None and not isinstance(sampler, SamplerConfig):
-            raise UserError(
-                f"method {method.name}: its field has a coarse one that draws the samples; use sampler grid, "
-                f"not {sampler.otype}"
-            )
-        if method.training.refine_cameras and isinstance(method.field, KiloNerfConfig):
-            raise UserError(
-                f"method {method.name}: training.refine_cameras is for its teacher; train that with it, then "
-                "neurfield convert RUN --to kilonerf --output RUN2"
-            )
-        if isinstance(self.field, SurfaceField) and (reason := why_no_shape_loss(self.field, method, config.device)):
-            raise UserError(f"method {method.name}: the {method.field.otype} field {reason}")
         march = MarchOptions.for_box(norm.aabb_scale, sampler.step_scale)
         self.march = dataclasses.replace(march, stop_transmittance=sampler.stop_transmittance)
         self.grid = OccupancyGrid(norm.aabb_scale, threshold=sampler.occupancy_threshold, decay=sampler.occupancy_decay)
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
-        self.notes: list[str] = []
-        if asked is not config and method.training.background != "random":
-            self.notes.append(
-                f"the images are opaque and end in {method.training.background}, which is taken for what is behind the "
-                "object (--set training.background=random: it is part of it)"
-            )
-        if isinstance(self.field, SurfaceField) and self.field.reach is not None:
-            x, y, z = (f"{value:.3g}" for value in norm.to_world(torch.full((3,), 0.5)).tolist())
-            self.notes.append(
-                f"looks for a surface within {self.field.reach / norm.scale:.3g} of ({x}, {y}, {z}); what is farther "
-                "away has a density, as with other methods (field.reach)"
-            )
-        if cameras.times_differ and "times" not in self.field.needs:
-            n_times = cameras.times.unique().numel()
-            self.notes.append(
-                f"the views are of {n_times} times, which method {method.name} learns as if nothing moved"
-            )
+        self.notes = _notes(self.field, asked, config, norm, cameras)
         self.pixels = PixelSampler(images, cameras, masks)
         self.pixels.to(self.device)
         self.field.to(self.device)
@@ -132,9 +100,7 @@ class RadianceTask:
         self.estimator = estimators.create(sampler, self.grid, cameras.c2w[:, :, 3], self.march, config.seed)
         kind = method.training.background
         self._behind = None if kind == "random" else torch.tensor(BACKGROUNDS[kind], device=self.device)
-        rendering = MarchOptions.for_box(norm.aabb_scale, sampler.render_step_scale)
-        background = BACKGROUNDS[method.background]
-        self.renderer = Renderer(self.field, self.grid, norm, rendering, background, sampler.rays_per_pixel)
+        self.renderer = method_renderer(method, self.field, self.grid, norm)
         sharp = Renderer(self.field, self.grid, norm, self.march)
         self.refinement = CameraRefinement(self.pixels, sharp, config.seed) if refines else None
         self._adapts = self.device.type == "cpu" or self.estimator is not None or has_companion
@@ -219,3 +185,58 @@ class RadianceTask:
         self.grid.load_state_dict(self.grid.state_dict())  # its bit field follows its densities
         if self.estimator is not None:
             self.estimator.refresh()
+
+
+def method_renderer(
+    method: MethodConfig, field: RadianceModule, grid: OccupancyGrid, normalization: Normalization
+) -> Renderer:
+    """What draws a field as its method says."""
+    sampler = method.sampler
+    options = MarchOptions.for_box(normalization.aabb_scale, sampler.render_step_scale)
+    return Renderer(field, grid, normalization, options, BACKGROUNDS[method.background], sampler.rays_per_pixel)
+
+
+def _check(field: RadianceModule, config: RunConfig, name: str, cameras: Cameras) -> None:
+    """Raises UserError for a method that does not fit the scene called `name`, the device or itself."""
+    method, sampler = config.method, config.method.sampler
+    if "times" in field.needs and not cameras.times_differ:
+        raise UserError(
+            f"{name}: the {method.field.otype} field of method {method.name} needs views of different times, "
+            "and these have none; use a method for still scenes"
+        )
+    if torch.device(config.device).type == "cuda" and (reason := why_not_graph()):
+        raise UserError(f"device cuda cannot be used: {reason}; use --device cpu")
+    if field.companion() is not None and not isinstance(sampler, SamplerConfig):
+        raise UserError(
+            f"method {method.name}: its field has a coarse one that draws the samples; use sampler grid, "
+            f"not {sampler.otype}"
+        )
+    if method.training.refine_cameras and isinstance(method.field, KiloNerfConfig):
+        raise UserError(
+            f"method {method.name}: training.refine_cameras is for its teacher; train that with it, then "
+            "neurfield convert RUN --to kilonerf --output RUN2"
+        )
+    if isinstance(field, SurfaceField) and (reason := why_no_shape_loss(field, method, config.device)):
+        raise UserError(f"method {method.name}: the {method.field.otype} field {reason}")
+
+
+def _notes(
+    field: RadianceModule, asked: RunConfig, config: RunConfig, norm: Normalization, cameras: Cameras
+) -> list[str]:
+    """What the user did not ask for and should know; `config` is what became of `asked`."""
+    notes, behind = [], config.method.training.background
+    if asked is not config and behind != "random":
+        notes.append(
+            f"the images are opaque and end in {behind}, which is taken for what is behind the "
+            "object (--set training.background=random: it is part of it)"
+        )
+    if isinstance(field, SurfaceField) and field.reach is not None:
+        x, y, z = (f"{value:.3g}" for value in norm.to_world(torch.full((3,), 0.5)).tolist())
+        notes.append(
+            f"looks for a surface within {field.reach / norm.scale:.3g} of ({x}, {y}, {z}); what is farther "
+            "away has a density, as with other methods (field.reach)"
+        )
+    if cameras.times_differ and "times" not in field.needs:
+        n_times = cameras.times.unique().numel()
+        notes.append(f"the views are of {n_times} times, which method {config.method.name} learns as if nothing moved")
+    return notes

@@ -10,7 +10,7 @@ import torch
 import viser
 
 from neurfield.data.colmap_points import PointCloud
-from neurfield.rendering.color import BACKGROUNDS
+from neurfield.rendering.color import BACKGROUNDS, to_bytes
 from neurfield.training.view_set import ViewSet
 from neurfield.viewer import marks
 from neurfield.viewer.look import viser_pose
@@ -52,7 +52,7 @@ def build(page: "Page") -> None:
         name.content = f"`{path[-48:]}`, {where}, {n} views in all"
         if session is None:
             picture = photos.image(number.value, torch.tensor(BACKGROUNDS["white"]))
-            photo.image = (picture * 255 + 0.5).to(torch.uint8).numpy()
+            photo.image = to_bytes(picture).numpy()
 
     def jump() -> None:
         page.jump_to_view(number.value)
@@ -144,4 +144,4 @@ def _add_frusta(
         height, width = picture.shape[:2]
         scale_down = _THUMBNAIL / max(width, height)
         small = fitted_into(picture, max(round(width * scale_down), 1), max(round(height * scale_down), 1))
-        frustum.image = (small * 255 + 0.5).to(torch.uint8).numpy()
+        frustum.image = to_bytes(small).numpy()

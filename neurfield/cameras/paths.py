@@ -26,6 +26,14 @@ def look_at(positions: Tensor, target: Tensor, up: tuple[float, float, float] = 
     return torch.stack([right, torch.linalg.cross(back, right), back, positions], dim=2)
 
 
+def check_orbit(n: int, elevation: float | None) -> None:
+    """Raises UserError for less than one view, or an elevation outside of -90 ... 90 degrees."""
+    if n < 1:
+        raise UserError(f"--orbit: expected at least 1 view, got {n}")
+    if elevation is not None and not -90 <= elevation <= 90:
+        raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
+
+
 def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     """One turn of `n` views around what `cameras` look at, at their median distance, with the lens of the first.
 
@@ -39,10 +47,7 @@ def orbit(cameras: Cameras, n: int, elevation: float | None = None) -> Cameras:
     Raises:
         UserError: n below 1, elevation outside -90 ... 90, panoramas at one place.
     """
-    if n < 1:
-        raise UserError(f"--orbit: expected at least 1 view, got {n}")
-    if elevation is not None and not -90 <= elevation <= 90:
-        raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
+    check_orbit(n, elevation)
     seen, target = cameras.focus(), _target(cameras)
     offset = cameras.c2w[torch.from_numpy(seen.aimed), :, 3] - target
     distance = offset.norm(dim=1)

@@ -11,6 +11,7 @@ from neurfield.errors import UserError
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, write_mesh
 from neurfield.progress import Progress, silent
+from neurfield.rendering.color import to_bytes
 from neurfield.rendering.outputs import SOLID
 from neurfield.rendering.renderer import image_rays
 
@@ -85,7 +86,7 @@ def export_point_cloud(
     mesh = Mesh(
         all_places[chosen].double().numpy(),
         np.empty((0, 3), np.int64),
-        colors=(all_colors[chosen].clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy(),
+        colors=to_bytes(all_colors[chosen]).numpy(),
         metadata={"frame": "world", "origin": run.views.normalization.origin},
     )
     write_mesh(mesh, path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 from torch import nn
 
+from neurfield.cameras.paths import check_orbit
 from neurfield.errors import UserError
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
@@ -33,10 +34,7 @@ def write_sdf_picture(
     width, height = size
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise UserError(f"--resolution: expected 1 ... {MAX_SIDE} pixels a side, got {width} x {height}")
-    if not -90 <= elevation <= 90:
-        raise UserError(f"--elevation must be within -90 ... 90 degrees, got {elevation:g}")
-    if n_views < 1:
-        raise UserError(f"--orbit: expected at least 1 view, got {n_views}")
+    check_orbit(n_views, elevation)
     check_fps(fps)
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:

@@ -22,6 +22,11 @@ def linear_to_srgb(x: Tensor) -> Tensor:
     return torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
 
 
+def to_bytes(x: Tensor) -> Tensor:
+    """Values of 0 ... 1, what is beyond clamped, as uint8, rounded."""
+    return (x.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
 def encoded(image: Tensor) -> Tensor:
     """An image of a Scene, `[h, w, 3 or 4]`, with sRGB colours: uint8 ones are, linear float32 ones become so."""
     if image.dtype == torch.uint8:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.registry import lookup
+from neurfield.rendering.color import to_bytes
 from neurfield.rendering.renderer import image_rays
 
 DEPTH_KINDS = {"z": "z-depth, along the optical axis", "ray": "distance from the camera, along the ray"}
@@ -90,4 +91,4 @@ def picture(name: str, value: Tensor, near: float = 0.0, far: float = 1.0, color
         value = value / 2 + 0.5
     elif name == "accumulation":
         value = value[..., None].expand(*value.shape, 3)
-    return (value.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    return to_bytes(value)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neurfield.fields.outward import slopes
+from neurfield.rendering.color import to_bytes
 
 Distance = Callable[[Tensor], Tensor]
 
@@ -102,7 +103,7 @@ def picture(field: Distance, width: int, height: int, azimuth: float, elevation:
         y, x = at_edge.nonzero(as_tuple=True)
         corners = [shades(y + 0.25 + 0.5 * (k // 2), x + 0.25 + 0.5 * (k % 2)) for k in range(4)]
         grey[at_edge] = torch.stack(corners).mean(0)
-    return (grey * 255 + 0.5).to(torch.uint8)[:, :, None].expand(height, width, 3).contiguous()
+    return to_bytes(grey)[:, :, None].expand(height, width, 3).contiguous()
 
 
 def _contrast(grey: Tensor) -> Tensor:

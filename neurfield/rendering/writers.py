@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.files import save_array
+from neurfield.rendering.color import to_bytes
 from neurfield.rendering.outputs import DEPTH_KINDS, picture
 
 FRAMES_FILE = "frames.json"
@@ -68,7 +68,7 @@ class FolderWriter:
         if output == "depth":
             DEPTH_WRITERS[suffix](path, value.numpy(), self._depth_kind)
         elif output == "accumulation":
-            Image.fromarray((value.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()).save(path)
+            Image.fromarray(to_bytes(value).numpy()).save(path)
         else:
             Image.fromarray(picture(output, value).numpy()).save(path)
         return f"{output}/{path.name}"

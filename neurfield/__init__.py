@@ -43,7 +43,7 @@ _PUBLIC = {
     "train": "neurfield.run",
     "train_signal": "neurfield.signal_run",
 }
-_PACKAGES = ("encodings", "fresh", "networks", "ops", "tcnn", "viewer")
+_PACKAGES = ("encodings", "fresh", "losses", "metrics", "nerfacc", "networks", "ops", "tcnn", "viewer")
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 

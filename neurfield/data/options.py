@@ -20,7 +20,8 @@ class ReadOptions:
     """
 
     format: str | None = None
-    """nerf_synthetic, transforms, tiny_nerf, colmap or idr. Default: the one that the data look like."""
+    """nerf_synthetic, transforms, tiny_nerf, colmap, idr, nerfies, polycam, record3d, metashape, opensfm, llff
+    or nsvf. Default: the one that the data look like."""
     downscale_factor: int | None = None
     """Read images K times smaller: files of that size (also in `images_K`) as they are, others averaged. Default: 1."""
     test_every: int | None = None

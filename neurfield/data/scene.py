@@ -2,6 +2,7 @@
 """What a data set is once it has been read: cameras, images, splits and the map into the unit cube."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -109,20 +110,24 @@ class Scene:
         return bool(self.images) and self.images[0].shape[2] == 4
 
     def views(self, split: str) -> list[int]:
-        """View indices of one split.
-
-        Raises:
-            UserError: the scene has no views in it, with the counts of those it has.
-        """
-        found = self.splits.get(split)
-        if not found:
-            counts = ", ".join(f"{len(views)} {name}" for name, views in self.splits.items())
-            raise UserError(f"{self.name}: no views in split {split!r} (there are {counts})")
-        return found
+        """View indices of one split; raises UserError when it is unknown or empty."""
+        return views_of(self.name, self.splits, split)
 
     def unit_cameras(self, split: str) -> Cameras:
         """Cameras of one split in unit space."""
         return self.normalization.in_unit(self.cameras[self.views(split)])
+
+
+def views_of(name: str, splits: Mapping[str, list[int]], split: str) -> list[int]:
+    """View indices of one of the splits of the scene `name`.
+
+    Raises:
+        UserError: it has no views in it, with the counts of those that it has.
+    """
+    if found := splits.get(split):
+        return found
+    there = ", ".join(f"{len(views)} {other}" for other, views in splits.items() if views)
+    raise UserError(f"{name}: no views in split {split!r} (there are {there or 'none'})")
 
 
 def uses_pixels(mask: Tensor | None) -> bool:

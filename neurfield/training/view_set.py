@@ -9,9 +9,8 @@ from torch import Tensor
 from neurfield.cameras.cameras import Cameras
 from neurfield.cameras.corrections import corrected
 from neurfield.data.load import cameras
-from neurfield.data.scene import Normalization, Scene
+from neurfield.data.scene import Normalization, Scene, views_of
 from neurfield.data.views import Manifest
-from neurfield.errors import UserError
 from neurfield.fields import AnyFieldConfig
 from neurfield.fields.radiance_module import RadianceModule
 
@@ -72,10 +71,7 @@ class ViewSet:
 
     def views(self, split: str) -> list[int]:
         """View indices of a split; raises UserError when it is unknown or empty."""
-        if not self.splits.get(split):
-            there = ", ".join(f"{len(views)} {name}" for name, views in self.splits.items() if views)
-            raise UserError(f"{self.name}: no views in split {split!r} (there are {there or 'none'})")
-        return self.splits[split]
+        return views_of(self.name, self.splits, split)
 
     @property
     def train(self) -> list[int]:

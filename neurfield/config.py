@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -166,21 +167,29 @@ def _parse(text: str, name: str) -> yaml.Node:
 def from_dict(cls: type[C], values: dict[str, Any], name: str) -> C:
     """Reads plain values, as `to_dict` gives them, with the same checks; messages start with `name`, without a line."""
     with _flat_enough(name):
-        text = yaml.safe_dump(to_dict(values), sort_keys=False)  # of Blocks within, their plain dicts
+        try:
+            text = yaml.safe_dump(to_dict(values), sort_keys=False)  # of Blocks within, their plain dicts
+        except yaml.representer.RepresenterError as error:
+            kind = type(error.args[-1]).__name__
+            raise UserError(f"{name}: expected numbers, text, lists and mappings, got a {kind} among them") from None
         return _Reader(name, with_lines=False).dataclass(cls, _compose(text, name), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain dicts, lists and scalars of a configuration dataclass."""
+    """Plain dicts, lists and scalars of a configuration dataclass or a mapping; numbers of NumPy become Python's."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value):
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, tuple | list):
             return [plain(item) for item in value]
-        return value
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, Integral):
+            return int(value)
+        return float(value) if isinstance(value, Real) else value
 
     return plain(config)
 

@@ -3,9 +3,10 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 
 from neurfield import config
@@ -48,6 +49,21 @@ def test_round_trip():
     assert config.loads(Outer, config.dumps(value), "f.yaml") == value
     assert config.from_dict(Outer, config.to_dict(value), "header") == value
     assert value.name == "1" and value.block["deep"] == [1, 2] and value.on is False
+
+
+def test_numbers_of_numpy_are_numbers():
+    values = {
+        "count": np.int64(3),
+        "limit": np.float32(0.5),
+        "sizes": (np.int16(2), 3),
+        "block": {"k": [np.float64(2)]},
+    }
+    got = config.from_dict(Outer, values, "block")
+    assert (got.count, got.limit, got.sizes, got.block["k"]) == (3, 0.5, (2, 3), [2.0])
+    assert config.loads(Outer, config.dumps(replace(got, count=np.int32(3))), "f.yaml") == got
+    for odd, kind in ((np.ones(2), "ndarray"), (object(), "object")):
+        with pytest.raises(UserError, match=f"^block: expected numbers, text, lists and mappings, got a {kind} among"):
+            config.from_dict(Outer, {"limit": odd}, "block")
 
 
 def test_blocks_within_blocks_are_read_by_their_registry():

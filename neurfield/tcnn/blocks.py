@@ -8,10 +8,10 @@ So does this, but it warns of keys that nobody reads.
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from numbers import Integral, Real
 from typing import Any
 
 from neurfield import encodings, tiny_cuda_nn
+from neurfield.config import to_dict
 from neurfield.encodings.composite import Columns
 from neurfield.errors import UserError
 from neurfield.ops.hash_grid import INTERPOLATIONS, TYPES
@@ -69,7 +69,7 @@ def network_block(config: Any) -> dict[str, Any]:
 def _keys(config: Any, kind: str) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise UserError(f"{kind}: expected a mapping of keys to values, got {config!r}")
-    return {str(key): _plain(value) for key, value in config.items()}
+    return {str(key): value for key, value in to_dict(config).items()}
 
 
 def _otype(name: Any, names: Collection[str], kind: str) -> str:
@@ -89,16 +89,3 @@ def _known(kind: str, keys: Mapping[str, Any], names: Collection[str]) -> dict[s
         for key, value in keys.items()
         if key in names
     }
-
-
-def _plain(value: Any) -> Any:
-    """Numbers of Python for those of NumPy, nested ones included."""
-    if isinstance(value, bool | str | None):
-        return value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value

@@ -209,13 +209,26 @@ def difference(a: Any, b: Any, key: str = "") -> str | None:
 
 
 def check_ranges(config: Any) -> None:
-    """For configurations made in code: raises UserError for a number that is out of the range of its annotation."""
+    """For configurations made in code: raises UserError for a number that is out of the range of its annotation, or no
+    whole number where that says int."""
     for name, hint in typing.get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
         for part in (hint, *typing.get_args(hint)):  # an optional one has it within
             allowed = part.__metadata__[0] if typing.get_origin(part) is typing.Annotated else None
-            if isinstance(allowed, Range) and value is not None and not allowed.low <= value <= allowed.high:
+            if not isinstance(allowed, Range) or value is None:
+                continue
+            kind: Any  # a Real has no order for type checkers
+            kind, expected = (Integral, "an integer") if int in typing.get_args(part) else (Real, "a number")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise UserError(f"{name}: expected {expected}, got {value!r}")
+            if not allowed.low <= value <= allowed.high:
                 raise UserError(f"{name}: expected {allowed}, got {value}")
+
+
+def check_readable(config: Any, name: str) -> None:
+    """For configurations made in code, before they are written: raises UserError for what `from_dict` would not read,
+    such as a dataclass that is none of OneOf. Messages start with `name`."""
+    from_dict(type(config), to_dict(config), name)
 
 
 def override(config: C, assignments: Iterable[str], name: str = "--set") -> C:

@@ -214,7 +214,8 @@ class Run:
         """Writes one file (.safetensors) that `load` reads, to be used, not trained further; returns it.
 
         Raises:
-            UserError: another suffix, a file that exists, or that is no small file; a run that `at` gave.
+            UserError: another suffix, a file that exists, or that is no small file; a run that `at` gave, or with
+                another field than its configuration says.
             MachineError: the disk refuses.
         """
         path = Path(path)
@@ -223,7 +224,10 @@ class Run:
         try:
             check_stored(lambda: self.views.build(self.config.method.field), tensors)
         except (KeyError, ValueError):
-            raise UserError(f"{path}: this is a run at one time or in one look; save the whole run") from None
+            raise UserError(
+                f"{path}: the field is not the one that the run's configuration builds, as of a run at one time or in "
+                "one look; save the whole run"
+            ) from None
         small_file.write(path, tensors, self.config, self.step, self.views)
         return path
 

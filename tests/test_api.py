@@ -52,6 +52,14 @@ def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
         assert (tmp_path / made).stat().st_size > 1000
 
 
+def test_a_budget_that_no_file_could_hold_is_refused(data):
+    scene = neurfield.load_scene(data)
+    with pytest.raises(UserError, match=r"^max_num_iterations: expected an integer, got 10.0$"):
+        neurfield.train(scene, max_num_iterations=1e1)
+    with pytest.raises(UserError, match=r"^max_seconds: expected a number, got '10'$"):
+        neurfield.train_signal(next((data / "train").iterdir()), max_seconds="10")
+
+
 def test_every_public_name_is_there():
     for name in neurfield.__all__:
         assert getattr(neurfield, name) is not None

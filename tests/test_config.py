@@ -179,14 +179,18 @@ def test_ranges_hold_for_what_is_made_in_code():
     class Limits:
         seconds: Annotated[float, config.Range(0)] | None = None
         rate: Annotated[float, config.Range(0, 1)] = 0.5
+        steps: Annotated[int, config.Range(0)] | None = None
         name: str = "x"
 
-    for good in (Limits(), Limits(0.0, 1.0), Limits(math.inf)):
+    for good in (Limits(), Limits(0.0, 1.0), Limits(math.inf, 1), Limits(steps=np.int64(3))):
         config.check_ranges(good)
     for bad, message in (
         (Limits(-1.0), "seconds: expected at least 0, got -1.0"),
         (Limits(math.nan), "seconds: expected at least 0, got nan"),
         (Limits(rate=2.0), "rate: expected 0 ... 1, got 2.0"),
+        (Limits(rate="1"), "rate: expected a number, got '1'"),
+        (Limits(steps=1e3), "steps: expected an integer, got 1000.0"),
+        (Limits(steps=True), "steps: expected an integer, got True"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             config.check_ranges(bad)

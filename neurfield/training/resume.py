@@ -102,19 +102,20 @@ def newest_readable(folder: RunFolder, report: Callable[[str], None], read: Call
     """What `read` gives of the newest checkpoint that can be read; `report` takes a line about each newer one.
 
     Raises:
-        UserError: the run has no checkpoint, or none that is whole.
+        UserError: the run has no checkpoint, or none that can be read; says why of the newest.
     """
-    newest = find_checkpoint(folder.path)
+    newest, reason = find_checkpoint(folder.path), ""
     for path in reversed(folder.checkpoints()):
         try:
             found = read(path)
         except UserError as error:
             report(f"note: {error}")
+            reason = reason or str(error)
             continue
         if path != newest:
             report(f"note: continuing from {path}, newer ones are set aside")
         return found
-    raise UserError(f"{folder.path}: none of its checkpoints is whole; train a new run")
+    raise UserError(f"{folder.path}: none of its checkpoints can be continued ({reason}); train a new run")
 
 
 def _read(path: Path) -> Resumed:

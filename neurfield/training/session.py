@@ -65,11 +65,13 @@ class Session:
         resume_from: checkpoint to continue from; newer ones in the folder are set aside.
 
     Raises:
-        UserError: the folder exists with other content, or the checkpoint does not fit.
+        UserError: the folder exists with other content, the checkpoint does not fit, or a configuration that was made
+            in code could not be read again.
         MachineError: nothing can be written.
     """
 
     def __init__(self, trainer: Trainer, subject: Subject, folder: RunFolder, resume_from: Path | None = None):
+        configuration.check_readable(trainer.config, "the run's configuration")
         self.trainer, self.subject = trainer, subject
         if resume_from is None:
             folder = folder.create()

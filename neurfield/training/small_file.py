@@ -40,8 +40,10 @@ def write(
     """Writes tensors, `form` of which says how they are stored, with all that is needed to use them.
 
     Raises:
+        UserError: a configuration that was made in code could not be read again.
         MachineError: the disk refuses, or values are not finite.
     """
+    configuration.check_readable(config, "the run's configuration")
     stored = stored | subject.tensors()
     assert_finite(stored, step)
     header = {"config": configuration.to_dict(config), "counters": {"step": step}, **subject.header()}

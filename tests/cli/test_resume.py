@@ -147,7 +147,7 @@ def test_no_whole_checkpoint_is_one_line(data, tmp_path, capsys):
     path.write_bytes(b"PK\x03\x04 pickles")
     capsys.readouterr()
     assert train(data, tmp_path / "out", "--resume") == 2
-    assert "none of its checkpoints is whole" in fails(capsys)
+    assert "none of its checkpoints can be continued" in fails(capsys)
     assert [p.name for p in folder.iterdir()] == [path.name]
 
 

@@ -698,7 +698,7 @@ def test_a_file_that_promises_too_much_is_refused_before_anything_is_allocated(t
         checkpoint.save(path, tensors, {**header, "config": changed})
         with pytest.raises(UserError, match=r"field.\w+: expected \[.*\] as its configuration says, got \["):
             load(path)
-        with pytest.raises(UserError, match="none of its checkpoints is whole"):
+        with pytest.raises(UserError, match="none of its checkpoints can be continued"):
             newest_whole(RunFolder(tmp_path / "bad"), lambda line: None)
 
 

@@ -80,7 +80,7 @@ def test_no_field_is_built_that_the_file_does_not_hold(kind, form, request, tmp_
     with pytest.raises(UserError, match="the parts of this checkpoint do not fit each other"):
         load(path)
     if kind == "scene":
-        with pytest.raises(UserError, match="none of its checkpoints is whole"):
+        with pytest.raises(UserError, match="none of its checkpoints can be continued"):
             newest_whole(RunFolder(tmp_path), lambda line: None)
 
 

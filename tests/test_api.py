@@ -8,18 +8,23 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import neurfield
 from neurfield.errors import UserError
+from neurfield.fields import FIELDS
+from neurfield.rendering.renderer import Renderer
 from neurfield.training import checkpoint
 from neurfield.training.trainer import StepReport
+from neurfield.viewer.bare import shown_field
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, OWN_CODE = ROOT / "README.md", ROOT / "docs/own_code.md"
 STEPS = 20
 
 
@@ -32,16 +37,25 @@ def train(scene: neurfield.Scene, **options: object) -> neurfield.Run:
     return neurfield.train(scene, "ngp-fast", overrides=SMALL, max_num_iterations=STEPS, **options)
 
 
-def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(code.splitlines()) <= 10
-    for long, short in {
-        "max_seconds=60": "max_num_iterations=60",
-        "scene.cameras, 90": "scene.cameras, 9",
-        '"lighthouse.glb"': '"lighthouse.glb", resolution=64',
-    }.items():
+def shortened(page: Path, changes: dict[str, str]) -> str:
+    """The Python of a page, with less to do."""
+    code = "".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    for long, short in changes.items():
         assert code.count(long) == 1
         code = code.replace(long, short)
+    return code
+
+
+def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
+    code = shortened(
+        README,
+        {
+            "max_seconds=60": "max_num_iterations=60",
+            "scene.cameras, 90": "scene.cameras, 9",
+            '"lighthouse.glb"': '"lighthouse.glb", resolution=64',
+        },
+    )
+    assert len(code.splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(code, names)
@@ -50,6 +64,41 @@ def test_the_example_of_the_readme(data, tmp_path, monkeypatch, capsys):
     assert isinstance(image, torch.Tensor) and image.shape == (32, 32, 3) and image.min() >= 0 and image.max() <= 1
     for made in ("lighthouse.mp4", "lighthouse.glb", "lighthouse.html", "lighthouse.safetensors"):
         assert (tmp_path / made).stat().st_size > 1000
+
+
+def test_a_loop_and_a_field_of_ones_own(data, tmp_path, monkeypatch, capsys):
+    code = shortened(
+        OWN_CODE,
+        {
+            "range(1000)": "range(60)",
+            "max_seconds=60": "max_num_iterations=8",
+            '"mine.glb"': '"mine.glb", resolution=32',
+        },
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(FIELDS, "mine", None)  # the page puts a field there
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(code, names)
+    assert float(capsys.readouterr().out) > 15
+    run, scene, grid = names["run"], names["scene"], names["grid"]
+    assert run.step == 8 and (tmp_path / "mine.glb").exists()
+    neurfield.train(scene, resume=run.path.parent.parent, max_num_iterations=9)
+    kept, camera = neurfield.load(tmp_path / "mine.safetensors"), scene.cameras[0]
+    drawn = Renderer(names["field"], grid, scene.normalization).render(camera)["rgb"]
+    assert torch.allclose(kept.render(camera)["rgb"], drawn, atol=0.02)  # by other steps
+    assert shown_field(run.field).stage
+
+    monkeypatch.delitem(FIELDS, "mine")  # files would name what nobody can build
+    files = set(tmp_path.rglob("*"))
+    for write in (
+        lambda: neurfield.train(scene, names["method"], max_num_iterations=1, output_dir=tmp_path / "none"),
+        lambda: kept.save(tmp_path / "none.safetensors"),
+    ):
+        with pytest.raises(UserError, match=r"otype: expected one of grid, .*, got 'mine'"):
+            write()
+    with pytest.raises(UserError, match=r"none of its checkpoints can be continued \(.*, got 'mine'\)"):
+        neurfield.train(scene, resume=run.path.parent.parent)
+    assert set(tmp_path.rglob("*")) == files
 
 
 def test_a_budget_that_no_file_could_hold_is_refused(data):

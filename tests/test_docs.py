@@ -20,7 +20,7 @@ from neurfield.training.method import presets, signal_presets
 
 ROOT = Path(__file__).resolve().parents[1]
 # of what is not there: a scene, a photo, a run
-NEED_FILES = ("README.md", "data.md", "signals.md", "viewer.md")
+NEED_FILES = ("README.md", "data.md", "own_code.md", "signals.md", "viewer.md")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 TABLES = {
     "interop.md": (tiny_cuda_nn.ENCODINGS, tcnn.__all__),

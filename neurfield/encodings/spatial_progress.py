@@ -78,12 +78,13 @@ class SpatialProgress(nn.Module):
 
     def gates(self, x: Tensor) -> Tensor:
         """Factors `[n, n_blocks]` in [0, 1] for samples at `x` [n, d] in [0, 1]; constants."""
-        n_due = int(self.n_due)
-        factors = torch.zeros(self.n_blocks, dtype=x.dtype, device=x.device)
-        factors[:n_due] = 1 / self.box
-        if self.ramp == "Soft" and n_due > 1:
-            since = float(self.done) * 2 * self.n_blocks - (n_due - 1)  # in the times of a block
-            factors[n_due - 1] *= min(1.0, 2 * since)
+        # of tensors alone, so that it can be compiled and exported
+        block = torch.arange(self.n_blocks, device=x.device)
+        factors = (block < self.n_due).to(x.dtype) * (1 / self.box)
+        if self.ramp == "Soft":
+            since = self.done * 2 * self.n_blocks - (self.n_due - 1)  # in the times of a block
+            is_newest = (block == self.n_due - 1) & (block > 0)
+            factors = torch.where(is_newest, factors * (2 * since).clamp(max=1), factors)
         return ops.gates(self._grid_coordinates(x), self.counts, factors, self.resolution)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ The activation mixes two columns, so layers do not go through one ops.fused_mlp 
 layers, whose products are twice as fast as torch's on an AMD CPU, and ops.wavelet.
 """
 
-import functools
+import itertools
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -79,6 +79,9 @@ class Wire(nn.Module):
         shapes = zip(parts, sizes[1:], sizes[:-1], strict=True)
         self.weights = nn.ParameterList(torch.empty(shape) for shape in shapes)
         self.biases = nn.ParameterList(torch.empty(shape) for shape in zip(rows, sizes[1:], strict=True))
+        # made here, since compilers cannot trace it
+        widths = [n_input_dims, *[2 * self.width] * n_layers, n_output_dims]
+        self._products = [MLPConfig(*pair, n_hidden_layers=0, bias=True) for pair in itertools.pairwise(widths)]
         self.reset_parameters()
 
     @torch.no_grad()
@@ -95,14 +98,16 @@ class Wire(nn.Module):
             raise ValueError(f"network WIRE: expected an input [n, {self.n_input_dims}], got {list(x.shape)}")
         c = self.config
         weight, bias = self.weights[0], self.biases[0]
-        u = _linear(x, *(torch.cat([t[0], torch.zeros_like(t[0])]) for t in (weight, bias)))
+        first, *hidden, last = self._products
+        weight, bias = (torch.cat([t[0], torch.zeros_like(t[0])]) for t in (weight, bias))
+        u = _linear(x, weight, bias, first)
         h = wavelet(u, c.omega if c.first_omega is None else c.first_omega, c.scale)
-        for weights, bias in zip(self.weights[1:-1], self.biases[1:-1], strict=True):
+        for weights, bias, product in zip(self.weights[1:-1], self.biases[1:-1], hidden, strict=True):
             real, imaginary = weights
             block = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
-            h = wavelet(_linear(h, block, bias.flatten()), c.omega, c.scale)
+            h = wavelet(_linear(h, block, bias.flatten(), product), c.omega, c.scale)
         real, imaginary = self.weights[-1]
-        return _linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0])
+        return _linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0], last)
 
     def extra_repr(self) -> str:
         c = self.config
@@ -110,17 +115,11 @@ class Wire(nn.Module):
         return f"{self.n_input_dims} -> {hidden} -> {self.n_output_dims}, seed={self.seed}"
 
 
-@functools.cache
-def _linear_config(n_in: int, n_out: int) -> MLPConfig:
-    return MLPConfig(n_in, n_out, n_hidden_layers=0, bias=True)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _linear(x: Tensor, weight: Tensor, bias: Tensor, product: MLPConfig) -> Tensor:
     """`x weight^T + bias`, as functional.linear, which a GPU has its best products behind."""
     if x.is_cuda:
         return functional.linear(x, weight, bias)
     n_out, n_in = weight.shape
-    config = _linear_config(n_in, n_out)
-    ((rows, columns),) = config.matrix_shapes
+    ((rows, columns),) = product.matrix_shapes
     padded = functional.pad(weight, (0, columns - n_in, 0, rows - n_out))
-    return fused_mlp(x, torch.cat([padded.flatten(), functional.pad(bias, (0, rows - n_out))]), config)
+    return fused_mlp(x, torch.cat([padded.flatten(), functional.pad(bias, (0, rows - n_out))]), product)

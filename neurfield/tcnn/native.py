@@ -76,7 +76,8 @@ class Native:
     def __call__(self, x: Tensor, params: Tensor) -> Tensor:
         """`[n, n_outputs]` for x `[n, n_input_dims]` and params `[n_params]` of the same dtype."""
         sizes = [part.numel() for part in self._parts]
-        is_transformed = torch._C._are_functorch_transforms_active()  # by torch.func, which needs torch's own
+        # transformations of torch.func need torch's own, and compilers cannot trace ours
+        is_transformed = torch._C._are_functorch_transforms_active() or torch.compiler.is_compiling()
         split = torch.split if is_transformed else _Split.apply
         parts: tuple[Tensor, ...] = split(params, sizes) if sizes else ()
         names = [name for name, _ in self.encoding.named_parameters()]

@@ -171,6 +171,21 @@ def test_other_numbers_of_columns_are_refused(name: str) -> None:
             encoding(torch.rand(shape))
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_compiles_and_exports_whole_for_any_number_of_rows(name: str) -> None:
+    """No graph breaks, which `fullgraph` would refuse."""
+    encoding, xs = create(name), [inputs(CASES[name], n).requires_grad_() for n in (33, 40, 2)]
+    compiled = torch.compile(encoding, fullgraph=True, backend="aot_eager")
+    rows = ({0: torch.export.Dim("n")},)
+    exported = torch.export.export(encoding, (xs[0],), dynamic_shapes=rows).module()
+    for x in xs:
+        y, leaves = encoding(x), [x, *encoding.parameters()]
+        for other in (compiled, exported):
+            assert torch.equal(other(x), y)
+        for a, b in zip(*(torch.autograd.grad(out.sum(), leaves) for out in (compiled(x), y)), strict=True):
+            torch.testing.assert_close(a, b)  # a traced product has another order
+
+
 def test_errors_name_the_nearest_key() -> None:
     wrong = {
         r"unknown encoding 'Frequenzy', did you mean 'Frequency'\? \(valid: Identity": {"otype": "Frequenzy"},

@@ -41,6 +41,15 @@ def test_gradients_are_those_of_its_values() -> None:
     assert torch.autograd.gradcheck(evaluate, (x, *parameters))
 
 
+def test_compiles_without_graph_breaks() -> None:
+    net, x = Wire(2, 3, CONFIG), uniform(9, 2).requires_grad_()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    leaves = [x, *net.parameters()]
+    grads = [torch.autograd.grad(run(x).sum(), leaves) for run in (compiled, net)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_has_as_many_parameters_as_a_real_network() -> None:
     wire = networks.create(2, 3, {"otype": "WIRE", "n_neurons": 256, "n_hidden_layers": 4})
     real = 2 * 256 + 3 * 256**2 + 3 * 256 + 4 * 256 + 3

@@ -13,6 +13,7 @@ import torch
 
 from neurfield import tcnn, tiny_cuda_nn
 from neurfield.errors import UserError
+from neurfield.ops import _common
 from tests.cases import SIZES, strided, uniform
 from tests.compare import assert_close
 
@@ -122,6 +123,14 @@ def test_gradients_by_torch_func_are_the_same(module) -> None:
     found = torch.func.grad(loss, argnums=(0, 1))(x.detach(), values.detach())
     expected = torch.autograd.grad(loss(x, values), (x, values), materialize_grads=True)
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def test_compiles_without_graph_breaks(module, monkeypatch) -> None:
+    monkeypatch.setattr(_common, "POOLED_BYTES", 0)  # as if all were large
+    compiled, x = torch.compile(module, fullgraph=True, backend="aot_eager"), uniform(9, 3).requires_grad_()
+    leaves = [x, *([module.params] if module.params.numel() else [])]
+    for a, b in zip(*(torch.autograd.grad(run(x).sum(), leaves) for run in (compiled, module)), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_parameters_are_single_in_any_default() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained field of a single file: measured, drawn, loaded again."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -194,6 +195,11 @@ def train_signal(
         UserError: the file, the method, a budget or the seed cannot be used.
         MachineError: training does not converge to numbers, or nothing can be written.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(
+            f"train_signal: expected the path of a file, got {type(path).__name__}; an array becomes one by "
+            "numpy.save('name.npy', array)"
+        )
     start, path, overrides = time.monotonic(), Path(path).absolute(), words(overrides)
     signal = signals.read(path, max_megapixels=max_megapixels)
     kind = signals.kind_of(path)

@@ -25,8 +25,11 @@ class Encoding(nn.Module):
         """For encodings whose operations would take columns of any number, or ignore some.
 
         Raises:
+            TypeError: no tensor.
             ValueError: an input of another shape.
         """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"encoding {type(self).__name__}: expected a torch.Tensor, got {type(x).__name__}")
         if x.dim() != 2 or x.shape[1] != self.n_input_dims:
             raise ValueError(
                 f"encoding {type(self).__name__}: expected an input [n, {self.n_input_dims}], got {list(x.shape)}"

@@ -39,11 +39,19 @@ def check_tensor(
     if not (of_dtype and fits):  # the words only then: every call comes by here, several times
         expected = f"{'/'.join(str(d).removeprefix('torch.') for d in dtypes)} [{', '.join(map(str, shape))}]"
         found = f"{str(tensor.dtype).removeprefix('torch.')} {list(sizes)}"
-        is_short = tensor.dtype in (torch.float16, torch.bfloat16) and torch.float32 in dtypes  # of torch.autocast, say
-        message = f"{op}: {name} must be {expected}, got {found}{'; use .float()' if is_short else ''}"
-        raise ValueError(message) if of_dtype else TypeError(message)
+        message = f"{op}: {name} must be {expected}, got {found}"
+        raise ValueError(message) if of_dtype else TypeError(message + _way_out(tensor.dtype, dtypes))
     if device is not None and tensor.device != device:
         raise ValueError(f"{op}: {name} must be on {device} like the other inputs, got {tensor.device}")
+
+
+def _way_out(got: torch.dtype, dtypes: tuple[torch.dtype, ...]) -> str:
+    """For floats of other precisions: halves of torch.autocast, say, or doubles that were NumPy's."""
+    if got.is_floating_point and torch.float32 in dtypes:
+        return "; use .float()"
+    if got.is_floating_point and torch.float64 in dtypes:
+        return " where other inputs are float64; use .float() of those, or .double() of module and inputs"
+    return ""
 
 
 Answer = TypeVar("Answer")

@@ -73,7 +73,8 @@ class Operator:
 
     def _differentiate(self, ctx: Any, *grads: Any) -> Any:
         if self._backward is None:
-            raise RuntimeError(f"{self.name} has no derivative")
+            forward = self.name.removesuffix("_backward")
+            raise RuntimeError(f"{forward} has no {'derivative' if forward == self.name else 'second derivative'}")
         return self._backward(ctx, *grads)
 
 

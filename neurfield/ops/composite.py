@@ -63,7 +63,7 @@ def composite(
     result = Composite(*_forward(sigmas, rgbs, t_starts, t_ends, packed_info, early_stop_eps))
     if background is None:
         return result
-    shape = (3,) if background.dim() == 1 else (packed_info.shape[0], 3)
+    shape = (3,) if getattr(background, "ndim", 0) == 1 else (packed_info.shape[0], 3)
     check_tensor("composite", "background", background, shape, floats, sigmas.device)
     return result._replace(rgb=result.rgb + (1 - result.acc)[:, None] * background)
 

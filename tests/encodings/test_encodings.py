@@ -172,6 +172,17 @@ def test_other_numbers_of_columns_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_arrays_and_mixed_precisions_are_refused(name: str) -> None:
+    case, encoding = CASES[name], create(name)
+    x = inputs(case, 4)
+    with pytest.raises(TypeError, match=r"(must be|expected) a torch.Tensor, got ndarray"):
+        encoding(x.numpy())
+    if encoding.state_dict() and name != "SAPE":  # whose mask has any precision
+        with pytest.raises(TypeError, match=r"float64.*got float32.* use \.float\(\) of those, or \.double\(\) of"):
+            encoding(x.double())
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_compiles_and_exports_whole_for_any_number_of_rows(name: str) -> None:
     """No graph breaks, which `fullgraph` would refuse."""
     encoding, xs = create(name), [inputs(CASES[name], n).requires_grad_() for n in (33, 40, 2)]

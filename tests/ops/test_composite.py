@@ -239,13 +239,14 @@ def test_errors_say_expected_and_found() -> None:
     wrong = {
         r"sigmas must be float32/float64 \[n_samples\], got float16 \[5\]": {"sigmas": torch.ones(5).half()},
         r"rgbs must be float32 \[5, 3\], got float32 \[5, 4\]": {"rgbs": torch.ones(5, 4)},
-        r"t_ends must be float32 \[5\], got float64 \[5\]": {"t_ends": torch.ones(5).double()},
+        r"t_ends must be float32 \[5\], got float64 \[5\]; use .float\(\)": {"t_ends": torch.ones(5).double()},
         r"packed_info must be int64 \[n_rays, 2\], got int32 \[2, 2\]": {"packed_info": inputs["packed_info"].int()},
         r"packed_info\[1\] is \(start 3, count 3\), outside the 5 samples": {
             "packed_info": torch.tensor([[0, 3], [3, 3]])
         },
         r"packed_info\[0\] is \(start -1, count 2\), outside the 5 samples": {"packed_info": torch.tensor([[-1, 2]])},
         r"background must be float32 \[2, 3\], got float32 \[3, 3\]": {"background": torch.ones(3, 3)},
+        r"background must be a torch.Tensor, got list": {"background": [1.0, 1.0, 1.0]},
         r"early_stop_eps must be in \[0, 1\), got 1.0": {"early_stop_eps": 1.0},
     }
     for message, change in wrong.items():

@@ -32,6 +32,12 @@ def test_a_new_grid_is_open_everywhere() -> None:
         OccupancyGrid(aabb_scale=3)
 
 
+def test_a_density_with_features_is_refused() -> None:
+    """As fields give it."""
+    with pytest.raises(TypeError, match=r"gives a torch.Tensor, got a tuple .*lambda x: field.density\(x\)\[0\]"):
+        OccupancyGrid(resolution=8).update(0, lambda x: (x[:, 0], x))
+
+
 def test_update_finds_the_ball_and_keeps_it() -> None:
     grid = OccupancyGrid(resolution=32)
     for step in range(20):

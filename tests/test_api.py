@@ -141,7 +141,11 @@ def test_a_run_that_is_loaded_reads_its_images_as_it_was_trained(data, tmp_path)
 def test_scenes_and_runs_say_what_they_are_in_a_line(data, tmp_path):
     scene = neurfield.load_scene(data, splits=("train", "test"))
     assert repr(scene) == "Scene('lighthouse': 12 train, 2 test views, 32 x 32 pixels)"
-    mixed = dataclasses.replace(scene, images=[*scene.images[1:], torch.zeros(20, 48, 3)], splits={})
+    sizes = torch.cat([scene.cameras.sizes[1:], torch.tensor([[48, 20]])])
+    images = [*scene.images[1:], torch.zeros(20, 48, 4, dtype=torch.uint8)]
+    mixed = dataclasses.replace(
+        scene, cameras=dataclasses.replace(scene.cameras, sizes=sizes), images=images, splits={}
+    )
     assert repr(mixed) == "Scene('lighthouse': no views, up to 32 x 32 pixels)"
     run = train(scene, output_dir=tmp_path / "out")
     assert repr(run) == f"Run(ngp-fast, step {STEPS}, {run.path})"

@@ -29,7 +29,10 @@ class Normalization:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what is no such map, as a file may hold it."""
+        """Raises ValueError for what is no such map, as a file may hold it. Numbers of NumPy become Python's."""
+        object.__setattr__(self, "scale", float(self.scale))
+        for name in ("offset", "origin"):
+            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
         if not (len(self.offset) == 3 and all(map(math.isfinite, (self.scale, *self.offset))) and self.scale > 0):
             raise ValueError(f"normalization: expected a scale above 0 and an offset, got {self.scale}, {self.offset}")
         if not (type(self.aabb_scale) is int and self.aabb_scale.bit_count() == 1 and 1 <= self.aabb_scale <= 128):
@@ -83,6 +86,9 @@ class Scene:
         applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
             (nerfstudio's `applied_transform`), or None.
         source, options: where the data set lies and how it was read; "" for a scene that was not read from files.
+
+    Raises:
+        ValueError: images, masks, paths or splits that do not fit the cameras or each other.
     """
 
     name: str
@@ -97,6 +103,26 @@ class Scene:
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
 
+    def __post_init__(self) -> None:
+        n = len(self.cameras)
+        for name, values in (("images", self.images), ("masks", self.masks), ("paths", self.paths)):
+            if values is not None and len(values) != n and not (name == "paths" and not values):
+                raise ValueError(f"scene {self.name}: expected {name} of its {n} views, got {len(values)}")
+        for view, (image, (width, height)) in enumerate(zip(self.images, self.cameras.sizes.tolist(), strict=True)):
+            if not isinstance(image, Tensor) or image.dtype not in (torch.uint8, torch.float32):
+                kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+                raise ValueError(f"scene {self.name}: image {view} must be a uint8 or float32 tensor, got {kind}")
+            if image.shape not in ((height, width, 3), (height, width, 4)):
+                raise ValueError(
+                    f"scene {self.name}: image {view} must be [{height}, {width}, 3 or 4] as its camera says, "
+                    f"got {list(image.shape)}"
+                )
+            if image.dtype != self.images[0].dtype or image.shape[2] != self.images[0].shape[2]:
+                raise ValueError(f"scene {self.name}: image {view} has other channels or another dtype than image 0")
+        for split, views in self.splits.items():
+            if not all(type(view) is int and 0 <= view < n for view in views):
+                raise ValueError(f"scene {self.name}: splits: {split} must be numbers of views, ints in 0 ... {n - 1}")
+
     def __repr__(self) -> str:
         """A line: pictures say nothing as numbers."""
         views = ", ".join(f"{len(views)} {split}" for split, views in self.splits.items())
@@ -107,7 +133,7 @@ class Scene:
 
     @property
     def has_alpha(self) -> bool:
-        return bool(self.images) and self.images[0].shape[2] == 4
+        return len(self.images) > 0 and self.images[0].shape[2] == 4
 
     def views(self, split: str) -> list[int]:
         """View indices of one split; raises UserError when it is unknown or empty."""

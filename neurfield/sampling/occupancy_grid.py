@@ -92,7 +92,7 @@ class OccupancyGrid(nn.Module):
         if n_open:
             cells, positions = (torch.cat(parts) for parts in zip(*drawn, strict=True))
             ops.occupancy_update(self.density_grid, cells, evaluate(density_fn, positions) * BASE_STEP, self.decay)
-            self._counted = (self.density_grid, self.density_grid._version, n_open)  # an update opens and closes none
+            self._remember_open(n_open)  # an update opens and closes none
         self.renew_bits()
 
     def occupied_from(self) -> Tensor:
@@ -107,10 +107,14 @@ class OccupancyGrid(nn.Module):
     def _count_open(self) -> int:
         """Cells that are not closed for good."""
         grid, version, count = self._counted
-        if grid is not self.density_grid or version != grid._version:
+        if grid is not self.density_grid or grid.is_inference() or version != grid._version:
             count = int((self.density_grid > CLOSED / 2).sum())
-            self._counted = (self.density_grid, self.density_grid._version, count)
+            self._remember_open(count)
         return count
+
+    def _remember_open(self, count: int) -> None:
+        grid = self.density_grid
+        self._counted = (grid, 0 if grid.is_inference() else grid._version, count)
 
     @torch.no_grad()
     def load_bits(self, bitfield: Tensor) -> None:

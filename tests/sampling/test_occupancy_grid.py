@@ -32,6 +32,18 @@ def test_a_new_grid_is_open_everywhere() -> None:
         OccupancyGrid(aabb_scale=3)
 
 
+def test_a_grid_of_inference_mode_is_updated_too() -> None:
+    """Its tensors have no version that says whether others have changed them."""
+    with torch.inference_mode():
+        grid = OccupancyGrid(resolution=8)
+        for step in range(2):
+            grid.update(step, lambda x: torch.ones(len(x)) * 1e4)
+        assert grid.occupied_fraction() == 1
+        grid.density_grid[0, :256] = CLOSED
+        grid.update(2, lambda x: torch.ones(len(x)) * 1e4)
+    assert grid.occupied_fraction() == 0.5 and (grid.density_grid == CLOSED).sum() == 256
+
+
 def test_a_density_with_features_is_refused() -> None:
     """As fields give it."""
     with pytest.raises(TypeError, match=r"gives a torch.Tensor, got a tuple .*lambda x: field.density\(x\)\[0\]"):

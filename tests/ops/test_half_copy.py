@@ -36,12 +36,19 @@ def add_in_place(grid: Grid) -> None:
         grid.params.add_(1)
 
 
+def write_past_torch(grid: Grid) -> None:
+    """As docs/interop.md says."""
+    grid.params.data.copy_(-grid.params.detach())
+    torch.autograd.graph.increment_version(grid.params)
+
+
 CHANGES: dict[str, Callable[[Grid], object]] = {
     "in place": add_in_place,
     "initialised": lambda grid: nn.init.normal_(grid.params),
     "another state": lambda grid: grid.load_state_dict({"params": -grid.params.detach()}),
     "other memory": replace_data,
     "from a vector": lambda grid: vector_to_parameters(-grid.params.detach(), [grid.params]),
+    "past torch": write_past_torch,
     "rounded and back": lambda grid: grid.bfloat16().float(),  # perhaps to where it was
 }
 

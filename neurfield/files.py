@@ -39,6 +39,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from None
+    except MachineError as error:  # of a writer that knows the temporary name alone
+        raise MachineError(str(error).replace(temporary.name, path.name)) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -148,9 +148,8 @@ def _sizes(info: GridInfo, asked: SignalRender, reversed_axes: bool) -> tuple[in
     for size in sizes:
         total *= size
     if min(sizes) < 1 or total > MAX_SAMPLES:
-        raise UserError(
-            f"--resolution: cannot draw {' x '.join(map(str, sizes[::-1] if reversed_axes else sizes))} samples"
-        )
+        drawn = " x ".join(map(str, sizes[::-1] if reversed_axes else sizes))
+        raise UserError(f"--resolution, --scale: cannot draw {drawn} samples, only 1 ... {MAX_SAMPLES} in all")
     return sizes
 
 

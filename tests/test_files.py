@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neurfield.errors import MachineError, UserError
-from neurfield.files import atomic_folder, refuse_existing
+from neurfield.files import atomic_folder, atomic_path, refuse_existing
 
 MARKER = "frames.json"
 
@@ -19,6 +19,11 @@ def made(path: Path, content: str) -> Path:
     path.mkdir()
     (path / MARKER).write_text(content)
     return path
+
+
+def test_a_writer_that_fails_is_told_of_by_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"^a\.exr: cannot write a\.exr$"), atomic_path(tmp_path / "a.exr") as path:
+        raise MachineError(f"{path.name}: cannot write {path.name}")
 
 
 def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

@@ -15,13 +15,18 @@ from neurfield.data.signals.grid import GridInfo
 from neurfield.data.tiff import SUFFIXES
 from neurfield.errors import UserError
 from neurfield.export import tiff_file
-from neurfield.export.sampled_array import sampled_array
+from neurfield.export.sampled_array import check_memory, sampled_array
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
 from neurfield.rendering.writers import write_exr
 
 LOSSY_QUALITY = 95
+_MAX_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # pixels that the formats, and libjpeg, can number
+# bytes a value while its file is made, the array included, measured on pictures of 30 megapixels; other formats by
+# the size of a value
+_PEAK_BYTES = {".webp": 11, ".exr": 18, ".hdr": 24}
+_PEAK_BYTES_OF_SIZE = {1: 2.5, 2: 9, 4: 20, 8: 40}
 
 
 def write_image(
@@ -34,11 +39,14 @@ def write_image(
     """Samples a field at `sizes` (height, width) and writes the picture.
 
     Raises:
-        UserError: unknown suffix, or a format that cannot hold the values.
+        UserError: unknown suffix, a format that cannot hold the values, or more of them than memory holds.
         MachineError: the disk refuses.
     """
     suffix = path.suffix.lower()
     write = lookup(IMAGE_WRITERS, suffix, "image format")
+    height, width = sizes
+    if max(sizes) > _MAX_SIDE.get(suffix, max(sizes)):
+        raise UserError(f"{suffix} holds {_MAX_SIDE[suffix]} pixels a side, not {width} x {height}; give a .png")
     if suffix in (".jpg", ".jpeg", ".hdr") and info.n_channels in (2, 4):
         others = ".exr" if suffix == ".hdr" else ".png or .webp"
         raise UserError(f"{suffix} has no alpha, and the image does; give a {others}")
@@ -46,6 +54,9 @@ def write_image(
     n_bytes = math.prod(sizes) * n_channels * np.dtype(info.dtype).itemsize
     if suffix in SUFFIXES and n_bytes > tiff_file.MAX_BYTES:
         raise UserError(f"TIFF holds 4 GiB, the picture has {n_bytes / 2**30:.1f}; give a .png or .npy")
+    if suffix != ".npy":
+        itemsize = np.dtype(info.dtype).itemsize
+        check_memory(info, sizes, _PEAK_BYTES.get(suffix, _PEAK_BYTES_OF_SIZE[itemsize]))
     with atomic_path(path) as temporary:
         write(temporary, sampled_array(field, info, sizes, progress, temporary if suffix == ".npy" else None))
 

@@ -9,7 +9,7 @@ from torch import nn
 from neurfield.data.signals.grid import GridInfo
 from neurfield.data.signals.volume import SUFFIXES, suffix_of
 from neurfield.errors import UserError
-from neurfield.export.sampled_array import sampled_array
+from neurfield.export.sampled_array import check_memory, sampled_array
 from neurfield.files import atomic_path, atomic_write
 from neurfield.progress import Progress, silent
 
@@ -25,7 +25,7 @@ def write_volume(
     units and the name of its space are kept.
 
     Raises:
-        UserError: unknown suffix, or nibabel is not installed.
+        UserError: unknown suffix, more values than memory holds, or nibabel is not installed.
         MachineError: the disk refuses.
     """
     suffix = suffix_of(path)
@@ -33,6 +33,7 @@ def write_volume(
         with atomic_path(path) as temporary:
             sampled_array(field, info, sizes, progress, temporary)
     elif suffix in SUFFIXES:
+        check_memory(info, sizes, 3 * np.dtype(info.dtype).itemsize)  # the array, the file's bytes and a copy of these
         data = _nifti(sampled_array(field, info, sizes, progress), info)
         if suffix == ".nii.gz":
             import gzip

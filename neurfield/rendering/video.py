@@ -12,6 +12,7 @@ from neurfield.errors import MachineError, UserError
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 DEFAULT_FPS, MAX_FPS = 30.0, 240.0
+MAX_SIDE = 16384  # pixels, x264's
 _BT709 = 1  # as matrix, primaries and transfer in the numbering of ISO 23091-2
 _QUALITY = "18"  # x264's constant rate factor; visually lossless
 
@@ -74,6 +75,11 @@ class VideoWriter:
     def _open_stream(self, width: int, height: int) -> Any:
         if width < 2 or height < 2:
             raise UserError("a video needs pictures of at least 2 x 2 pixels")
+        if max(width, height) > MAX_SIDE:
+            raise UserError(
+                f"a video has at most {MAX_SIDE} pixels a side, and this one would be {width} x {height}; "
+                "make its pictures smaller, or put less side by side"
+            )
         try:
             stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": _QUALITY})
         except (ValueError, self._av.error.FFmpegError):

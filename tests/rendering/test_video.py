@@ -47,6 +47,11 @@ def test_wrong_use_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         writer.add(frame(16, 16, (0, 0, 0)))
     with pytest.raises(UserError, match="at least 2 x 2 pixels"), VideoWriter(tmp_path / "b.mp4", 30) as writer:
         writer.add(frame(1, 9, (0, 0, 0)))
+    wide = r"at most 16384 pixels a side, and this one would be 16386 x 2; make its pictures smaller"
+    with pytest.raises(UserError, match=wide), VideoWriter(tmp_path / "c.mp4", 30) as writer:
+        writer.add(frame(2, 16386, (0, 0, 0)))
+    with VideoWriter(tmp_path / "c.mp4", 30) as writer:
+        writer.add(frame(2, 16384, (0, 0, 0)))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match="videos need PyAV, which is not installed: pip install av"):
         VideoWriter(tmp_path / "a.mp4", 30)

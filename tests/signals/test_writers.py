@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that fields are drawn into: suffixes in capitals, pictures of shapes from everywhere."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import skimage.io
@@ -10,12 +13,13 @@ from torch import nn
 
 from neurfield.data import signals
 from neurfield.data.signals.grid import GridInfo
-from neurfield.errors import UserError
-from neurfield.export import tiff_file
+from neurfield.errors import MachineError, UserError
+from neurfield.export import sampled_array, tiff_file
 from neurfield.export.image_file import IMAGE_WRITERS, write_image
 from neurfield.export.sdf_picture import write_sdf_picture
 from neurfield.export.video_file import write_video
 from neurfield.export.views import is_video
+from neurfield.export.volume_file import write_volume
 from neurfield.rendering.sphere_trace import picture
 
 
@@ -92,6 +96,51 @@ def test_a_tiff_that_would_be_too_large_is_refused(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"TIFF holds 4 GiB, the picture has 0.0; give a .png or .npy"):
         write_image(Colors(3), info(5, 7), (5, 7), tmp_path / "a.tiff")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "limit"), [(".webp", 16383), (".jpg", 65500), (".JPEG", 65500)])
+def test_a_format_is_asked_for_its_largest_side_before_anything_is_sampled(suffix, limit, tmp_path):
+    write_image(Colors(1), info(1, limit, n_channels=1), (1, limit), tmp_path / f"fits{suffix}")
+    with pytest.raises(UserError, match=rf"{suffix.lower()} holds {limit} pixels a side, not {limit + 1} x 1; give a"):
+        write_image(nn.Identity(), info(1, 9), (1, limit + 1), tmp_path / f"a{suffix}")
+    assert [path.stem for path in tmp_path.iterdir()] == ["fits"]
+
+
+@pytest.mark.parametrize("suffix", [s for s in IMAGE_WRITERS if s != ".npy"])
+def test_a_picture_that_memory_does_not_hold_is_refused_before_it_is_sampled(suffix, monkeypatch, tmp_path):
+    monkeypatch.setattr(sampled_array, "available_bytes", lambda: 64 * 64 * 3)  # as much as the array alone
+    with pytest.raises(
+        UserError, match=r"0 million samples need 0\.\d MiB of memory in this format, 0\.0 MiB are free"
+    ):
+        write_image(nn.Identity(), info(64, 64), (64, 64), tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+    write_image(Colors(3), info(64, 64), (64, 64), tmp_path / "a.npy")
+
+
+def test_a_volume_that_memory_does_not_hold_is_refused_before_it_is_sampled(monkeypatch, tmp_path):
+    pytest.importorskip("nibabel")
+    monkeypatch.setattr(sampled_array, "available_bytes", lambda: 16**3)
+    with pytest.raises(UserError, match="of memory in this format"):
+        write_volume(nn.Identity(), info(16, 16, 16, n_channels=1), (16, 16, 16), tmp_path / "a.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system has no posix_fallocate")
+@pytest.mark.parametrize(
+    ("write", "sizes"), [(write_image, (8, 9)), (write_video, (2, 4, 9)), (write_volume, (2, 4, 9))]
+)
+def test_an_array_takes_its_room_on_the_disk_before_it_is_filled(write, sizes, monkeypatch, tmp_path):
+    """To write through a map where the disk is full ends the process without a word."""
+    asked = []
+
+    def full(descriptor, offset, length):
+        asked.append((offset, length, os.fstat(descriptor).st_size))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(MachineError, match=r"a\.npy: cannot write \(no space left on device\)"):
+        write(nn.Identity(), info(*sizes), sizes, tmp_path / "a.npy")
+    assert asked == [(0, 128 + 72 * 3, 128 + 72 * 3)] and not list(tmp_path.iterdir())  # a header and the values
 
 
 @pytest.mark.parametrize("suffix", [".MP4", ".Mov", ".MKV"])

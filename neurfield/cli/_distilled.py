@@ -20,7 +20,7 @@ from neurfield.errors import UserError
 from neurfield.files import cannot_write
 from neurfield.run import Run, load_scene_run
 from neurfield.training.method import DistillConfig, MethodConfig, RunConfig, load_method
-from neurfield.training.run_folder import make_free, new_run
+from neurfield.training.run_folder import TIME_FORMAT, make_free, new_run
 from neurfield.training.session import Session
 from neurfield.training.trainer import StepReport
 from neurfield.viewer.options import ServeOptions
@@ -147,7 +147,7 @@ def plan(options: "TrainOptions", method: MethodConfig, distill: DistillConfig) 
         from neurfield.viewer import settled
 
         serve = settled(options.serve)  # one link for all stages
-    stamp = options.timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+    stamp = options.timestamp or time.strftime(TIME_FORMAT)
     paths = [new_run(options.output_dir, name, kind, stamp).path for kind in (teacher_name, method.name)]
     if options.timestamp is None:
         try:

@@ -17,6 +17,7 @@ CONFIG_FILE = "config.yaml"
 ASIDE = ".distill"  # ends the folder of a distillation: a stage of the run beside it, and no run to be continued alone
 BEFORE = ".before"  # ends the folder of a run that another is about to replace
 MOVED = "moved-by-convert.txt"  # in such a folder
+TIME_FORMAT = "%Y-%m-%d_%H%M%S"
 _WRITTEN = (
     ".config.*.tmp.yaml", "frequency.json", "frequency.png", ".frequency.*.tmp.*", "metrics.jsonl",
     "events.out.tfevents.*", f"checkpoints/step-*{SUFFIX}", f"checkpoints/step-*{SUFFIX}.aside",
@@ -142,7 +143,7 @@ def make_free(*paths: Path) -> list[Path]:
 
 def new_run(output_dir: Path, experiment: str, method: str, timestamp: str | None = None) -> RunFolder:
     """The folder of a run that starts now; nothing is written yet."""
-    stamp = timestamp or time.strftime("%Y-%m-%d_%H%M%S")
+    stamp = timestamp or time.strftime(TIME_FORMAT)
     for part in (experiment, method, stamp):
         if part in ("", ".", "..") or "/" in part or "\\" in part:
             raise UserError(f"{part!r} cannot be a folder name; experiment, method and timestamp are single names")
@@ -170,13 +171,18 @@ def _newest(folders: Iterable[Path]) -> RunFolder | None:
     """Of those of runs that have a checkpoint."""
     runs = [RunFolder(path) for path in folders if not path.name.endswith((ASIDE, BEFORE))]
     started = [run for run in runs if run.checkpoints()]
-    return max(started, key=lambda run: (_age(run.path), run.checkpoints()[-1].stat().st_mtime), default=None)
+    return max(started, key=lambda run: (_begun(run), run.checkpoints()[-1].stat().st_mtime), default=None)
 
 
-def _age(run: Path) -> tuple[str, int]:
-    """Orders runs by their names: TIME, TIME-2, ... TIME-10."""
-    name, dash, n = run.name.rpartition("-")
-    return (name, int(n)) if dash and n.isdecimal() else (run.name, 1)
+def _begun(run: RunFolder) -> tuple[float, int]:
+    """Orders runs by when they began: by names TIME, TIME-2, ... TIME-10, and those of other names by the time in the
+    name of their first events. Times of files would be those of a copy."""
+    name, dash, n = run.path.name.rpartition("-")
+    for stamp, number in ((run.path.name, 1), (name, int(n) if dash and n.isdecimal() else 1)):
+        with contextlib.suppress(ValueError, OverflowError):
+            return time.mktime(time.strptime(stamp, TIME_FORMAT)), number
+    events = (path.name.split(".")[3] for path in run.path.glob("events.out.tfevents.*.*"))
+    return min((int(second) for second in events if second.isdecimal()), default=0), 1
 
 
 def find_checkpoint(run: Path) -> Path:

@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from neurfield.sampling.occupancy_grid import OccupancyGrid
 from neurfield.training import checkpoint
 from neurfield.training.evaluation import evaluate
 from neurfield.training.method import RunConfig, load_method
-from neurfield.training.run_folder import RunFolder, find_checkpoint, new_run, newest_run
+from neurfield.training.run_folder import TIME_FORMAT, RunFolder, find_checkpoint, new_run, newest_run
 from neurfield.training.session import Session
 from neurfield.training.trainer import Trainer
 from neurfield.training.view_set import ViewSet
@@ -297,6 +298,23 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(scene, tmp
     with pytest.raises(UserError, match=f"did you mean {session.folder.path}"):
         find_checkpoint(tmp_path)
     assert new_run(tmp_path, "ball", "mine").by_time and not new_run(tmp_path, "ball", "mine", "first").by_time
+
+
+def test_a_run_with_a_name_of_its_own_is_as_old_as_its_first_events(tmp_path):
+    """`final` says nothing of time, and the times of files are those of a copy."""
+    now = int(time.time())
+    stamps = [time.strftime(TIME_FORMAT, time.localtime(now - seconds)) for seconds in (9000, 3000)]
+    for name, begun in (("2-final", now - 6000), (stamps[0], now), ("z", now - 8000), (stamps[1], now - 9000)):
+        folder = RunFolder(tmp_path / "ball" / "mine" / name)
+        folder.checkpoint_path(1).parent.mkdir(parents=True)
+        folder.checkpoint_path(1).touch()
+        for second in (now, begun):  # all have been continued
+            (folder.path / f"events.out.tfevents.{second}.neurfield").touch()
+    found = []
+    while len(found) < 4:
+        found.append(newest_run(tmp_path, "ball", None))
+        found[-1].remove()
+    assert [run.path.name for run in found] == [stamps[1], "2-final", "z", stamps[0]]
 
 
 def test_the_run_that_is_meant_is_the_last_written_and_no_stage_of_one(tmp_path):

@@ -67,7 +67,9 @@ def read_camera_path(
     path = Path(path)
     content = _load(path)
     if isinstance(content.get("camera_path"), list):
-        return _nerfstudio(path, content)
+        found = _nerfstudio(path, content)
+        counted = [] if n_frames is None else [f"{path.name}: it says its frames itself; --seconds is ignored"]
+        return replace(found, notes=[*found.notes, *counted])
     if isinstance(content.get("path"), list):
         return _instant_ngp(path, content["path"], n_frames, size, ngp_scale, ngp_offset)
     formats = "'camera_path' (nerfstudio) or 'path' (instant-ngp)"

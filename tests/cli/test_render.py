@@ -167,6 +167,8 @@ def test_camera_path(ball: Ball, tmp_path: Path, capsys: pytest.CaptureFixture) 
     assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "out")]) == 0
     assert len(list((tmp_path / "out/rgb").iterdir())) == 3
     assert "note" not in capsys.readouterr().out
+    assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "s"), "--seconds", "9"]) == 0
+    assert "path.json: it says its frames itself; --seconds is ignored" in capsys.readouterr().out
     frames[1] = {**frames[1], "camera_to_world": [*pose[:3], 4e5, *pose[4:]]}  # of a survey, as the photos were not
     path.write_text(json.dumps({"render_width": 16, "render_height": 16, "fps": 24, "camera_path": frames}))
     assert main(["render", "RUN", "--camera-path", str(path), "--output", str(tmp_path / "far")]) == 0
@@ -194,6 +196,9 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     for words in (["--elevation", "9"], ["--seconds", "2"], ["--depth-format", "exr"], ["--depth-kind", "ray"]):
         assert f"{words[0]} says something only with" in fails(capsys, "--output", out, *words)
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
+    assert "--seconds goes with --camera-path; leave it out" in fails(capsys, "--output", out, "--seconds", 3)
+    assert "--elevation goes with --orbit; leave" in fails(capsys, "--output", out, "--elevation", 3, "--split", "test")
+    assert "RUN: no such run" in fails(capsys, "--output", out, "--resolution", 8, 8)
     assert "--orbit: expected at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "x.jpg: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.jpg")
     assert "x.png: a picture is of one view, and there are 2" in fails(capsys, "--output", tmp_path / "x.png")

@@ -463,6 +463,12 @@ def test_bad_sources(tmp_path: Path) -> None:
     fails(tmp_path / "nowhere", output, "nowhere: expected a folder of photos or a video")
     (tmp_path / "empty").mkdir()
     fails(tmp_path / "empty", output, "empty: no photos in it .*give the folder that holds them, or a video")
+    card = tmp_path / "card"
+    (card / "MISC").mkdir(parents=True)
+    (card / "DCIM" / "100MEDIA").mkdir(parents=True)
+    for name in ("DCIM/1.jpg", "DCIM/100MEDIA/1.JPG", "DCIM/100MEDIA/2.JPG", "MISC/notes.txt"):
+        (card / name).touch()
+    fails(card, output, "card: no photos in it .*folder that holds them, as .*card/DCIM/100MEDIA with 2, or a video")
     photos = small_photos(tmp_path / "photos")
     fails(photos, output, "none of the 6 photos could be placed .*few features.*each showing much of what its")
     fails(photos, output, "photo has 0.0 megapixels|image has 0.0 megapixels", ProcessOptions(max_megapixels=1e-3))

@@ -7,6 +7,7 @@ HEIC) is decoded and written again, as PNG where nothing was lost before and els
 
 import io
 import math
+import os
 import re
 import shutil
 import threading
@@ -75,9 +76,19 @@ def find(folder: Path) -> tuple[Path, list[Path]]:
             found = sorted(path for path in place.iterdir() if _is_photo(path))
             if found:
                 return place, found
+    deeper = {place: sum(map(_is_photo, place.iterdir())) for place in _folders_below(folder)}
+    most = max(deeper, key=lambda place: deeper[place], default=folder)
+    hint = f", as {most} with {deeper[most]}" if deeper.get(most) else ""
     raise UserError(
         f"{folder}: no photos in it or in its folder images (read are {', '.join(SUFFIXES)}); give the folder that "
-        "holds them, or a video"
+        f"holds them{hint}, or a video"
+    )
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    """Two levels of them, as of a camera's card (DCIM/100MEDIA), that may be read."""
+    return sorted(
+        path for depth in ("*", "*/*") for path in folder.glob(depth) if path.is_dir() and os.access(path, os.R_OK)
     )
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The points that the training views of a field see, with their colours, as PLY."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from neurfield.cameras.cameras import Cameras
 from neurfield.errors import UserError
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, write_mesh
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 MAX_POINTS = 100_000_000
 _MAX_VIEWS = 48
 _TILE_RAYS = 1 << 15
+_PROBE_SIDE = 64  # pixels of small pictures that tell how much of the views is opaque
+_MARGIN = 1.2  # rays more than that share asks for
 
 
 def checked_path(path: str | Path, n_points: int, overwrite: bool) -> Path:
@@ -60,12 +64,11 @@ def export_point_cloud(
     path = checked_path(path, n_points, overwrite)
     views = run.views.train
     views = views[:: -(-len(views) // _MAX_VIEWS)]
+    n_rays = _MARGIN * n_points / max(_opaque_share(run, views), 1e-3)
     positions, colors = [], []
     for i, view in enumerate(views):
         camera = run.cameras[view]
-        # rays enough for all points if half of them end somewhere
-        wanted = (2 * n_points / len(views) / float(camera.sizes[0].prod())) ** 0.5
-        camera = camera.resized(min(wanted, 1.0)) if wanted < 1 else camera
+        camera = _no_larger(camera, (n_rays / len(views) / float(camera.sizes[0].prod())) ** 0.5)
 
         def step(part: float, i: int = i) -> None:
             progress((i + part) / len(views))
@@ -91,6 +94,22 @@ def export_point_cloud(
     )
     write_mesh(mesh, path)
     return len(chosen)
+
+
+def _opaque_share(run: "Run", views: Sequence[int]) -> float:
+    """How much of the pixels of some views is opaque, 0 ... 1."""
+    n_pixels = n_opaque = 0
+    for view in views:
+        camera = _no_larger(run.cameras[view], 0.0)
+        opacity = run.renderer.render(camera, ("accumulation",), tile_rays=_TILE_RAYS)["accumulation"]
+        n_pixels, n_opaque = n_pixels + opacity.numel(), n_opaque + int((opacity >= SOLID).sum())
+    return n_opaque / n_pixels
+
+
+def _no_larger(camera: Cameras, factor: float) -> Cameras:
+    """Pictures scaled by `factor`, no larger than they are and no smaller than those that are asked first."""
+    factor = max(factor, _PROBE_SIDE / float(camera.sizes[0].max()))
+    return camera.resized(factor) if factor < 1 else camera
 
 
 def _spread(n: int, n_all: int) -> torch.Tensor:

@@ -30,12 +30,21 @@ def test_points_lie_on_the_ball_and_have_its_colours(run, tmp_path):
     parts: list[float] = []
     n = export_point_cloud(run, tmp_path / "ball.ply", 500, progress=parts.append)
     cloud = trimesh.load(tmp_path / "ball.ply")
-    assert 400 < n == len(cloud.vertices) <= 500 and parts[-1] == pytest.approx(1.0) and parts == sorted(parts)
+    assert n == len(cloud.vertices) == 500 and parts[-1] == pytest.approx(1.0) and parts == sorted(parts)
     radius = np.linalg.norm(cloud.vertices, axis=1)
     # rims are a mean of depths; a step is 5e-3
     assert np.abs(np.median(radius) - RADIUS) < 0.01 and np.quantile(np.abs(radius - RADIUS), 0.9) < 0.03
     expected = 127.5 * (1 + cloud.vertices / radius[:, None])
     assert np.median(np.abs(cloud.colors[:, :3] - expected)) < 5
+
+
+@pytest.mark.parametrize("n_points", [1, 50, 2000])
+@pytest.mark.parametrize("zoom", [1.0, 0.3])
+def test_as_many_as_asked_for_however_little_of_the_pictures_is_opaque(zoom, n_points, run, tmp_path):
+    far = SimpleNamespace(**vars(run))
+    focal = run.cameras.intrinsics * torch.tensor([zoom, zoom, 1, 1])
+    far.cameras = dataclasses.replace(run.cameras, intrinsics=focal).resized(8.0)
+    assert export_point_cloud(far, tmp_path / "ball.ply", n_points) == n_points
 
 
 def test_no_more_points_than_pixels(run, tmp_path):

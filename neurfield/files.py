@@ -24,19 +24,20 @@ except ImportError:  # Windows: folders are not locked, and what a kill leaves s
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, with its suffix in small letters, for a writer that wants a path; renamed at
-    the end.
+    the end. Of a link the file that it leads to is made: links stay.
 
     Raises:
         UserError, MachineError: see cannot_write; the old file is as it was and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix.lower()}")
+    target = path.resolve() if path.is_symlink() else path
+    temporary = target.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix.lower()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise cannot_write(path, error) from None
     except MachineError as error:  # of a writer that knows the temporary name alone
@@ -150,6 +151,8 @@ def refuse_existing(path: Path, overwrite: bool, marker: str | None = None) -> N
         raise UserError(f"{path}: {place} {what}; choose another --output")
     if not path.exists():
         return
+    if not path.is_dir() and not path.is_file():  # a file in its place would take it from all programs
+        raise UserError(f"{path} is a device or a pipe, no file; choose another --output")
     if path.is_dir() != (marker is not None):
         raise UserError(f"{path} is a {'folder' if path.is_dir() else 'file'}; choose another --output")
     if marker is not None:

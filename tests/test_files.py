@@ -113,6 +113,27 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     assert link.is_symlink() and (path / MARKER).read_text() == "new"
 
 
+def test_a_file_is_written_through_a_link_that_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "scene.GLB", tmp_path / "disk" / "a.bin"
+    link.symlink_to(target)
+    for content in ("first", "second"):
+        with atomic_path(link) as temporary:
+            assert temporary.parent == target.parent and temporary.suffix == ".glb"
+            temporary.write_text(content)
+        assert link.is_symlink() and target.read_text() == content
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+@pytest.mark.parametrize("marker", [None, MARKER])
+def test_no_file_or_folder_takes_the_place_of_a_device_or_a_pipe(marker: str | None, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for path in (tmp_path / "pipe", tmp_path / "link", Path(os.devnull)):
+        with pytest.raises(UserError, match=r"is a device or a pipe, no file; choose another|may not be written"):
+            refuse_existing(path, True, marker)
+
+
 @pytest.mark.parametrize("name", [".", "..", "../data", "/"])
 def test_the_current_folder_is_not_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path / "data", "old")

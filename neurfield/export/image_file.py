@@ -116,9 +116,10 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 
 def _linear(values: np.ndarray) -> np.ndarray:
-    """Linear floats; whole numbers are taken for sRGB codes."""
+    """Linear floats; whole numbers of 8 and 16 bits are sRGB codes."""
     if values.dtype.kind == "f":
         return values.astype(np.float32)
+    values = _whole(values)
     color, alpha = _parts(values.astype(np.float32) / np.iinfo(values.dtype).max)
     light = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
     return np.concatenate([light, alpha], axis=2, dtype=np.float32)

@@ -97,6 +97,31 @@ def test_arrays_are_mapped_and_told_apart(tmp_path):
         assert signal.info.n_channels == (3 if name == "i" else 1)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "limits"),
+    [
+        ("int64", 0, 1999, (0, 1999)),
+        ("int16", -120, 3000, (-120, 3000)),
+        ("int32", 5, 70000, (0, 70000)),
+        ("uint8", 3, 40, (0, 255)),
+        (">u2", 3, 40, (0, 65535)),
+        ("float32", 0.25, 0.5, (0, 1)),
+        ("float64", -2, 7.5, (-2, 7.5)),
+    ],
+)
+def test_numbers_of_an_array_use_the_whole_range_of_the_field_and_codes_that_of_their_type(
+    dtype, low, high, limits, tmp_path
+):
+    """Heights and labels in wide integers would be rounding errors of their type's range, and negative ones lost."""
+    values = np.array([[low, high], [high, low]], dtype)
+    np.save(tmp_path / "a.npy", values)
+    signal = signals.read(tmp_path / "a.npy")
+    assert (signal.info.low, signal.info.high) == limits
+    seen = signal.normalized(signal.values)
+    assert seen.min() >= 0 and seen.max() <= 1
+    np.testing.assert_allclose(signal.info.stored(seen)[..., 0], values, rtol=2e-7)
+
+
 def test_a_video_has_all_its_pictures(tmp_path):
     path = write_video(tmp_path / "a.mp4", n=5, fps=12)
     signal = signals.read(path)

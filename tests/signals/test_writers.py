@@ -61,6 +61,14 @@ def test_alpha_is_refused_before_a_file_without_it_is_sampled(name, others, tmp_
         write_image(nn.Identity(), info(8, 16, n_channels=4), (8, 16), tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [s for s in IMAGE_WRITERS if s != ".npy"])
+def test_numbers_that_are_no_codes_become_no_picture(suffix, tmp_path):
+    heights = GridInfo("a", ".npy", (4, 5), 1, "int16", -120.0, 3000.0)
+    with pytest.raises(UserError, match=r"holds uint8, uint16 or floats, and the values are int16; give a \.npy"):
+        write_image(Colors(1), heights, (4, 5), tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_a_radiance_picture_is_rounded_to_its_nearest_codes(n_channels, tmp_path):
     """Half a step is 1 / 255 of the largest colour at most: of 255.5, which is written as 128 x 2."""

@@ -127,7 +127,7 @@ class GridSignal:
 
 
 def grid_signal(values: np.ndarray, source: str, **known: Any) -> GridSignal:
-    """A signal of values `[*sizes, n_channels]`; whole numbers of images get their type's range unless one is given.
+    """A signal of values `[*sizes, n_channels]`; their own range unless one is given.
 
     Raises:
         UserError: no values, or values that are not finite.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images: PNG, JPEG, WebP and TIFF with 8 or 16 bits, EXR, Radiance HDR and TIFF in float, and .npy, mapped from disk.
 
-Values stay as they are stored: sRGB codes of 0 ... 255 or 65535, linear light in floats. Channels that say nothing are
+Values stay as they are stored: sRGB codes of 0 ... 255 or 65535, linear light in floats; whole numbers of other types,
+which a .npy may have, are numbers like floats. Channels that say nothing are
 dropped: an alpha that is full everywhere, colours that are all grey.
 """
 
@@ -46,9 +47,9 @@ def read(path: Path, max_megapixels: float) -> GridSignal:
         values = _fewest_channels(_pixels(path, max_megapixels))
     if not values.size:
         raise UserError(f"{path}: the image has no pixels ({values.shape[1]} x {values.shape[0]})")
-    if values.dtype.kind in "iu":
+    if values.dtype.name in ("uint8", "uint16"):
         low, high = 0.0, float(np.iinfo(values.dtype).max)
-    else:
+    else:  # of other whole numbers, as heights or labels, their type's range says nothing
         low, high = value_range(values, str(path))
         low, high = min(low, 0.0), max(high, 1.0)
     known = {"low": low, "high": high, "name": path.stem, "suffix": path.suffix.lower()}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from neurfield.cli._console import Progress
+from neurfield.data.scene import world_name
 from neurfield.errors import UserError
 from neurfield.export.cameras import export_cameras
 from neurfield.export.mesh import MeshExport, export_mesh
@@ -140,11 +141,12 @@ def _extent_note(done: MeshExport, box: int) -> str:
 
 def export_points(options: PointCloudOptions) -> int:
     checked_path(options.output, options.num_points, options.overwrite)
-    n, world = options.num_points, "world frame"
+    n = options.num_points
     if holds_signal(options.run):
         shape = _shape(options)
         with Progress("export pointcloud") as progress:
             export_sdf_points(shape.distance(), shape.info, options.output, n, options.overwrite, progress.update)
+        world = world_name(shape.info.origin)
     else:
         trained = load_scene_run(options.run, "export pointcloud").at(options.time, options.appearance)
         with Progress("export pointcloud") as progress:
@@ -186,7 +188,8 @@ def _export_shape(options: MeshOptions) -> int:
             min_component=options.min_component, max_triangles=options.max_triangles, overwrite=options.overwrite,
             progress=progress.update,
         )  # fmt: skip
-    print(f"{found.describe()}; {options.frame} frame; written to {options.output}")
+    frame = world_name(shape.info.origin) if options.frame == "world" else "unit frame"
+    print(f"{found.describe()}; {frame}; written to {options.output}")
     return 0
 
 

@@ -6,6 +6,7 @@ rounded by more than a field resolves. `Normalization.origin` says where the ori
 frame of the input.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,17 +17,24 @@ from neurfield.data.views import Manifest
 MAX_DISTANCE = 100.0
 
 
+def nearby(scale: float, offset: Sequence[float]) -> tuple[float, float, float]:
+    """Round numbers near the unit cube x_unit = scale * x + offset, in the frame of x; 0 where its origin is near."""
+    if np.abs(offset).max() <= MAX_DISTANCE:
+        return (0.0, 0.0, 0.0)
+    step = 10.0 ** np.ceil(-np.log10(scale))  # of one to ten sides of the cube
+    x, y, z = (step * np.rint((0.5 - np.array(offset)) / scale / step) + 0.0).tolist()  # and not -0
+    return (x, y, z)
+
+
 def near_origin(manifest: Manifest) -> Manifest:
     """The data set as it is, or, if its unit cube is far from the origin, with the world moved by round numbers."""
     norm = manifest.normalization
-    if np.abs(norm.offset).max() <= MAX_DISTANCE:
+    origin = nearby(norm.scale, norm.offset)
+    if not any(origin):
         return manifest
-    step = 10.0 ** np.ceil(-np.log10(norm.scale))  # of one to ten sides of the cube
-    origin = step * np.rint((0.5 - np.array(norm.offset)) / norm.scale / step) + 0.0  # and not -0
-    x, y, z = origin.tolist()
-    a, b, c = (norm.offset + norm.scale * origin).tolist()
-    moved = replace(norm, offset=(a, b, c), origin=(x, y, z))
-    far = np.concatenate([np.zeros((3, 3)), origin[:, None]], axis=1)
+    a, b, c = (norm.offset + norm.scale * np.array(origin)).tolist()
+    moved = replace(norm, offset=(a, b, c), origin=origin)
+    far = np.concatenate([np.zeros((3, 3)), np.array(origin)[:, None]], axis=1)
     return replace(
         manifest,
         views=[replace(view, c2w=view.c2w - far) for view in manifest.views],

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +63,8 @@ def export_sdf_mesh(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> MeshReport:
-    """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source or of the unit cube.
+    """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source (whose origin is moved where it
+    is far, see MeshInfo.origin) or in that of the unit cube.
 
     About `max_triangles` are left of more, None: all.
 
@@ -79,9 +79,10 @@ def export_sdf_mesh(
     mesh = keep_large_components(mesh, min_component)
     if max_triangles is not None:
         mesh = simplified(mesh, max_triangles)
-    if frame == "world":
-        mesh = replace(mesh, vertices=(mesh.vertices - np.array(info.offset)) / info.scale)
     metadata: dict[str, object] = {"frame": frame, "up": UP, "resolution": resolution}
+    if frame == "world":
+        mesh = replace(mesh, vertices=info.in_world(mesh.vertices))
+        metadata["origin"] = info.origin
     mesh = replace(mesh, normals=face_normals(mesh), up=UP, metadata=metadata)
     write_mesh(mesh, path)
     return report(mesh)

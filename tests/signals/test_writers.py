@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import skimage.io
 import torch
+import trimesh
 from PIL import Image
 from torch import nn
 
 from neurfield.data import signals
 from neurfield.data.signals.grid import GridInfo
+from neurfield.data.signals.mesh import MeshInfo
 from neurfield.errors import MachineError, UserError
 from neurfield.export import sampled_array, tiff_file
 from neurfield.export.image_file import IMAGE_WRITERS, write_image
+from neurfield.export.sdf_mesh import export_sdf_mesh
 from neurfield.export.sdf_picture import write_sdf_picture
+from neurfield.export.sdf_points import export_sdf_points
 from neurfield.export.video_file import write_video
 from neurfield.export.views import is_video
 from neurfield.export.volume_file import write_volume
@@ -195,3 +199,26 @@ def test_memory_that_runs_out_in_an_exr_is_not_a_disk_that_refuses(tmp_path, mon
     monkeypatch.setattr(openexr, "File", lambda *args: torch.empty(1 << 58, dtype=torch.uint8))
     with pytest.raises(RuntimeError, match="memory"):
         IMAGE_WRITERS[".exr"](tmp_path / "a.exr", np.zeros((4, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_a_shape_of_a_survey_comes_out_near_its_origin_and_says_where_that_is(suffix, tmp_path):
+    """float32 at 5.5 million is half a unit, a twentieth of this shape."""
+    low, high = (499_995.25, 5_499_995.0, 300.0), (500_005.25, 5_500_005.0, 310.0)
+    far = MeshInfo("a", ".obj", 3, 1, False, low, high)
+    assert far.origin == (500_000, 5_500_000, 300) and "origin" not in far.describe()
+    export_sdf_mesh(Capsule(), far, tmp_path / f"a{suffix}", resolution=32)
+    found = trimesh.load(tmp_path / f"a{suffix}", force="mesh")
+    # the capsule is 0.2, 0.2 and 0.7 units of the cube around its middle
+    sizes = np.array([0.2, 0.2, 0.7]) / far.scale
+    middle = (np.array(low) + np.array(high)) / 2 - far.origin
+    np.testing.assert_allclose(found.bounds, [middle - sizes / 2, middle + sizes / 2], atol=0.02 / far.scale)
+    export_sdf_points(Capsule(), far, tmp_path / "points.ply", 500)
+    points = np.asarray(trimesh.load(tmp_path / "points.ply").vertices)
+    np.testing.assert_allclose((points.min(0) + points.max(0)) / 2, middle, atol=0.04 / far.scale)
+    assert (
+        b"5500000.0" in (tmp_path / f"a{suffix}").read_bytes()
+        and b"5500000.0" in (tmp_path / "points.ply").read_bytes()
+    )
+    near = MeshInfo("a", ".obj", 3, 1, False, (0.0, 0.0, 900.0), (10.0, 10.0, 910.0))
+    assert near.origin == (0, 0, 0)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neurfield import ops
+from neurfield.data.origin import nearby
 from neurfield.data.signals.grid import check_suffix
 from neurfield.errors import UserError, retold
 from neurfield.geometry.mesh import Mesh, is_closed
@@ -60,6 +61,15 @@ class MeshInfo:
     @property
     def offset(self) -> tuple[float, ...]:
         return tuple(0.5 - self.scale * (a + b) / 2 for a, b in zip(self.low, self.high, strict=True))
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """Where the world of results has its origin, in the frame of the file; see neurfield.data.origin."""
+        return nearby(self.scale, self.offset)
+
+    def in_world(self, x: np.ndarray) -> np.ndarray:
+        """Points `[n, 3]` of the unit cube, float64, in the world of results."""
+        return (x - (np.array(self.offset) + self.scale * np.array(self.origin))) / self.scale
 
     def describe(self) -> str:
         """One line for the user."""

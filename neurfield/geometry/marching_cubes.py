@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 # corner c sits at (c & 1, c >> 1 & 1, c >> 2 & 1); an edge is its lower corner and its axis
 EDGES = [(corner, axis) for axis in range(3) for corner in range(8) if not corner >> axis & 1]
 SLAB = 16  # cells along x that are in memory at once
+# Of an edge: vertices keep this far from its ends. Where a field is exactly the level, as behind ReLUs that are all
+# off, those of six edges would lie in one corner, and readers that merge equal vertices would find an open mesh.
+_APART = 1e-3
 
 Sampler = Callable[[int, int], NDArray[np.float32]]
 
@@ -75,14 +78,14 @@ def _triangle_keys(values: NDArray[np.float32], level: float, begin: int) -> NDA
 
 
 def _vertices(keys: NDArray[np.int64], values: NDArray[np.float32], level: float, begin: int) -> NDArray[np.float64]:
-    """Positions of edge keys, by linear interpolation."""
+    """Positions of edge keys, by linear interpolation; no two are equal."""
     n_y, n_z = values.shape[1:]
     point, axis = np.divmod(keys, 3)
     flat = values.ravel()
     low = point - begin * n_y * n_z
     a, b = flat[low].astype(np.float64), flat[low + np.array([n_y * n_z, n_z, 1])[axis]].astype(np.float64)
     position = np.stack([point // (n_y * n_z), point // n_z % n_y, point % n_z], axis=1).astype(np.float64)
-    position[np.arange(len(keys)), axis] += np.clip((level - a) / (b - a), 0, 1)
+    position[np.arange(len(keys)), axis] += np.clip((level - a) / (b - a), _APART, 1 - _APART)
     return position
 
 

@@ -38,7 +38,18 @@ def test_values_equal_to_the_level_count_as_outside() -> None:
     values = np.zeros((4, 4, 4), np.float32)
     values[1:3, 1:3, 1:3] = 1
     found = report(mesh_of(values, 0.0))
-    assert found.watertight and found.low == (0, 0, 0) and found.high == (3, 3, 3)
+    assert found.watertight  # vertices keep 1e-3 of an edge from its ends
+    assert found.low == pytest.approx((0, 0, 0), abs=1.001e-3) and found.high == pytest.approx((3, 3, 3), abs=1.001e-3)
+
+
+def test_a_field_that_is_the_level_in_a_whole_band_gives_no_equal_vertices() -> None:
+    x = np.stack(np.meshgrid(*[np.arange(12) - 5.5] * 3, indexing="ij"), axis=-1)
+    values = np.maximum(4.2 - np.linalg.norm(x, axis=-1), 0).astype(np.float32)  # 0 outside of a ball
+    vertices, faces = marching_cubes(lambda begin, end: values[begin:end], (12, 12, 12), 0.0)
+    assert len(np.unique(vertices.astype(np.float32), axis=0)) == len(vertices)
+    corners = vertices[faces]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    assert areas.min() > 0
 
 
 def test_surface_at_the_border_is_open_and_empty_volume_gives_nothing() -> None:

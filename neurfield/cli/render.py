@@ -149,9 +149,6 @@ def _check(options: RenderOptions) -> None:
         raise UserError("give one of --split, --orbit, --interpolate and --camera-path")
     if not 1 <= options.downscale_factor <= 1024:
         raise UserError(f"--downscale-factor must be 1 ... 1024, got {options.downscale_factor:g}")
-    for name, other in (("elevation", "orbit"), ("seconds", "camera_path")):
-        if getattr(options, name) is not None and getattr(options, other) is None:
-            raise UserError(f"--{name} goes with --{other.replace('_', '-')}; leave it out")
     if options.seconds is not None and not 0 < options.seconds <= 3600:
         raise UserError(f"--seconds must be above 0 and at most 3600, got {options.seconds:g}")
     fps = DEFAULT_FPS if options.fps is None else options.fps

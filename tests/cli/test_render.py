@@ -196,8 +196,6 @@ def test_wrong_use_is_one_line(ball: Ball, tmp_path: Path, capsys: pytest.Captur
     for words in (["--elevation", "9"], ["--seconds", "2"], ["--depth-format", "exr"], ["--depth-kind", "ray"]):
         assert f"{words[0]} says something only with" in fails(capsys, "--output", out, *words)
     assert "--fps must be above 0" in fails(capsys, "--output", out, "--fps", -1)
-    assert "--seconds goes with --camera-path; leave it out" in fails(capsys, "--output", out, "--seconds", 3)
-    assert "--elevation goes with --orbit; leave" in fails(capsys, "--output", out, "--elevation", 3, "--split", "test")
     assert "RUN: no such run" in fails(capsys, "--output", out, "--resolution", 8, 8)
     assert "--orbit: expected at least 1 view" in fails(capsys, "--output", out, "--orbit", 0)
     assert "x.jpg: views of a scene go into a folder" in fails(capsys, "--output", tmp_path / "x.jpg")

@@ -50,7 +50,8 @@ class MeshOptions(_MomentOptions):
     """Triangles with colours where the training views see something, or at the surface of a shape."""
 
     output: Path
-    """File to write: .glb, .ply or .obj; of an .obj with a texture NAME.mtl and NAME.png, too, beside it."""
+    """File to write: .glb, .ply or .obj, or .stl, for printers, without colours; of an .obj with a texture NAME.mtl and
+    NAME.png, too, beside it."""
     overwrite: bool = False
     """Replace a file that exists, also NAME.mtl and NAME.png."""
     resolution: int = 256

@@ -30,7 +30,7 @@ from neurfield.export.texture import as_bytes, textured
 from neurfield.files import refuse_existing
 from neurfield.geometry import Mesh, MeshReport, keep_large_components, report, write_mesh
 from neurfield.geometry.mesh import drop_cavities, face_normals, keep_components_of, spread_over_faces, with_faces
-from neurfield.geometry.mesh_files import files_of_mesh
+from neurfield.geometry.mesh_files import SHAPE_ALONE, files_of_mesh
 from neurfield.geometry.simplify import simplified
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
@@ -89,7 +89,7 @@ def export_mesh(
 
     Args:
         run: trained.
-        path: .ply, .obj or .glb.
+        path: .ply, .obj or .glb, or .stl, which has no colours.
         resolution: cells along the longest side of what is occupied.
         level: density per world unit that is the surface; None: what all training views see by the depths rendered in
             them, see depth_views.fused_distance.
@@ -162,9 +162,10 @@ def export_mesh(
         whole, mesh = mesh, simplified(mesh, max_triangles)  # whose pieces all count: thin parts, as a spire, come off
         off += _distance_to(mesh, whole)
     found = report(_in_frame(run, mesh, frame, found_by, resolution))  # cuts of a texture are no holes
-    mesh = _painted(
-        mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(to_paint + (1 - to_paint) * f)
-    )
+    if path.suffix.lower() not in SHAPE_ALONE:
+        mesh = _painted(
+            mesh, SurfaceColors(drawn, views, cell, off), texture, lambda f: progress(to_paint + (1 - to_paint) * f)
+        )
     write_mesh(_in_frame(run, mesh, frame, found_by, resolution), path)
     return MeshExport(path, found_by, frame, found, is_cut, extent, unit_share, n_hidden)
 

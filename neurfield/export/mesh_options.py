@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neurfield.errors import UserError
-from neurfield.geometry import WRITERS
+from neurfield.geometry.mesh_files import check_format
 from neurfield.registry import lookup
 
 MAX_RESOLUTION = 4096  # cells along the longest side
@@ -26,7 +26,7 @@ def check_mesh_export(
     texture: int | None = None,
 ) -> None:
     """Raises UserError for an unknown extension or frame, numbers out of range, and libraries that are missing."""
-    lookup(WRITERS, path.suffix.lower(), "mesh format")
+    check_format(path)
     lookup(FRAMES, frame, "frame")
     if not _is_within(resolution, Integral, 8, MAX_RESOLUTION):
         raise UserError(f"--resolution must be 8 ... {MAX_RESOLUTION}, got {resolution!r}")

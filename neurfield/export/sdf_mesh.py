@@ -63,8 +63,8 @@ def export_sdf_mesh(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> MeshReport:
-    """Writes the surface of a field as .ply, .obj or .glb, in the frame of its source (whose origin is moved where it
-    is far, see MeshInfo.origin) or in that of the unit cube.
+    """Writes the surface of a field as .ply, .obj, .glb or .stl, in the frame of its source (whose origin is moved
+    where it is far, see MeshInfo.origin) or in that of the unit cube.
 
     About `max_triangles` are left of more, None: all.
 

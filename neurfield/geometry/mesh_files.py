@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meshes in files: binary PLY, OBJ, GLB (glTF 2.0), with colours of vertices or, but for PLY, a texture.
+"""Meshes in files: binary PLY, OBJ, GLB (glTF 2.0), with colours of vertices or, but for PLY, a texture; binary STL,
+which has triangles alone.
 
-The metadata of the mesh goes into each.
+The metadata of the mesh goes into each but STL.
 """
 
 import io
@@ -22,6 +23,7 @@ from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
+SHAPE_ALONE = (".stl",)  # formats without colours
 LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP = 9729, 9987, 33071  # filters and wrapping of glTF
 
 
@@ -32,12 +34,20 @@ def files_of_mesh(path: Path, has_texture: bool) -> list[Path]:
         UserError: unknown extension, or a texture in a format that holds none.
     """
     suffix = path.suffix.lower()
-    lookup(WRITERS, suffix, "mesh format")
-    if has_texture and suffix == ".ply":
-        raise UserError(f"{path.name}: PLY holds no texture; write .glb or .obj, or leave --texture out")
+    check_format(path)
+    if has_texture and suffix in (".ply", *SHAPE_ALONE):
+        kind = suffix[1:].upper()
+        raise UserError(f"{path.name}: {kind} holds no texture; write .glb or .obj, or leave --texture out")
     name = re.sub(r"\s", "_", path.stem)  # readers of OBJ end a name at a blank
     beside = [".mtl", ".png"] if has_texture and suffix == ".obj" else []
     return [path, *(path.with_name(f"{name}{end}") for end in beside)]
+
+
+def check_format(path: Path) -> None:
+    """Raises UserError for a name whose end is that of no format of meshes."""
+    if not path.suffix:
+        raise UserError(f"{path}: the end of the name says the format of a mesh; add one of {', '.join(WRITERS)}")
+    lookup(WRITERS, path.suffix.lower(), "mesh format")
 
 
 def write_mesh(mesh: Mesh, path: Path) -> None:
@@ -81,6 +91,16 @@ def _ply(mesh: Mesh, name: str) -> bytes:
         f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n",
     ]  # fmt: skip
     return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
+
+
+def _stl(mesh: Mesh, name: str) -> bytes:
+    """What a triangle's normal is follows from its corners; the head is 80 bytes that say nothing."""
+    triangles = np.zeros(len(mesh.faces), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+    corners = mesh.vertices[mesh.faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    triangles["normal"] = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-20)
+    triangles["corners"] = corners
+    return b"neurfield".ljust(80) + struct.pack("<I", len(triangles)) + triangles.tobytes()
 
 
 def _obj(mesh: Mesh, name: str) -> bytes:
@@ -201,4 +221,4 @@ def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return linear
 
 
-WRITERS: dict[str, Callable[[Mesh, str], bytes]] = {".ply": _ply, ".obj": _obj, ".glb": _glb}
+WRITERS: dict[str, Callable[[Mesh, str], bytes]] = {".ply": _ply, ".obj": _obj, ".glb": _glb, ".stl": _stl}

@@ -163,6 +163,13 @@ def test_export_in_the_world_frame_upright_and_painted(ball_run: SimpleNamespace
     assert (colors[top, 2] > 0.9).all() and (colors[outward[:, 2] < 0, 2] < 0.1).all()
 
 
+def test_an_stl_is_not_painted(ball_run: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurfield.export.mesh._painted", lambda *_: pytest.fail("colours that no STL holds"))
+    done = export_mesh(ball_run, tmp_path / "ball.stl", resolution=24, level=AT_SURFACE * NORM.scale)
+    loaded = trimesh.load(tmp_path / "ball.stl")
+    assert loaded.is_watertight and done.report.watertight
+
+
 def test_a_mesh_of_a_world_with_y_down_stands_upright_in_gltf(ball_run: SimpleNamespace, tmp_path: Path) -> None:
     """That of a raw sparse model: the vertices stay in it, the node turns them."""
     angle = torch.arange(8) * torch.pi / 4
@@ -303,7 +310,8 @@ def test_a_field_without_surface_is_one_line(ball_run: SimpleNamespace, tmp_path
 @pytest.mark.parametrize(
     "options,message",
     [
-        ({"path": "mesh.stl"}, "unknown mesh format '.stl'"),
+        ({"path": "mesh.dae"}, "unknown mesh format '.dae'"),
+        ({"path": "mesh.stl", "texture": 64}, "STL holds no texture; write .glb or .obj"),
         ({"resolution": 4}, "--resolution must be 8 ... 4096, got 4"),
         ({"resolution": "a"}, "--resolution must be 8 ... 4096, got 'a'"),
         ({"resolution": 99.5}, "--resolution must be 8 ... 4096, got 99.5"),

@@ -117,7 +117,7 @@ def test_a_picture_is_fetched_within_the_turn_that_painted_it(shown, monkeypatch
     monkeypatch.setattr(Picture, "of", lambda painted: (taken.append(turns._taken), fetch(painted))[1])
     session = Session(Slow(), turns, Pace(), shown)
     session.see(EYE)
-    shown.wait(lambda: len(shown.frames) == 3)
+    shown.wait(lambda: len(taken) == 1 + len(OFFSETS))
     session.close()
     assert taken == [True] * (1 + len(OFFSETS))
 

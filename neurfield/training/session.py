@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that keeps files: configuration, scalars, checkpoints from time to time, and exact continuation."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from neurfield import config as configuration
+from neurfield.errors import MachineError
 from neurfield.files import atomic_write
+from neurfield.memory import readable
 from neurfield.training import checkpoint
 from neurfield.training.events import ScalarLog
 from neurfield.training.guard import assert_finite
+from neurfield.training.memory import n_bytes
 from neurfield.training.run_folder import RunFolder
 from neurfield.training.trainer import StepReport, Trainer
 from neurfield.training.view_set import ViewSet
@@ -67,7 +71,7 @@ class Session:
     Raises:
         UserError: the folder exists with other content, the checkpoint does not fit, or a configuration that was made
             in code could not be read again.
-        MachineError: nothing can be written.
+        MachineError: nothing can be written, or the disk has no room for a checkpoint.
     """
 
     def __init__(self, trainer: Trainer, subject: Subject, folder: RunFolder, resume_from: Path | None = None):
@@ -81,6 +85,7 @@ class Session:
             trainer.load({name: value for name, value in tensors.items() if name not in told}, header["counters"])
             folder.set_aside_after(resume_from)
         with folder.removed_on_failure():
+            _check_space(folder.path, n_bytes(trainer.tensors().values()))
             with atomic_write(folder.config_path) as file:
                 file.write(configuration.dumps(trainer.config).encode())
             self._log = ScalarLog(folder.path)
@@ -136,3 +141,13 @@ class Session:
             self.folder.prune(trainer.config.keep_checkpoints)
         self._saved_at, self._saved_step = time.monotonic(), trainer.step
         return path
+
+
+def _check_space(folder: Path, size: int) -> None:
+    """Before hours are spent on what cannot be kept."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise MachineError(
+            f"{folder}: a checkpoint takes {readable(size)}, and the disk has {readable(free)} free; free some, or "
+            "choose another --output-dir"
+        )

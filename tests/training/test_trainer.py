@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -225,6 +226,13 @@ def test_broken_parameters_never_reach_a_checkpoint(scene, tmp_path):
     with pytest.raises(MachineError, match=r"not finite: field.encoding.params; no checkpoint"):
         session.save()
     assert not session.folder.checkpoints()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_told_before_training(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1 << 20))
+    with pytest.raises(MachineError, match=r"run: a checkpoint takes .* MiB, and the disk has 1.0 MiB free; free some"):
+        Session(radiance_trainer(scene, small_config()), ViewSet.of_scene(scene), RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -156,7 +156,9 @@ def test_operator() -> None:
 
 def test_refuses_what_does_not_fit() -> None:
     samples, sigmas = samples_of([3, 4])
-    with pytest.raises(TypeError, match=r"^visible_samples: sigmas must be float32 \[n_samples\], got float64 \[7\]$"):
+    with pytest.raises(
+        TypeError, match=r"^visible_samples: sigmas must be float32 \[n_samples\], got float64 \[7\]; use .float\(\)$"
+    ):
         ops.visible_samples(samples, sigmas.double(), STOP)
     with pytest.raises(
         ValueError, match=r"^visible_samples: sigmas must be float32 \[n_samples\], got float32 \[7, 1\]$"

@@ -25,5 +25,7 @@ def psnr(image: Tensor, target: Tensor, weights: Tensor | None = None) -> float:
 
 
 def decibels(squared_error: float, most: float = 200.0) -> float:
-    """PSNR of a mean squared error, peak value 1; `most` where there is hardly any error."""
-    return min(-10 * math.log10(squared_error), most) if squared_error > 0 else most
+    """PSNR of a mean squared error, peak value 1; `most` where there is hardly any error, NaN of NaN."""
+    if squared_error == 0:
+        return most
+    return min(-10 * math.log10(squared_error), most)  # in this order NaN stays NaN

@@ -9,6 +9,7 @@ import torch
 from neurfield import metrics
 from neurfield.errors import UserError
 from neurfield.metrics import METRICS, psnr, ssim
+from neurfield.metrics.psnr import decibels
 from tests.cases import uniform
 
 
@@ -24,6 +25,12 @@ def test_psnr_golden_values() -> None:
     assert psnr(black, black) == math.inf
     assert psnr(black, black + 1) == 0
     assert psnr(black, black + 0.1) == pytest.approx(20, abs=1e-5)  # 0.1 is a rounded float32
+    assert (decibels(1e-2), decibels(1e-30), decibels(0.0), decibels(math.inf)) == (20, 200, 200, -math.inf)
+
+
+def test_what_is_no_number_is_no_perfect_picture() -> None:
+    black = torch.zeros(4, 5, 3)
+    assert math.isnan(psnr(black, black * math.nan)) and math.isnan(decibels(math.nan))
 
 
 def test_ssim_matches_scikit_image() -> None:

@@ -16,6 +16,7 @@ from neurfield.data.options import LoadOptions
 from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.posed_photos import posed_photos
 from neurfield.data.scene import Normalization
+from neurfield.data.signals.arrays import open_array
 from neurfield.data.views import Frame, Manifest
 from neurfield.errors import UserError
 
@@ -54,16 +55,11 @@ def read(path: Path, options: LoadOptions) -> Manifest:
 
 
 def _rows(file: Path) -> Array:
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(
-                f"{file}: {file.stat().st_size >> 20} MiB are too much for poses ({MAX_BYTES >> 20} allowed)"
-            )
-        rows = np.load(file, mmap_mode="r", allow_pickle=False)  # does not trust the header's size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{file}: not a readable NumPy array ({' '.join(str(error).split())[:100]})") from None
-    if rows.ndim != 2 or rows.shape[1] != NUMBERS or not len(rows) or rows.dtype.kind not in "fiu":
+    rows = open_array(file)
+    if rows.ndim != 2 or rows.shape[1] != NUMBERS or not len(rows):
         raise UserError(f"{file}: expected numbers [n, {NUMBERS}], got {rows.dtype} {list(rows.shape)}")
+    if rows.nbytes > MAX_BYTES:
+        raise UserError(f"{file}: {rows.nbytes >> 20} MiB are too much for poses ({MAX_BYTES >> 20} MiB allowed)")
     rows = rows.astype(np.float64)
     bad = ~np.isfinite(rows).all(axis=1) | ~(rows[:, 15] > 0) | ~(rows[:, 16] > rows[:, 15])
     if bad.any():

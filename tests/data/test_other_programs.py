@@ -411,5 +411,8 @@ def test_a_header_of_an_array_that_promises_more_than_the_file_has(tmp_path: Pat
     with (tmp_path / "poses_bounds.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 17)})
         file.write(bytes(1000))
-    with pytest.raises(UserError, match="not a readable NumPy array"):
+    with pytest.raises(UserError, match=r"not a whole \.npy file of numbers"):
+        read_manifest(tmp_path)
+    (tmp_path / "poses_bounds.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"not a whole \.npy file of numbers"):
         read_manifest(tmp_path)

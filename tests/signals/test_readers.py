@@ -122,6 +122,35 @@ def test_numbers_of_an_array_use_the_whole_range_of_the_field_and_codes_that_of_
     np.testing.assert_allclose(signal.info.stored(seen)[..., 0], values, rtol=2e-7)
 
 
+def npy(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(4096)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04" + bytes(99),
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (9, 17"),  # numpy's tokenizer has an error of its own
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 17)}"),
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1" + "0" * 30 + ", 17)}"),
+        npy("{'descr': '<f8', 'fortran_order': False, 'shape': (True, 17)}"),
+        npy("{[]: 1}"),
+    ],
+)
+def test_whatever_is_no_array_is_refused_in_a_line(content, tmp_path):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(UserError, match=r"a.npy: not a whole .npy file of numbers \(.+\)$"):
+        signals.read(tmp_path / "a.npy")
+
+
+def test_an_archive_that_is_called_an_array_is_none(tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, a=ramp(4, 4))
+    with pytest.raises(UserError, match=r"a.npy: not a whole .npy file of numbers"):
+        signals.read(tmp_path / "a.npy")
+
+
 def test_a_video_has_all_its_pictures(tmp_path):
     path = write_video(tmp_path / "a.mp4", n=5, fps=12)
     signal = signals.read(path)
@@ -327,7 +356,7 @@ def test_memory_that_runs_out_is_not_called_a_broken_array(tmp_path, monkeypatch
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     np.save(tmp_path / "a.npy", ramp(4, 4))
-    monkeypatch.setattr(np, "load", refused)
+    monkeypatch.setattr(np.lib.format, "open_memmap", refused)
     with pytest.raises(OSError, match="Cannot allocate memory"):
         signals.read(tmp_path / "a.npy")
 

@@ -19,11 +19,11 @@ def open_array(path: Path) -> np.ndarray:
     """The array of a .npy file, mapped read-only.
 
     Raises:
-        UserError: unreadable, truncated, of objects (which would execute code), or no real numbers.
+        UserError: unreadable, truncated, of objects (which would execute code), an archive, or no real numbers.
     """
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        values = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # what it raises for broken headers is not documented
         raise retold(error, f"{path}: not a whole .npy file of numbers") from None
     if values.dtype.kind not in KINDS or values.dtype.itemsize > 8:
         raise UserError(f"{path}: expected whole numbers or floats, got {values.dtype}")

@@ -16,6 +16,7 @@ from neurfield.cameras.poses import Array, from_opencv
 from neurfield.checks import is_number, shown
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
+from neurfield.data.paths import resolve
 from neurfield.data.posed_photos import posed_photos
 from neurfield.data.views import Frame, Manifest
 from neurfield.errors import UserError
@@ -45,7 +46,8 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     folder = f"rgb/{options.downscale_factor}x"
     if not (root / folder).is_dir():
         folder = "rgb/1x"
-    frames = [_frame(path / f"camera/{i}.json", f"{folder}/{i}", times.get(i, 0.0)) for i in ids]
+    cameras = [resolve(root, f"camera/{i}.json", str(file), options.allow_outside) for i in ids]
+    frames = [_frame(camera, f"{folder}/{i}", times.get(i, 0.0)) for camera, i in zip(cameras, ids, strict=True)]
     tested = set(val) - set(train)
     split_of = {f"{folder}/{i}": "test" if i in tested else "train" for i in ids}
     return posed_photos("nerfies", frames, root, options, str(file), split_of=split_of if tested else None)

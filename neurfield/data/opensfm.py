@@ -90,7 +90,7 @@ def _frame(name: str, shot: Any, cameras: Any, file: Path) -> Frame:
 def _lens(camera: dict[str, Any], where: str) -> dict[str, Any]:
     """In the words of transforms.json."""
     kind = camera.get("projection_type")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         valid = ", ".join(MODELS)
         raise UserError(f"{where}: the projection {shown(kind)} of its camera is not supported (valid: {valid})")
     model, coefficients = MODELS[kind]

@@ -10,6 +10,7 @@ from neurfield.data.options import SPLITS, LoadOptions
 from neurfield.data.paths import data_name
 from neurfield.data.scene import Normalization
 from neurfield.data.views import Frame, Manifest, focus_of, inspect, is_cut_out, poses, tan_half_fov
+from neurfield.errors import UserError
 
 # (poses [n, 3, 4], half extents of pictures at distance one [n, 2], whether they are cut out) -> the map, and notes
 Choose = Callable[[Array, Array, bool], tuple[Normalization, list[str]]]
@@ -36,17 +37,20 @@ def posed_photos(
         split_of: of each frame, by its name; None: every N-th photo is for testing.
 
     Raises:
-        UserError: see `views.inspect`.
+        UserError: see `views.inspect`; or what `choose` knows of the object is no place where numbers reach.
     """
     views, found = inspect(frames, root, options, where)
     if split_of is None:
         parts = splits.every_nth(len(views), options.test_every)
-        split = [f"every {options.test_every}th view, by name, is for testing"] if options.test_every else []
+        split = [f"every {options.test_every}th view is for testing"] if options.test_every else []
     else:
         named = [split_of[view.name] for view in views]
         parts, split = {name: [i for i, own in enumerate(named) if own == name] for name in SPLITS}, []
     train = [views[i] for i in parts["train"]] or views
-    chosen, reasons = choose(poses(train), tan_half_fov(train), is_cut_out(train[0]))
+    try:
+        chosen, reasons = choose(poses(train), tan_half_fov(train), is_cut_out(train[0]))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), {}, options, where)
     everything = [*found, *notes, *split, *reasons]
     return Manifest(data_name(root), kind, views, parts, chosen, everything).only(options.splits)

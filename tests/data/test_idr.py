@@ -44,7 +44,7 @@ def test_poses_lenses_and_the_sphere(tmp_path: Path) -> None:
     np.testing.assert_allclose([low, high], [[0] * 3, [1] * 3], atol=1e-9)
     assert norm.source == "given" and norm.aabb_scale == 4  # cameras two and more radii away, seen before a background
     assert manifest.splits["test"] == [0, 8]
-    assert manifest.notes == ["the masks of the object are not used", "every 8th view, by name, is for testing"]
+    assert manifest.notes == ["the masks of the object are not used", "every 8th view is for testing"]
     by_archive = load_scene(tmp_path / "cameras_sphere.npz")
     assert len(by_archive.images) == 9 and by_archive.name == manifest.name == tmp_path.name
 

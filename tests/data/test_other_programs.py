@@ -215,17 +215,20 @@ NERFIES = {
 }  # fmt: skip
 
 
-def write_nerfies(root: Path, n: int = N, folder: str = "rgb/1x", val: int = 2, **changes: Any) -> None:
+def write_nerfies(
+    root: Path, n: int = N, folder: str = "rgb/1x", val: int = 2, ids: dict[str, str] | None = None, **changes: Any
+) -> None:
     write_images(root, n, folder)
     (root / "camera").mkdir()
-    ids = [f"{i:03d}" for i in range(n)]
-    for i, pose in zip(ids, circle(n), strict=True):
+    names = [f"{i:03d}" for i in range(n)]
+    for i, pose in zip(names, circle(n), strict=True):
         turn = (pose[:3, :3] * [1, -1, -1]).T
         camera = {"orientation": turn.tolist(), "position": pose[:3, 3].tolist(), **NERFIES, **changes}
         write_json(root / f"camera/{i}.json", camera)
-    lists = {"count": n, "ids": [*ids, "unused"], "train_ids": ids[: n - val], "val_ids": ids[n - val :]}
+    told = [(ids or {}).get(i, i) for i in names]
+    lists = {"count": n, "ids": [*told, "unused"], "train_ids": told[: n - val], "val_ids": told[n - val :]}
     write_json(root / "dataset.json", lists)
-    write_json(root / "metadata.json", {i: {"time_id": 3 * k, "warp_id": 0} for k, i in enumerate(ids)})
+    write_json(root / "metadata.json", {i: {"time_id": 3 * k, "warp_id": 0} for k, i in enumerate(told)})
 
 
 def nerfies(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -259,7 +262,7 @@ def test_polycam(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path)
     assert [view.name for view in manifest.views][:2] == [f"keyframes/corrected_images/{i:03d}" for i in range(2)]
     assert manifest.splits["test"] == [0, 8] and manifest.name == tmp_path.name
-    assert manifest.notes == ["the maps of depth are not used", "every 8th view, by name, is for testing"]
+    assert manifest.notes == ["the maps of depth are not used", "every 8th view is for testing"]
     write_polycam(tmp_path / "raw", cameras="cameras")
     check_projection(tmp_path / "raw", pinhole, circle(N))
     assert "as the phone recorded them" in read_manifest(tmp_path / "raw").notes[0]
@@ -380,6 +383,12 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_opensfm(root, lens=BROWN | {"focal_x": None}), r"focal_x of its camera must be a finite"),
         (lambda root: write_opensfm(root, camera="b"), r"shot '000.jpg': there is no camera 'b'"),
         (lambda root: write_opensfm(root, rotation=[1, 2]), r"rotation must be three finite numbers, got \[1, 2\]"),
+        (
+            lambda root: write_opensfm(root, lens=BROWN | {"projection_type": ["a"]}),
+            r"projection \['a'\] of its camera",
+        ),
+        (lambda root: write_nerfies(root, ids={"000": "../../a"}), r"'camera/../../a.json' leaves the data folder"),
+        (lambda root: write_nerfies(root, ids={"000": "a\0b"}), r"dataset.json: expected a path, got 'camera/a"),
         (lambda root: write_nerfies(root, skew=1.0), r"000.json: its pixels are skewed"),
         (lambda root: write_nerfies(root, position=[1, 2]), r"position must be finite numbers \[3\], got \[1, 2\]"),
         (lambda root: write_nerfies(root, orientation=[[1] * 3] * 3), r"orientation: the pose is not rigid"),
@@ -388,6 +397,8 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_nsvf(root, intrinsics="1 2 3\n"), r"expected a matrix \[4, 4\], or a focal length"),
         (lambda root: write_nsvf(root, intrinsics="a"), r"intrinsics.txt: expected numbers \(could not convert"),
         (lambda root: write_nsvf(root, bbox="1 1 1 0 2 2"), r"bbox.txt: expected the lower and the upper corner"),
+        (lambda root: write_nsvf(root, bbox="0 0 0 1 1 1e308"), r"bbox.txt: expected finite numbers"),
+        (lambda root: write_nsvf(root, bbox="0 0 0 1e-320 1e-320 1e-320"), r"expected a scale above 0 and an offset"),
         (
             lambda root: write_nsvf(root, intrinsics="9 4 3 0\n0 0 0\n0\n1\n6 8\n1\n"),
             r"poses from world to camera are not supported",

@@ -94,7 +94,7 @@ def _file(path: Path) -> Path | None:
 
 
 def _is_metashape(path: Path) -> bool:
-    if path.suffix.lower() != ".xml":
+    if path.suffix.lower() != ".xml" or not path.is_file():
         return False
     try:
         with path.open("rb") as file:
@@ -109,6 +109,8 @@ def _chunk(file: Path) -> ET.Element:
         if file.stat().st_size > MAX_BYTES:
             raise UserError(f"{file}: {file.stat().st_size >> 20} MiB are too much for cameras (256 MiB allowed)")
         text = file.read_bytes()
+        if b"\0" in text:  # UTF-16, whose declarations the next line would not see
+            raise UserError(f"{file}: expected UTF-8 text; export the cameras again")
         if b"<!" in text.replace(b"<!--", b""):  # entities can unfold to more than the memory holds
             raise UserError(f"{file}: declarations (<!DOCTYPE ...>) are not read; export the cameras again")
         root = ET.fromstring(text)

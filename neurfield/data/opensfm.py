@@ -58,7 +58,9 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         raise UserError(f"{file}: no reconstruction in it has shots")
     most = max(shots, key=len)
     cameras = next(one for one in found if one.get("shots") is most).get("cameras")
-    root = (file.parent.parent if file.parent.name == "opensfm" else file.parent).resolve()
+    root = file.parent.resolve()
+    if root.name == "opensfm" and not (root / "images").is_dir():  # of a project of OpenDroneMap
+        root = root.parent
     frames = [_frame(name, shot, cameras, file) for name, shot in sorted(most.items())]
     notes = []
     if len(shots) > 1:

@@ -330,6 +330,20 @@ def test_other_lenses_of_opensfm(tmp_path: Path, camera: dict[str, Any], model: 
         assert lenses[0].fl_x == lenses[0].fl_y == 1.2 * WIDTH and (lenses[0].cx, lenses[0].cy) == (4, 3)
 
 
+def test_no_declaration_hides_in_another_encoding(tmp_path: Path) -> None:
+    write_metashape(tmp_path, head='<!DOCTYPE a [<!ENTITY b "10">]>')
+    file = tmp_path / "cameras.xml"
+    file.write_bytes(file.read_text().replace("<f>10.0</f>", "<f>&b;</f>").encode("utf-16"))
+    with pytest.raises(UserError, match=r"cameras.xml: expected UTF-8 text; export the cameras again"):
+        read_manifest(file, format="metashape")
+
+
+def test_a_folder_called_as_that_of_opendronemap_may_hold_the_photos(tmp_path: Path) -> None:
+    (tmp_path / "opensfm").mkdir()
+    write_opensfm(tmp_path / "opensfm")
+    assert len(read_manifest(tmp_path / "opensfm").views) == N
+
+
 def test_llff(tmp_path: Path) -> None:
     write_llff(tmp_path)
 

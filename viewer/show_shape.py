@@ -13,7 +13,7 @@ from neurfield.progress import Progress
 from neurfield.rendering.sphere_trace import Distance
 from neurfield.signal_kinds import SURFACE_CELLS
 from neurfield.signal_run import SignalRun
-from neurfield.viewer.look import CropBox, Look, Triple, triple
+from neurfield.viewer.look import CropBox, Look, Triple
 from neurfield.viewer.shape import ShapeStage, cropped
 from neurfield.viewer.shown import Exports, Home, Shown
 from neurfield.viewer.triangles import Triangles
@@ -31,7 +31,7 @@ def shape_run(run: SignalRun, signal: MeshSignal | None, version: Callable[[], i
 
 def shape_data(signal: MeshSignal) -> Shown:
     """The mesh itself, before there is a field."""
-    frame = _frame(signal.info)
+    frame = signal.info.normalization
     return Shown(signal.info.name, Home.around(frame, _BACK, UP), frame, triangles=Triangles(lambda: signal))
 
 
@@ -39,7 +39,7 @@ def shown_shape(
     field: Distance, info: MeshInfo, triangles: Triangles | None = None, version: Callable[[], int] = lambda: 0
 ) -> Shown:
     """A distance field over the unit cube, where `info` says that lies; arguments as of ShapeStage."""
-    frame = _frame(info)
+    frame = info.normalization
 
     def mesh(look: Look, path: Path, resolution: int, progress: Progress) -> int:
         part = _in_box(field, look.crop, frame, resolution)
@@ -62,7 +62,3 @@ def _in_box(field: Distance, crop: CropBox | None, frame: Normalization, n_cells
     logits = field.field
     solid = cropped(lambda x: -logits(x) / _STEEPNESS, crop, frame)
     return OccupancyDistance(lambda x: -_STEEPNESS * solid(x), n_cells)
-
-
-def _frame(info: MeshInfo) -> Normalization:
-    return Normalization(info.scale, triple(info.offset))

@@ -38,7 +38,7 @@ class Triangles:
         return ops.mesh_distance(self.signal.tree, x)
 
     def in_world(self) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices float32 `[n, 3]` in the frame of its file, and faces `[m, 3]`.
+        """Vertices float32 `[n, 3]` in the world of results (MeshInfo.normalization), and faces `[m, 3]`.
 
         Raises:
             UserError: more triangles than a page draws.
@@ -46,5 +46,5 @@ class Triangles:
         signal = self.signal
         if len(signal.faces) > MAX_TRIANGLES:
             raise UserError(f"the mesh has {len(signal.faces)} triangles, more than the {MAX_TRIANGLES} of a page")
-        vertices = (signal.vertices.numpy() - np.array(signal.info.offset)) / signal.info.scale
-        return vertices.astype(np.float32), signal.faces.numpy().astype(np.uint32)
+        vertices = signal.info.normalization.to_world(signal.vertices.double()).float().numpy()
+        return vertices, signal.faces.numpy().astype(np.uint32)

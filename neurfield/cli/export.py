@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import tyro
 
 from neurfield.cli._console import Progress
-from neurfield.data.scene import world_name
 from neurfield.errors import UserError
 from neurfield.export.cameras import export_cameras
 from neurfield.export.mesh import MeshExport, export_mesh
@@ -147,7 +146,7 @@ def export_points(options: PointCloudOptions) -> int:
         shape = _shape(options)
         with Progress("export pointcloud") as progress:
             export_sdf_points(shape.distance(), shape.info, options.output, n, options.overwrite, progress.update)
-        world = world_name(shape.info.origin)
+        world = shape.info.normalization.world
     else:
         trained = load_scene_run(options.run, "export pointcloud").at(options.time, options.appearance)
         with Progress("export pointcloud") as progress:
@@ -189,7 +188,7 @@ def _export_shape(options: MeshOptions) -> int:
             min_component=options.min_component, max_triangles=options.max_triangles, overwrite=options.overwrite,
             progress=progress.update,
         )  # fmt: skip
-    frame = world_name(shape.info.origin) if options.frame == "world" else "unit frame"
+    frame = shape.info.normalization.world if options.frame == "world" else "unit frame"
     print(f"{found.describe()}; {frame}; written to {options.output}")
     return 0
 

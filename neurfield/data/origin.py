@@ -6,35 +6,35 @@ rounded by more than a field resolves. `Normalization.origin` says where the ori
 frame of the input.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from neurfield.data.scene import Normalization
 from neurfield.data.views import Manifest
 
 # Sides of the unit cube. float32 rounds by 2^-24 of it, a hundredth of a pixel where the cube has 1600.
 MAX_DISTANCE = 100.0
 
 
-def nearby(scale: float, offset: Sequence[float]) -> tuple[float, float, float]:
-    """Round numbers near the unit cube x_unit = scale * x + offset, in the frame of x; 0 where its origin is near."""
+def nearby(norm: Normalization) -> Normalization:
+    """The map as it is, or, if its unit cube is far from the origin, of a world that is moved by round numbers."""
+    offset = np.array(norm.offset)
     if np.abs(offset).max() <= MAX_DISTANCE:
-        return (0.0, 0.0, 0.0)
-    step = 10.0 ** np.ceil(-np.log10(scale))  # of one to ten sides of the cube
-    x, y, z = (step * np.rint((0.5 - np.array(offset)) / scale / step) + 0.0).tolist()  # and not -0
-    return (x, y, z)
+        return norm
+    step = 10.0 ** np.ceil(-np.log10(norm.scale))  # of one to ten sides of the cube
+    origin = step * np.rint((0.5 - offset) / norm.scale / step) + 0.0  # and not -0
+    a, b, c = (offset + norm.scale * origin).tolist()
+    x, y, z = origin.tolist()
+    return replace(norm, offset=(a, b, c), origin=(x, y, z))
 
 
 def near_origin(manifest: Manifest) -> Manifest:
-    """The data set as it is, or, if its unit cube is far from the origin, with the world moved by round numbers."""
-    norm = manifest.normalization
-    origin = nearby(norm.scale, norm.offset)
-    if not any(origin):
+    """The data set in the world that its map is of, see `nearby`."""
+    moved = nearby(manifest.normalization)
+    if moved is manifest.normalization:
         return manifest
-    a, b, c = (norm.offset + norm.scale * np.array(origin)).tolist()
-    moved = replace(norm, offset=(a, b, c), origin=origin)
-    far = np.concatenate([np.zeros((3, 3)), np.array(origin)[:, None]], axis=1)
+    far = np.concatenate([np.zeros((3, 3)), np.array(moved.origin)[:, None]], axis=1)
     return replace(
         manifest,
         views=[replace(view, c2w=view.c2w - far) for view in manifest.views],

@@ -2,7 +2,7 @@
 """What a data set is once it has been read: cameras, images, splits and the map into the unit cube."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -56,18 +56,13 @@ class Normalization:
     @property
     def world(self) -> str:
         """What the world is called."""
-        return world_name(self.origin)
+        place = ", ".join(repr(x).removesuffix(".0") for x in self.origin)
+        return "world frame" + (f" whose origin is at ({place}) of the data" if any(self.origin) else "")
 
     @property
     def aabb(self) -> tuple[float, float, float, float, float, float]:
         """`(min x, y, z, max x, y, z)` of the field's box in unit space."""
         return box(self.aabb_scale)
-
-
-def world_name(origin: Sequence[float]) -> str:
-    """What a world is called whose origin lies there in the frame of the data."""
-    place = ", ".join(repr(x).removesuffix(".0") for x in origin)
-    return "world frame" + (f" whose origin is at ({place}) of the data" if any(origin) else "")
 
 
 def box(aabb_scale: int) -> tuple[float, float, float, float, float, float]:

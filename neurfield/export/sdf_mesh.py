@@ -64,7 +64,7 @@ def export_sdf_mesh(
     progress: Progress = silent,
 ) -> MeshReport:
     """Writes the surface of a field as .ply, .obj, .glb or .stl, in the frame of its source (whose origin is moved
-    where it is far, see MeshInfo.origin) or in that of the unit cube.
+    where it is far, see MeshInfo.normalization) or in that of the unit cube.
 
     About `max_triangles` are left of more, None: all.
 
@@ -81,8 +81,9 @@ def export_sdf_mesh(
         mesh = simplified(mesh, max_triangles)
     metadata: dict[str, object] = {"frame": frame, "up": UP, "resolution": resolution}
     if frame == "world":
-        mesh = replace(mesh, vertices=info.in_world(mesh.vertices))
-        metadata["origin"] = info.origin
+        norm = info.normalization
+        mesh = replace(mesh, vertices=norm.to_world(torch.from_numpy(mesh.vertices)).numpy())
+        metadata["origin"] = norm.origin
     mesh = replace(mesh, normals=face_normals(mesh), up=UP, metadata=metadata)
     write_mesh(mesh, path)
     return report(mesh)

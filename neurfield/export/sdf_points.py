@@ -41,7 +41,8 @@ def export_sdf_points(
     sampler = SurfaceSampler(torch.from_numpy(mesh.vertices.astype(np.float32)), torch.from_numpy(mesh.faces))
     x = sampler.sample(n_points, torch.Generator().manual_seed(0))
     normal = torch.cat([normals(field, part) for part in x.split(_AT_ONCE)])
-    metadata: dict[str, object] = {"frame": "world", "origin": info.origin}
-    world = info.in_world(x.double().numpy())
+    norm = info.normalization
+    metadata: dict[str, object] = {"frame": "world", "origin": norm.origin}
+    world = norm.to_world(x.double()).numpy()
     write_mesh(Mesh(world, np.empty((0, 3), np.int64), normals=normal.numpy(), metadata=metadata), path)
     progress(1.0)

@@ -206,12 +206,12 @@ def test_a_shape_of_a_survey_comes_out_near_its_origin_and_says_where_that_is(su
     """float32 at 5.5 million is half a unit, a twentieth of this shape."""
     low, high = (499_995.25, 5_499_995.0, 300.0), (500_005.25, 5_500_005.0, 310.0)
     far = MeshInfo("a", ".obj", 3, 1, False, low, high)
-    assert far.origin == (500_000, 5_500_000, 300) and "origin" not in far.describe()
+    assert far.normalization.origin == (500_000, 5_500_000, 300) and "origin" not in far.describe()
     export_sdf_mesh(Capsule(), far, tmp_path / f"a{suffix}", resolution=32)
     found = trimesh.load(tmp_path / f"a{suffix}", force="mesh")
     # the capsule is 0.2, 0.2 and 0.7 units of the cube around its middle
     sizes = np.array([0.2, 0.2, 0.7]) / far.scale
-    middle = (np.array(low) + np.array(high)) / 2 - far.origin
+    middle = (np.array(low) + np.array(high)) / 2 - far.normalization.origin
     np.testing.assert_allclose(found.bounds, [middle - sizes / 2, middle + sizes / 2], atol=0.02 / far.scale)
     export_sdf_points(Capsule(), far, tmp_path / "points.ply", 500)
     points = np.asarray(trimesh.load(tmp_path / "points.ply").vertices)
@@ -221,4 +221,4 @@ def test_a_shape_of_a_survey_comes_out_near_its_origin_and_says_where_that_is(su
         and b"5500000.0" in (tmp_path / "points.ply").read_bytes()
     )
     near = MeshInfo("a", ".obj", 3, 1, False, (0.0, 0.0, 900.0), (10.0, 10.0, 910.0))
-    assert near.origin == (0, 0, 0)
+    assert near.normalization.origin == (0, 0, 0)

@@ -157,6 +157,19 @@ def test_a_mesh_alone_has_triangles_and_no_field(signal_files, monkeypatch):
         shown.triangles.in_world()
 
 
+def test_a_shape_of_a_survey_is_shown_near_its_origin_where_its_files_are(tmp_path):
+    """float32, which cameras have, is half a unit at 5.5 million: a twentieth of this shape."""
+    middle = np.array([500_003.0, 5_500_002.0, 303.0])
+    trimesh.creation.icosphere(subdivisions=2, radius=5.0).apply_translation(middle).export(tmp_path / "a.obj")
+    shown = shown_data(tmp_path / "a.obj")
+    origin = np.array(shown.frame.origin)
+    assert np.abs(middle - origin).max() <= 50 and (origin % 10 == 0).all()
+    vertices, _ = shown.triangles.in_world()
+    assert np.linalg.norm(vertices + origin - middle, axis=1) == pytest.approx(5.0, abs=1e-4)
+    unit = shown.frame.to_unit(torch.from_numpy(vertices))
+    assert float((unit - 0.5).abs().max()) == pytest.approx(MARGIN / 2, abs=1e-5)
+
+
 def test_a_mesh_is_read_once(signal_runs):
     calls = []
 

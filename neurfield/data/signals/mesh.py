@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neurfield import ops
 from neurfield.data.origin import nearby
+from neurfield.data.scene import Normalization
 from neurfield.data.signals.grid import check_suffix
 from neurfield.errors import UserError, retold
 from neurfield.geometry.mesh import Mesh, is_closed
@@ -59,17 +60,14 @@ class MeshInfo:
         return MARGIN / max(b - a for a, b in zip(self.low, self.high, strict=True))
 
     @property
-    def offset(self) -> tuple[float, ...]:
-        return tuple(0.5 - self.scale * (a + b) / 2 for a, b in zip(self.low, self.high, strict=True))
+    def offset(self) -> tuple[float, float, float]:
+        x, y, z = (0.5 - self.scale * (a + b) / 2 for a, b in zip(self.low, self.high, strict=True))
+        return (x, y, z)
 
     @property
-    def origin(self) -> tuple[float, float, float]:
-        """Where the world of results has its origin, in the frame of the file; see neurfield.data.origin."""
-        return nearby(self.scale, self.offset)
-
-    def in_world(self, x: np.ndarray) -> np.ndarray:
-        """Points `[n, 3]` of the unit cube, float64, in the world of results."""
-        return (x - (np.array(self.offset) + self.scale * np.array(self.origin))) / self.scale
+    def normalization(self) -> Normalization:
+        """From the world of results, whose origin is near (see neurfield.data.origin), to the unit cube."""
+        return nearby(Normalization(self.scale, self.offset))
 
     def describe(self) -> str:
         """One line for the user."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neurfield.cameras.poses import rigid_pose
+import numpy as np
+
+from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.checks import is_number, shown
 from neurfield.data import lens
 from neurfield.data.views import Frame
@@ -52,6 +54,19 @@ def content_of(path: Path) -> Any:
         raise UserError(
             f"{path}: not usable JSON ({type(error).__name__}: nested too deeply or a number too long)"
         ) from None
+
+
+def numbers(given: Any, shape: tuple[int, ...], what: str) -> Array:
+    """Finite numbers of a file, nested as `shape` says, () for one alone; float64.
+
+    Raises:
+        UserError: they are something else; `what` begins the message.
+    """
+    found = np.array(given, dtype=object)
+    if found.shape != shape or not all(map(is_number, found.flat)):
+        wanted = f"finite numbers {list(shape)}" if shape else "a finite number"
+        raise UserError(f"{what} must be {wanted}, got {shown(given)}")
+    return found.astype(np.float64)
 
 
 def frames(content: Mapping[str, Any], path: Path) -> list[Frame]:

@@ -10,10 +10,8 @@ each ID in which step of time it was taken (`time_id`, or `warp_id` of Nerfies):
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neurfield.cameras.poses import Array, from_opencv
-from neurfield.checks import is_number, shown
+from neurfield.checks import shown
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.paths import resolve
@@ -71,9 +69,7 @@ def _times(file: Path, ids: list[str]) -> dict[str, float]:
         given = [entry[key] for key in STEPS if key in entry] if isinstance(entry, dict) else []
         if not given:
             return {}
-        if not is_number(given[0]):
-            raise UserError(f"{file}: the time of {shown(i)} must be a number, got {shown(given[0])}")
-        steps[i] = float(given[0])
+        steps[i] = float(json_files.numbers(given[0], (), f"{file}: the time of {shown(i)}"))
     first, last = min(steps.values()), max(steps.values())
     return {i: (step - first) / max(last - first, 1.0) for i, step in steps.items()}
 
@@ -82,7 +78,7 @@ def _frame(file: Path, photo: str, time: float) -> Frame:
     camera = json_files.content_of(file)
     if not isinstance(camera, dict):
         raise UserError(f"{file}: expected an object with a camera, got {shown(camera)}")
-    rows, position = _numbers(camera, "orientation", (3, 3), file), _numbers(camera, "position", (3,), file)
+    rows, position = _entry(camera, "orientation", (3, 3), file), _entry(camera, "position", (3,), file)
     try:
         return Frame(
             photo, str(file), from_opencv(rows.T, position), lens.parse(_lens(camera, file), {}, str(file)), time
@@ -93,26 +89,18 @@ def _frame(file: Path, photo: str, time: float) -> Frame:
 
 def _lens(camera: dict[str, Any], file: Path) -> dict[str, float]:
     """In the words of transforms.json."""
-    focal = float(_numbers(camera, "focal_length", (), file))
-    aspect = float(_numbers(camera, "pixel_aspect_ratio", (), file, 1.0))
-    if float(_numbers(camera, "skew", (), file, 0.0)):
+    focal = float(_entry(camera, "focal_length", (), file))
+    aspect = float(_entry(camera, "pixel_aspect_ratio", (), file, 1.0))
+    if float(_entry(camera, "skew", (), file, 0.0)):
         raise UserError(f"{file}: its pixels are skewed, which no lens here has")
-    cx, cy = _numbers(camera, "principal_point", (2,), file).tolist()
-    w, h = _numbers(camera, "image_size", (2,), file).tolist()
-    radial = _numbers(camera, "radial_distortion", (3,), file, [0.0] * 3).tolist()
+    cx, cy = _entry(camera, "principal_point", (2,), file).tolist()
+    w, h = _entry(camera, "image_size", (2,), file).tolist()
+    radial = _entry(camera, "radial_distortion", (3,), file, [0.0] * 3).tolist()
     key = "tangential" if "tangential" in camera else "tangential_distortion"  # what Nerfies' own reader takes, too
-    tangential = _numbers(camera, key, (2,), file, [0.0] * 2).tolist()
+    tangential = _entry(camera, key, (2,), file, [0.0] * 2).tolist()
     distortion = dict(zip(("k1", "k2", "k3", "p1", "p2"), radial + tangential, strict=True))
     return {"fl_x": focal, "fl_y": focal * aspect, "cx": cx, "cy": cy, "w": w, "h": h} | distortion
 
 
-def _numbers(camera: dict[str, Any], key: str, shape: tuple[int, ...], file: Path, default: Any = None) -> Array:
-    given = camera.get(key, default)
-    try:
-        found = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        found = np.full((), np.nan)
-    if found.shape != shape or not np.isfinite(found).all():
-        wanted = f"finite numbers {list(shape)}" if shape else "a finite number"
-        raise UserError(f"{file}: {key} must be {wanted}, got {shown(given)}")
-    return found
+def _entry(camera: dict[str, Any], key: str, shape: tuple[int, ...], file: Path, default: Any = None) -> Array:
+    return json_files.numbers(camera.get(key, default), shape, f"{file}: {key}")

@@ -15,7 +15,7 @@ import torch
 
 from neurfield.cameras.paths import matrix_from_quaternion
 from neurfield.cameras.poses import Array, from_opencv
-from neurfield.checks import is_number, shown
+from neurfield.checks import shown
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.posed_photos import posed_photos
@@ -80,7 +80,9 @@ def _frame(name: str, shot: Any, cameras: Any, file: Path) -> Frame:
     camera = cameras.get(str(shot.get("camera"))) if isinstance(cameras, dict) else None
     if not isinstance(camera, dict):
         raise UserError(f"{where}: there is no camera {shown(shot.get('camera'))}")
-    rotation, translation = (_vector(shot, key, where) for key in ("rotation", "translation"))
+    rotation, translation = (
+        json_files.numbers(shot.get(key), (3,), f"{where}: {key}") for key in ("rotation", "translation")
+    )
     to_camera = _rotation(rotation)
     try:
         pose = from_opencv(to_camera.T, -to_camera.T @ translation)
@@ -96,30 +98,20 @@ def _lens(camera: dict[str, Any], where: str) -> dict[str, Any]:
         valid = ", ".join(MODELS)
         raise UserError(f"{where}: the projection {shown(kind)} of its camera is not supported (valid: {valid})")
     model, coefficients = MODELS[kind]
-    width, height = (_number(camera, key, where) for key in ("width", "height"))
+
+    def number(key: str, default: float | None = None) -> float:
+        return float(json_files.numbers(camera.get(key, default), (), f"{where}: {key} of its camera"))
+
+    width, height = number("width"), number("height")
     values: dict[str, Any] = {"camera_model": model, "w": width, "h": height}
     if model == "EQUIRECTANGULAR":
         return values
     side = max(width, height)
     for axis, size in (("x", width), ("y", height)):
         focal = f"focal_{axis}" if f"focal_{axis}" in camera else "focal"
-        values[f"fl_{axis}"] = side * _number(camera, focal, where)
-        values[f"c{axis}"] = size / 2 + side * _number(camera, f"c_{axis}", where, 0.0)
-    return values | {key: _number(camera, key, where, 0.0) for key in coefficients}
-
-
-def _number(camera: dict[str, Any], key: str, where: str, default: float | None = None) -> float:
-    value: Any = camera.get(key, default)
-    if not is_number(value):
-        raise UserError(f"{where}: {key} of its camera must be a finite number, got {shown(value)}")
-    return float(value)
-
-
-def _vector(shot: dict[str, Any], key: str, where: str) -> Array:
-    given = shot.get(key)
-    if not isinstance(given, list) or len(given) != 3 or not all(map(is_number, given)):
-        raise UserError(f"{where}: {key} must be three finite numbers, got {shown(given)}")
-    return np.array(given, dtype=np.float64)
+        values[f"fl_{axis}"] = side * number(focal)
+        values[f"c{axis}"] = size / 2 + side * number(f"c_{axis}", 0.0)
+    return values | {key: number(key, 0.0) for key in coefficients}
 
 
 def _rotation(axis_angle: Array) -> Array:

@@ -7,10 +7,8 @@ and the rows `t_00 ... t_23` of its pose, OpenGL axes, in metres of a world whos
 """
 
 from pathlib import Path
-from typing import Any
 
 from neurfield.cameras.poses import rigid_pose
-from neurfield.checks import is_number, shown
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.posed_photos import posed_photos
@@ -57,15 +55,13 @@ def _frame(file: Path, photo: str) -> Frame:
     camera = json_files.content_of(file)
     if not isinstance(camera, dict):
         raise UserError(f"{file}: expected an object with the camera of a photo, got {type(camera).__name__}")
-    pose = [[_number(camera, f"t_{row}{column}", file) for column in range(4)] for row in range(3)]
-    values = {ours: _number(camera, theirs, file) for ours, theirs in LENS.items()}
+
+    def number(key: str) -> float:
+        return float(json_files.numbers(camera.get(key), (), f"{file}: {key}"))
+
+    pose = [[number(f"t_{row}{column}") for column in range(4)] for row in range(3)]
+    values = {ours: number(theirs) for ours, theirs in LENS.items()}
     try:
         return Frame(photo, str(file), rigid_pose(pose), lens.parse(values, {}, str(file)))
     except ValueError as error:
         raise UserError(f"{file}: t_00 ... t_23: {error}") from None
-
-
-def _number(camera: dict[str, Any], key: str, file: Path) -> float:
-    if not is_number(camera.get(key)):
-        raise UserError(f"{file}: {key} must be a finite number, got {shown(camera.get(key))}")
-    return float(camera[key])

@@ -14,7 +14,6 @@ import torch
 
 from neurfield.cameras.paths import matrix_from_quaternion
 from neurfield.cameras.poses import Array, rigid_pose
-from neurfield.checks import is_number, shown
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.posed_photos import posed_photos
@@ -43,7 +42,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     content = json_files.content_of(file)
     if not isinstance(content, dict) or not isinstance(content.get("poses"), list) or not content["poses"]:
         raise UserError(f"{file}: not metadata of Record3D; expected an object with a list of poses")
-    poses = [_numbers(pose, POSE, f"{file}: pose {i}") for i, pose in enumerate(content["poses"])]
+    poses = [json_files.numbers(pose, (POSE,), f"{file}: pose {i}") for i, pose in enumerate(content["poses"])]
     lenses = _lenses(content, len(poses), file)
     frames = [
         _frame(f"{folder}/{i}", f"{file}: pose {i}", *both) for i, both in enumerate(zip(poses, lenses, strict=True))
@@ -68,17 +67,11 @@ def _frame(name: str, where: str, numbers: Array, values: dict[str, float]) -> F
 def _lenses(content: dict[str, Any], n: int, file: Path) -> list[dict[str, float]]:
     each = content.get("perFrameIntrinsicCoeffs")
     if not each:
-        matrix = _numbers(content.get("K"), 9, f"{file}: K").reshape(3, 3)  # of columns
+        matrix = json_files.numbers(content.get("K"), (9,), f"{file}: K").reshape(3, 3)  # of columns
         found = [np.array([matrix[0, 0], matrix[1, 1], matrix[2, 0], matrix[2, 1]])] * n
     elif isinstance(each, list) and len(each) == n:
-        found = [_numbers(values, LENS, f"{file}: lens {i}") for i, values in enumerate(each)]
+        found = [json_files.numbers(values, (LENS,), f"{file}: lens {i}") for i, values in enumerate(each)]
     else:
         raise UserError(f"{file}: perFrameIntrinsicCoeffs must be a list of {n} lenses, one for each pose")
     size = {key: content[key] for key in ("w", "h") if key in content}
     return [dict(zip(("fl_x", "fl_y", "cx", "cy"), values.tolist(), strict=True)) | size for values in found]
-
-
-def _numbers(given: Any, n: int, where: str) -> Array:
-    if not isinstance(given, list) or len(given) != n or not all(map(is_number, given)):
-        raise UserError(f"{where}: expected {n} finite numbers, got {shown(given)}")
-    return np.array(given, dtype=np.float64)

@@ -376,7 +376,7 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_polycam(root, t_11=7.0), r"000.json: t_00 ... t_23: the pose is not rigid"),
         (lambda root: write_record3d(root, poses=[]), r"expected an object with a list of poses"),
         (lambda root: write_record3d(root, poses=[[0] * 7] * N), r"pose 0: its quaternion must have length 1, got 0"),
-        (lambda root: write_record3d(root, K=[1, 2]), r"K: expected 9 finite numbers, got \[1, 2\]"),
+        (lambda root: write_record3d(root, K=[1, 2]), r"K must be finite numbers \[9\], got \[1, 2\]"),
         (
             lambda root: write_record3d(root, perFrameIntrinsicCoeffs=[[1] * 4]),
             r"perFrameIntrinsicCoeffs must be a list of 9 lenses",
@@ -396,7 +396,7 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         ),
         (lambda root: write_opensfm(root, lens=BROWN | {"focal_x": None}), r"focal_x of its camera must be a finite"),
         (lambda root: write_opensfm(root, camera="b"), r"shot '000.jpg': there is no camera 'b'"),
-        (lambda root: write_opensfm(root, rotation=[1, 2]), r"rotation must be three finite numbers, got \[1, 2\]"),
+        (lambda root: write_opensfm(root, rotation=[1, 2]), r"rotation must be finite numbers \[3\], got \[1, 2\]"),
         (
             lambda root: write_opensfm(root, lens=BROWN | {"projection_type": ["a"]}),
             r"projection \['a'\] of its camera",
@@ -406,6 +406,11 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_nerfies(root, skew=1.0), r"000.json: its pixels are skewed"),
         (lambda root: write_nerfies(root, position=[1, 2]), r"position must be finite numbers \[3\], got \[1, 2\]"),
         (lambda root: write_nerfies(root, orientation=[[1] * 3] * 3), r"orientation: the pose is not rigid"),
+        (
+            lambda root: write_nerfies(root, position=["1", "2", "3"]),
+            r"position must be finite numbers \[3\], got \['1'",
+        ),
+        (lambda root: write_nerfies(root, focal_length=True), r"focal_length must be a finite number, got True"),
         (lambda root: write_nerfies(root, focal_length="a"), r"focal_length must be a finite number, got 'a'"),
         (lambda root: write_nsvf(root, 0), r"pose: no poses, expected NAME.txt"),
         (lambda root: write_nsvf(root, intrinsics="1 2 3\n"), r"expected a matrix \[4, 4\], or a focal length"),

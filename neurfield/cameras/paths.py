@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras on the move: around the scene, between the views that were photographed, along keyframes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from neurfield.cameras.cameras import PANORAMA, Cameras, panorama_intrinsics
+from neurfield.cameras.poses import Array
 from neurfield.cameras.poses import up as up_of
 from neurfield.errors import UserError
 
@@ -179,6 +181,18 @@ def matrix_from_quaternion(q: Tensor) -> Tensor:
         2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
     return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def rotation_of(quaternion: Sequence[float]) -> Array:
+    """`[3, 3]` float64 of a unit quaternion wxyz.
+
+    Raises:
+        ValueError: its length is another than 1.
+    """
+    q = torch.tensor([quaternion], dtype=torch.float64)
+    if not abs(q.norm() - 1) < 1e-3:
+        raise ValueError(f"its quaternion must have length 1, got {float(q.norm()):g}")
+    return matrix_from_quaternion(q)[0].numpy()
 
 
 def quaternion_from_matrix(m: Tensor) -> Tensor:

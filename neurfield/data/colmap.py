@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
 import numpy as np
-import torch
 
-from neurfield.cameras.paths import matrix_from_quaternion
+from neurfield.cameras.paths import rotation_of
 from neurfield.cameras.poses import Array, from_opencv
 from neurfield.checks import shown
 from neurfield.data import lens
@@ -135,10 +134,7 @@ def _frame(image: _Image, lenses: dict[int, LensFn], root: Path, model: Path) ->
 
 def _camera_to_world(image: _Image) -> Array:
     """OpenGL axes, of a unit quaternion (w, x, y, z) and a translation from world to camera."""
-    length = np.linalg.norm(image.quaternion)
-    if not abs(length - 1) < 1e-3:
-        raise ValueError(f"its quaternion must have length 1, got {length:g}")
-    rotation = matrix_from_quaternion(torch.tensor([image.quaternion], dtype=torch.float64))[0].numpy()
+    rotation = rotation_of(image.quaternion)
     position = -rotation.T @ np.array(image.translation)
     return from_opencv(rotation.T, position)
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from neurfield.cameras.paths import matrix_from_quaternion
+from neurfield.cameras.paths import rotation_of
 from neurfield.cameras.poses import Array, from_opencv
 from neurfield.checks import shown
 from neurfield.data import json_files, lens
@@ -83,8 +82,8 @@ def _frame(name: str, shot: Any, cameras: Any, file: Path) -> Frame:
     rotation, translation = (
         json_files.numbers(shot.get(key), (3,), f"{where}: {key}") for key in ("rotation", "translation")
     )
-    to_camera = _rotation(rotation)
     try:
+        to_camera = _rotation(rotation)
         pose = from_opencv(to_camera.T, -to_camera.T @ translation)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
@@ -118,5 +117,4 @@ def _rotation(axis_angle: Array) -> Array:
     """`[3, 3]` about an axis by its length in radians."""
     angle = float(np.linalg.norm(axis_angle))
     xyz = axis_angle * (np.sinc(angle / 2 / np.pi) / 2)  # sin(angle / 2) / angle, also at 0
-    quaternion = torch.tensor([[np.cos(angle / 2), *xyz]], dtype=torch.float64)
-    return matrix_from_quaternion(quaternion)[0].numpy()
+    return rotation_of((np.cos(angle / 2), *xyz))

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from neurfield.cameras.paths import matrix_from_quaternion
+from neurfield.cameras.paths import rotation_of
 from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.data import json_files, lens
 from neurfield.data.options import LoadOptions
@@ -56,11 +55,10 @@ def _place(path: Path) -> tuple[str, str] | None:
 
 def _frame(name: str, where: str, numbers: Array, values: dict[str, float]) -> Frame:
     x, y, z, w = numbers[:4]
-    length = np.linalg.norm(numbers[:4])
-    if not abs(length - 1) < 1e-3:
-        raise UserError(f"{where}: its quaternion must have length 1, got {length:g}")
-    rotation = matrix_from_quaternion(torch.tensor([[w, x, y, z]], dtype=torch.float64))[0].numpy()
-    pose = rigid_pose(np.concatenate([rotation, numbers[4:, None]], axis=1))
+    try:
+        pose = rigid_pose(np.concatenate([rotation_of((w, x, y, z)), numbers[4:, None]], axis=1))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     return Frame(name, where, pose, lens.parse(values, {}, where))
 
 

@@ -376,6 +376,7 @@ def test_bounds_of_llff_say_how_deep_a_scene_of_parallel_cameras_is(tmp_path: Pa
         (lambda root: write_polycam(root, t_11=7.0), r"000.json: t_00 ... t_23: the pose is not rigid"),
         (lambda root: write_record3d(root, poses=[]), r"expected an object with a list of poses"),
         (lambda root: write_record3d(root, poses=[[0] * 7] * N), r"pose 0: its quaternion must have length 1, got 0"),
+        (lambda root: write_record3d(root, poses=[[0, 0, 0, 1, 1e300, 0, 0]] * N), r"pose 0: the pose is not finite"),
         (lambda root: write_record3d(root, K=[1, 2]), r"K must be finite numbers \[9\], got \[1, 2\]"),
         (
             lambda root: write_record3d(root, perFrameIntrinsicCoeffs=[[1] * 4]),

@@ -6,6 +6,7 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+_LARGEST = float.fromhex("0x1.fffffep127")  # of float32
 _ROUNDING = 1e-6  # of poses, which files have in seven digits or so
 
 
@@ -17,6 +18,11 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # JSON knows integers of any length
         return False
+
+
+def is_float32(value: Any) -> bool:
+    """A number that is finite in float32, too, which cameras and fields hold."""
+    return is_number(value) and abs(value) <= _LARGEST
 
 
 def words(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neurfield.cameras.cameras import CAMERA_MODELS, PANORAMA, panorama_intrinsics
-from neurfield.checks import is_number, shown
+from neurfield.checks import is_float32, shown
 from neurfield.errors import UserError
 
 PERSPECTIVE_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "SIMPLE_RADIAL", "RADIAL")
@@ -134,7 +134,7 @@ class Lens:
             focal = _from_angle(self.values[f"camera_angle_{axis}"], size)
         else:
             return None
-        if not focal > 0:
+        if not (focal > 0 and is_float32(focal)):
             raise UserError(
                 f"{self.where}: the focal length in {axis} must be positive (angles between 0 and 180 degrees)"
             )
@@ -157,7 +157,7 @@ def parse(frame: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> Le
     values = {}
     for key in (*FOCAL_KEYS, *CENTER_KEYS, *SIZE_KEYS, *DISTORTION_KEYS):
         if key in keys:
-            if not is_number(keys[key]):
+            if not is_float32(keys[key]):
                 raise UserError(f"{where}: {key} must be a finite number, got {shown(keys[key])}")
             values[key] = float(keys[key])
     sizes = [values[key] for key in SIZE_KEYS if key in values]

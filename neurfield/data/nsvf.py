@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from neurfield.cameras.poses import Array, from_opencv
+from neurfield.checks import is_float32
 from neurfield.data import lens, normalize
 from neurfield.data.options import LoadOptions
 from neurfield.data.posed_photos import posed_photos
@@ -109,7 +110,6 @@ def _numbers(file: Path) -> list[list[float]]:
         raise UserError(f"{file}: cannot read the file ({error.strerror or type(error).__name__})") from None
     except ValueError as error:
         raise UserError(f"{file}: expected numbers ({error})") from None
-    most = float(np.finfo(np.float32).max)  # what cameras and fields hold; NaN is not within
-    if not all(abs(number) <= most for line in lines for number in line):
+    if not all(is_float32(number) for line in lines for number in line):
         raise UserError(f"{file}: expected finite numbers")
     return lines

@@ -124,6 +124,9 @@ def test_binary_json(tmp_path: Path) -> None:
         ({"time": 1.5}, "frame 2 .*time must be a number from 0 to 1, got 1.5"),
         ({"time": "noon"}, "frame 2 .*time must be a number"),
         ({"fl_x": float("inf")}, "frame 2 .*fl_x must be a finite number, got inf"),
+        ({"fl_x": 1e39}, r"frame 2 .*fl_x must be a finite number, got 1e\+39"),  # float32 has none of that size
+        ({"k1": -1e300}, r"frame 2 .*k1 must be a finite number, got -1e\+300"),
+        ({"camera_angle_x": 1e-300}, "frame 2 .*focal length in x must be positive"),
         ({"fl_x": -3}, "frame 2 .*focal length in x must be positive"),
         ({"camera_angle_x": 4.0}, "frame 2 .*focal length in x must be positive"),
         ({"k1": "0.1"}, "frame 2 .*k1 must be a finite number, got '0.1'"),

@@ -4,11 +4,12 @@
 `sensors` hold the lenses: `f` in pixels, the principal point `cx cy` from the middle of the picture, `b1` by which the
 focal length across is longer, radial `k1 ... k4`, and tangential `p1 p2`, which OpenCV has the other way round
 (Metashape's manual, appendix "Camera models"). `cameras` hold the poses within their component, with y down and z
-forward, and `components` the similarity from there to the world, whose unit is metres where it is known. Cameras that
-were not aligned, or are disabled, are left out.
+forward, and `components` the similarity from there to the world, whose unit is metres where it is known. Of components
+that have none, which nothing joins, the largest is taken. Cameras that were not aligned, or are disabled, are left out.
 """
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -69,6 +70,14 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     aligned = [camera for camera in cameras if camera.find("transform") is not None]
     if not aligned:
         raise UserError(f"{file}: none of its {len(cameras)} cameras was aligned; align the photos and export again")
+    lost = len(cameras) - len(aligned)
+    notes = [f"{file}: {lost} of {len(cameras)} cameras were not aligned"] if lost else []
+    photos = Counter(camera.get("component_id") for camera in aligned)
+    if len(photos) > 1 and not photos.keys() <= components.keys():  # some with a world of their own
+        ((largest, _),) = photos.most_common(1)
+        aligned = [camera for camera in aligned if camera.get("component_id") == largest]
+        sizes = " and ".join(str(n) for _, n in photos.most_common())
+        notes.append(f"{file}: the largest of components of {sizes} photos, which were not joined")
     frames = []
     for camera in aligned:
         where = f"{file}: camera {shown(camera.get('label'))}"
@@ -78,8 +87,6 @@ def read(path: Path, options: LoadOptions) -> Manifest:
         pose = _pose(camera, components.get(camera.get("component_id"), whole), where)
         name = folder + _photo(camera.get("label", ""))
         frames.append(Frame(name, where, pose, lens.parse(_lens(sensor, where), {}, where)))
-    lost = len(cameras) - len(aligned)
-    notes = [f"{file}: {lost} of {len(cameras)} cameras were not aligned"] if lost else []
     return posed_photos("metashape", frames, root, options, str(file), notes)
 
 

@@ -330,6 +330,25 @@ def test_other_lenses_of_opensfm(tmp_path: Path, camera: dict[str, Any], model: 
         assert lenses[0].fl_x == lenses[0].fl_y == 1.2 * WIDTH and (lenses[0].cx, lenses[0].cy) == (4, 3)
 
 
+@pytest.mark.parametrize("in_component", [False, True])
+def test_components_of_metashape_that_nothing_joins_are_not_mixed(tmp_path: Path, in_component: bool) -> None:
+    write_metashape(tmp_path, in_component=in_component)
+    file = tmp_path / "cameras.xml"
+    text = file.read_text()
+    for i in (0, 3):
+        text = text.replace(
+            f'<camera id="{i}" sensor_id="0" component_id="0"', f'<camera id="{i}" sensor_id="0" component_id="1"'
+        )
+    file.write_text(text)
+    manifest = read_manifest(tmp_path)
+    assert [view.name for view in manifest.views] == [f"images/{i:03d}" for i in range(N) if i not in (0, 3)]
+    assert manifest.notes[0].endswith("cameras.xml: the largest of components of 7 and 2 photos, which were not joined")
+    if in_component:  # both have their place in the world
+        to_world = text[text.index("<component id") : text.index("</components>")].replace('id="0"', 'id="1"')
+        file.write_text(text.replace("</components>", to_world + "</components>"))
+        assert len(read_manifest(tmp_path).views) == N
+
+
 def test_no_declaration_hides_in_another_encoding(tmp_path: Path) -> None:
     write_metashape(tmp_path, head='<!DOCTYPE a [<!ENTITY b "10">]>')
     file = tmp_path / "cameras.xml"

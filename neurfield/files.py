@@ -29,7 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         UserError, MachineError: see cannot_write; the old file is as it was and no temporary file is left.
     """
-    target = path.resolve() if path.is_symlink() else path
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path  # resolve() does not bear circles
     temporary = target.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix.lower()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

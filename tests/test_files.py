@@ -125,6 +125,13 @@ def test_a_file_is_written_through_a_link_that_stays(tmp_path: Path) -> None:
     assert list((tmp_path / "disk").iterdir()) == [target]
 
 
+def test_a_link_that_leads_to_itself_is_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "a")
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a").read_text() == "new"
+
+
 @pytest.mark.parametrize("marker", [None, MARKER])
 def test_no_file_or_folder_takes_the_place_of_a_device_or_a_pipe(marker: str | None, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -44,6 +44,10 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     folder = f"rgb/{options.downscale_factor}x"
     if not (root / folder).is_dir():
         folder = "rgb/1x"
+    if not (root / folder).is_dir():
+        there = sorted(int(found.name[:-1]) for found in (root / "rgb").glob("*x") if found.name[:-1].isdecimal())
+        way = f"; pass --downscale-factor {there[0]} for the largest pictures there are" if there else ""
+        raise UserError(f"{path}: no pictures in {folder}{way}")
     cameras = [resolve(root, f"camera/{i}.json", str(file), options.allow_outside) for i in ids]
     frames = [_frame(camera, f"{folder}/{i}", times.get(i, 0.0)) for camera, i in zip(cameras, ids, strict=True)]
     tested = set(val) - set(train)

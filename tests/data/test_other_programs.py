@@ -251,6 +251,8 @@ def test_nerfies(tmp_path: Path) -> None:
     check_projection(tmp_path, nerfies, circle(N))
     write_nerfies(tmp_path / "smaller", folder="rgb/2x", val=0, image_size=[2 * WIDTH, 2 * HEIGHT])
     (tmp_path / "smaller/metadata.json").unlink()
+    with pytest.raises(UserError, match=r"no pictures in rgb/1x; pass --downscale-factor 2 for the largest"):
+        read_manifest(tmp_path / "smaller")
     smaller = read_manifest(tmp_path / "smaller", downscale_factor=2)
     assert smaller.views[0].intrinsics.fl_x == 5.0 and not smaller.times_differ and smaller.splits["test"] == [0, 8]
 

@@ -344,7 +344,7 @@ def test_killed_before_its_first_checkpoint_begins_again(teacher, tmp_path):
     quick = request(tmp_path / "a", "distill.iterations=2", max_num_iterations=1)
     config = dataclasses.replace(teacher.config, method=load_method("kilonerf", quick.overrides))
     for option in ("resume", "overwrite"):
-        Session(SimpleNamespace(step=0, config=config), teacher.views, RunFolder(tmp_path / "a.distill"))
+        Session(SimpleNamespace(step=0, config=config, tensors=dict), teacher.views, RunFolder(tmp_path / "a.distill"))
         assert not RunFolder(tmp_path / "a.distill").is_free
         with pytest.raises(UserError, match="a conversion exists there; continue it with --resume"):
             to_kilonerf(teacher, quick)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from neurfield.errors import MachineError, UserError, is_out_of_memory
+from neurfield.memory import readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,6 +183,22 @@ def check_readable(path: Path) -> None:
             return
         if not os.access(place, (os.R_OK if place is path else 0) | (os.X_OK if place.is_dir() else 0)):
             raise unreadable(place)
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """What a file holds, whoever wrote it.
+
+    Raises:
+        UserError: more than `max_bytes`, or it cannot be read.
+    """
+    try:
+        if (size := path.stat().st_size) > max_bytes:
+            raise UserError(f"{path}: {readable(size)} are too much, {readable(max_bytes)} are read at most")
+        return path.read_bytes()
+    except PermissionError:
+        raise unreadable(path) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
 
 
 def save_array(path: Path, values: "np.ndarray") -> None:

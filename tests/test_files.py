@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from neurfield.errors import MachineError, UserError
-from neurfield.files import atomic_folder, atomic_path, refuse_existing
+from neurfield.files import atomic_folder, atomic_path, read_bytes, refuse_existing
 
 MARKER = "frames.json"
 
@@ -163,3 +163,12 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     with atomic_folder(tmp_path) as folder:
         (folder / MARKER).write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == [MARKER]
+
+
+def test_what_a_file_holds(tmp_path: Path) -> None:
+    (tmp_path / "full").write_bytes(bytes(2 << 20))
+    assert read_bytes(tmp_path / "full", 2 << 20) == bytes(2 << 20)
+    with pytest.raises(UserError, match=r"full: 2\.0 MiB are too much, 1\.0 MiB are read at most$"):
+        read_bytes(tmp_path / "full", 1 << 20)
+    with pytest.raises(UserError, match=r"absent: cannot read the file \(No such file or directory\)$"):
+        read_bytes(tmp_path / "absent", 1 << 20)

@@ -13,7 +13,7 @@ from neurfield.checks import is_number, shown
 from neurfield.data import lens
 from neurfield.data.views import Frame
 from neurfield.errors import UserError
-from neurfield.files import unreadable
+from neurfield.files import read_bytes
 
 # A frame takes about 1 kB: this is room for a quarter of a million views.
 MAX_JSON_BYTES = 256 << 20
@@ -39,13 +39,7 @@ def content_of(path: Path) -> Any:
         UserError: unreadable, too large, no JSON, nested too deeply.
     """
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UserError(f"{path}: {path.stat().st_size >> 20} MiB are too much for cameras (256 MiB allowed)")
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except PermissionError:
-        raise unreadable(path) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the file ({error.strerror or type(error).__name__})") from None
+        return json.loads(read_bytes(path, MAX_JSON_BYTES).decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a JSON file (its bytes are no UTF-8 text)") from None
     except json.JSONDecodeError as error:

@@ -22,8 +22,8 @@ from neurfield.data import lens
 from neurfield.data.options import LoadOptions
 from neurfield.data.posed_photos import posed_photos
 from neurfield.data.views import Frame, Manifest
-from neurfield.errors import UserError
-from neurfield.files import unreadable
+from neurfield.errors import UserError, retold
+from neurfield.files import read_bytes
 
 SENSORS = {
     "frame": "OPENCV",
@@ -112,21 +112,15 @@ def _is_metashape(path: Path) -> bool:
 
 
 def _chunk(file: Path) -> ET.Element:
+    text = read_bytes(file, MAX_BYTES)
+    if b"\0" in text:  # UTF-16, whose declarations the next line would not see
+        raise UserError(f"{file}: expected UTF-8 text; export the cameras again")
+    if b"<!" in text.replace(b"<!--", b""):  # entities can unfold to more than the memory holds
+        raise UserError(f"{file}: declarations (<!DOCTYPE ...>) are not read; export the cameras again")
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file}: {file.stat().st_size >> 20} MiB are too much for cameras (256 MiB allowed)")
-        text = file.read_bytes()
-        if b"\0" in text:  # UTF-16, whose declarations the next line would not see
-            raise UserError(f"{file}: expected UTF-8 text; export the cameras again")
-        if b"<!" in text.replace(b"<!--", b""):  # entities can unfold to more than the memory holds
-            raise UserError(f"{file}: declarations (<!DOCTYPE ...>) are not read; export the cameras again")
         root = ET.fromstring(text)
-    except PermissionError:
-        raise unreadable(file) from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the file ({error.strerror or type(error).__name__})") from None
     except (ET.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{file}: not valid XML ({' '.join(str(error).split())[:100]})") from None
+        raise retold(error, f"{file}: not valid XML") from None
     chunks = [chunk for chunk in root.iterfind("chunk") if chunk.find("cameras") is not None]
     if len(chunks) != 1:
         raise UserError(f"{file}: expected one chunk with cameras, got {len(chunks)}; export one chunk alone")

@@ -21,7 +21,7 @@ from neurfield.data.posed_photos import posed_photos
 from neurfield.data.scene import Normalization
 from neurfield.data.views import Frame, Manifest
 from neurfield.errors import UserError
-from neurfield.files import unreadable
+from neurfield.files import read_bytes
 
 LENS, BOX = "intrinsics.txt", "bbox.txt"
 MAX_BYTES = 1 << 16  # of a text file; a matrix takes 500
@@ -101,13 +101,8 @@ def _in_box(low: Array, high: Array, *_: object) -> tuple[Normalization, list[st
 def _numbers(file: Path) -> list[list[float]]:
     """Of each line that is not empty."""
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file}: {file.stat().st_size >> 10} KiB are too much for a matrix")
-        lines = [[float(word) for word in line.split()] for line in file.read_text().splitlines() if line.strip()]
-    except PermissionError:
-        raise unreadable(file) from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the file ({error.strerror or type(error).__name__})") from None
+        text = read_bytes(file, MAX_BYTES).decode()
+        lines = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
     except ValueError as error:
         raise UserError(f"{file}: expected numbers ({error})") from None
     if not all(is_float32(number) for line in lines for number in line):

@@ -26,7 +26,7 @@ def posed_photos(
     choose: Choose = normalize.from_poses,
     split_of: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """The world stays that of the frames.
+    """The data set of these frames; the world stays theirs.
 
     Args:
         kind: key of FORMATS.

@@ -22,8 +22,8 @@ from neurfield.files import write_together
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
 
-FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
 SHAPE_ALONE = (".stl",)  # formats without colours
+FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
 LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP = 9729, 9987, 33071  # filters and wrapping of glTF
 
 

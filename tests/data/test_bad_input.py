@@ -203,7 +203,7 @@ def test_what_may_not_be_read_within_a_data_set(tmp_path: Path, monkeypatch: pyt
 
         monkeypatch.setattr(Path, name, call)
 
-    refuse("is_file" if place == "images" else "read_text")
+    refuse("is_file" if place == "images" else "read_bytes")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != forbidden and access(path, mode))
     fails(tmp_path, rf"^{forbidden}: may not be read; give yourself the permission: chmod u\+rX$")
 

@@ -50,6 +50,18 @@ def ball_picture(camera: Cameras, middle: Sequence[float] = (0.0, 0.0, 0.0), rad
     return (rgba * 255).round().to(torch.uint8)
 
 
+def ball_depth(camera: Cameras) -> Tensor:
+    """float32 `[h, w]` of the ball in the middle along the optical axis, 0 beside it."""
+    width, height = camera.sizes[0].tolist()
+    fl_x, fl_y, cx, cy = camera.intrinsics[0].tolist()
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    d = torch.stack([(x - cx) / fl_x, -(y - cy) / fl_y, -torch.ones_like(x)], dim=-1) @ camera.c2w[0, :, :3].T
+    o = camera.c2w[0, :, 3]
+    a, b, c = (d * d).sum(-1), d @ o, o @ o - RADIUS**2  # |o + z d| = RADIUS
+    z = (-b - (b * b - a * c).clamp_min(0).sqrt()) / a
+    return z.where(b * b > a * c, 0.0)
+
+
 def ball_scene(n_train: int = 24, n_test: int = 2, size: int = 32, alpha: bool = True) -> Scene:
     """Views of the ball; without alpha it stands before black."""
     cameras = Cameras.pinhole(orbit(n_train + n_test), focal=1.4 * size, width=size, height=size)

@@ -6,6 +6,7 @@
 
 #include "cpu/level_rows.h"
 #include "math/composite.h"
+#include "math/depth_error.h"
 #include "math/trunc_exp.h"
 
 namespace nf::cpu {
@@ -169,13 +170,13 @@ void write_ray(int64_t i, const CompositeForward<float>& ray, const float* backg
 }  // namespace
 
 template <typename A>
-CompositeForward<float> TrainTile<A>::composite_ray(int r, float distortion_scale,
-                                                    DistortionForward<float>* distortion) const {
-  CompositeForward<float> ray;
+RayForward TrainTile<A>::composite_ray(int r, bool with_distortion, float inverse_distance) const {
+  RayForward ray;
   for (const int32_t* p = order_ + first_[r]; p < order_ + first_[r + 1]; ++p) {
     const float *c = rgb_ + *p * 4, t = tile_.t_starts[*p], dt = tile_.t_ends[*p] - t;
-    const float weight = ray.add(tile_.alpha[*p], c[0], c[1], c[2], t);
-    if (distortion_scale > 0) distortion->add(weight, 0.5f * (t + tile_.t_ends[*p]), dt);
+    const float weight = ray.light.add(tile_.alpha[*p], c[0], c[1], c[2], t);
+    if (with_distortion) ray.distortion.add(weight, 0.5f * (t + tile_.t_ends[*p]), dt);
+    if (inverse_distance > 0) ray.agreement = madd(weight, depth_agreement(t * inverse_distance), ray.agreement);
   }
   return ray;
 }
@@ -183,45 +184,52 @@ CompositeForward<float> TrainTile<A>::composite_ray(int r, float distortion_scal
 template <typename A>
 void TrainTile<A>::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
                              const FusedRayOutputs& outputs, SlotSums& sums) {
-  CompositeForward<float> rays[kMaxRaysPerPixel];
-  DistortionForward<float> distortions[kMaxRaysPerPixel];
+  RayForward rays[kMaxRaysPerPixel];
+  float inverse_distance[kMaxRaysPerPixel];
   for (int first = 0; first < tile_.n_rays; first += targets.n_rays) {
     const int64_t pixel = (begin + first) / targets.n_rays;
     float rgb[3] = {}, acc = 0;
     for (int k = 0; k < targets.n_rays; ++k) {
-      distortions[k] = {};
-      rays[k] = composite_ray(first + k, loss.distortion_scale, &distortions[k]);
-      rgb[0] += rays[k].r;
-      rgb[1] += rays[k].g;
-      rgb[2] += rays[k].b;
-      acc += rays[k].acc;
+      const float distance = loss.depth_scale > 0 && targets.distance ? targets.distance[begin + first + k] : 0.0f;
+      inverse_distance[k] = distance > 0 ? 1.0f / distance : 0.0f;
+      rays[k] = composite_ray(first + k, loss.distortion_scale > 0, inverse_distance[k]);
+      rgb[0] += rays[k].light.r;
+      rgb[1] += rays[k].light.g;
+      rgb[2] += rays[k].light.b;
+      acc += rays[k].light.acc;
     }
-    const RayLoss shared = pixel_loss(rgb, acc, targets, pixel, loss, sums);
+    RayLoss shared = pixel_loss(rgb, acc, targets, pixel, loss, sums);
+    shared.distortion = loss.distortion_scale;
     for (int k = 0; k < targets.n_rays; ++k) {
       const int r = first + k;
       RayLoss g = shared;
-      g.dL_dacc += entropy_loss(rays[k].acc, loss, sums);
-      sums.loss += double(loss.distortion_scale) * distortions[k].value;
-      write_ray(begin + r, rays[k], targets.background + 3 * pixel, outputs);
-      composite_backward(rays[k], distortions[k], g, loss.distortion_scale, order_ + first_[r], order_ + first_[r + 1]);
+      g.dL_dacc += entropy_loss(rays[k].light.acc, loss, sums);
+      if (inverse_distance[k] > 0) {
+        sums.loss += double(loss.depth_scale) * (1.0f - rays[k].agreement);
+        g.agreement = -loss.depth_scale;
+        g.inverse_distance = inverse_distance[k];
+      }
+      sums.loss += double(loss.distortion_scale) * rays[k].distortion.value;
+      write_ray(begin + r, rays[k].light, targets.background + 3 * pixel, outputs);
+      composite_backward(rays[k], g, order_ + first_[r], order_ + first_[r + 1]);
     }
   }
 }
 
 template <typename A>
-void TrainTile<A>::composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
-                                      const RayLoss& g, float distortion_scale, const int32_t* rows,
+void TrainTile<A>::composite_backward(const RayForward& ray, const RayLoss& g, const int32_t* rows,
                                       const int32_t* rows_end) {
-  const float *rgb = g.dL_drgb, total = rgb[0] * ray.r + rgb[1] * ray.g + rgb[2] * ray.b + g.dL_dacc * ray.acc +
-                                        2.0f * distortion_scale * distortion.value;
-  const bool with_distortion = distortion_scale > 0 && rows < rows_end;
+  const CompositeForward<float>& light = ray.light;
+  const float *rgb = g.dL_drgb, total = rgb[0] * light.r + rgb[1] * light.g + rgb[2] * light.b + g.dL_dacc * light.acc +
+                                        2.0f * g.distortion * ray.distortion.value + g.agreement * ray.agreement;
+  const bool with_distortion = g.distortion > 0 && rows < rows_end;
   const auto midpoint = [this](int32_t row) { return 0.5f * (tile_.t_starts[row] + tile_.t_ends[row]); };
   DistortionBackward<float> spread(0, 0, 0);
   if (with_distortion) {
     const float first = midpoint(*rows), last = midpoint(rows_end[-1]);
     // sum w (m - first), from the lever at the last sample: sum w (last - m)
-    const float lever = ray.acc * (last - first) - distortion.lever;
-    spread = DistortionBackward<float>(ray.acc, lever, first);
+    const float lever = light.acc * (last - first) - ray.distortion.lever;
+    spread = DistortionBackward<float>(light.acc, lever, first);
   }
   CompositeBackward<float> walk(total);
   for (const int32_t* p = rows; p < rows_end; ++p) {
@@ -231,8 +239,9 @@ void TrainTile<A>::composite_backward(const CompositeForward<float>& ray, const 
     if (with_distortion) {
       float d_weight, d_midpoint;
       spread.add(weight, midpoint(*p), tile_.t_ends[*p] - tile_.t_starts[*p], &d_weight, &d_midpoint);
-      v += distortion_scale * d_weight;
+      v += g.distortion * d_weight;
     }
+    if (g.agreement != 0) v += g.agreement * depth_agreement(tile_.t_starts[*p] * g.inverse_distance);
     for (int k = 0; k < 3; ++k) dL_drgb_[*p * 4 + k] = weight * rgb[k];
     dL_dtau_[*p] = walk.add(alpha, v);
   }

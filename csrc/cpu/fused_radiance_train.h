@@ -17,8 +17,18 @@ struct SlotSums {
 
 // Derivatives of the loss by what one ray gives.
 struct RayLoss {
-  float dL_drgb[3];  // by the composited colour
-  float dL_dacc;     // by the opacity, with the part that comes through the background
+  float dL_drgb[3];        // by the composited colour
+  float dL_dacc;           // by the opacity, with the part that comes through the background
+  float distortion;        // by the distortion
+  float agreement;         // by the sum of weight * agreement
+  float inverse_distance;  // known distance of the ray, where `agreement` is not 0
+};
+
+// What one ray gives.
+struct RayForward {
+  CompositeForward<float> light;
+  DistortionForward<float> distortion;
+  float agreement = 0;  // sum of weight * agreement
 };
 
 template <typename A>
@@ -39,9 +49,8 @@ class TrainTile {
   void order_samples();
   void composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss, const FusedRayOutputs& outputs,
                  SlotSums& sums);
-  CompositeForward<float> composite_ray(int r, float distortion_scale, DistortionForward<float>* distortion) const;
-  void composite_backward(const CompositeForward<float>& ray, const DistortionForward<float>& distortion,
-                          const RayLoss& g, float distortion_scale, const int32_t* rows, const int32_t* rows_end);
+  RayForward composite_ray(int r, bool with_distortion, float inverse_distance) const;
+  void composite_backward(const RayForward& ray, const RayLoss& g, const int32_t* rows, const int32_t* rows_end);
   void backward(const FusedSamples& samples, int64_t first_row, float* gradients, SlotSums& sums);
   void backward_block(int64_t row, int64_t n, float* gradients);
   void store_block(const FusedSamples& samples, int64_t first_row, int64_t n, SlotSums& sums);

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from neurfield.training.trainer import Trainer
 
 # of a scene, as they are told; those that were measured
-FIGURES = {"psnr": "PSNR {:.2f} dB", "ws_psnr": "WS-PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "lpips": "LPIPS {:.4f}"}
+FIGURES = {
+    "psnr": "PSNR {:.2f} dB",
+    "ws_psnr": "WS-PSNR {:.2f} dB",
+    "ssim": "SSIM {:.4f}",
+    "lpips": "LPIPS {:.4f}",
+    "depth_abs_rel": "depth error {:.2%}",
+}
 _PLAIN_INTERVAL = 5.0  # seconds between lines where stderr is no terminal
 _LIVE_INTERVAL = 0.2
 

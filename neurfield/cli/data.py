@@ -49,6 +49,8 @@ class MakeOptions:
     """Width and height of the pictures."""
     mesh_resolution: int = 288
     """Cells of the ground-truth mesh along its longest side."""
+    depth: bool = False
+    """Maps of depth beside the pictures, too, as depth cameras give them."""
     overwrite: bool = False
     """Replace a folder that this command has made."""
 
@@ -137,6 +139,7 @@ def make(options: MakeOptions) -> int:
             mesh_resolution=options.mesh_resolution,
             overwrite=options.overwrite,
             progress=progress.update,
+            depths=options.depth,
         )
     print(f"{options.name} is in {output}")
     return 0

@@ -15,6 +15,7 @@ import numpy as np
 from neurfield.errors import UserError, retold
 
 COLOR = (("R", "G", "B"), ("Y", "Y", "Y"))
+PLANE = ("Z", "V", "Y", "R")  # of depth: the standard's name, Blender's, ours, that of three alike
 
 
 def size_and_channels(path: Path) -> tuple[int, int, int, int]:
@@ -44,6 +45,28 @@ def read(path: Path) -> np.ndarray:
         np.divide(pixels[:, :, :3], alpha, out=pixels[:, :, :3], where=alpha > 0)
         np.clip(alpha, 0, 1, out=alpha)
     return pixels
+
+
+def plane_size(path: Path) -> tuple[int, int, int]:
+    """Width, height and number of pixels to decode of a map of numbers, from the header alone."""
+    with _reading(path, header_only=True) as file:
+        width, height = _window(file.header()["dataWindow"])[1]
+    return width, height, width * height
+
+
+def read_plane(path: Path) -> np.ndarray:
+    """`[height, width]` float32 of a map of numbers: the first of PLANE that is there, as it is stored.
+
+    Raises:
+        UserError: none of them is; not a whole EXR image.
+    """
+    with _reading(path, header_only=False) as file:
+        channels = file.channels()
+        name = next((name for name in PLANE if name in channels), None)
+        if name is None:
+            found = " ".join(sorted(channels))
+            raise UserError(f"{path}: expected one of the channels {' '.join(PLANE)} in the first part, got {found}")
+        return np.array(channels[name].pixels, dtype=np.float32)
 
 
 def _placed(pixels: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:

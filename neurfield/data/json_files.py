@@ -11,7 +11,7 @@ import numpy as np
 from neurfield.cameras.poses import Array, rigid_pose
 from neurfield.checks import is_number, shown
 from neurfield.data import lens
-from neurfield.data.views import Frame
+from neurfield.data.views import MILLIMETRE, Frame
 from neurfield.errors import UserError
 from neurfield.files import read_bytes
 
@@ -100,4 +100,18 @@ def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
     mask = entry.get("mask_path")
     if mask is not None and not isinstance(mask, str):
         raise UserError(f"{where}: mask_path must be the path of an image, got {shown(mask)}")
-    return Frame(name, where, pose, lens.parse(entry, shared, where), float(time), mask)
+    return Frame(name, where, pose, lens.parse(entry, shared, where), float(time), mask, *_depth(entry, shared, where))
+
+
+def _depth(entry: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> tuple[str | None, float]:
+    """Name of the map of depth, and world units per unit of it, as nerfstudio and instant-ngp say them."""
+    for key, unit in (("depth_file_path", MILLIMETRE), ("depth_path", shared.get("integer_depth_scale", MILLIMETRE))):
+        name = entry.get(key)
+        if name is None or name == "":
+            continue
+        if not isinstance(name, str):
+            raise UserError(f"{where}: {key} must be the path of a map of depth, got {shown(name)}")
+        if not is_number(unit) or not unit > 0:
+            raise UserError(f"{where}: integer_depth_scale must be a positive number, got {shown(unit)}")
+        return name, float(unit)
+    return None, MILLIMETRE

@@ -20,6 +20,7 @@ from neurfield import registry
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.data import (
     colmap,
+    depth_files,
     idr,
     llff,
     metashape,
@@ -150,7 +151,7 @@ class MemoryPlan:
     Attributes:
         n_views, n_pixels: after downscaling.
         images: bytes of all images as the Scene holds them.
-        masks: bytes of all masks.
+        masks, depths: bytes of all masks and maps of depth.
         decoding: extra bytes while images are decoded, at the worst.
     """
 
@@ -158,12 +159,13 @@ class MemoryPlan:
     n_pixels: int
     images: int
     masks: int
+    depths: int
     decoding: int
 
     @property
     def peak(self) -> int:
         """At most so many bytes at any time of loading."""
-        return self.images + self.masks + self.decoding
+        return self.images + self.masks + self.depths + self.decoding
 
 
 def plan_memory(manifest: Manifest) -> MemoryPlan:
@@ -171,12 +173,18 @@ def plan_memory(manifest: Manifest) -> MemoryPlan:
     pixels = [view.intrinsics.width * view.intrinsics.height for view in manifest.views]
     pixel_bytes = max(view.header.pixel_bytes for view in manifest.views)  # one transparent image makes all RGBA
     masks = [n if view.mask or view.ignore_mask else 0 for n, view in zip(pixels, manifest.views, strict=True)]
+    depths = [4 * n if view.depth else 0 for n, view in zip(pixels, manifest.views, strict=True)]
     # Each thread holds a decoded image and its copy; shrinking works in float32.
     stored = [
         v.header.width * v.header.height * v.header.pixel_bytes * (8 if v.shrink > 1 else 2) for v in manifest.views
     ]
     return MemoryPlan(
-        len(pixels), sum(pixels), pixel_bytes * sum(pixels), sum(masks), sum(sorted(stored)[-n_threads() :])
+        len(pixels),
+        sum(pixels),
+        pixel_bytes * sum(pixels),
+        sum(masks),
+        sum(depths),
+        sum(sorted(stored)[-n_threads() :]),
     )
 
 
@@ -193,6 +201,8 @@ def decode(manifest: Manifest) -> Scene:
     images = _same_channels(in_threads(_image, views))
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None
+    has_depths = any(view.depth for view in views)
+    depths = in_threads(lambda view: _depth(view, manifest.options.max_megapixels), views) if has_depths else None
     for split, indices in manifest.splits.items():
         if masks and indices and not any(uses_pixels(masks[i]) for i in indices):
             raise UserError(f"{manifest.name}: the masks leave no pixel of the {split} views; are they inverted?")
@@ -209,6 +219,7 @@ def decode(manifest: Manifest) -> Scene:
         None if transform is None else torch.from_numpy(transform),
         manifest.source,
         manifest.options,
+        depths,
     )
 
 
@@ -255,6 +266,14 @@ def _same_channels(images: list[np.ndarray]) -> list[Tensor]:
         elif not has_alpha and image.shape[2] == 4:
             images[i] = np.ascontiguousarray(image[:, :, :3])
     return [torch.from_numpy(image) for image in images]
+
+
+def _depth(view: View, max_megapixels: float) -> Tensor | None:
+    """float32 `[height, width]` of the image in memory, world units, 0 = not known."""
+    if view.depth is None:
+        return None
+    size = view.intrinsics.width, view.intrinsics.height
+    return torch.from_numpy(depth_files.read(view.depth, *size, view.depth_unit, max_megapixels))
 
 
 def _mask(view: View) -> Tensor | None:

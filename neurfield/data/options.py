@@ -37,6 +37,9 @@ class ReadOptions:
     aabb_scale: int | None = None
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
 
+    depth_unit_scale_factor: float | None = None
+    """World units per unit of the numbers in maps of depth. Default: what the data say, else 0.001."""
+
     def __post_init__(self) -> None:
         for name in ("downscale_factor", "test_every"):
             value = getattr(self, name)
@@ -48,6 +51,9 @@ class ReadOptions:
             raise UserError(f"test_every must be 0 or at least 2, got {self.test_every}")
         if self.max_megapixels is not None and not self.max_megapixels > 0:
             raise UserError(f"max_megapixels must be positive, got {self.max_megapixels}")
+        unit = self.depth_unit_scale_factor
+        if unit is not None and not (is_number(unit) and unit > 0):
+            raise UserError(f"depth_unit_scale_factor must be a positive number, got {shown(unit)}")
         check_normalization("options", self.scale, self.offset, self.aabb_scale)
 
     def wishes(self) -> dict[str, Any]:

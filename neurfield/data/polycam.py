@@ -3,7 +3,8 @@
 
 `corrected_images/` and `corrected_cameras/` are without distortion and with poses that the app has adjusted; `images/`
 and `cameras/`, as the phone recorded them, are read where those are missing. A camera has `fx fy cx cy width height`
-and the rows `t_00 ... t_23` of its pose, OpenGL axes, in metres of a world whose y is up.
+and the rows `t_00 ... t_23` of its pose, OpenGL axes, in metres of a world whose y is up. `depth/` has the maps of the
+phone's depth camera, where it has one, in millimetres.
 """
 
 from pathlib import Path
@@ -37,12 +38,14 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     folder = path / "keyframes" / cameras
     # called by their times
     files = sorted(folder.glob("*.json"), key=lambda file: (len(file.stem), file.stem))
-    frames = [_frame(file, f"keyframes/{images}/{file.stem}") for file in files]
+    has_depth = (path / "keyframes/depth").is_dir()
+    frames = [
+        _frame(file, f"keyframes/{images}/{file.stem}", f"keyframes/depth/{file.stem}.png" if has_depth else None)
+        for file in files
+    ]
     notes = []
     if pair != PAIRS[0]:
         notes.append("poses as the phone recorded them: the export has none that Polycam has adjusted")
-    if (path / "keyframes/depth").is_dir():
-        notes.append("the maps of depth are not used")
     return posed_photos("polycam", frames, path.resolve(), options, str(folder), notes)
 
 
@@ -51,7 +54,7 @@ def _pair(path: Path) -> tuple[str, str] | None:
     return next((pair for pair in PAIRS if any((path / "keyframes" / pair[0]).glob("*.json"))), None)
 
 
-def _frame(file: Path, photo: str) -> Frame:
+def _frame(file: Path, photo: str, depth: str | None) -> Frame:
     camera = json_files.content_of(file)
     if not isinstance(camera, dict):
         raise UserError(f"{file}: expected an object with the camera of a photo, got {type(camera).__name__}")
@@ -62,6 +65,6 @@ def _frame(file: Path, photo: str) -> Frame:
     pose = [[number(f"t_{row}{column}") for column in range(4)] for row in range(3)]
     values = {ours: number(theirs) for ours, theirs in LENS.items()}
     try:
-        return Frame(photo, str(file), rigid_pose(pose), lens.parse(values, {}, str(file)))
+        return Frame(photo, str(file), rigid_pose(pose), lens.parse(values, {}, str(file)), depth=depth)
     except ValueError as error:
         raise UserError(f"{file}: t_00 ... t_23: {error}") from None

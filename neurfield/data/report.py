@@ -73,12 +73,19 @@ def _image_rows(manifest: Manifest, views: Sequence[View], images: Sequence[Imag
     alpha = f"{coverage:.0%} opaque on average" if coverage < 1 else "none, the images are opaque"
     rows = [
         ("images", ", ".join(sizes)),
-        ("in memory", f"{readable(plan.images + plan.masks)}, at most {readable(plan.peak)} while loading"),
+        (
+            "in memory",
+            f"{readable(plan.images + plan.masks + plan.depths)}, at most {readable(plan.peak)} while loading",
+        ),
         ("transparency", alpha + seen),
         ("brightness", f"{_range(luminances)} of 1, linear{seen}"),
     ]
     masked = sum(view.mask is not None or view.ignore_mask is not None for view in manifest.views)
-    return [*rows, ("masks", f"for {masked} of {len(manifest.views)} views")] if masked else rows
+    rows += [("masks", f"for {masked} of {len(manifest.views)} views")] if masked else []
+    units = {view.depth_unit for view in manifest.views if view.depth is not None}
+    deep = sum(view.depth is not None for view in manifest.views)
+    unit = f", {', '.join(f'{unit:g}' for unit in sorted(units))} world units per unit"
+    return [*rows, ("maps of depth", f"for {deep} of {len(manifest.views)} views{unit}")] if deep else rows
 
 
 def _kind(view: View) -> str:

@@ -82,6 +82,8 @@ class Scene:
         splits: view indices by "train", "val", "test".
         normalization: world to unit space.
         masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
+        depths: per view float32 `[height, width]` in world units, 0 = not known, or None: of what a pixel shows, along
+            the optical axis (z-depth), in panoramas along the ray.
         paths: file of each view, for messages and file names.
         notes: what the reader wants the user to know (missing frames, chosen splits, ...).
         applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
@@ -103,10 +105,12 @@ class Scene:
     applied_transform: Tensor | None = None
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
+    depths: list[Tensor | None] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.cameras)
-        for name, values in (("images", self.images), ("masks", self.masks), ("paths", self.paths)):
+        parts = {"images": self.images, "masks": self.masks, "paths": self.paths, "depths": self.depths}
+        for name, values in parts.items():
             if values is not None and len(values) != n and not (name == "paths" and not values):
                 raise ValueError(f"scene {self.name}: expected {name} of its {n} views, got {len(values)}")
         for view, (image, (width, height)) in enumerate(zip(self.images, self.cameras.sizes.tolist(), strict=True)):

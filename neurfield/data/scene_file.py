@@ -26,6 +26,7 @@ class SceneFile:
     scale: Annotated[float, Range(0)] | None = None
     offset: tuple[float, ...] | None = None
     aabb_scale: Annotated[int, Range(1, 128)] | None = None
+    depth_unit_scale_factor: Annotated[float, Range(0)] | None = None
 
 
 def is_scene_file(path: Path) -> bool:

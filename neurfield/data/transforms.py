@@ -17,8 +17,6 @@ from neurfield.data.paths import data_name
 from neurfield.data.views import Manifest, View, focus_of, inspect, is_cut_out, poses, tan_half_fov
 from neurfield.errors import UserError
 
-DEPTH_KEYS = ("depth_file_path", "depth_path")  # of nerfstudio and instant-ngp
-
 
 def detect(path: Path) -> bool:
     """A JSON file, or a folder with `transforms.json`."""
@@ -39,7 +37,7 @@ def read(path: Path, options: LoadOptions) -> Manifest:
     train = [views[i] for i in parts["train"]] or views
     chosen, reasons = normalize.from_poses(poses(train), tan_half_fov(train), is_cut_out(train[0]))
     chosen, reasons = normalize.apply_given(chosen, reasons, focus_of(train), content, options, str(file))
-    notes = notes + _unused(content["frames"], str(file)) + split_notes + reasons
+    notes = notes + split_notes + reasons
     transform = _applied_transform(content, file)
     return Manifest(data_name(path), "transforms", views, parts, chosen, notes, transform).only(options.splits)
 
@@ -59,12 +57,6 @@ def _splits(
     parts = splits.every_nth(len(views), options.test_every)
     note = f"no splits in the file: every {options.test_every}th view is for testing" if options.test_every else None
     return parts, [note] if note else []
-
-
-def _unused(frames: list[dict[str, Any]], where: str) -> list[str]:
-    """What is told of views and not learned from."""
-    n = sum(any(frame.get(key) for key in DEPTH_KEYS) for frame in frames)
-    return [f"{where}: maps of depth, of {n} views, are not used"] if n else []
 
 
 def _applied_transform(content: dict[str, Any], file: Path) -> Array | None:

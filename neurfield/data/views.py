@@ -22,6 +22,8 @@ from neurfield.data.scene import Normalization
 from neurfield.errors import UserError
 from neurfield.registry import nearest
 
+MILLIMETRE = 1e-3  # the unit of depth where nothing is said: that of phones and of nerfstudio
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -34,6 +36,7 @@ class Frame:
         lens: may need the image's size.
         time: 0 ... 1.
         mask: name of a mask file, black = ignore, or None.
+        depth: name of a map of depth, or None; `depth_unit` are world units per unit of its numbers.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Frame:
     lens: Lens
     time: float = 0.0
     mask: str | None = None
+    depth: str | None = None
+    depth_unit: float = MILLIMETRE
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class View:
         shrink: average over so many pixels squared after decoding.
         mask: file where black = ignore (nerfstudio), or None.
         ignore_mask: file where white = ignore (instant-ngp's `dynamic_mask_NAME.png` beside the image), or None.
+        depth: file of a map of depth, or None; `depth_unit` are world units per unit of its numbers.
     """
 
     name: str
@@ -72,6 +78,8 @@ class View:
     shrink: int = 1
     mask: Path | None = None
     ignore_mask: Path | None = None
+    depth: Path | None = None
+    depth_unit: float = MILLIMETRE
 
     def decoded(self) -> np.ndarray:
         """`[height, width, 3 or 4]` as stored, not shrunk yet; raises UserError like image_files.read_pixels."""
@@ -183,6 +191,9 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
     views = [
         _view(frame, path, header, root, options) for (path, frame), header in zip(first.items(), headers, strict=True)
     ]
+    lost = [frame.depth for view, frame in zip(views, first.values(), strict=True) if frame.depth and not view.depth]
+    if lost:
+        notes.append(f"{source}: the maps of depth of {len(lost)} images are missing ({few(lost)})")
     return views, notes + _conversions(views, source)
 
 
@@ -220,6 +231,8 @@ def _view(frame: Frame, path: Path, header: ImageHeader, root: Path, options: Lo
         shrink=shrink,
         mask=mask,
         ignore_mask=ignore if is_file(ignore, frame.where) else None,
+        depth=None if frame.depth is None else find_image(root, frame.depth, frame.where, options.allow_outside),
+        depth_unit=options.depth_unit_scale_factor or frame.depth_unit,
     )
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from neurfield.config import Range, read_block
 from neurfield.losses import elementwise, regularizers
+from neurfield.losses.depth import depth_agreement
 from neurfield.losses.regularizers import distortion, opacity_entropy
 from neurfield.ops import Composite
 
-__all__ = ["LOSSES", "REGULARIZERS", "Loss", "create", "distortion", "opacity_entropy"]
+__all__ = ["LOSSES", "REGULARIZERS", "Loss", "create", "depth_agreement", "distortion", "opacity_entropy"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # prediction, target -> elementwise loss of the same shape
 

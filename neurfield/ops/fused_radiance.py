@@ -154,11 +154,12 @@ class FusedLoss:
     huber_alpha: float | None = 0.1
     opacity_entropy: float = 0.0
     distortion: float = 0.0
+    depth: float = 0.0
 
     def values(self, n_pixels: int, n_rays: int) -> list[float]:
         delta = math.inf if self.huber_alpha is None else self.huber_alpha
         n = max(n_rays, 1)
-        return [delta, 1 / (3 * max(n_pixels, 1)), self.opacity_entropy / n, self.distortion / n]
+        return [delta, 1 / (3 * max(n_pixels, 1)), self.opacity_entropy / n, self.distortion / n, self.depth / n]
 
 
 class FusedReport(NamedTuple):
@@ -268,6 +269,7 @@ def fused_gradients(
     loss: FusedLoss,
     samples_per_ray: float = 16.0,
     rays: FusedImage | None = None,
+    distances: Tensor | None = None,
 ) -> FusedReport:
     """Loss and gradients of a batch of rays: networks into the workspace, the table's ready for what follows.
 
@@ -278,6 +280,7 @@ def fused_gradients(
         background: `[n_pixels, 3]`, colour behind each pixel.
         samples_per_ray: expected; of the step before, say. Bad guesses cost time, not exactness.
         rays: receives what was rendered, rgb over the background (median_depth is not written).
+        distances: float32 `[n_rays]` of what each ray hits, 0 where that is not known; for `loss.depth`.
 
     Returns:
         FusedReport. No parameter is changed, the same numbers come out for any number of threads.
@@ -289,6 +292,8 @@ def fused_gradients(
     check_tensor("fused_gradients", "target", target, ("n_pixels", 3), (torch.float32,), origins.device)
     n, n_pixels = origins.shape[0], target.shape[0]
     check_tensor("fused_gradients", "background", background, (n_pixels, 3), (torch.float32,), origins.device)
+    if distances is not None:
+        check_tensor("fused_gradients", "distances", distances, (n,), (torch.float32,), origins.device)
     if n % max(n_pixels, 1) or not n_pixels <= n <= MAX_RAYS_PER_PIXEL * n_pixels:
         raise ValueError(
             f"fused_gradients: the number of rays must be 1 ... {MAX_RAYS_PER_PIXEL} times that of the targets, "
@@ -302,7 +307,7 @@ def fused_gradients(
     field, w = workspace.field, workspace
     outputs = (rays.rgb, rays.depth, rays.acc) if rays else (None, None, None)
     loss_sum, squared, used, n_samples, n_evaluated, finite = _gradients(
-        *field.tensors, origins, directions, bitfield, coarse, target, background, field.sizes, field.scales,
+        *field.tensors, origins, directions, bitfield, coarse, target, background, distances, field.sizes, field.scales,
         march.values, list(march.jitter or ()), loss.values(n_pixels, n), samples_per_ray, w.positions, w.grad_encoding,
         w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch(), *outputs,
     ).tolist()  # fmt: skip
@@ -316,7 +321,8 @@ _MUTATED = ("positions", "grad_encoding", "slot_counts", "grad_density", "grad_c
 @operator("fused_gradients", mutates=(*_MUTATED, "rgb", "depth", "acc"), devices=("cpu",))
 def _gradients(
     table: Tensor, density_params: Tensor, color_params: Tensor, origins: Tensor, directions: Tensor, bitfield: Tensor,
-    coarse: Tensor, target: Tensor, background: Tensor, sizes: Sequence[int], scales: Sequence[float],
+    coarse: Tensor, target: Tensor, background: Tensor, distances: Tensor | None, sizes: Sequence[int],
+    scales: Sequence[float],
     march: Sequence[float], jitter: Sequence[int], loss: Sequence[float], samples_per_ray: float, positions: Tensor,
     grad_encoding: Tensor, slot_counts: Tensor, grad_density: Tensor, grad_color: Tensor, slot_gradients: Tensor,
     scratch: Tensor, rgb: Tensor | None, depth: Tensor | None, acc: Tensor | None,
@@ -325,7 +331,8 @@ def _gradients(
     report = lib.fused_gradients(
         list(sizes), list(scales), native_table(table), density_params.contiguous(), color_params.contiguous(),
         origins.contiguous(), directions.contiguous(), bitfield.contiguous(), coarse.contiguous(), list(march),
-        list(jitter) or None, target.contiguous(), background.contiguous(), list(loss), samples_per_ray, positions,
+        list(jitter) or None, target.contiguous(), background.contiguous(),
+        None if distances is None else distances.contiguous(), list(loss), samples_per_ray, positions,
         grad_encoding, slot_counts, grad_density, grad_color, slot_gradients, scratch, rgb, depth, acc,
     )  # fmt: skip
     return torch.tensor(report, dtype=torch.float64)

@@ -22,11 +22,16 @@ Jitter = Callable[[int, int], Tensor]
 
 
 class Hierarchical(NamedTuple):
-    """What both fields gave for the rays `hit` (int64), those that meet the box."""
+    """What both fields gave for the rays `hit` (int64), those that meet the box, and at which distances.
+
+    `coarse_t` and `fine_t` are `[n_hit, n_samples]`, in the order of the weights of the composites.
+    """
 
     hit: Tensor
     coarse: Composite
     fine: Composite
+    coarse_t: Tensor
+    fine_t: Tensor
 
 
 def hierarchical(
@@ -59,11 +64,12 @@ def hierarchical(
             [part[:, :1], part[:, 1:-1] + (jitter(len(hit), n_coarse - 1) - 0.5) / n_coarse, part[:, -1:]], 1
         )
     edges = near + (far - near) * part
-    first = _composite(coarse, o, d, edges)
+    first, first_t = _composite(coarse, o, d, edges)
     with torch.no_grad():
         drawn = _draw(edges, first.weights.view(len(hit), n_coarse), n_fine, jitter)
     edges = torch.cat([edges, drawn], dim=1).sort(dim=1).values
-    return Hierarchical(hit, first, _composite(fine, o, d, edges))
+    second, second_t = _composite(fine, o, d, edges)
+    return Hierarchical(hit, first, second, first_t, second_t)
 
 
 @torch.no_grad()
@@ -73,13 +79,13 @@ def render_hierarchical(
     """rgb over black `[n, 3]`, sum of weight * distance and opacity `[n]` of rays `[n, 3]` in the unit cube."""
     n = len(origins)
     rgb, depth, acc = origins.new_zeros(n, 3), origins.new_zeros(n), origins.new_zeros(n)
-    hit, _, found = hierarchical(coarse, fine, origins, directions, n_coarse, n_fine)
-    rgb[hit], depth[hit], acc[hit] = found.rgb, found.depth, found.acc
+    found = hierarchical(coarse, fine, origins, directions, n_coarse, n_fine)
+    rgb[found.hit], depth[found.hit], acc[found.hit] = found.fine.rgb, found.fine.depth, found.fine.acc
     return rgb, depth, acc
 
 
-def _composite(field: Field, origins: Tensor, directions: Tensor, edges: Tensor) -> Composite:
-    """Of rays whose intervals between `edges [n, m + 1]` are seen at their middle."""
+def _composite(field: Field, origins: Tensor, directions: Tensor, edges: Tensor) -> tuple[Composite, Tensor]:
+    """Of rays whose intervals between `edges [n, m + 1]` are seen at their middle; and the middles `[n, m]`."""
     n, m = edges.shape[0], edges.shape[1] - 1
     middle = (edges[:, 1:] + edges[:, :-1]) / 2
     x = origins[:, None] + middle[:, :, None] * directions[:, None]
@@ -87,7 +93,7 @@ def _composite(field: Field, origins: Tensor, directions: Tensor, edges: Tensor)
     start = torch.arange(n, device=edges.device) * m
     info = torch.stack([start, torch.full_like(start, m)], dim=1)
     flat = (edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1))
-    return ops.composite(sigma, color, *flat, info, early_stop_eps=0.0)
+    return ops.composite(sigma, color, *flat, info, early_stop_eps=0.0), middle
 
 
 def _draw(edges: Tensor, weights: Tensor, n: int, jitter: Jitter | None) -> Tensor:

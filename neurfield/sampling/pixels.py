@@ -27,13 +27,19 @@ class PixelSampler:
             RGBA.
         cameras: of the same views, in the frame in which rays are wanted (unit space for training).
         masks: per view uint8 `[height, width]`, 0 = never draw the pixel, or None for a view without a mask.
+        depths: per view float32 `[height, width]` in the unit of the frame, 0 = not known, or None for a view without:
+            along the optical axis, in panoramas along the ray.
 
     Raises:
-        ValueError: images, cameras and masks do not fit together, or no pixel is left.
+        ValueError: images, cameras, masks and depths do not fit together, or no pixel is left.
     """
 
     def __init__(
-        self, images: Sequence[Tensor], cameras: Cameras, masks: Sequence[Tensor | None] | None = None
+        self,
+        images: Sequence[Tensor],
+        cameras: Cameras,
+        masks: Sequence[Tensor | None] | None = None,
+        depths: Sequence[Tensor | None] | None = None,
     ) -> None:
         if len(images) != len(cameras) or not images:
             raise ValueError(
@@ -51,7 +57,8 @@ class PixelSampler:
             )
         self.cameras = cameras
         self.values = _pack(images)
-        self.masks = _pack_masks(masks, cameras.sizes) if masks is not None else None
+        self.masks = _pack_planes("mask", masks, cameras.sizes, torch.uint8, 1) if masks is not None else None
+        self.depths = _pack_planes("depth", depths, cameras.sizes, torch.float32, 0) if depths is not None else None
         self.blocks = _blocks_with_pixels(self.masks, cameras.sizes) if self.masks is not None else None
         if self.blocks is not None and not len(self.blocks):
             raise ValueError("PixelSampler: the masks leave no pixel to draw")
@@ -90,9 +97,10 @@ class PixelSampler:
             self.blocks = seen
 
     def to(self, device: torch.device) -> None:
-        """Moves images, masks and cameras; rays are drawn there from now on."""
+        """Moves images, masks, depths and cameras; rays are drawn there from now on."""
         self.cameras, self.values = self.cameras.to(device), self.values.to(device)
         self.masks = None if self.masks is None else self.masks.to(device)
+        self.depths = None if self.depths is None else self.depths.to(device)
         self.blocks = None if self.blocks is None else self.blocks.to(device)
 
     def of_view(self, view: int) -> "PixelSampler":
@@ -102,6 +110,7 @@ class PixelSampler:
         only = copy.copy(self)
         only.cameras, only.values = self.cameras[view], self.values[first:last]
         only.masks = None if self.masks is None else self.masks[first:last]
+        only.depths = None if self.depths is None else self.depths[first:last]
         if self.blocks is not None:
             first, last = _range_of(block_counts(sizes), view)
             only.blocks = self.blocks[(self.blocks >= first) & (self.blocks < last)] - first
@@ -113,6 +122,23 @@ class PixelSampler:
             self.values, self.cameras.sizes, self.cameras, n, seed, step, masks=self.masks, blocks=self.blocks,
             rays_per_pixel=rays_per_pixel,
         )  # fmt: skip
+
+    def distances(self, drawn: SampledPixels) -> Tensor | None:
+        """float32 `[n_rays]`: how far away what the rays of drawn pixels hit is, 0 where that is not known.
+
+        None where it is known of no pixel.
+        """
+        if self.depths is None:
+            return None
+        view, x, y = drawn.picks.long().unbind(1)
+        widths, heights = self.cameras.sizes.to(view.device).unbind(1)
+        first = (widths * heights).cumsum(0) - widths * heights
+        depth = self.depths[first[view] + y * widths[view] + x]
+        rays = drawn.directions.unflatten(0, (len(view), -1))
+        along = -(rays * self.cameras.c2w[view, None, :, 2]).sum(2)  # of a unit along the ray, along the optical axis
+        along = along.masked_fill(self.cameras.is_panorama.to(view.device)[view, None], 1.0)
+        # a fisheye may see beside or behind itself, where z-depth says nothing
+        return (depth[:, None] / along).where(along > 0, 0.0).flatten()
 
 
 def _range_of(counts: Tensor, i: int) -> tuple[int, int]:
@@ -147,17 +173,18 @@ def _as_color(pixels: Tensor, with_alpha: bool) -> Tensor:
     return torch.cat([color, pixels[:, -1:] if n_channels % 2 == 0 else opaque], dim=1)
 
 
-def _pack_masks(masks: Sequence[Tensor | None], sizes: Tensor) -> Tensor:
+def _pack_planes(what: str, planes: Sequence[Tensor | None], sizes: Tensor, dtype: torch.dtype, missing: int) -> Tensor:
+    """One value of each pixel of all images, `missing` in those without a plane."""
     packed = []
-    for view, (mask, (width, height)) in enumerate(zip(masks, sizes.tolist(), strict=True)):
-        if mask is None:
-            mask = torch.ones(height, width, dtype=torch.uint8)
-        if mask.dtype != torch.uint8 or list(mask.shape) != [height, width]:
+    for view, (plane, (width, height)) in enumerate(zip(planes, sizes.tolist(), strict=True)):
+        if plane is None:
+            plane = torch.full((height, width), missing, dtype=dtype)
+        if plane.dtype != dtype or list(plane.shape) != [height, width]:
+            wanted, found = (str(kind).removeprefix("torch.") for kind in (dtype, plane.dtype))
             raise ValueError(
-                f"PixelSampler: mask {view} must be uint8 [{height}, {width}], "
-                f"got {str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}"
+                f"PixelSampler: {what} {view} must be {wanted} [{height}, {width}], got {found} {list(plane.shape)}"
             )
-        packed.append(mask.reshape(-1))
+        packed.append(plane.reshape(-1))
     return torch.cat(packed)
 
 

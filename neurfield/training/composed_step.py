@@ -39,7 +39,7 @@ class RayBatch:
     """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
 
     A pixel is the mean of n_rays / n_pixels consecutive rays. `conditions` are those that the field needs, a row for
-    each ray.
+    each ray. `distances` `[n_rays]` are of what each ray hits, 0 where that is not known; None: it is of none.
     """
 
     origins: Tensor
@@ -47,6 +47,7 @@ class RayBatch:
     target: Tensor
     background: Tensor
     conditions: Conditions = dataclasses.field(default_factory=Conditions)
+    distances: Tensor | None = None
 
     @property
     def n_rays(self) -> int:
@@ -119,9 +120,10 @@ def capacity_step(
         return ops.visible_samples(marched, sigmas, quick.stop_transmittance, capacity)
 
     def learn_flat(*tensors: Tensor) -> Tensor:
-        conditions = Conditions(**dict(zip(field.needs, tensors[10:], strict=True)))
         origins, directions, target, background, *samples, rate = tensors[:10]
-        rays = RayBatch(origins, directions, target, background, conditions)
+        needed, rest = tensors[10 : 10 + len(field.needs)], tensors[10 + len(field.needs) :]
+        conditions = Conditions(**dict(zip(field.needs, needed, strict=True)))
+        rays = RayBatch(origins, directions, target, background, conditions, *rest)
         return learn(rays, PackedSamples(*samples), rate)
 
     run = learner(learn_flat, parameters, parameters[0].is_cuda)
@@ -132,8 +134,9 @@ def capacity_step(
         marched_per_ray = samples.counts[2:].double() / n_rays
         samples = _with_rays_behind(samples, batch.n_rays - n_rays)
         rate = torch.full((), learning_rate, dtype=torch.float64, device=batch.origins.device)
-        needed = [getattr(batch.conditions, name) for name in field.needs]
-        numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *needed)
+        more = [getattr(batch.conditions, name) for name in field.needs]
+        more += [] if batch.distances is None else [batch.distances]
+        numbers = run(batch.origins, batch.directions, batch.target, batch.background, *samples, rate, *more)
         *said, per_ray = late.exchange(torch.cat([numbers, marched_per_ray]))
         result = _result(said)
         reach.follow(result, per_ray)
@@ -193,7 +196,7 @@ def _learning(
     """What a step does with a batch, its samples and the learning rate (float64 `[]`); capturable in a CUDA graph.
 
     Gives float64 `[4]`: the loss, NaN where nothing was changed; the squared error; rays and samples that took part.
-    Regularisers are weighted means over the rays.
+    Regularisers and the depth error are weighted means over the rays.
     """
     loss_fn, regularizers = loss_terms(method.loss)
 
@@ -209,6 +212,8 @@ def _learning(
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
         for term, weight in regularizers:
             loss = loss + weight * _mean(term(rays), n_rays)
+        if method.loss.depth > 0 and batch.distances is not None:
+            loss = loss + method.loss.depth * _depth_error(rays, samples, batch.distances, n_rays)
         value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
@@ -250,6 +255,15 @@ def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:
     last = samples.ray_indices.index_select(0, (n_samples - 1).clamp_min(0).view(1))[0]
     leading = ((last + 1) // (batch.n_rays // batch.n_pixels)).clamp_min(1)
     return torch.where(n_dropped > 0, leading, torch.full_like(leading, batch.n_pixels))
+
+
+def _depth_error(rays: Composite, samples: PackedSamples, distances: Tensor, n_rays: Tensor) -> Tensor:
+    """Mean of losses.depth's over the first `n_rays` (int64 `[]`), 0 for those whose distance is not known.
+
+    A sum over samples, not over rays first: such sums would have no order on CUDA.
+    """
+    agreed = rays.weights * losses.depth_agreement(samples.t_starts, distances[samples.ray_indices])
+    return _mean((distances > 0).to(agreed), n_rays) - agreed.where(samples.ray_indices < n_rays, 0).sum() / n_rays
 
 
 def _mean(values: Tensor, n: Tensor) -> Tensor:

@@ -12,7 +12,14 @@ from neurfield.errors import UserError
 from neurfield.metrics import METRICS, Metric, psnr
 from neurfield.progress import Progress, silent
 from neurfield.rendering.color import over_background
+from neurfield.rendering.outputs import depth_map
 from neurfield.rendering.renderer import Renderer
+
+# of metrics that some views have
+PROTOCOLS_OF_SOME = {
+    "ws_psnr": "psnr of panoramas, pixels weighed by their solid angle",
+    "depth_abs_rel": "mean of |depth - known| / known over the pixels of which maps know it; nothing seen is depth 0",
+}
 
 
 def evaluate(
@@ -32,7 +39,9 @@ def evaluate(
     Returns:
         The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
         which says how each metric was measured, or why not. Where there are panoramas, these have a `ws_psnr`, too,
-        whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017).
+        whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017). Where there are maps of depth,
+        these views have a `depth_abs_rel`: the mean over the pixels that they know of |depth - known| / known (Eigen et
+        al. 2014), where depth is 0 if nothing is seen.
 
     Raises:
         UserError: the split has no views, or its masks leave no pixel; a view is too small.
@@ -55,7 +64,9 @@ def evaluate(
     for view in views:
         start = time.perf_counter()
         appearance = scene.views(split).index(view) if split == "train" else None
-        rendered = renderer.render(scene.cameras[view], ("rgb",), progress=tell, appearance=appearance)
+        depth = scene.depths[view] if scene.depths else None
+        outputs = ("rgb",) if depth is None else ("rgb", "depth", "accumulation")
+        rendered = renderer.render(scene.cameras[view], outputs, progress=tell, appearance=appearance)
         picture = rendered["rgb"].clamp(0, 1)
         seconds += time.perf_counter() - start
         n_rays += picture.shape[0] * picture.shape[1]
@@ -69,12 +80,17 @@ def evaluate(
         if bool(scene.cameras.is_panorama[view]):
             share = scene.cameras.latitudes(view).cos()[:, None].expand(picture.shape[:2])
             values["ws_psnr"] = psnr(picture, target, share if mask is None else share * (mask > 0))
+        if depth is not None and bool((depth > 0).any()):
+            known = depth > 0
+            found = depth_map(rendered, scene.cameras[view], "z").to(depth.device)
+            values["depth_abs_rel"] = float(((found - depth).abs() / depth)[known].mean())
         per_image.append({"view": view, "file": name, **values})
     n = len(per_image)
-    around = [image["ws_psnr"] for image in per_image if "ws_psnr" in image]
+    some = {name: [image[name] for image in per_image if name in image] for name in PROTOCOLS_OF_SOME}
+    some = {name: values for name, values in some.items() if values}
     return {
         **{name: sum(image[name] for image in per_image) / n for name in measured},
-        **({"ws_psnr": sum(around) / len(around)} if around else {}),
+        **{name: sum(values) / len(values) for name, values in some.items()},
         "per_image": per_image,
         "seconds_per_view": seconds / n,
         "rays_per_second": n_rays / max(seconds, 1e-9),
@@ -90,7 +106,7 @@ def evaluate(
                 name: METRICS[name].protocol if reason is None else f"none: {reason}"
                 for name, reason in reasons.items()
             },
-            **({"ws_psnr": "psnr of panoramas, pixels weighed by their solid angle"} if around else {}),
+            **{name: PROTOCOLS_OF_SOME[name] for name in some},
         },
     }
 

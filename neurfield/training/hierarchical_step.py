@@ -8,6 +8,7 @@ whatever loss the method names. The samples of the field are drawn where the coa
 import torch
 from torch import Tensor
 
+from neurfield import losses
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.ops.composite import Composite
 from neurfield.rendering.hierarchical import hierarchical
@@ -40,7 +41,7 @@ def hierarchical_step(
     def step(batch: RayBatch, learning_rate: float, number: int) -> StepResult:
         device = batch.origins.device
         generator = step_generator(seed, number)
-        hit, first, second = hierarchical(
+        hit, first, second, first_t, second_t = hierarchical(
             coarse, field, batch.origins, batch.directions, sampler.n_coarse, sampler.n_fine, aabb,
             lambda rows, columns: hand_over(torch.rand(rows, columns, generator=generator, device="cpu"), device),
         )  # fmt: skip
@@ -59,6 +60,10 @@ def hierarchical_step(
         loss = loss_fn(colors(first), batch.target).mean() + loss_fn(seen, batch.target).mean()
         for term, weight in regularizers:
             loss = loss + weight * (term(first).sum() + term(second).sum()) / batch.n_rays
+        if method.loss.depth > 0 and batch.distances is not None:
+            for rays, t in ((first, first_t), (second, second_t)):
+                agreed = rays.weights.view_as(t) * losses.depth_agreement(t, batch.distances[hit, None])
+                loss = loss + method.loss.depth * ((batch.distances > 0).sum() - agreed.sum()) / batch.n_rays
         rate = torch.full((), learning_rate, dtype=torch.float64, device=device)
         value = descend(loss, field, optimizer, method.loss.view_dependence, rate)
         return StepResult(float(value), squared_error, batch.n_rays, len(hit) * (2 * sampler.n_coarse + sampler.n_fine))

@@ -29,7 +29,7 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
         ]
         if method.training.ema_decay > 0:
             state += Ema(field, method.training.ema_decay).tensors().values()
-    images, parameters, rest = data.images + data.masks, n_bytes(field.parameters()), n_bytes(state)
+    images, parameters, rest = data.images + data.masks + data.depths, n_bytes(field.parameters()), n_bytes(state)
     plan = {
         "images": images,
         "reading them": max(data.decoding, images),  # packing them for training takes a copy

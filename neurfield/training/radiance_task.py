@@ -26,7 +26,7 @@ from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
 from neurfield.sampling.occupancy_grid import WARMUP_STEPS, OccupancyGrid
 from neurfield.sampling.pixels import PixelSampler
-from neurfield.training import estimators
+from neurfield.training import depth_maps, estimators
 from neurfield.training.background import with_background
 from neurfield.training.camera_refinement import HULL_MARGIN, CameraRefinement
 from neurfield.training.composed_step import RayBatch
@@ -83,7 +83,13 @@ class RadianceTask:
         images = [encoded(scene.images[view]) for view in views]
         masks = [scene.masks[view] for view in views] if scene.masks else None
         self.notes = _notes(self.field, asked, config, norm, cameras)
-        self.pixels = PixelSampler(images, cameras, masks)
+        depths = depth_maps.in_unit(scene, views) if method.loss.depth > 0 else None
+        self.pixels = PixelSampler(images, cameras, masks, depths)
+        if reason := depth_maps.contradiction(self.pixels, norm.aabb, config.seed):
+            self.pixels.depths = None
+            self.notes.append(
+                f"the maps of depth are not used: {reason}; is their unit right (depth_unit_scale_factor)?"
+            )
         self.pixels.to(self.device)
         self.field.to(self.device)
         self.grid.to(self.device)
@@ -146,7 +152,8 @@ class RadianceTask:
         n_pixels = max(self.n_rays // per_pixel, 1)
         drawn = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
         colors = ops.over_background(drawn.targets, self._behind, self.config.seed, step)
-        return RayBatch(drawn.origins, drawn.directions, *colors, self._conditions(drawn.picks[:, 0], per_pixel))
+        conditions = self._conditions(drawn.picks[:, 0], per_pixel)
+        return RayBatch(drawn.origins, drawn.directions, *colors, conditions, self.pixels.distances(drawn))
 
     def _conditions(self, views: Tensor, per_pixel: int) -> Conditions:
         """What the field needs to know of rays, so many for each pixel of training views `[n_pixels]`."""

@@ -81,6 +81,7 @@ def fused_step(
             march,
             loss,
             samples_per_ray=method.training.n_samples / batch.n_rays,
+            distances=batch.distances,
         )
         value = report.loss if report.is_finite else math.nan
         if shape is not None and report.is_finite:
@@ -124,4 +125,4 @@ def _fused_loss(method: MethodConfig) -> ops.FusedLoss | None:
     kinds = {"L2": None, "Huber": loss.color.get("alpha", 0.1)}
     if loss.color.get("otype") not in kinds:
         return None
-    return ops.FusedLoss(kinds[loss.color["otype"]], loss.opacity_entropy, loss.distortion)
+    return ops.FusedLoss(kinds[loss.color["otype"]], loss.opacity_entropy, loss.distortion, loss.depth)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from neurfield import ops
 from neurfield.cameras.paths import quaternion_from_matrix
@@ -260,11 +261,19 @@ def test_nerfies(tmp_path: Path) -> None:
 def test_polycam(tmp_path: Path) -> None:
     write_polycam(tmp_path)
     (tmp_path / "keyframes/depth").mkdir()
+    for i in range(N - 1):  # coarser than the photos, in millimetres
+        millimetres = np.full((HEIGHT // 2, WIDTH // 2), 1000 + i, np.uint16)
+        Image.fromarray(millimetres).save(tmp_path / f"keyframes/depth/{i:03d}.png")
     check_projection(tmp_path, pinhole, circle(N))
     manifest = read_manifest(tmp_path)
     assert [view.name for view in manifest.views][:2] == [f"keyframes/corrected_images/{i:03d}" for i in range(2)]
     assert manifest.splits["test"] == [0, 8] and manifest.name == tmp_path.name
-    assert manifest.notes == ["the maps of depth are not used", "every 8th view is for testing"]
+    first, second = manifest.notes
+    assert "the maps of depth of 1 images are missing" in first and second == "every 8th view is for testing"
+    depths = load_scene(tmp_path).depths
+    assert depths is not None and depths[N - 1] is None
+    for i, depth in enumerate(depths[: N - 1]):
+        assert depth is not None and depth.shape == (HEIGHT, WIDTH) and bool((depth == np.float32(1 + 1e-3 * i)).all())
     write_polycam(tmp_path / "raw", cameras="cameras")
     check_projection(tmp_path / "raw", pinhole, circle(N))
     assert "as the phone recorded them" in read_manifest(tmp_path / "raw").notes[0]

@@ -197,14 +197,6 @@ def test_what_says_nothing_of_the_time_and_small_letters_of_the_lens(tmp_path: P
     assert not scene.cameras.times.any() and CAMERA_MODELS[int(scene.cameras.models[0])] == "opencv_fisheye"
 
 
-@pytest.mark.parametrize("key", ["depth_file_path", "depth_path"])
-def test_maps_of_depth_are_said_not_to_be_used(tmp_path: Path, key: str) -> None:
-    content = transforms(tmp_path)
-    content["frames"][2][key] = "depth/2.png"
-    write_json(tmp_path / "transforms.json", content)
-    assert any("maps of depth, of 1 views, are not used" in note for note in read_manifest(tmp_path).notes)
-
-
 def test_times_and_applied_transform(tmp_path: Path) -> None:
     swap = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0.5]]
     content = transforms(tmp_path, applied_transform=swap)

@@ -63,7 +63,7 @@ class Case:
 
 CASES = {
     "ngp": Case(),
-    "ngp half cascades": Case(half=True, n_cascades=4, n_rays=257, loss=FusedLoss(None, 1e-2, 1e-2)),
+    "ngp half cascades": Case(half=True, n_cascades=4, n_rays=257, loss=FusedLoss(None, 1e-2, 1e-2, 1e-1)),
     "padded": Case(
         GridConfig(3, 3, 4, 10, 8, 2.0, "Hash", "Smoothstep"),
         MLPConfig(12, 3, 32, 2, "Softplus", input_padding=1.0),
@@ -86,7 +86,7 @@ CASES = {
         half=True,
         n_cascades=2,
         n_rays=257,
-        loss=FusedLoss(None, 1e-2, 1e-2),
+        loss=FusedLoss(None, 1e-2, 1e-2, 1e-1),
         surface=(0.1, 0.5, 0.2, 20.0, 9.0),
         log_density=0.0,
     ),
@@ -147,13 +147,14 @@ class Batch:
     bitfield: Tensor
     coarse: Tensor
     march: FusedMarch
+    distances: Tensor  # 0 of every third ray
 
     @property
     def per_pixel(self) -> int:
         return self.origins.shape[0] // max(self.target.shape[0], 1)
 
     def select(self, rays: Tensor) -> "Batch":
-        parts = {k: getattr(self, k)[rays] for k in ("origins", "directions", "target", "background")}
+        parts = {k: getattr(self, k)[rays] for k in ("origins", "directions", "target", "background", "distances")}
         return replace(self, **parts)
 
 
@@ -162,7 +163,9 @@ def make_batch(case: Case, n: int | None = None, per_pixel: int = 1) -> Batch:
     cone = 0.0 if case.n_cascades == 1 else 1 / 256
     march = FusedMarch(case.step_scale, cone, near=0.05, max_samples=512, jitter=(3, 7))
     colors = (uniform(n // per_pixel, 3, seed=seed) for seed in (2, 3))
-    return Batch(*make_rays(n), *colors, *make_occupancy(case.n_cascades), march)
+    distances = 0.5 + 1.5 * uniform(n, seed=4)
+    distances[::3] = 0
+    return Batch(*make_rays(n), *colors, *make_occupancy(case.n_cascades), march, distances)
 
 
 @dataclass
@@ -261,6 +264,10 @@ def composed(field: FusedField, batch: Batch, loss: FusedLoss, dtype: torch.dtyp
     value = torch.where(d <= alpha, d.square(), 2 * min(alpha, 1e30) * d - min(alpha, 1e30) ** 2).mean()
     acc = out.acc.clamp(1e-6, 1)
     value = value - loss.opacity_entropy * (acc * acc.log()).mean() + loss.distortion * out.distortion.mean()
+    known = batch.distances > 0
+    right = (1 - (t_starts / batch.distances.to(dtype)[rays] - 1).abs() / 0.05).clamp_min(0)
+    error = 1 - torch.zeros(len(known), dtype=dtype).index_add(0, rays, out.weights * right)
+    value = value + loss.depth * error.where(known, 0).mean()
     value.backward()
     grads = {name: leaf.grad for name, leaf in leaves.items()}
     n_samples = int((out.weights.detach() > 0).sum())
@@ -276,7 +283,7 @@ def fused(field: FusedField, batch: Batch, loss: FusedLoss, capacity: int = 1 <<
     rays = FusedImage(torch.full((n, 3), -1.0), torch.empty(n), torch.empty(n), torch.empty(n))
     report = fused_gradients(
         workspace, batch.bitfield, batch.coarse, batch.origins, batch.directions, batch.target, batch.background,
-        batch.march, loss, rays=rays,
+        batch.march, loss, rays=rays, distances=batch.distances,
     )  # fmt: skip
     grads = {
         "table": fused_table_gradient(workspace),
@@ -741,7 +748,17 @@ def test_opcheck() -> None:
     outputs = w.positions, w.grad_encoding, w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch()
     for buffer in (w.positions, w.grad_encoding, w.slot_gradients, w.scratch()):
         buffer.zero_()  # what is not written must compare equal
-    arguments = (*field.tensors, *views, batch.target, batch.background, *sizes, *march, case.loss.values(5, 5), 16.0)
+    arguments = (
+        *field.tensors,
+        *views,
+        batch.target,
+        batch.background,
+        batch.distances,
+        *sizes,
+        *march,
+        case.loss.values(5, 5),
+        16.0,
+    )
     schema = ("test_schema", "test_faketensor")
     opcheck(n.fused_gradients.default, (*arguments, *outputs, None, None, None), test_utils=schema)
     samples = w.positions, w.grad_encoding, w.slot_counts, *sizes

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import pytest
 import torch
 
@@ -44,8 +46,50 @@ def test_what_does_not_fit_is_refused() -> None:
         PixelSampler([image, image.transpose(0, 1)], cameras)
     with pytest.raises(ValueError, match=r"mask 0 must be uint8 \[12, 16\], got bool \[12, 16\]"):
         PixelSampler([image, image], cameras, masks=[image[:, :, 0].bool(), None])
+    with pytest.raises(ValueError, match=r"depth 1 must be float32 \[12, 16\], got uint8 \[12, 16\]"):
+        PixelSampler([image, image], cameras, depths=[None, image[:, :, 0]])
     with pytest.raises(ValueError, match="the masks leave no pixel to draw"):
         PixelSampler([image, image], cameras, masks=[image[:, :, 0]] * 2)
+
+
+def z_depths(cameras: Cameras, view: int, size: int) -> torch.Tensor:
+    """Of the plane z = -2, along the optical axis of a camera."""
+    y, x = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
+    local = torch.stack([(x - size / 2) / 20, (size / 2 - y) / 20, -torch.ones_like(x)], dim=-1)  # z-depth 1
+    rays, origin = local @ cameras.c2w[view, :, :3].T, cameras.c2w[view, :, 3]
+    return (-2 - origin[2]) / rays[..., 2]
+
+
+@pytest.mark.parametrize("rays_per_pixel", [1, 4])
+def test_distances_are_those_along_the_rays(rays_per_pixel: int) -> None:
+    """Depth is along the optical axis: the points of all rays lie on the plane, those within a pixel nearly."""
+    turn = math.radians(25)
+    c2w = torch.eye(4).repeat(3, 1, 1)
+    c2w[1, :3, :3] = torch.tensor([
+        [math.cos(turn), 0, math.sin(turn)], [0, 1, 0], [-math.sin(turn), 0, math.cos(turn)]
+    ])  # fmt: skip
+    c2w[1, :3, 3] = torch.tensor([0.3, -0.2, 0.5])
+    cameras = Cameras.pinhole(c2w, 20.0, 16, 16)
+    depth = z_depths(cameras, 1, 16)
+    depth[3] = 0
+    sampler = PixelSampler([torch.zeros(16, 16, 3, dtype=torch.uint8)] * 3, cameras, depths=[None, depth, None])
+    drawn = sampler.sample(500, 1, rays_per_pixel=rays_per_pixel)
+    distances = sampler.distances(drawn)
+    assert distances is not None and distances.shape == (500 * rays_per_pixel,)
+    known = ((drawn.picks[:, 0] == 1) & (drawn.picks[:, 2] != 3)).repeat_interleave(rays_per_pixel)
+    assert torch.equal(distances > 0, known) and 100 < known.sum() < 200 * rays_per_pixel
+    hit = (drawn.origins + distances[:, None] * drawn.directions)[known]
+    assert (hit[:, 2] + 2).abs().max() < (1e-5 if rays_per_pixel == 1 else 0.03)
+    only = sampler.of_view(1)
+    drawn = only.sample(50, 1)
+    assert torch.equal(only.distances(drawn) > 0, drawn.picks[:, 2] != 3)
+    assert PixelSampler([torch.zeros(16, 16, 3, dtype=torch.uint8)] * 3, cameras).distances(drawn) is None
+
+
+def test_the_depth_of_a_panorama_is_along_the_ray() -> None:
+    cameras = Cameras.panorama(torch.eye(4)[None, :3], 16, 8)
+    sampler = PixelSampler([torch.zeros(8, 16, 3, dtype=torch.uint8)], cameras, depths=[torch.full((8, 16), 3.0)])
+    assert torch.equal(sampler.distances(sampler.sample(64, 0)), torch.full((64,), 3.0))
 
 
 def test_silhouettes_are_widened_within_their_own_image() -> None:

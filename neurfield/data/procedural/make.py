@@ -3,6 +3,7 @@
 
     DATA/transforms_{train,val,test}.json      camera_angle_x; frames with file_path (no extension) and transform_matrix
     DATA/{train,val,test}/r_000.png            RGBA, straight alpha
+    DATA/depth/{train,val,test}/r_000.png      if asked for: z-depth of pixel centres in thousandths, 0 = empty
     DATA/ground_truth/mesh.ply                 world frame
     DATA/ground_truth/test/r_000_depth.npy     float32 z-depth of pixel centres, world units, 0 = empty
     DATA/ground_truth/test/r_000_normal.npy    float16, world frame, 0 = empty
@@ -62,6 +63,7 @@ def make(
     mesh_resolution: int = 288,
     overwrite: bool = False,
     progress: TextProgress = silent,
+    depths: bool = False,
 ) -> Path:
     """Renders the scene `name` into the folder `output`, which appears complete or not at all.
 
@@ -73,6 +75,7 @@ def make(
         mesh_resolution: cells of the ground-truth mesh along the longest side.
         overwrite: replace an existing folder.
         progress: called with the fraction done and a text.
+        depths: maps of depth beside the pictures, as depth cameras give them.
 
     Raises:
         UserError: unknown name, numbers out of range, a folder that exists.
@@ -86,7 +89,7 @@ def make(
             raise UserError(f"{option} must be {low} ... {high}, got {value}")
     refuse_existing(output, overwrite, marker="transforms_train.json")
     with atomic_folder(output) as folder:
-        _fill(folder, name, Model(build(name)), views, resolution, mesh_resolution, progress)
+        _fill(folder, name, Model(build(name)), views, resolution, mesh_resolution, progress, depths)
     return output
 
 
@@ -139,17 +142,21 @@ def _fill(
     resolution: int,
     mesh_resolution: int,
     progress: TextProgress,
+    depths: bool,
 ) -> None:
     moves = name in MOVING
     frames = frames_of(views, moves)
     for split in ("train", "val", "test"):
         (folder / split).mkdir()
+        if depths:
+            (folder / "depth" / split).mkdir(parents=True)
         chosen = [frame for frame in frames if frame.split == split]
         content = {
             "camera_angle_x": CAMERA_ANGLE_X,
             "frames": [
                 {"file_path": f"./{split}/{frame.name}", "transform_matrix": [*frame.c2w, [0, 0, 0, 1]]}
                 | ({} if frame.time is None else {"time": frame.time})
+                | ({"depth_file_path": f"./depth/{split}/{frame.name}.png"} if depths else {})
                 for frame in chosen
             ],
         }
@@ -159,7 +166,9 @@ def _fill(
     progress(0.02, "light")
     if not moves:
         save_array(folder / "light.npy", LightVolume.bake(model, Light()).values)
-    _render_all(folder, name, frames, resolution, progress, lambda: _write_truth(truth, name, model, mesh_resolution))
+    _render_all(
+        folder, name, frames, resolution, depths, progress, lambda: _write_truth(truth, name, model, mesh_resolution)
+    )
     (folder / "light.npy").unlink(missing_ok=True)
 
 
@@ -183,6 +192,7 @@ def _render_all(
     name: str,
     frames: list[Frame],
     resolution: int,
+    depths: bool,
     progress: TextProgress,
     meanwhile: Callable[[], None],
 ) -> None:
@@ -192,7 +202,7 @@ def _render_all(
     workers = []
     with contextlib.ExitStack() as stack:
         for i in range(n_workers):
-            job = {"scene": name, "folder": str(folder.resolve()), "size": resolution, "focal": focal,
+            job = {"scene": name, "folder": str(folder.resolve()), "size": resolution, "focal": focal, "depths": depths,
                    "frames": [vars(frame) for frame in frames[i::n_workers]]}  # fmt: skip
             path = folder / f"job_{i}.json"
             path.write_text(json.dumps(job))

@@ -31,6 +31,9 @@ def main() -> None:
             truth = folder / "ground_truth" / "test"
             save_array(truth / f"{frame['name']}_depth.npy", view.depth)
             save_array(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
+        if job["depths"]:
+            thousandths = np.rint(view.depth * 1000).clip(0, 65535).astype(np.uint16)
+            Image.fromarray(thousandths).save(folder / "depth" / frame["split"] / f"{frame['name']}.png")
         Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=4)
 
 

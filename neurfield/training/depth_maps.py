@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps of depth that a scene is learned from, unless they contradict the cameras."""
+
+import torch
+from torch import Tensor
+
+from neurfield.data.scene import Scene
+from neurfield.sampling.pixels import PixelSampler
+
+_N_PIXELS = 1 << 14  # looked at
+_NEAREST = 0.02  # in unit space, which holds what the cameras look at
+
+
+def in_unit(scene: Scene, views: list[int]) -> list[Tensor | None] | None:
+    """The maps of these views in unit space; None if none of them has one."""
+    maps = [scene.depths[view] for view in views] if scene.depths else []
+    if all(depth is None for depth in maps):
+        return None
+    return [None if depth is None else depth * scene.normalization.scale for depth in maps]
+
+
+def contradiction(pixels: PixelSampler, aabb: tuple[float, ...], seed: int) -> str | None:
+    """What shows that the maps have another unit than the cameras of `pixels`, in unit space; None if nothing does.
+
+    Of another unit, points lie far outside of the field's box or all but in the cameras.
+    """
+    drawn = pixels.sample(_N_PIXELS, 0, seed)
+    distances = pixels.distances(drawn)
+    if distances is None or not bool((distances > 0).any()):
+        return None
+    known = distances > 0
+    if float(torch.quantile(distances[known], 0.5)) < _NEAREST:
+        return f"what they see lies within {_NEAREST:g} of the cameras, in the unit of the field's box"
+    points = (drawn.origins + drawn.directions * distances[:, None])[known]
+    low, high = points.new_tensor(aabb).view(2, 3)
+    outside = float(((points < low) | (points > high)).any(dim=1).float().mean())
+    if outside > 0.5:
+        return f"{outside:.0%} of what they see lies outside of the field's box"
+    return None

@@ -69,6 +69,7 @@ print("device:", torch.cuda.get_device_name())'
 }
 
 tests() {
+  link_viewer  # without it there is an import that fails, and no test runs at all
   limited "$python" -m pytest tests/cuda tests/tcnn tests/nerfacc tests/training/test_estimators.py -m cuda -rs \
     --durations=5
 }
@@ -123,7 +124,7 @@ signals() {
   limited "$python" -m benchmarks.signals.bench_cam --side 512 --seconds 270
 }
 
-# Where nothing is installed, the command line finds its viewer here.
+# Where nothing is installed, the package neurfield.viewer is found here.
 link_viewer() { [ -e neurfield/viewer ] || ln -s ../viewer neurfield/viewer; }
 
 save() {

@@ -20,11 +20,13 @@ def program(path: Path, text: str) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree that has the script alone, and an interpreter that fails in `benchmarks.run`."""
+    """A tree that has the script and empty packages, and an interpreter that fails in `benchmarks.run`."""
     copy = tmp_path / "tree" / "benchmarks" / SCRIPT.name
     copy.parent.mkdir(parents=True)
     copy.write_bytes(SCRIPT.read_bytes())
     copy.chmod(0o755)
+    for package in ("neurfield", "viewer"):
+        (tmp_path / "tree" / package).mkdir()
     program(tmp_path / "bin" / "python", 'sleep 0.1\necho "ran $*"\n[ "$2" != benchmarks.run ]')
     return copy.parents[1]
 
@@ -54,6 +56,12 @@ def test_results_are_saved_after_each_part_whatever_came_of_it(tree: Path) -> No
 def test_a_first_part_alone_is_saved(tree: Path) -> None:
     assert run(tree, "tests").returncode == 0
     assert (tree.parent / "save" / "gpu_check.tar.gz").exists()
+
+
+@pytest.mark.parametrize("part", ["tests", "commands"])
+def test_what_imports_the_viewer_finds_it_though_nothing_is_installed(tree: Path, part: str) -> None:
+    assert run(tree, part).returncode == 0
+    assert (tree / "neurfield" / "viewer").resolve() == tree / "viewer"
 
 
 @pytest.mark.parametrize("slow", ["cmake", "python"])

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in for CUDA's header where the tests compile kernels with a C++ compiler and run them on the host: a block at
-// a time, every thread a coroutine that runs until it waits for its warp or its block. What is tested so are indices,
-// places, sums and cuts; not memory order, not speed, and not what nvcc makes of the code. A kernel in which not all
-// threads reach a barrier ends the program.
+// a time, every thread a coroutine that runs until it waits for its warp or its block, and warps one after another,
+// each as far as it comes alone. What is tested so are indices, places, sums and cuts, and barriers that lack between
+// warps; not memory order, not speed, and not what nvcc makes of the code. A kernel in which not all threads reach a
+// barrier ends the program.
 #pragma once
 
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -105,6 +107,25 @@ inline void thread_main() {
   leave(block.threads[thread]);  // for good
 }
 
+// As far as the warp comes without the others: what it reads or writes too early for want of a barrier then shows. Adds
+// its threads that are not done to *n_left; whether it came any further.
+inline bool run_warp(int first, int* n_left) {
+  const int end = std::min(first + 32, static_cast<int>(block.threads.size()));
+  for (bool has_progress = false;; has_progress = true) {
+    block.has_progress = false;
+    int n_waiting = 0;
+    for (int i = first; i < end; ++i) {
+      if (block.threads[i].is_done) continue;
+      thread_index.x = static_cast<unsigned>(i);
+      enter(block.threads[i]);
+      n_waiting += !block.threads[i].is_done;
+    }
+    if (block.has_progress) continue;
+    *n_left += n_waiting;
+    return has_progress;
+  }
+}
+
 template <typename... Parameters, typename... Arguments>
 void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int n_rows, int n_threads, int shared_bytes,
          Arguments... arguments) {
@@ -132,15 +153,10 @@ void run(const char* name, void (*kernel)(Parameters...), int64_t n_blocks, int 
       makecontext(&thread.beginning, thread_main, 0);
     }
     for (int n_left = n_threads; n_left > 0;) {
-      block.has_progress = false;
       n_left = 0;
-      for (int i = 0; i < n_threads; ++i) {
-        if (block.threads[i].is_done) continue;
-        thread_index.x = static_cast<unsigned>(i);
-        enter(block.threads[i]);
-        n_left += !block.threads[i].is_done;
-      }
-      if (n_left > 0 && !block.has_progress) {
+      bool has_progress = false;
+      for (int first = 0; first < n_threads; first += 32) has_progress |= run_warp(first, &n_left);
+      if (n_left > 0 && !has_progress) {
         std::fprintf(stderr, "%s: threads of block %lld wait for others that never come\n", name, (long long)b);
         std::abort();
       }

@@ -98,6 +98,29 @@ def test_without_kernels_a_cuda_tensor_is_an_error(monkeypatch: pytest.MonkeyPat
         _common._native_cuda(0)
 
 
+def test_another_device_is_the_current_one_while_its_kernels_are_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    current, used = [0], []
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            self._index = index
+
+        def __enter__(self) -> None:
+            current.append(self._index)
+
+        def __exit__(self, *error: object) -> None:
+            current.pop()
+
+    module = SimpleNamespace(use=lambda *place: used.append(place), kernel=lambda x: (x, current[-1]))
+    monkeypatch.setattr(_common, "cuda", lambda: module)
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 70 + index, raising=False)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[-1])
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    assert _common._native_cuda(0) is module
+    assert _common._native_cuda(1).kernel("x") == ("x", 1) and current == [0]
+    assert used == [(0, 70), (1, 71)]
+
+
 def test_all_operators_but_those_of_the_documents_are_registered_for_cuda() -> None:
     for module in pkgutil.iter_modules(neurfield.ops.__path__):
         importlib.import_module(f"neurfield.ops.{module.name}")

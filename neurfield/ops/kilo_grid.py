@@ -74,7 +74,8 @@ def kilo_locate(x: Tensor, grid: KiloCells) -> tuple[Tensor, Tensor]:
     check_tensor("kilo_locate", "cells", grid.cells, ("z", "y", "x"), (torch.int32,), x.device)
     network, local = _locate(x.detach(), grid.cells, grid.box)
     if x.requires_grad:  # adds nothing but the gradient, which is that of the cell's own coordinates
-        local = local + 2 * (x - x.detach()) * x.new_tensor(grid.scale)
+        axes = zip((x - x.detach()).unbind(1), grid.scale, strict=True)  # a tensor of the scales would wait for CUDA
+        local = local + torch.stack([2 * scale * nothing for nothing, scale in axes], dim=1)
     return network, local
 
 

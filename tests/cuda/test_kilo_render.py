@@ -81,3 +81,18 @@ def test_on_the_host(kernels_on_host, check: Callable[[Render], None]) -> None:
 @CHECKS
 def test_on_the_device(device: torch.device, check: Callable[[Render], None]) -> None:
     check(render_on(device))
+
+
+@pytest.mark.cuda
+def test_places_in_cells_and_their_gradients_do_not_wait(device: torch.device) -> None:
+    made = cells()
+    made, x = ops.KiloCells(made.cells.to(device), made.low, made.scale), torch.rand(100, 3, device=device)
+    expected = torch.tensor(made.scale, device=device).mul(2).expand_as(x)
+    upstream = torch.ones_like(x)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        _, local = ops.kilo_locate(x.requires_grad_(), made)
+        (slopes,) = torch.autograd.grad(local, x, upstream)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(slopes, expected)

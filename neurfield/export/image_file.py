@@ -20,6 +20,7 @@ from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
 from neurfield.rendering.writers import write_exr
+from neurfield.srgb import to_linear, to_srgb
 
 LOSSY_QUALITY = 95
 _MAX_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}  # pixels that the formats, and libjpeg, can number
@@ -111,8 +112,7 @@ def _whole(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "f":
         raise UserError(f"a picture holds uint8, uint16 or floats, and the values are {values.dtype}; give a .npy")
     color, alpha = _parts(np.clip(values, 0, 1))
-    codes = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
-    return (np.concatenate([codes, alpha], axis=2) * 255 + 0.5).astype(np.uint8)
+    return (np.concatenate([to_srgb(color), alpha], axis=2) * 255 + 0.5).astype(np.uint8)
 
 
 def _linear(values: np.ndarray) -> np.ndarray:
@@ -121,8 +121,7 @@ def _linear(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)
     values = _whole(values)
     color, alpha = _parts(values.astype(np.float32) / np.iinfo(values.dtype).max)
-    light = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-    return np.concatenate([light, alpha], axis=2, dtype=np.float32)
+    return np.concatenate([to_linear(color), alpha], axis=2, dtype=np.float32)
 
 
 def _parts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

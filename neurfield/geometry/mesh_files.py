@@ -21,6 +21,7 @@ from neurfield.errors import UserError
 from neurfield.files import write_together
 from neurfield.geometry.mesh import Mesh
 from neurfield.registry import lookup
+from neurfield.srgb import to_linear
 
 SHAPE_ALONE = (".stl",)  # formats without colours
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # component types of glTF
@@ -214,8 +215,7 @@ def _columns(rotation: NDArray[np.float64]) -> list[float]:
 
 def _linear_colors(colors: NDArray[np.uint8]) -> NDArray[np.uint16]:
     """sRGB bytes `[n, 3]` to the linear RGBA `[n, 4]` that glTF asks for; 16 bits keep the dark shades apart."""
-    srgb = np.arange(256) / 255
-    table = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    table = to_linear(np.arange(256) / 255)
     linear = np.full((len(colors), 4), 65535, "<u2")
     linear[:, :3] = np.round(table * 65535).astype("<u2")[colors]
     return linear

@@ -14,6 +14,7 @@ import numpy as np
 
 from neurfield.data.procedural.model import Model, Surface
 from neurfield.data.procedural.shapes import Array, f32
+from neurfield.srgb import to_srgb
 
 N_SKY = 40  # directions on the sphere, for the ambient cube
 N_SUN = 12  # directions in a cone, for the soft shadow
@@ -151,8 +152,7 @@ def display(radiance: Array) -> Array:
     """Linear radiance to sRGB in 0 ... 1: a soft shoulder above mid tones, then the sRGB curve."""
     x = np.maximum(radiance, 0) * f32(0.82)
     x = x * (1 + x * f32(0.16)) / (1 + x * f32(0.62))
-    x = np.clip(x, 0, 1)
-    return np.where(x <= 0.0031308, x * f32(12.92), f32(1.055) * x ** f32(1 / 2.4) - f32(0.055))
+    return to_srgb(np.clip(x, 0, 1))
 
 
 def _ambient(lit: Array, directions: Array) -> Array:

@@ -4,6 +4,7 @@
 import numpy as np
 
 from neurfield.data.procedural.shapes import Array, f32
+from neurfield.srgb import to_linear
 
 # lattice of value noise, periodic; the generator is fixed so that every scene has the same bytes everywhere
 LATTICE_SIZE = 32
@@ -12,8 +13,7 @@ LATTICE = np.random.default_rng(7).random((LATTICE_SIZE,) * 3, dtype=np.float32)
 
 def linear(hex_color: str) -> Array:
     """`"#rrggbb"` in sRGB to linear RGB `[3, 1]`."""
-    srgb = np.array([int(hex_color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return f32(np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4))[:, None]
+    return f32(to_linear(np.array([int(hex_color[i : i + 2], 16) for i in (1, 3, 5)]) / 255))[:, None]
 
 
 def mix(a: Array, b: Array, weight: Array) -> Array:

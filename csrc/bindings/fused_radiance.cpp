@@ -30,7 +30,7 @@ void bind_fused_radiance(nb::module_& m) {
       "fused_gradients",
       [](const Sizes& sizes, const Scales& scales, Table table, Params density, Params color, Rays origins,
          Rays directions, Bits bitfield, Bits coarse, const March& march, const Jitter& jitter, Rays target,
-         Rays background, std::optional<Array<float, 1>> distance, std::array<float, 5> loss, float samples_per_ray,
+         Rays background, std::optional<Array<float, 2>> distances, std::array<float, 4> loss, float samples_per_ray,
          Array<float, 2> positions, Array<float, 3> dL_dencoding, Array<int64_t, 1> slot_counts,
          Array<float, 1> dL_ddensity, Array<float, 1> dL_dcolor, Array<float, 2> slot_gradients, Scratch scratch,
          std::optional<Array<float, 2>> rgb, std::optional<Array<float, 1>> depth, std::optional<Array<float, 1>> acc) {
@@ -38,11 +38,10 @@ void bind_fused_radiance(nb::module_& m) {
         const cpu::FusedReport r = cpu::fused_gradients(
             field_of(sizes, scales, table, density, color), march_of(bitfield, coarse, march, jitter),
             {origins.data(), directions.data(), static_cast<int64_t>(origins.shape(0))},
-            {target.data(), background.data(), data_or_null(distance), rays_per_pixel},
-            {loss[0], loss[1], loss[2], loss[3], loss[4]}, samples_per_ray,
-            samples_of(positions, dL_dencoding, slot_counts), dL_ddensity.data(), dL_dcolor.data(),
-            {rgb ? rgb->data() : nullptr, data_or_null(depth), data_or_null(acc)}, slot_gradients.data(),
-            bytes(scratch), scratch.shape(1));
+            {target.data(), background.data(), distances ? distances->data() : nullptr, rays_per_pixel},
+            {loss[0], loss[1], loss[2], loss[3]}, samples_per_ray, samples_of(positions, dL_dencoding, slot_counts),
+            dL_ddensity.data(), dL_dcolor.data(), {rgb ? rgb->data() : nullptr, data_or_null(depth), data_or_null(acc)},
+            slot_gradients.data(), bytes(scratch), scratch.shape(1));
         return std::array<double, 6>{r.loss,
                                      r.squared_error,
                                      double(r.n_rays_used),
@@ -53,7 +52,7 @@ void bind_fused_radiance(nb::module_& m) {
       nb::arg("sizes"), nb::arg("scales"), nb::arg("table").noconvert(), nb::arg("density").noconvert(),
       nb::arg("color").noconvert(), nb::arg("origins").noconvert(), nb::arg("directions").noconvert(),
       nb::arg("bitfield").noconvert(), nb::arg("coarse").noconvert(), nb::arg("march"), nb::arg("jitter").none(),
-      nb::arg("target").noconvert(), nb::arg("background").noconvert(), nb::arg("distance").noconvert().none(),
+      nb::arg("target").noconvert(), nb::arg("background").noconvert(), nb::arg("distances").noconvert().none(),
       nb::arg("loss"), nb::arg("samples_per_ray"), nb::arg("positions").noconvert(),
       nb::arg("dL_dencoding").noconvert(), nb::arg("slot_counts").noconvert(), nb::arg("dL_ddensity").noconvert(),
       nb::arg("dL_dcolor").noconvert(), nb::arg("slot_gradients").noconvert(), nb::arg("scratch").noconvert(),

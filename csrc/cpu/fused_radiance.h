@@ -23,16 +23,16 @@ bool fused_bf16_supported(const FusedNet& density, const FusedNet& color);
 // of
 //   L2 (huber_delta = inf): d^2;   Huber: d^2 up to |d| = delta, then delta (2 |d| - delta)
 // times loss_scale, plus per ray entropy_scale * (-O ln O), distortion_scale * distortion (math/composite.h) and, where
-// the distance is known, depth_scale * depth error (math/depth_error.h).
+// the distance is known, its weight * depth error (math/depth_error.h).
 struct FusedLoss {
-  float huber_delta, loss_scale, entropy_scale, distortion_scale, depth_scale;
+  float huber_delta, loss_scale, entropy_scale, distortion_scale;
 };
 
 // The colour of a pixel is the mean of the `n_rays` consecutive rays that it has.
 struct FusedTargets {
   const float* rgb;         // [n / n_rays, 3], over the background
   const float* background;  // [n / n_rays, 3]
-  const float* distance;    // [n], of what each ray hits; 0: not known; null: none is
+  const float* distances;   // [n, 2], of what each ray hits, and the weight of its error, 0: not known; or null
   int n_rays;               // per pixel, at most kMaxRaysPerPixel
 };
 constexpr int kMaxRaysPerPixel = 64;

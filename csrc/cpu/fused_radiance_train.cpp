@@ -185,13 +185,14 @@ template <typename A>
 void TrainTile<A>::composite(int64_t begin, const FusedTargets& targets, const FusedLoss& loss,
                              const FusedRayOutputs& outputs, SlotSums& sums) {
   RayForward rays[kMaxRaysPerPixel];
-  float inverse_distance[kMaxRaysPerPixel];
+  float inverse_distance[kMaxRaysPerPixel], depth_weight[kMaxRaysPerPixel];
   for (int first = 0; first < tile_.n_rays; first += targets.n_rays) {
     const int64_t pixel = (begin + first) / targets.n_rays;
     float rgb[3] = {}, acc = 0;
     for (int k = 0; k < targets.n_rays; ++k) {
-      const float distance = loss.depth_scale > 0 && targets.distance ? targets.distance[begin + first + k] : 0.0f;
-      inverse_distance[k] = distance > 0 ? 1.0f / distance : 0.0f;
+      const float* known = targets.distances ? targets.distances + 2 * (begin + first + k) : nullptr;
+      depth_weight[k] = known && known[1] > 0 ? known[1] : 0.0f;
+      inverse_distance[k] = depth_weight[k] > 0 ? 1.0f / known[0] : 0.0f;
       rays[k] = composite_ray(first + k, loss.distortion_scale > 0, inverse_distance[k]);
       rgb[0] += rays[k].light.r;
       rgb[1] += rays[k].light.g;
@@ -204,9 +205,9 @@ void TrainTile<A>::composite(int64_t begin, const FusedTargets& targets, const F
       const int r = first + k;
       RayLoss g = shared;
       g.dL_dacc += entropy_loss(rays[k].light.acc, loss, sums);
-      if (inverse_distance[k] > 0) {
-        sums.loss += double(loss.depth_scale) * (1.0f - rays[k].agreement);
-        g.agreement = -loss.depth_scale;
+      if (depth_weight[k] > 0) {
+        sums.loss += double(depth_weight[k]) * (1.0f - rays[k].agreement);
+        g.agreement = -depth_weight[k];
         g.inverse_distance = inverse_distance[k];
       }
       sums.loss += double(loss.distortion_scale) * rays[k].distortion.value;

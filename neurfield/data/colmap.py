@@ -63,6 +63,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True)
 class _Image:
+    number: int
     name: str
     camera: int
     quaternion: tuple[float, ...]
@@ -104,6 +105,15 @@ def _models(path: Path) -> list[Path]:
         if found:
             return found
     return []
+
+
+def image_names(model: Path) -> dict[int, str]:
+    """By the number of an image how its view is called, below the photos' folder.
+
+    Raises:
+        UserError: a broken file.
+    """
+    return {image.number: image.name for image in _images(model)}
 
 
 def file_of(model: Path, name: str) -> Path | None:
@@ -201,10 +211,10 @@ def _images(model: Path) -> list[_Image]:
 
 def _binary_images(file: "_Bytes") -> Iterator[_Image]:
     for _ in range(file.take("<Q")[0]):
-        _, *pose, camera = file.take("<i7di")
+        number, *pose, camera = file.take("<i7di")
         name = file.text()
         file.skip(24 * file.take("<Q")[0])  # x, y and the point of each observation
-        yield _Image(name, camera, tuple(pose[:4]), tuple(pose[4:]))
+        yield _Image(number, name, camera, tuple(pose[:4]), tuple(pose[4:]))
 
 
 def _text_images(file: Path) -> Iterator[_Image]:
@@ -219,8 +229,8 @@ def _text_images(file: Path) -> Iterator[_Image]:
                 raise UserError(
                     f"{where}: expected IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, got {shown(' '.join(words))}"
                 )
-            _, *pose, camera = numbers(where, words[:9])
-            yield _Image(words[9], int(camera), tuple(pose[:4]), tuple(pose[4:]))
+            number, *pose, camera = numbers(where, words[:9])
+            yield _Image(int(number), words[9], int(camera), tuple(pose[:4]), tuple(pose[4:]))
         is_first = not is_first
 
 

@@ -36,11 +36,13 @@ from neurfield.data import (
     transforms,
     unknown,
 )
+from neurfield.data.colmap_points import read_seen
 from neurfield.data.image_files import in_threads, n_threads, read_mask
 from neurfield.data.options import LoadOptions, ReadOptions
 from neurfield.data.origin import near_origin
 from neurfield.data.paths import data_name
 from neurfield.data.scene import Scene, uses_pixels
+from neurfield.data.seen_points import SeenPoints
 from neurfield.data.views import Manifest, View
 from neurfield.errors import UserError
 from neurfield.files import check_readable
@@ -207,6 +209,7 @@ def decode(manifest: Manifest) -> Scene:
         if masks and indices and not any(uses_pixels(masks[i]) for i in indices):
             raise UserError(f"{manifest.name}: the masks leave no pixel of the {split} views; are they inverted?")
     transform = manifest.applied_transform
+    points, notes = _points(manifest)
     return Scene(
         manifest.name,
         cameras(views),
@@ -215,12 +218,26 @@ def decode(manifest: Manifest) -> Scene:
         manifest.normalization,
         masks,
         [str(view.path or view.name) for view in views],
-        list(manifest.notes),
+        [*manifest.notes, *notes],
         None if transform is None else torch.from_numpy(transform),
         manifest.source,
         manifest.options,
         depths,
+        points,
     )
+
+
+def _points(manifest: Manifest) -> tuple[SeenPoints | None, list[str]]:
+    """The points that its views see, which only training asks for; a broken cloud is told in a note, as all else is
+    there without it.
+    """
+    if manifest.sparse_model is None or not manifest.splits.get("train"):
+        return None, []
+    views = {view.name.removeprefix("images/"): i for i, view in enumerate(manifest.views)}
+    try:
+        return read_seen(manifest.sparse_model, views, manifest.normalization.origin), []
+    except UserError as error:
+        return None, [f"the points are not used: {error}"]
 
 
 def cameras(views: list[View]) -> Cameras:

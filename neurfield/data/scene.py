@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neurfield.cameras.cameras import Cameras
 from neurfield.data.options import LoadOptions
+from neurfield.data.seen_points import SeenPoints
 from neurfield.errors import UserError
 
 
@@ -88,6 +89,7 @@ class Scene:
         notes: what the reader wants the user to know (missing frames, chosen splits, ...).
         applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
             (nerfstudio's `applied_transform`), or None.
+        points: of which it is known which views see them, or None; None without training views, which alone need them.
         source, options: where the data set lies and how it was read; "" for a scene that was not read from files.
 
     Raises:
@@ -106,6 +108,7 @@ class Scene:
     source: str = ""
     options: LoadOptions = field(default_factory=LoadOptions)
     depths: list[Tensor | None] | None = None
+    points: SeenPoints | None = None
 
     def __post_init__(self) -> None:
         n = len(self.cameras)

@@ -14,10 +14,7 @@ TOLERANCE = 0.05
 
 
 def depth_agreement(t: Tensor, distances: Tensor) -> Tensor:
-    """k of samples at distances `t`, where `distances`, of a shape that fits, are known: 1 ... 0.
-
-    0 where they are not known, which is where `distances` is 0. Not differentiable in `distances` there.
-    """
+    """k of samples at distances `t`, where `distances`, of a shape that fits, are known; 0 where they are 0."""
     known = distances > 0
     error = (t / distances.where(known, 1.0) - 1).abs() / TOLERANCE
     return (1 - error).clamp_min(0).where(known, 0.0)

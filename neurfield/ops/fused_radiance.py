@@ -154,12 +154,11 @@ class FusedLoss:
     huber_alpha: float | None = 0.1
     opacity_entropy: float = 0.0
     distortion: float = 0.0
-    depth: float = 0.0
 
     def values(self, n_pixels: int, n_rays: int) -> list[float]:
         delta = math.inf if self.huber_alpha is None else self.huber_alpha
         n = max(n_rays, 1)
-        return [delta, 1 / (3 * max(n_pixels, 1)), self.opacity_entropy / n, self.distortion / n, self.depth / n]
+        return [delta, 1 / (3 * max(n_pixels, 1)), self.opacity_entropy / n, self.distortion / n]
 
 
 class FusedReport(NamedTuple):
@@ -280,7 +279,8 @@ def fused_gradients(
         background: `[n_pixels, 3]`, colour behind each pixel.
         samples_per_ray: expected; of the step before, say. Bad guesses cost time, not exactness.
         rays: receives what was rendered, rgb over the background (median_depth is not written).
-        distances: float32 `[n_rays]` of what each ray hits, 0 where that is not known; for `loss.depth`.
+        distances: float32 `[n_rays, 2]`, of what each ray hits, and the weight of its depth error (losses.depth) in the
+            loss: 0 where the distance is not known, else both are above 0.
 
     Returns:
         FusedReport. No parameter is changed, the same numbers come out for any number of threads.
@@ -293,7 +293,7 @@ def fused_gradients(
     n, n_pixels = origins.shape[0], target.shape[0]
     check_tensor("fused_gradients", "background", background, (n_pixels, 3), (torch.float32,), origins.device)
     if distances is not None:
-        check_tensor("fused_gradients", "distances", distances, (n,), (torch.float32,), origins.device)
+        check_tensor("fused_gradients", "distances", distances, (n, 2), (torch.float32,), origins.device)
     if n % max(n_pixels, 1) or not n_pixels <= n <= MAX_RAYS_PER_PIXEL * n_pixels:
         raise ValueError(
             f"fused_gradients: the number of rays must be 1 ... {MAX_RAYS_PER_PIXEL} times that of the targets, "
@@ -308,8 +308,8 @@ def fused_gradients(
     outputs = (rays.rgb, rays.depth, rays.acc) if rays else (None, None, None)
     loss_sum, squared, used, n_samples, n_evaluated, finite = _gradients(
         *field.tensors, origins, directions, bitfield, coarse, target, background, distances, field.sizes, field.scales,
-        march.values, list(march.jitter or ()), loss.values(n_pixels, n), samples_per_ray, w.positions, w.grad_encoding,
-        w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch(), *outputs,
+        march.values, list(march.jitter or ()), loss.values(n_pixels, n), samples_per_ray, w.positions,
+        w.grad_encoding, w.slot_counts, w.grad_density, w.grad_color, w.slot_gradients, w.scratch(), *outputs,
     ).tolist()  # fmt: skip
     mean = squared / (3 * max(n_pixels, 1))
     return FusedReport(loss_sum, mean, int(used), n - int(used), int(n_samples), int(n_evaluated), bool(finite))

@@ -123,6 +123,22 @@ class PixelSampler:
             rays_per_pixel=rays_per_pixel,
         )  # fmt: skip
 
+    def _number(self, view: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """int64 `[n]` of pixels, in the order of `values`."""
+        widths, heights = self.cameras.sizes.to(view.device).unbind(1)
+        first = (widths * heights).cumsum(0) - widths * heights
+        return first[view] + y * widths[view] + x
+
+    def at(self, view: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Of pixels, int64 `[n]` each: float32 RGBA `[n, 4]` of 0 ... 1 (of floats as they are), and whether they show
+        something: no mask ignores them, and they are not transparent.
+        """
+        number = self._number(view, x, y)
+        color = _as_color(self.values[number], with_alpha=True)
+        color = color / 255 if color.dtype == torch.uint8 else color
+        seen = color[:, 3] > 0
+        return color, seen if self.masks is None else seen & (self.masks[number] != 0)
+
     def distances(self, drawn: SampledPixels) -> Tensor | None:
         """float32 `[n_rays]`: how far away what the rays of drawn pixels hit is, 0 where that is not known.
 
@@ -131,9 +147,7 @@ class PixelSampler:
         if self.depths is None:
             return None
         view, x, y = drawn.picks.long().unbind(1)
-        widths, heights = self.cameras.sizes.to(view.device).unbind(1)
-        first = (widths * heights).cumsum(0) - widths * heights
-        depth = self.depths[first[view] + y * widths[view] + x]
+        depth = self.depths[self._number(view, x, y)]
         rays = drawn.directions.unflatten(0, (len(view), -1))
         along = -(rays * self.cameras.c2w[view, None, :, 2]).sum(2)  # of a unit along the ray, along the optical axis
         along = along.masked_fill(self.cameras.is_panorama.to(view.device)[view, None], 1.0)

@@ -39,7 +39,8 @@ class RayBatch:
     """Rays in unit space `[n_rays, 3]`, the target colours of pixels and what is behind them `[n_pixels, 3]`.
 
     A pixel is the mean of n_rays / n_pixels consecutive rays. `conditions` are those that the field needs, a row for
-    each ray. `distances` `[n_rays]` are of what each ray hits, 0 where that is not known; None: it is of none.
+    each ray. `distances` `[n_rays, 2]` are of what each ray hits, with the weight of the depth error (losses.depth) in
+    the loss, 0 where the distance is not known; None: it is of none.
     """
 
     origins: Tensor
@@ -196,7 +197,7 @@ def _learning(
     """What a step does with a batch, its samples and the learning rate (float64 `[]`); capturable in a CUDA graph.
 
     Gives float64 `[4]`: the loss, NaN where nothing was changed; the squared error; rays and samples that took part.
-    Regularisers and the depth error are weighted means over the rays.
+    Regularisers are weighted means over the rays.
     """
     loss_fn, regularizers = loss_terms(method.loss)
 
@@ -212,8 +213,8 @@ def _learning(
         loss = _mean(loss_fn(rgb, batch.target), n_pixels)
         for term, weight in regularizers:
             loss = loss + weight * _mean(term(rays), n_rays)
-        if method.loss.depth > 0 and batch.distances is not None:
-            loss = loss + method.loss.depth * _depth_error(rays, samples, batch.distances, n_rays)
+        if batch.distances is not None:
+            loss = loss + _depth_error(rays, samples, batch, batch.distances, n_rays)
         value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
@@ -257,13 +258,15 @@ def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:
     return torch.where(n_dropped > 0, leading, torch.full_like(leading, batch.n_pixels))
 
 
-def _depth_error(rays: Composite, samples: PackedSamples, distances: Tensor, n_rays: Tensor) -> Tensor:
-    """Mean of losses.depth's over the first `n_rays` (int64 `[]`), 0 for those whose distance is not known.
+def _depth_error(rays: Composite, samples: PackedSamples, batch: RayBatch, distances: Tensor, n_rays: Tensor) -> Tensor:
+    """Weighted sum of losses.depth's over the first `n_rays` (int64 `[]`), as large as if it were over the batch.
 
     A sum over samples, not over rays first: such sums would have no order on CUDA.
     """
-    agreed = rays.weights * losses.depth_agreement(samples.t_starts, distances[samples.ray_indices])
-    return _mean((distances > 0).to(agreed), n_rays) - agreed.where(samples.ray_indices < n_rays, 0).sum() / n_rays
+    distance, weight = distances.unbind(1)
+    weight = weight.where(torch.arange(batch.n_rays, device=weight.device) < n_rays, 0)
+    agreed = losses.depth_agreement(samples.t_starts, distance[samples.ray_indices]) * weight[samples.ray_indices]
+    return (weight.sum() - (rays.weights * agreed).sum()) * (batch.n_rays / n_rays)
 
 
 def _mean(values: Tensor, n: Tensor) -> Tensor:

@@ -60,10 +60,11 @@ def hierarchical_step(
         loss = loss_fn(colors(first), batch.target).mean() + loss_fn(seen, batch.target).mean()
         for term, weight in regularizers:
             loss = loss + weight * (term(first).sum() + term(second).sum()) / batch.n_rays
-        if method.loss.depth > 0 and batch.distances is not None:
+        if batch.distances is not None:
+            distance, share = batch.distances.unbind(1)
             for rays, t in ((first, first_t), (second, second_t)):
-                agreed = rays.weights.view_as(t) * losses.depth_agreement(t, batch.distances[hit, None])
-                loss = loss + method.loss.depth * ((batch.distances > 0).sum() - agreed.sum()) / batch.n_rays
+                agreed = rays.weights.view_as(t) * losses.depth_agreement(t, distance[hit, None])
+                loss = loss + share.sum() - (share[hit, None] * agreed).sum()
         rate = torch.full((), learning_rate, dtype=torch.float64, device=device)
         value = descend(loss, field, optimizer, method.loss.view_dependence, rate)
         return StepResult(float(value), squared_error, batch.n_rays, len(hit) * (2 * sampler.n_coarse + sampler.n_fine))

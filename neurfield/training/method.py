@@ -36,14 +36,16 @@ _LONG = {"cpu": 120.0, "cuda": 60.0}
 class LossConfig:
     """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off).
 
-    `depth` weighs the error of the distance, 0 ... 1, of rays whose distance maps of depth know (losses.depth).
+    `depth` and `points` weigh the mean error of the distance, 0 ... 1 (losses.depth), of rays whose distance is known:
+    from maps of depth, or as they go through points of structure from motion, which are a sixteenth of the rays then.
     `view_dependence` weighs what a field says of its size (fields.RadianceModule), of what the step's rays have met.
     """
 
     color: Block = dataclasses.field(default_factory=lambda: Block(otype="Huber"))
     distortion: NonNegative = 0.0
     opacity_entropy: NonNegative = 0.0
-    depth: NonNegative = 0.005
+    depth: NonNegative = 0.002
+    points: NonNegative = 0.02
     view_dependence: NonNegative = 0.0
 
 

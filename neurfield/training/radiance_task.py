@@ -21,6 +21,7 @@ from neurfield.fields.conditions import Conditions
 from neurfield.fields.kilonerf import KiloNerfConfig
 from neurfield.fields.radiance_module import RadianceModule
 from neurfield.fields.surface import SurfaceField
+from neurfield.ops.pixel import SampledPixels
 from neurfield.rendering.color import BACKGROUNDS, encoded
 from neurfield.rendering.renderer import Renderer
 from neurfield.rendering.volume import MarchOptions
@@ -34,6 +35,7 @@ from neurfield.training.density import density_over_time
 from neurfield.training.device import why_not_graph
 from neurfield.training.method import MethodConfig, RunConfig
 from neurfield.training.optimizer import Adam
+from neurfield.training.point_rays import PointRays, weighted, woven
 from neurfield.training.sampler import SamplerConfig
 from neurfield.training.steps import make_step, why_no_shape_loss
 from neurfield.training.task import StepFn, StepResult
@@ -41,6 +43,7 @@ from neurfield.training.view_set import CORRECTIONS, ViewSet
 
 _FIRST_SAMPLES_PER_RAY = 32  # guess for the first step; the next ones know
 _WARMUP_INTERVAL = 16  # steps between the grid's first updates, when most of its cells turn out to be empty
+_PIXELS_PER_POINT = 16  # of a step's rays so many are of pixels, for each through a point whose distance is known
 _RAY_GRANULE = 64  # ray counts are multiples of it, so that work divides evenly
 
 
@@ -57,6 +60,7 @@ class RadianceTask:
         march: where along training rays samples lie.
         device: where all of that lies.
         notes: what the user should know.
+        points: rays through points of known distance, if the scene has any that are learned from.
         estimator: what draws the samples where that is not the march.
         refinement: what moves the training cameras, where the method says so.
         n_rays: rays of the next step.
@@ -90,6 +94,12 @@ class RadianceTask:
             self.notes.append(
                 f"the maps of depth are not used: {reason}; is their unit right (depth_unit_scale_factor)?"
             )
+        self.points = None
+        if scene.points is not None and method.loss.points > 0:
+            points = PointRays(scene.points, views, self.pixels, norm)
+            self.points = points if len(points) else None
+        if self.points is not None:
+            self.points.to(self.device)
         self.pixels.to(self.device)
         self.field.to(self.device)
         self.grid.to(self.device)
@@ -150,10 +160,33 @@ class RadianceTask:
         method = self.config.method
         per_pixel = method.sampler.rays_per_pixel if progress >= method.sampler.rays_per_pixel_start else 1
         n_pixels = max(self.n_rays // per_pixel, 1)
-        drawn = self.pixels.sample(n_pixels, step, self.config.seed, per_pixel)
+        drawn, distances = self._draw(n_pixels, step, per_pixel)
         colors = ops.over_background(drawn.targets, self._behind, self.config.seed, step)
         conditions = self._conditions(drawn.picks[:, 0], per_pixel)
-        return RayBatch(drawn.origins, drawn.directions, *colors, conditions, self.pixels.distances(drawn))
+        return RayBatch(drawn.origins, drawn.directions, *colors, conditions, distances)
+
+    def _draw(self, n_pixels: int, step: int, per_pixel: int) -> tuple[SampledPixels, Tensor | None]:
+        """Pixels, and `[n_rays, 2]` what is known of the distances of what their rays hit, see RayBatch.
+
+        Points are spread evenly among the others: a step that drops rays drops the last.
+        """
+        loss, seed = self.config.method.loss, self.config.seed
+        n_points = 0 if self.points is None else -(-n_pixels // _PIXELS_PER_POINT)
+        drawn = self.pixels.sample(n_pixels - n_points, step, seed, per_pixel)
+        of_maps = self.pixels.distances(drawn)
+        distances = None if of_maps is None else weighted(of_maps, loss.depth)
+        if self.points is None:
+            return drawn, distances
+        if distances is None:
+            distances = drawn.origins.new_zeros(len(drawn.origins), 2)
+        points, known = self.points.sample(n_points, self.pixels.cameras.c2w, step, seed, per_pixel)
+        pairs = zip((*points, weighted(known, loss.points)), (*drawn, distances), strict=True)
+        both = [
+            woven(a.unflatten(0, (n_points, -1)), b.unflatten(0, (n_pixels - n_points, -1)), _PIXELS_PER_POINT)
+            for a, b in pairs
+        ]
+        *parts, known = (rows.flatten(0, 1) for rows in both)
+        return SampledPixels(*parts), known
 
     def _conditions(self, views: Tensor, per_pixel: int) -> Conditions:
         """What the field needs to know of rays, so many for each pixel of training views `[n_pixels]`."""

@@ -125,4 +125,4 @@ def _fused_loss(method: MethodConfig) -> ops.FusedLoss | None:
     kinds = {"L2": None, "Huber": loss.color.get("alpha", 0.1)}
     if loss.color.get("otype") not in kinds:
         return None
-    return ops.FusedLoss(kinds[loss.color["otype"]], loss.opacity_entropy, loss.distortion, loss.depth)
+    return ops.FusedLoss(kinds[loss.color["otype"]], loss.opacity_entropy, loss.distortion)

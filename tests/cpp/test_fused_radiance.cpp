@@ -52,15 +52,15 @@ struct Field {
 
 // Rays from a sphere around the unit cube to points in it; every eighth looks away.
 struct Rays {
-  std::vector<float> origins, directions, target, background, distance;  // known of two rays in three
+  std::vector<float> origins, directions, target, background, distances;  // known of two rays in three
   FusedRays view;
 
   explicit Rays(int64_t n) : origins(3 * n), directions(3 * n) {
     const std::vector<float> from = test::uniform(3 * n, -1, 1, 4), to = test::uniform(3 * n, 0.2f, 0.8f, 5);
     target = test::uniform(3 * n, 0, 1, 6);
     background = test::uniform(3 * n, 0, 1, 7);
-    distance = test::uniform(n, 0.5f, 2, 8);
-    for (int64_t i = 0; i < n; i += 3) distance[i] = 0;
+    distances = test::uniform(2 * n, 0.5f, 2, 8);
+    for (int64_t i = 0; i < n; ++i) distances[2 * i + 1] *= i % 3 ? 1e-3f : 0.0f;
     for (int64_t i = 0; i < n; ++i) {
       const auto normalize = [](float* v, float length) {
         const float norm = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
@@ -118,8 +118,8 @@ static Training train(const Field& field, const FusedMarch& march, const Rays& r
   const int64_t bytes = fused_scratch_bytes(field.view, march);
   AlignedVector<std::byte> scratch(n_threads * bytes, std::byte{0xff});  // NaN as a float
   t.report = fused_gradients(
-      field.view, march, rays.view, {rays.target.data(), rays.background.data(), rays.distance.data(), rays_per_pixel},
-      {0.1f, 1.0f / (3 * n), 1e-3f, 1e-3f, 1e-3f}, 1, samples, t.dL_ddensity.data(), t.dL_dcolor.data(),
+      field.view, march, rays.view, {rays.target.data(), rays.background.data(), rays.distances.data(), rays_per_pixel},
+      {0.1f, 1.0f / (3 * n), 1e-3f, 1e-3f}, 1, samples, t.dL_ddensity.data(), t.dL_dcolor.data(),
       {t.rgb.data(), t.depth.data(), t.acc.data()}, slot_gradients.data(), scratch.data(), bytes);
 
   t.dL_dtable.resize(field.table.size());

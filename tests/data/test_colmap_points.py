@@ -77,7 +77,7 @@ def test_cameras_are_shown_without_points_that_cannot_be_read(tmp_path, caplog):
     assert shown.cloud is None and shown.views is not None and len(shown.views.cameras) == 3
     (line,) = caplog.messages
     assert re.search(r"points3D\.bin: the file ends too early.*; the cameras are shown without points$", line)
-    assert len(load_scene(tmp_path).images) == 3  # training has no use for them
+    assert len(load_scene(tmp_path).images) == 3
 
 
 def test_of_more_points_than_fit_the_first_are_taken(tmp_path, monkeypatch):
@@ -100,3 +100,51 @@ def test_bad_points(tmp_path):
     file.write_text("1 2 3 4 999 -5 0\n")
     cloud = read_points(tmp_path)
     assert cloud is not None and cloud.colors.tolist() == [[255, 0, 0]]
+
+
+# error, images that see it, the first of which has the number 7; 99 is in no file
+SEEN = [(0.5, (7, 9, 7, 99)), (2.5, (7, 8, 9)), (-1.0, (8,))]
+
+
+def write_seen(model: Path, binary: bool) -> Path:
+    """The points with their observations; the second is known less exactly than MAX_ERROR."""
+    data, text = struct.pack("<Q", len(POINTS)), ""
+    for i, (point, (error, images)) in enumerate(zip(POINTS, SEEN, strict=True)):
+        track = [number for image in images for number in (image, 5)]
+        data += struct.pack("<Q3d3BdQ", 7 + i, *point, error, len(images)) + struct.pack(f"<{len(track)}i", *track)
+        text += " ".join(map(str, (7 + i, *point, error, *track))) + "\n"
+    file = model / ("points3D.bin" if binary else "points3D.txt")
+    file.write_bytes(data if binary else text.encode())
+    return file
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_who_sees_the_points(tmp_path, binary):
+    write_images(tmp_path, 3)
+    write_seen(write_text(tmp_path / "sparse/0", 3), binary)
+    seen = load_scene(tmp_path, test_every=0).points
+    assert seen is not None
+    assert seen.positions.tolist() == [list(POINTS[0][:3]), list(POINTS[2][:3])]
+    assert list(zip(seen.points.tolist(), seen.views.tolist(), strict=True)) == [(0, 0), (0, 2), (1, 1)]
+    others = load_scene(tmp_path, splits=("train",)).points  # all but the first photo
+    assert others is not None and others.views.tolist() == [1, 0] and others.points.tolist() == [0, 1]
+    assert load_scene(tmp_path, splits=("test",)).points is None
+
+
+def test_a_broken_cloud_costs_the_points_and_a_note(tmp_path):
+    write_images(tmp_path, 3)
+    file = write_seen(write_text(tmp_path / "sparse/0", 3), True)
+    assert load_scene(tmp_path).points is not None
+    file.write_bytes(file.read_bytes()[:-1])
+    scene = load_scene(tmp_path)
+    assert scene.points is None and any("the points are not used: " in note for note in scene.notes)
+
+
+def test_more_observations_than_a_data_set_has_are_refused(tmp_path, monkeypatch):
+    model = write_text(tmp_path / "sparse", 3)
+    write_seen(model, False)
+    names = {f"{i:03d}.png": i for i in range(3)}
+    assert colmap_points.read_seen(model, names, (0.0, 0.0, 0.0)) is not None
+    monkeypatch.setattr(colmap_points, "MAX_SEEN", 2)
+    with pytest.raises(UserError, match=r"points3D\.txt: more than 2 observations are too many"):
+        colmap_points.read_seen(model, names, (0.0, 0.0, 0.0))

@@ -18,7 +18,7 @@ from neurfield.rendering.renderer import Renderer
 # of metrics that some views have
 PROTOCOLS_OF_SOME = {
     "ws_psnr": "psnr of panoramas, pixels weighed by their solid angle",
-    "depth_abs_rel": "mean of |depth - known| / known over the pixels of which maps know it; nothing seen is depth 0",
+    "depth_abs_rel": "mean of |depth - known| / known over unmasked pixels that maps know; nothing seen is depth 0",
 }
 
 
@@ -40,8 +40,8 @@ def evaluate(
         The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
         which says how each metric was measured, or why not. Where there are panoramas, these have a `ws_psnr`, too,
         whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017). Where there are maps of depth,
-        these views have a `depth_abs_rel`: the mean over the pixels that they know of |depth - known| / known (Eigen et
-        al. 2014), where depth is 0 if nothing is seen.
+        these views have a `depth_abs_rel`: the mean of |depth - known| / known (Eigen et al. 2014) over the pixels that
+        they know and no mask ignores, where depth is 0 if nothing is seen.
 
     Raises:
         UserError: the split has no views, or its masks leave no pixel; a view is too small.
@@ -80,8 +80,7 @@ def evaluate(
         if bool(scene.cameras.is_panorama[view]):
             share = scene.cameras.latitudes(view).cos()[:, None].expand(picture.shape[:2])
             values["ws_psnr"] = psnr(picture, target, share if mask is None else share * (mask > 0))
-        if depth is not None and bool((depth > 0).any()):
-            known = depth > 0
+        if depth is not None and bool((known := depth > 0 if mask is None else (depth > 0) & (mask > 0)).any()):
             found = depth_map(rendered, scene.cameras[view], "z").to(depth.device)
             values["depth_abs_rel"] = float(((found - depth).abs() / depth)[known].mean())
         per_image.append({"view": view, "file": name, **values})

@@ -37,7 +37,7 @@ def test_few_views_with_depths_have_a_better_shape_and_it_is_measured() -> None:
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_the_error_is_that_of_the_depth_along_the_axis() -> None:
+def test_the_error_is_that_of_the_depth_along_the_axis_and_of_what_no_mask_ignores() -> None:
     """A ball that is drawn a tenth too far away, and nothing in one quarter of the picture."""
     scene = scene_with_depths()
 
@@ -59,6 +59,13 @@ def test_the_error_is_that_of_the_depth_along_the_axis() -> None:
 
     result = evaluate(Painter(), scene, "test")
     assert result["depth_abs_rel"] == pytest.approx(0.75 * 0.1 + 0.25, abs=1e-4)
+    keep = torch.ones(32, 32, dtype=torch.uint8)
+    keep[:16, :16] = 0  # just that quarter
+    masked = dataclasses.replace(scene, masks=[keep] * len(scene.images))
+    assert evaluate(Painter(), masked, "test")["depth_abs_rel"] == pytest.approx(0.1, abs=1e-4)
+    seen_elsewhere = [None if depth is None else depth * (1 - keep) for depth in scene.depths]
+    nothing_left = dataclasses.replace(masked, depths=seen_elsewhere)
+    assert "depth_abs_rel" not in evaluate(Painter(), nothing_left, "test")
     plain = dataclasses.replace(scene, depths=None)
     assert "depth_abs_rel" not in evaluate(radiance_trainer(plain, configured()).task.renderer, plain, "test")
 

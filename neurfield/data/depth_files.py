@@ -11,7 +11,8 @@ import numpy as np
 
 from neurfield.data import exr
 from neurfield.data.image_files import check_megapixels, deep_pixels, read_header
-from neurfield.errors import UserError, retold
+from neurfield.data.signals.arrays import open_array
+from neurfield.errors import UserError
 
 
 def read(path: Path, width: int, height: int, unit: float, max_megapixels: float) -> np.ndarray:
@@ -58,13 +59,10 @@ def _stored(path: Path, max_megapixels: float) -> np.ndarray:
 
 
 def _array(path: Path, max_megapixels: float) -> np.ndarray:
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise retold(error, f"{path}: not a whole .npy file", "copy or export it again") from None
+    values = open_array(path)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values[0] if values.shape[0] == 1 else values[:, :, 0]
-    if values.ndim != 2 or values.dtype.kind not in "fiu" or 0 in values.shape:
+    if values.ndim != 2 or 0 in values.shape:
         raise UserError(f"{path}: expected numbers of shape [height, width], got {values.dtype} {list(values.shape)}")
     check_megapixels(f"{path}: the map has", values.shape[1], values.shape[0], max_megapixels)
     return np.asarray(values)

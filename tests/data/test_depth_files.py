@@ -74,7 +74,7 @@ def test_what_is_no_map(tmp_path: Path, write: Callable[[Path], Any], message: s
     [
         (np.array([[{}]], dtype=object), "not a whole .npy file"),
         (np.zeros((4, 3, 2)), r"expected numbers of shape \[height, width\], got float64 \[4, 3, 2\]"),
-        (np.zeros((4, 3), dtype="U1"), "got <U1"),
+        (np.zeros((4, 3), dtype="U1"), "whole numbers or floats, got <U1"),
         (np.zeros((4, 0)), r"got float64 \[4, 0\]"),
         (np.broadcast_to(np.uint8(1), (9000, 9000)), "81.0 megapixels"),
     ],
@@ -85,6 +85,18 @@ def test_what_is_no_array_of_depths(tmp_path: Path, values: np.ndarray, message:
         read(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:100])
     with pytest.raises(UserError, match=r"not a whole \.npy file"):
+        read(tmp_path / "a.npy")
+
+
+def test_archives_and_sizes_that_no_file_has_are_no_arrays(tmp_path: Path) -> None:
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.savez(file, depth=DEPTHS)
+    with pytest.raises(UserError, match=r"a\.npy: not a whole \.npy file"):
+        read(tmp_path / "a.npy")
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**10, 10**10)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(UserError, match=r"a\.npy: not a whole \.npy file"):
         read(tmp_path / "a.npy")
 
 

@@ -22,7 +22,8 @@ def open_array(path: Path) -> np.ndarray:
         UserError: unreadable, truncated, of objects (which would execute code), an archive, or no real numbers.
     """
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a size that no file has, which is refused
+            values = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # what it raises for broken headers is not documented
         raise retold(error, f"{path}: not a whole .npy file of numbers") from None
     if values.dtype.kind not in KINDS or values.dtype.itemsize > 8:

@@ -50,7 +50,7 @@ def _stored(path: Path, max_megapixels: float) -> np.ndarray:
         check_megapixels(f"{path}: the map has", width, height, max_megapixels, n_pixels)
         return exr.read_plane(path)
     header = read_header(path, max_megapixels)
-    pixels = deep_pixels(path, header)
+    pixels = deep_pixels(path, header, with_gaps=True)
     if pixels.dtype == np.uint8:
         raise UserError(
             f"{path}: expected a map of depth with 16 bits or floats, got 8 bits, as pictures in false colours have"

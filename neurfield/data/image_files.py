@@ -199,9 +199,9 @@ def read_pixels(path: Path, header: ImageHeader, upright: bool = True) -> np.nda
     return turned(pixels, header.orientation) if upright and header.orientation != 1 else pixels
 
 
-def deep_pixels(path: Path, header: ImageHeader) -> np.ndarray:
-    """Like `read_pixels`, upright, but 16-bit images stay uint16."""
-    return turned(_stored(path, header), header.orientation)
+def deep_pixels(path: Path, header: ImageHeader, with_gaps: bool = False) -> np.ndarray:
+    """Like `read_pixels`, upright, but 16-bit images stay uint16; `with_gaps` floats of a TIFF need not be finite."""
+    return turned(_stored(path, header, with_gaps), header.orientation)
 
 
 def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
@@ -214,12 +214,12 @@ def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
     return np.asarray(read_pixels(path, header)[:, :, :3].any(axis=2))
 
 
-def _stored(path: Path, header: ImageHeader) -> np.ndarray:
+def _stored(path: Path, header: ImageHeader, with_gaps: bool = False) -> np.ndarray:
     """The pixels as they lie in the file: uint8, uint16 if `header.is_16_bit`, or float32."""
     if header.is_float and not _is_tiff(path):
         return exr.read(path)
     with _told(path):
-        pixels = tiff.read(path, tiff.layout(path)) if _is_tiff(path) else _by_pillow(path, header)
+        pixels = tiff.read(path, tiff.layout(path), with_gaps) if _is_tiff(path) else _by_pillow(path, header)
     if pixels.shape != (header.height, header.width, header.channels):
         raise UserError(f"{path}: the image changed while it was read")
     return pixels

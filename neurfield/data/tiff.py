@@ -106,14 +106,14 @@ def layout(path: Path) -> Layout:
     )
 
 
-def read(path: Path, found: Layout) -> np.ndarray:
+def read(path: Path, found: Layout, with_gaps: bool = False) -> np.ndarray:
     """`[height, width, 3 or 4]` uint8, uint16 or float32, as stored, not turned.
 
     Raises:
-        UserError: floats that are not finite. What Pillow raises for broken files.
+        UserError: floats that are not finite, unless `with_gaps`. What Pillow raises for broken files.
     """
     pixels = _by_ffmpeg(path, found) if found.by_ffmpeg else _by_pillow(path, found)
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+    if not with_gaps and pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise UserError(f"{path}: {int((~np.isfinite(pixels)).sum())} values of the image are NaN or infinite")
     return _straight(pixels) if found.is_multiplied else pixels
 

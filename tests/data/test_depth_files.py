@@ -41,6 +41,14 @@ def test_exr_files_of_others(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read(tmp_path / "a.exr"), expected)
 
 
+def test_floats_of_a_tiff_have_gaps(tmp_path: Path) -> None:
+    values = DEPTHS.copy()
+    values[0, :3] = np.inf, np.nan, -1
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    values[0, :3] = 0
+    assert np.array_equal(read(tmp_path / "a.tif"), values)
+
+
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 1), (1, HEIGHT, WIDTH)])
 def test_arrays(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", DEPTHS.reshape(shape).astype(np.float16))

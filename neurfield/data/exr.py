@@ -14,6 +14,8 @@ import numpy as np
 
 from neurfield.errors import UserError, retold
 
+Window = tuple[tuple[int, int], tuple[int, int]]  # corner and size
+
 COLOR = (("R", "G", "B"), ("Y", "Y", "Y"))
 PLANE = ("Z", "V", "Y", "R")  # of depth: the standard's name, Blender's, ours, that of three alike
 
@@ -22,24 +24,21 @@ def size_and_channels(path: Path) -> tuple[int, int, int, int]:
     """Width, height, number of channels (3 or 4) and of pixels to decode, from the header alone."""
     with _reading(path, header_only=True) as file:
         header = file.header()
-        (width, height), names = _window(header["displayWindow"])[1], {c.name for c in header["channels"]}
-        data_width, data_height = _window(header["dataWindow"])[1]
+        names, (width, height, n_pixels) = {channel.name for channel in header["channels"]}, _sizes(header)
     _color_names(path, names)
-    return width, height, 4 if "A" in names else 3, max(width * height, data_width * data_height)
+    return width, height, 4 if "A" in names else 3, n_pixels
 
 
 def read(path: Path) -> np.ndarray:
     """`[height, width, 3 or 4]` float32, linear, straight alpha."""
     with _reading(path, header_only=False) as file:
         header, channels = file.header(), file.channels()
-        origin, (width, height) = _window(header["displayWindow"])
-        data_origin, (data_width, data_height) = _window(header["dataWindow"])
         names = _color_names(path, set(channels)) + (("A",) if "A" in channels else ())
         pixels = np.stack([np.asarray(channels[name].pixels, dtype=np.float32) for name in names], axis=2)
+        windows = _windows(header)
     if not np.isfinite(pixels).all():
         raise UserError(f"{path}: {int((~np.isfinite(pixels)).sum())} values of the image are NaN or infinite")
-    if (data_origin, data_width, data_height) != (origin, width, height):
-        pixels = _placed(pixels, data_origin[0] - origin[0], data_origin[1] - origin[1], width, height)
+    pixels = _displayed(pixels, *windows)
     if pixels.shape[2] == 4:
         alpha = pixels[:, :, 3:]
         np.divide(pixels[:, :, :3], alpha, out=pixels[:, :, :3], where=alpha > 0)
@@ -50,23 +49,42 @@ def read(path: Path) -> np.ndarray:
 def plane_size(path: Path) -> tuple[int, int, int]:
     """Width, height and number of pixels to decode of a map of numbers, from the header alone."""
     with _reading(path, header_only=True) as file:
-        width, height = _window(file.header()["dataWindow"])[1]
-    return width, height, width * height
+        return _sizes(file.header())
 
 
 def read_plane(path: Path) -> np.ndarray:
-    """`[height, width]` float32 of a map of numbers: the first of PLANE that is there, as it is stored.
+    """`[height, width]` float32 of a map of numbers: the first of PLANE that is there, 0 where it has no pixels.
 
     Raises:
         UserError: none of them is; not a whole EXR image.
     """
     with _reading(path, header_only=False) as file:
-        channels = file.channels()
+        header, channels = file.header(), file.channels()
         name = next((name for name in PLANE if name in channels), None)
         if name is None:
             found = " ".join(sorted(channels))
             raise UserError(f"{path}: expected one of the channels {' '.join(PLANE)} in the first part, got {found}")
-        return np.array(channels[name].pixels, dtype=np.float32)
+        plane = np.array(channels[name].pixels, dtype=np.float32)
+        return _displayed(plane[:, :, None], *_windows(header))[:, :, 0]
+
+
+def _windows(header: dict[str, Any]) -> tuple[Window, Window]:
+    """What a camera sees, and what is stored."""
+    return _window(header["displayWindow"]), _window(header["dataWindow"])
+
+
+def _sizes(header: dict[str, Any]) -> tuple[int, int, int]:
+    """Width and height of what a camera sees, and the number of pixels to decode for it."""
+    (_, (width, height)), (_, (data_width, data_height)) = _windows(header)
+    return width, height, max(width * height, data_width * data_height)
+
+
+def _displayed(pixels: np.ndarray, seen: Window, stored: Window) -> np.ndarray:
+    """What a camera sees of the stored pixels."""
+    if stored == seen:
+        return pixels
+    (x, y), (width, height) = seen
+    return _placed(pixels, stored[0][0] - x, stored[0][1] - y, width, height)
 
 
 def _placed(pixels: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -79,7 +97,7 @@ def _placed(pixels: np.ndarray, x: int, y: int, width: int, height: int) -> np.n
     return canvas
 
 
-def _window(box: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+def _window(box: Any) -> Window:
     """Corner and size of an EXR box, whose upper bound is inclusive."""
     low, high = (np.asarray(v, dtype=np.int64) for v in box)
     size = high - low + 1

@@ -41,6 +41,18 @@ def test_exr_files_of_others(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read(tmp_path / "a.exr"), expected)
 
 
+def test_an_exr_without_its_empty_margin(tmp_path: Path) -> None:
+    """Programs that compose pictures store the part in which something is; what is asked for is the whole."""
+    windows = {
+        "dataWindow": (np.array([2, 1], np.int32), np.array([5, 3], np.int32)),
+        "displayWindow": (np.array([0, 0], np.int32), np.array([WIDTH - 1, HEIGHT - 1], np.int32)),
+    }
+    write_exr(tmp_path / "a.exr", {"Z": DEPTHS[1:4, 2:6]}, windows)
+    expected = np.zeros_like(DEPTHS)
+    expected[1:4, 2:6] = DEPTHS[1:4, 2:6]
+    assert np.array_equal(read(tmp_path / "a.exr"), expected)
+
+
 def test_floats_of_a_tiff_have_gaps(tmp_path: Path) -> None:
     values = DEPTHS.copy()
     values[0, :3] = np.inf, np.nan, -1

@@ -14,9 +14,13 @@ from neurfield.data.image_files import check_megapixels, deep_pixels, read_heade
 from neurfield.data.signals.arrays import open_array
 from neurfield.errors import UserError
 
+NOTHING = 1e10  # Blender's depth of a pixel that shows nothing
+
 
 def read(path: Path, width: int, height: int, unit: float, max_megapixels: float) -> np.ndarray:
-    """float32 `[height, width]`: the numbers of the file times `unit`, 0 where they are not finite or not above 0.
+    """float32 `[height, width]`: the numbers of the file times `unit`, 0 where they are not known.
+
+    That is where they are not above 0, or from NOTHING on, or not finite.
 
     Raises:
         UserError: unreadable or broken, no map of numbers, larger than `max_megapixels`, of other proportions than
@@ -29,9 +33,10 @@ def read(path: Path, width: int, height: int, unit: float, max_megapixels: float
             f"image of {width} x {height}"
         )
     rows, columns = (_nearest(n, m) for n, m in ((height, values.shape[0]), (width, values.shape[1])))
+    numbers = values[np.ix_(rows, columns)].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        depth = (values[np.ix_(rows, columns)].astype(np.float64) * unit).astype(np.float32)
-    depth[~(np.isfinite(depth) & (depth > 0))] = 0
+        depth = (numbers * unit).astype(np.float32)
+    depth[~((numbers > 0) & (numbers < NOTHING) & np.isfinite(depth))] = 0
     return depth
 
 

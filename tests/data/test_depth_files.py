@@ -32,12 +32,13 @@ def test_what_we_write_is_read(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["V", "Y", "R"])
 def test_exr_files_of_others(tmp_path: Path, name: str) -> None:
-    """Blender calls the channel V; pictures of three alike have it as R. What is infinitely far is not known."""
+    """Blender calls the channel V; pictures of three alike have it as R. What is infinitely far, or 1e10 as Blender has
+    it, is not known."""
     values = DEPTHS.copy()
-    values[0, :3] = np.inf, np.nan, -1
+    values[0, :4] = np.inf, np.nan, -1, 1e10
     write_exr(tmp_path / "a.exr", {name: values, "B": DEPTHS * 0, "G": DEPTHS * 0})
     expected = values.copy()
-    expected[0, :3] = 0
+    expected[0, :4] = 0
     assert np.array_equal(read(tmp_path / "a.exr"), expected)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of depth beside photos: files and units, what is not known, what is no map, and data sets that have some."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def with_depths(root: Path, key: str = "depth_file_path", **shared: Any) -> None
     [
         ("depth_file_path", {}, {}, 4.0),
         ("depth_file_path", {"integer_depth_scale": 1.0}, {}, 4.0),  # instant-ngp's, for its own key
+        ("depth_file_path", {"depth_unit_scale_factor": 0.002}, {}, 8.0),
         ("depth_path", {"integer_depth_scale": 0.0005}, {}, 2.0),
         ("depth_path", {}, {}, 4.0),
         ("depth_path", {"integer_depth_scale": 0.0005}, {"depth_unit_scale_factor": 0.01}, 40.0),
@@ -149,6 +151,14 @@ def test_units(tmp_path: Path, key: str, shared: dict, options: dict, depth: flo
     found = scene.depths[2]
     assert found is not None and found.shape == (HEIGHT, WIDTH) and found[1, 2] == 0
     assert found.max() == pytest.approx(depth, rel=1e-6) and (found > 0).sum() == WIDTH * HEIGHT - 1
+
+
+def test_a_file_for_instant_ngp_may_turn_its_maps_off(tmp_path: Path) -> None:
+    with_depths(tmp_path, "depth_path", integer_depth_scale=0.001, enable_depth_loading=False)
+    assert load_scene(tmp_path).depths is None
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    write_json(tmp_path / "transforms.json", content | {"enable_depth_loading": True})
+    assert load_scene(tmp_path).depths is not None
 
 
 def test_maps_of_smaller_pictures_and_in_the_report(tmp_path: Path) -> None:

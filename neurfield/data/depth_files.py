@@ -14,6 +14,7 @@ from neurfield.data.image_files import check_megapixels, deep_pixels, read_heade
 from neurfield.data.signals.arrays import open_array
 from neurfield.errors import UserError
 
+READING = 24  # bytes per pixel beside the map itself while one is read that is not larger than its photo
 NOTHING = 1e10  # Blender's depth of a pixel that shows nothing
 
 
@@ -34,9 +35,11 @@ def read(path: Path, width: int, height: int, unit: float, max_megapixels: float
         )
     rows, columns = (_nearest(n, m) for n, m in ((height, values.shape[0]), (width, values.shape[1])))
     numbers = values[np.ix_(rows, columns)].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        depth = (numbers * unit).astype(np.float32)
-    depth[~((numbers > 0) & (numbers < NOTHING) & np.isfinite(depth))] = 0
+    numbers[~((numbers > 0) & (numbers < NOTHING))] = 0
+    numbers *= unit
+    with np.errstate(over="ignore"):
+        depth = numbers.astype(np.float32)
+    depth[np.isinf(depth)] = 0
     return depth
 
 

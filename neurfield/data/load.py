@@ -154,7 +154,7 @@ class MemoryPlan:
         n_views, n_pixels: after downscaling.
         images: bytes of all images as the Scene holds them.
         masks, depths: bytes of all masks and maps of depth.
-        decoding: extra bytes while images are decoded, at the worst.
+        decoding: extra bytes while images, or maps of their size, are decoded, at the worst.
     """
 
     n_views: int
@@ -175,7 +175,7 @@ def plan_memory(manifest: Manifest) -> MemoryPlan:
     pixels = [view.intrinsics.width * view.intrinsics.height for view in manifest.views]
     pixel_bytes = max(view.header.pixel_bytes for view in manifest.views)  # one transparent image makes all RGBA
     masks = [n if view.mask or view.ignore_mask else 0 for n, view in zip(pixels, manifest.views, strict=True)]
-    depths = [4 * n if view.depth else 0 for n, view in zip(pixels, manifest.views, strict=True)]
+    known = [n if view.depth else 0 for n, view in zip(pixels, manifest.views, strict=True)]
     # Each thread holds a decoded image and its copy; shrinking works in float32.
     stored = [
         v.header.width * v.header.height * v.header.pixel_bytes * (8 if v.shrink > 1 else 2) for v in manifest.views
@@ -185,8 +185,8 @@ def plan_memory(manifest: Manifest) -> MemoryPlan:
         sum(pixels),
         pixel_bytes * sum(pixels),
         sum(masks),
-        sum(depths),
-        sum(sorted(stored)[-n_threads() :]),
+        4 * sum(known),
+        max(sum(sorted(stored)[-n_threads() :]), depth_files.READING * sum(sorted(known)[-n_threads() :])),
     )
 
 

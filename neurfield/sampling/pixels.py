@@ -3,7 +3,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,7 +39,7 @@ class PixelSampler:
         images: Sequence[Tensor],
         cameras: Cameras,
         masks: Sequence[Tensor | None] | None = None,
-        depths: Sequence[Tensor | None] | None = None,
+        depths: Iterable[Tensor | None] | None = None,
     ) -> None:
         if len(images) != len(cameras) or not images:
             raise ValueError(
@@ -187,19 +187,20 @@ def _as_color(pixels: Tensor, with_alpha: bool) -> Tensor:
     return torch.cat([color, pixels[:, -1:] if n_channels % 2 == 0 else opaque], dim=1)
 
 
-def _pack_planes(what: str, planes: Sequence[Tensor | None], sizes: Tensor, dtype: torch.dtype, missing: int) -> Tensor:
-    """One value of each pixel of all images, `missing` in those without a plane."""
-    packed = []
+def _pack_planes(what: str, planes: Iterable[Tensor | None], sizes: Tensor, dtype: torch.dtype, missing: int) -> Tensor:
+    """One value of each pixel of all images, `missing` in those without a plane; `planes` are asked for one by one."""
+    packed = torch.full((int(sizes.prod(dim=1).sum()),), missing, dtype=dtype)
+    first = 0
     for view, (plane, (width, height)) in enumerate(zip(planes, sizes.tolist(), strict=True)):
-        if plane is None:
-            plane = torch.full((height, width), missing, dtype=dtype)
-        if plane.dtype != dtype or list(plane.shape) != [height, width]:
-            wanted, found = (str(kind).removeprefix("torch.") for kind in (dtype, plane.dtype))
-            raise ValueError(
-                f"PixelSampler: {what} {view} must be {wanted} [{height}, {width}], got {found} {list(plane.shape)}"
-            )
-        packed.append(plane.reshape(-1))
-    return torch.cat(packed)
+        if plane is not None:
+            if plane.dtype != dtype or list(plane.shape) != [height, width]:
+                wanted, found = (str(kind).removeprefix("torch.") for kind in (dtype, plane.dtype))
+                raise ValueError(
+                    f"PixelSampler: {what} {view} must be {wanted} [{height}, {width}], got {found} {list(plane.shape)}"
+                )
+            packed[first : first + width * height] = plane.reshape(-1)
+        first += width * height
+    return packed
 
 
 def _blocks_with_pixels(masks: Tensor, sizes: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of depth that a scene is learned from, unless they contradict the cameras."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -11,12 +13,12 @@ _N_PIXELS = 1 << 14  # looked at
 _NEAREST = 0.02  # in unit space, which holds what the cameras look at
 
 
-def in_unit(scene: Scene, views: list[int]) -> list[Tensor | None] | None:
-    """The maps of these views in unit space; None if none of them has one."""
+def in_unit(scene: Scene, views: list[int]) -> Iterator[Tensor | None] | None:
+    """The maps of these views in unit space, one by one, as they are large; None if none of them has one."""
     maps = [scene.depths[view] for view in views] if scene.depths else []
     if all(depth is None for depth in maps):
         return None
-    return [None if depth is None else depth * scene.normalization.scale for depth in maps]
+    return (None if depth is None else depth * scene.normalization.scale for depth in maps)
 
 
 def contradiction(pixels: PixelSampler, aabb: tuple[float, ...], seed: int) -> str | None:

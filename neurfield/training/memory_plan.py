@@ -29,10 +29,14 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
         ]
         if method.training.ema_decay > 0:
             state += Ema(field, method.training.ema_decay).tensors().values()
-    images, parameters, rest = data.images + data.masks + data.depths, n_bytes(field.parameters()), n_bytes(state)
+    # packed, all views have a mask and a map of depth if any has
+    images = data.images + (data.n_pixels if data.masks else 0)
+    images += 4 * data.n_pixels if data.depths and method.loss.depth > 0 else 0
+    as_read = data.images + data.masks + data.depths
+    parameters, rest = n_bytes(field.parameters()), n_bytes(state)
     plan = {
         "images": images,
-        "reading them": max(data.decoding, images),  # packing them for training takes a copy
+        "reading them": max(data.decoding, as_read),  # packing them for training takes a copy
         "parameters": parameters,
         "optimiser and occupancy": rest,
         "last good state": parameters + rest,

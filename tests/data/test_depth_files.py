@@ -2,6 +2,7 @@
 """Maps of depth beside photos: files and units, what is not known, what is no map, and data sets that have some."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,19 @@ def test_archives_and_sizes_that_no_file_has_are_no_arrays(tmp_path: Path) -> No
         read(tmp_path / "a.npy")
 
 
+@pytest.mark.parametrize("kind", [*DEPTH_WRITERS, "tif"])
+def test_reading_takes_no_more_than_is_planned(tmp_path: Path, kind: str) -> None:
+    path, values = tmp_path / f"a.{kind}", np.ones((600, 800), np.float32)
+    DEPTH_WRITERS[kind](path, values, "z") if kind in DEPTH_WRITERS else Image.fromarray(values).save(path)
+    read(path, 8, 6)  # what is imported then does not count
+    tracemalloc.start()
+    try:
+        read(path, 800, 600)
+        assert tracemalloc.get_traced_memory()[1] <= (depth_files.READING + 4) * 800 * 600 + 100_000
+    finally:
+        tracemalloc.stop()
+
+
 def with_depths(root: Path, key: str = "depth_file_path", **shared: Any) -> None:
     """A data set whose third photo has a map, 4000 all over but for one pixel."""
     content = transforms(root, **shared)
@@ -161,10 +175,12 @@ def test_a_file_for_instant_ngp_may_turn_its_maps_off(tmp_path: Path) -> None:
     assert load_scene(tmp_path).depths is not None
 
 
-def test_maps_of_smaller_pictures_and_in_the_report(tmp_path: Path) -> None:
+def test_maps_of_smaller_pictures_and_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_depths(tmp_path)
     manifest = read_manifest(tmp_path, downscale_factor=2)
     assert plan_memory(manifest).depths == 4 * 3 * 4
+    monkeypatch.setattr("neurfield.data.load.n_threads", lambda: 1)
+    assert plan_memory(read_manifest(tmp_path)).decoding == depth_files.READING * WIDTH * HEIGHT
     depths = load_scene(tmp_path, downscale_factor=2).depths
     assert depths is not None and depths[2] is not None and depths[2].shape == (3, 4)
     assert ("maps of depth", "for 1 of 9 views, 0.001 world units per unit") in describe(manifest).rows

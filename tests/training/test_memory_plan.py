@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory plan counts what a training really holds, without holding it."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from neurfield.data.load import decode, read_manifest
+from neurfield.data.load import decode, plan_memory, read_manifest
 from neurfield.training.memory import n_bytes
 from neurfield.training.memory_plan import plan_training
 from neurfield.training.method import load_method
@@ -26,6 +28,23 @@ def test_images_and_state_are_those_of_the_trainer(ema: float, tmp_path: Path) -
     assert plan["last good state"] == n_bytes(trainer.tensors().values())
     assert plan["images to measure"] >= 2 * 24 * 24 * 4
     assert "images to measure" not in plan_training(train, None, config.method)
+
+
+@pytest.mark.parametrize(("weight", "held"), [(0.0, 0), (0.1, 4 * 24 * 24 * 4)])
+def test_one_map_of_depth_makes_room_for_those_of_all_views(weight: float, held: int, tmp_path: Path) -> None:
+    folder = write_synthetic(ball_scene(4, 0, 24), tmp_path / "ball")
+    np.save(folder / "depth.npy", np.full((24, 24), 2000.0, np.float32))
+    file = folder / "transforms_train.json"
+    content = json.loads(file.read_text())
+    content["frames"][1]["depth_file_path"] = "depth.npy"
+    file.write_text(json.dumps(content))
+    manifest = read_manifest(folder, splits=("train",))
+    config = small_config(f"loss.depth={weight}")
+    pixels = radiance_trainer(decode(manifest), config).task.pixels
+    parts = [pixels.values] if pixels.depths is None else [pixels.values, pixels.depths]
+    plan = plan_training(manifest, None, config.method)
+    assert plan["images"] == n_bytes(parts) == 4 * 24 * 24 * 4 + held
+    assert plan["reading them"] >= plan_memory(manifest).images + 24 * 24 * 4
 
 
 def test_every_kind_of_field_is_planned_without_being_made(tmp_path: Path) -> None:

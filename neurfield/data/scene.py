@@ -83,8 +83,8 @@ class Scene:
         splits: view indices by "train", "val", "test".
         normalization: world to unit space.
         masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.
-        depths: per view float32 `[height, width]` in world units, 0 = not known, or None: of what a pixel shows, along
-            the optical axis (z-depth), in panoramas along the ray.
+        depths: per view float32 `[height, width]` in world units, or None: of what a pixel shows, along the optical
+            axis (z-depth), in panoramas along the ray. What is 0, below or not finite is not known.
         paths: file of each view, for messages and file names.
         notes: what the reader wants the user to know (missing frames, chosen splits, ...).
         applied_transform: float64 `[3, 4]` from the frame of the original capture to the world of the input
@@ -127,6 +127,17 @@ class Scene:
                 )
             if image.dtype != self.images[0].dtype or image.shape[2] != self.images[0].shape[2]:
                 raise ValueError(f"scene {self.name}: image {view} has other channels or another dtype than image 0")
+        for view, (depth, (width, height)) in enumerate(
+            zip(self.depths or (), self.cameras.sizes.tolist(), strict=False)
+        ):
+            is_tensor = isinstance(depth, Tensor)
+            if depth is not None and not (
+                is_tensor and depth.dtype == torch.float32 and depth.shape == (height, width)
+            ):
+                found = f"{depth.dtype} {list(depth.shape)}" if is_tensor else type(depth).__name__
+                raise ValueError(
+                    f"scene {self.name}: depth {view} must be a float32 tensor [{height}, {width}], got {found}"
+                )
         for split, views in self.splits.items():
             if not all(type(view) is int and 0 <= view < n for view in views):
                 raise ValueError(f"scene {self.name}: splits: {split} must be numbers of views, ints in 0 ... {n - 1}")
@@ -167,3 +178,8 @@ def views_of(name: str, splits: Mapping[str, list[int]], split: str) -> list[int
 def uses_pixels(mask: Tensor | None) -> bool:
     """Whether a mask leaves any pixel of its view; None masks nothing."""
     return mask is None or bool(mask.any())
+
+
+def is_known(depth: Tensor) -> Tensor:
+    """bool, where a map of depth says something."""
+    return (depth > 0) & depth.isfinite()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from neurfield.data.scene import Scene
+from neurfield.data.scene import Scene, is_known
 from neurfield.sampling.pixels import PixelSampler
 
 _N_PIXELS = 1 << 14  # looked at
@@ -14,11 +14,15 @@ _NEAREST = 0.02  # in unit space, which holds what the cameras look at
 
 
 def in_unit(scene: Scene, views: list[int]) -> Iterator[Tensor | None] | None:
-    """The maps of these views in unit space, one by one, as they are large; None if none of them has one."""
+    """The maps of these views in unit space, one by one, as they are large; None if none of them has one.
+
+    What is not known is 0 there.
+    """
     maps = [scene.depths[view] for view in views] if scene.depths else []
     if all(depth is None for depth in maps):
         return None
-    return (None if depth is None else depth * scene.normalization.scale for depth in maps)
+    scale = scene.normalization.scale
+    return (None if depth is None else (depth * scale).where(is_known(depth), 0.0) for depth in maps)
 
 
 def contradiction(pixels: PixelSampler, aabb: tuple[float, ...], seed: int) -> str | None:

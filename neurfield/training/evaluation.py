@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurfield.data.scene import Scene, uses_pixels
+from neurfield.data.scene import Scene, is_known, uses_pixels
 from neurfield.errors import UserError
 from neurfield.metrics import METRICS, Metric, psnr
 from neurfield.progress import Progress, silent
@@ -80,9 +80,8 @@ def evaluate(
         if bool(scene.cameras.is_panorama[view]):
             share = scene.cameras.latitudes(view).cos()[:, None].expand(picture.shape[:2])
             values["ws_psnr"] = psnr(picture, target, share if mask is None else share * (mask > 0))
-        if depth is not None and bool((known := depth > 0 if mask is None else (depth > 0) & (mask > 0)).any()):
-            found = depth_map(rendered, scene.cameras[view], "z").to(depth.device)
-            values["depth_abs_rel"] = float(((found - depth).abs() / depth)[known].mean())
+        if depth is not None:
+            values |= _depth_values(depth_map(rendered, scene.cameras[view], "z").to(depth.device), depth, mask)
         per_image.append({"view": view, "file": name, **values})
     n = len(per_image)
     some = {name: [image[name] for image in per_image if name in image] for name in PROTOCOLS_OF_SOME}
@@ -122,3 +121,10 @@ def _values(metrics: dict[str, Metric], picture: Tensor, target: Tensor, mask: T
         else metric.measure(filled, target)
         for name, metric in metrics.items()
     }
+
+
+def _depth_values(found: Tensor, depth: Tensor, mask: Tensor | None) -> dict[str, float]:
+    """`depth_abs_rel` of depths `[h, w]`, if any pixel's is known and not masked; mask uint8 `[h, w]`, 0 = ignore."""
+    known = is_known(depth) if mask is None else is_known(depth) & (mask > 0)
+    error = ((found - depth).abs() / depth)[known]
+    return {"depth_abs_rel": float(error.mean())} if len(error) else {}

@@ -28,6 +28,13 @@ FLOATS = [image / 255 for image in SCENE.images]
         ({"images": [*FLOATS[:3], FLOATS[3][:9]]}, r"image 3 must be \[16, 16, 3 or 4\].*got \[9, 16, 4\]"),
         ({"images": [*FLOATS[:3], FLOATS[3][..., :3]]}, r"image 3 has other channels or another dtype than image 0"),
         ({"images": [*FLOATS[:3], SCENE.images[3]]}, r"image 3 has other channels or another dtype than image 0"),
+        ({"depths": [FLOATS[0][..., 0]]}, r"expected depths of its 4 views, got 1"),
+        ({"depths": [None, FLOATS[0][..., 0].numpy(), None, None]}, r"depth 1 must be.*\[16, 16\], got ndarray"),
+        (
+            {"depths": [None, None, None, FLOATS[3][:9, :, 0]]},
+            r"depth 3 must be.*\[16, 16\], got torch.float32 \[9, 16\]",
+        ),
+        ({"depths": [FLOATS[0][..., 0].double(), *[None] * 3]}, r"depth 0 must be a float32 .*got torch.float64"),
         ({"splits": {"train": [0, 4]}}, r"splits: train must be numbers of views, ints in 0 \.\.\. 3"),
         ({"splits": {"train": np.arange(3)}}, r"splits: train must be numbers of views, ints in 0 \.\.\. 3"),
     ],

@@ -66,6 +66,9 @@ def test_the_error_is_that_of_the_depth_along_the_axis_and_of_what_no_mask_ignor
     seen_elsewhere = [None if depth is None else depth * (1 - keep) for depth in scene.depths]
     nothing_left = dataclasses.replace(masked, depths=seen_elsewhere)
     assert "depth_abs_rel" not in evaluate(Painter(), nothing_left, "test")
+    endless = [None if depth is None else depth.where(depth > 0, torch.inf) for depth in scene.depths]
+    found = evaluate(Painter(), dataclasses.replace(scene, depths=endless), "test")
+    assert found["depth_abs_rel"] == result["depth_abs_rel"]
     plain = dataclasses.replace(scene, depths=None)
     assert "depth_abs_rel" not in evaluate(radiance_trainer(plain, configured()).task.renderer, plain, "test")
 
@@ -76,6 +79,15 @@ def test_maps_of_another_unit_are_not_used_and_a_note_says_why(factor: float, re
     assert task.pixels.depths is None
     (note,) = (note for note in task.notes if "maps of depth" in note)
     assert reason in note and "depth_unit_scale_factor" in note
+
+
+@pytest.mark.parametrize("nothing", [torch.inf, -torch.inf, torch.nan, -1.0])
+def test_what_is_not_finite_or_below_0_is_not_known(nothing: float) -> None:
+    scene = scene_with_depths()
+    depths = [None if depth is None else depth.where(depth > 0, nothing) for depth in scene.depths]
+    task = RadianceTask(dataclasses.replace(scene, depths=depths), configured())
+    expected = RadianceTask(scene, configured())
+    assert torch.equal(task.pixels.depths, expected.pixels.depths) and task.notes == expected.notes
 
 
 def test_maps_are_held_only_where_they_are_learned_from() -> None:

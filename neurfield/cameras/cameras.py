@@ -111,6 +111,17 @@ class Cameras:
         _, fl_y, _, cy = self.intrinsics[view].unbind()
         return (cy - 0.5 - torch.arange(int(self.sizes[view, 1]), device=cy.device)) / fl_y
 
+    def depth_per_length(self, views: Tensor, directions: Tensor) -> Tensor:
+        """`[n, k]` what the lengths of rays are multiplied by to be depths: along the optical axis, 0 or below for rays
+        of a fisheye that look beside or behind it; of panoramas along the ray.
+
+        Args:
+            views: int64 `[n]`.
+            directions: `[n, k, 3]` of unit length, of `k` rays of each.
+        """
+        along = -(directions * self.c2w[views, None, :, 2]).sum(2)
+        return along.masked_fill(self.is_panorama[views, None], 1.0)
+
     def focus(self) -> Focus:
         """Where the views look, on the host."""
         return focus(self.c2w.double().cpu().numpy(), self.is_panorama.cpu().numpy())

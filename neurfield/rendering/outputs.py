@@ -32,9 +32,9 @@ def depth_per_length(camera: Cameras, directions: Tensor, kind: str = "z") -> Te
         directions: `[n, 3]` of unit length, on the device of the camera.
         kind: key of DEPTH_KINDS; panoramas always have "ray".
     """
-    if depth_kind_of(camera, kind) == "ray":
+    if kind == "ray":
         return torch.ones_like(directions[:, 0])
-    return directions @ -camera.c2w[0, :, 2]
+    return camera.depth_per_length(directions.new_zeros(1, dtype=torch.int64), directions[None])[0]
 
 
 def depth_map(result: dict[str, Tensor], camera: Cameras, kind: str) -> Tensor:

@@ -148,11 +148,8 @@ class PixelSampler:
             return None
         view, x, y = drawn.picks.long().unbind(1)
         depth = self.depths[self._number(view, x, y)]
-        rays = drawn.directions.unflatten(0, (len(view), -1))
-        along = -(rays * self.cameras.c2w[view, None, :, 2]).sum(2)  # of a unit along the ray, along the optical axis
-        along = along.masked_fill(self.cameras.is_panorama.to(view.device)[view, None], 1.0)
-        # a fisheye may see beside or behind itself, where z-depth says nothing
-        return (depth[:, None] / along).where(along > 0, 0.0).flatten()
+        along = self.cameras.depth_per_length(view, drawn.directions.unflatten(0, (len(view), -1)))
+        return (depth[:, None] / along).where(along > 0, 0.0).flatten()  # z-depth of 0 or below says nothing
 
 
 def _range_of(counts: Tensor, i: int) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from neurfield.cameras.cameras import Cameras
+from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
 from neurfield.sampling.pixels import PixelSampler
 
 
@@ -90,6 +91,19 @@ def test_the_depth_of_a_panorama_is_along_the_ray() -> None:
     cameras = Cameras.panorama(torch.eye(4)[None, :3], 16, 8)
     sampler = PixelSampler([torch.zeros(8, 16, 3, dtype=torch.uint8)], cameras, depths=[torch.full((8, 16), 3.0)])
     assert torch.equal(sampler.distances(sampler.sample(64, 0)), torch.full((64,), 3.0))
+
+
+def test_a_fisheye_knows_no_distance_beside_and_behind_itself() -> None:
+    """Equidistant, 11.9 pixels per radian: of 48 x 1 pixels those to 90 degrees from the axis."""
+    camera = Cameras.pinhole(torch.eye(4)[None], 11.9, 48, 1)
+    camera = replace(camera, models=torch.full_like(camera.models, CAMERA_MODELS.index("opencv_fisheye")))
+    sampler = PixelSampler([torch.zeros(1, 48, 3, dtype=torch.uint8)], camera, depths=[torch.ones(1, 48)])
+    drawn = sampler.sample(500, 0)
+    distances = sampler.distances(drawn)
+    angle = (drawn.picks[:, 1] - 23.5).abs() / 11.9
+    assert torch.equal(distances > 0, angle < math.pi / 2) and 50 < (distances == 0).sum() < 250
+    ahead = angle < 1.4
+    assert torch.allclose(distances[ahead], 1 / angle[ahead].cos(), rtol=1e-4)
 
 
 def test_silhouettes_are_widened_within_their_own_image() -> None:

@@ -36,7 +36,6 @@ class ReadOptions:
     """Override the offset (three numbers); without it the centre of the scene stays in the middle."""
     aabb_scale: int | None = None
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
-
     depth_unit_scale_factor: float | None = None
     """World units per unit of the numbers in maps of depth. Default: what the data say, else 0.001."""
 

@@ -81,6 +81,15 @@ def test_maps_of_another_unit_are_not_used_and_a_note_says_why(factor: float, re
     assert reason in note and "depth_unit_scale_factor" in note
 
 
+def test_what_is_behind_an_object_is_no_sign_of_another_unit() -> None:
+    """A wall outside of the field's box, in five pixels of six, for which the ball has holes."""
+    scene, gap = scene_with_depths(), torch.arange(32) % 3 == 0
+    depths = [None if depth is None else depth.where((depth > 0) & gap, 40.0) for depth in scene.depths]
+    assert 0.8 < torch.stack([depth == 40 for depth in depths if depth is not None]).float().mean() < 0.9
+    task = RadianceTask(dataclasses.replace(scene, depths=depths), configured())
+    assert task.pixels.depths is not None and not any("maps of depth" in note for note in task.notes)
+
+
 @pytest.mark.parametrize("nothing", [torch.inf, -torch.inf, torch.nan, -1.0])
 def test_what_is_not_finite_or_below_0_is_not_known(nothing: float) -> None:
     scene = scene_with_depths()

@@ -247,9 +247,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Errors inside the block are told as those of a broken image."""
+    """Errors inside the block are told as those of a broken image; our limit counts in it, not Pillow's."""
     try:
-        yield
+        with _NO_LIMIT_OF_PILLOW:
+            yield
     except UnidentifiedImageError:
         raise UserError(
             f"{path}: not an image of a kind that is read here (PNG, JPEG, WebP, TIFF, EXR), or its head is broken; "

@@ -157,6 +157,16 @@ def test_pillows_own_limit_is_lifted_until_the_last_reader_is_done() -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_picture_beyond_pillows_limit_is_read_where_ours_allows_it(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pixels(1)
+    Image.fromarray(image).save(tmp_path / f"a{suffix}")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    np.testing.assert_array_equal(read(tmp_path / f"a{suffix}"), image)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 def test_truncated_files(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

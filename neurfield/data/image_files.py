@@ -25,6 +25,7 @@ from neurfield.checks import few
 from neurfield.data import exr, tiff
 from neurfield.data.ffmpeg import opened
 from neurfield.data.orientation import turned
+from neurfield.data.pillow import colors_of
 from neurfield.errors import UserError, retold
 from neurfield.files import unreadable
 
@@ -229,8 +230,7 @@ def _by_pillow(path: Path, header: ImageHeader) -> np.ndarray:
     with _opened(path) as image:
         if header.is_16_bit:
             return _pixels_of_16_bits(path, image, header.channels)
-        mode = "RGBA" if header.channels == 4 else "RGB"
-        return np.array(image if image.mode == mode else image.convert(mode))
+        return colors_of(image, header.channels)
 
 
 def _is_tiff(path: Path) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from neurfield.data.ffmpeg import opened
 from neurfield.data.orientation import BACK, turned
+from neurfield.data.pillow import colors_of
 from neurfield.errors import UserError
 
 SUFFIXES = (".tif", ".tiff")
@@ -205,8 +206,7 @@ def _by_pillow(path: Path, found: Layout) -> np.ndarray:
         image.info.pop("xmp", None)  # it may have an orientation of its own, which no tag knows
         image.load()  # it stands upright now, whatever its size was before
         if found.bits == 8:
-            # a copy, as Pillow's array may not be written to
-            pixels = np.array(image.convert("RGBA" if found.channels == 4 else "RGB"))
+            pixels = colors_of(image, found.channels)
         else:
             grey = np.asarray(image).astype(np.uint16 if found.bits == 16 else np.float32)
             pixels = np.stack([grey] * 3, axis=2)

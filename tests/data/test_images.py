@@ -5,6 +5,7 @@ import errno
 import struct
 import sys
 import threading
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -165,6 +166,22 @@ def test_a_picture_beyond_pillows_limit_is_read_where_ours_allows_it(
     Image.fromarray(image).save(tmp_path / f"a{suffix}")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     np.testing.assert_array_equal(read(tmp_path / f"a{suffix}"), image)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_pixels_are_not_in_memory_twice(suffix: str, tmp_path: Path) -> None:
+    """Beside Pillow's own, which are not counted here."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 200, 3), np.uint8)).save(path)
+    header = read_header(path, 64)
+    tracemalloc.start()
+    try:
+        image = read_pixels(path, header)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
+    assert image.nbytes <= peak < 1.5 * image.nbytes and image.flags.writeable
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])

@@ -65,7 +65,8 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
             max_megapixels=options.load.over(LoadOptions()).max_megapixels,
             method=method,
         )
-    signal = signals.read(path, kind, config.max_megapixels)
+    with Progress("read") as progress:
+        signal = signals.read(path, kind, config.max_megapixels, progress.update)
     if stored is not None and stored != signal.info:
         raise UserError(f"{path}: not what {folder.path} was trained on; restore the file, or train a new run")
     say(f"{kind}: {signal.info.describe()}")

@@ -74,6 +74,7 @@ class DownloadOptions:
 
 
 def info(options: InfoOptions) -> int:
+    from neurfield.cli._console import Progress
     from neurfield.data.camera_picture import draw
     from neurfield.data.load import read_manifest
     from neurfield.data.report import describe
@@ -86,7 +87,9 @@ def info(options: InfoOptions) -> int:
             if is_given:
                 raise UserError(f"{flag} is for scenes, and {options.data} is of the kind {kind}; leave it out")
         load = options.load.over(LoadOptions())
-        print(f"{kind}: {read(options.data, kind, load.max_megapixels).info.describe()}")
+        with Progress("read") as progress:
+            signal = read(options.data, kind, load.max_megapixels, progress.update)
+        print(f"{kind}: {signal.info.describe()}")
         return 0
     output = options.output
     if output and output.suffix.lower() != ".png":

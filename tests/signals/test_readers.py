@@ -3,6 +3,7 @@
 
 import errno
 import os
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ from PIL import Image
 from neurfield.data import signals
 from neurfield.data.capture import video
 from neurfield.data.signals import volume
+from neurfield.data.signals import video as video_signals
 from neurfield.errors import UserError
 from neurfield.signal_kinds import KINDS
 from neurfield.training.signal_method import SignalKind
@@ -221,6 +223,35 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(8))
     monkeypatch.setattr(volume, "available_bytes", lambda: 1 << 30)
     refused(tmp_path / "a.nii", r"need .* GiB, 1.* GiB are free")
+
+
+def test_a_video_is_in_memory_once_and_says_how_much_of_it_is_read(tmp_path):
+    path, parts = write_video(tmp_path / "a.mp4", n=500, fps=25), []
+    tracemalloc.start()
+    try:
+        values = signals.read(path, progress=parts.append).values
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert values.shape == (500, 16, 32, 3) and peak < 1.5 * values.nbytes
+    assert parts == sorted(parts) and len(parts) == 500 and parts[-1] == 1
+
+
+@pytest.mark.parametrize("counted", [0, 4, 90])
+def test_a_video_has_all_its_pictures_however_many_were_counted(counted, tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", n=40, fps=25)
+    expected = signals.read(path).values
+    monkeypatch.setattr(video_signals, "count", lambda *_: counted)
+    assert len(expected) == 40 and np.array_equal(signals.read(path).values, expected)
+
+
+def test_a_video_larger_than_memory_is_refused_at_its_first_picture(tmp_path, monkeypatch):
+    path, seen = write_video(tmp_path / "a.mp4", n=40, fps=25), []
+    monkeypatch.setattr(video_signals, "available_bytes", lambda: 39 * 16 * 32 * 3)
+    upright = video_signals.upright
+    monkeypatch.setattr(video_signals, "upright", lambda frame: (seen.append(1), upright(frame))[1])
+    refused(path, r"its pictures need 0\.1 MiB, 0\.1 MiB are free; shorten it, or make it smaller")
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ, SMPTE ST 2084"), (18, "HLG, ARIB STD-B67"), (1, None)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from neurfield.data.capture.photos import Photo, write_jpeg
-from neurfield.data.signals.video import frames, stream_of, upright
+from neurfield.data.signals.video import count, frames, stream_of, upright
 from neurfield.errors import UserError
 from neurfield.progress import Progress
 
@@ -18,7 +18,7 @@ def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progres
         UserError: broken, without pictures, or with pictures beyond `max_megapixels`.
     """
     photos: list[Photo] = []
-    n_pictures = _count(path, max_megapixels)
+    n_pictures = count(path, max_megapixels)
     n_parts = min(n_wanted, n_pictures)
     best: tuple[float, int, np.ndarray] | None = None
     part = 0
@@ -36,12 +36,6 @@ def take(path: Path, images: Path, n_wanted: int, max_megapixels: float, progres
     if not photos:
         raise UserError(f"{path}: there are no pictures in it")
     return photos
-
-
-def _count(path: Path, max_megapixels: float) -> int:
-    """Pictures in a video: its packets are counted, as what its head says may be missing or wrong."""
-    with stream_of(path, max_megapixels) as (container, stream):
-        return sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def _sharpness(grey: np.ndarray) -> float:

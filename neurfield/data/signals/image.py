@@ -18,6 +18,7 @@ from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
 from neurfield.errors import UserError, retold
+from neurfield.progress import Progress, silent
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".hdr")
 MAX_CHANNELS = 4
@@ -32,7 +33,7 @@ def detect(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, max_megapixels: float) -> GridSignal:
+def read(path: Path, max_megapixels: float, progress: Progress = silent) -> GridSignal:
     """Decodes an image, or maps a .npy.
 
     Raises:

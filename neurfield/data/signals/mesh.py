@@ -20,6 +20,7 @@ from neurfield.data.scene import Normalization
 from neurfield.data.signals.grid import check_suffix
 from neurfield.errors import UserError, retold
 from neurfield.geometry.mesh import Mesh, is_closed
+from neurfield.progress import Progress, silent
 
 SUFFIXES = (".obj", ".ply", ".stl", ".off")
 UP = (0.0, 1.0, 0.0)  # of pictures and exports, as most files of single objects have it
@@ -117,7 +118,7 @@ def detect(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path, max_megapixels: float = 64.0) -> MeshSignal:
+def read(path: Path, max_megapixels: float = 64.0, progress: Progress = silent) -> MeshSignal:
     """Reads a mesh, merges equal vertices and puts it into the unit cube.
 
     Raises:

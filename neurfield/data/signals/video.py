@@ -13,6 +13,7 @@ from neurfield.data.ffmpeg import opened
 from neurfield.data.signals.grid import GridSignal, grid_signal
 from neurfield.errors import UserError, retold
 from neurfield.memory import available_bytes, readable
+from neurfield.progress import Progress, silent
 
 # FFmpeg's demuxer by suffix; its "m4v" is a bare stream, not the container of that suffix
 DEMUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}
@@ -26,30 +27,52 @@ def detect(path: Path) -> bool:
     return path.suffix.lower() in DEMUXERS
 
 
-def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
+def read(path: Path, max_megapixels: float = 64.0, progress: Progress = silent) -> GridSignal:
     """Decodes a video into `[frames, height, width, 3]`.
 
     Raises:
         UserError: broken, without pictures, pictures larger than `max_megapixels` or of different sizes, or more of
-            them than memory holds.
+            them than memory holds, which is known at the first.
     """
-    free = available_bytes()
-    pictures: list[np.ndarray] = []
+    free, n_expected, n = available_bytes(), count(path, max_megapixels), 0
+    values = np.empty((0, 0, 0, 3), np.uint8)
     with stream_of(path, max_megapixels) as (container, stream):
         rate = stream.average_rate
         for frame in frames(path, container, stream, max_megapixels):
             picture = upright(frame)
-            if pictures and picture.shape != pictures[0].shape:
+            if n and picture.shape != values.shape[1:]:
                 raise UserError(f"{path}: its pictures have different sizes; convert it to one size")
-            pictures.append(picture)
-            # a copy joins them at the end
-            if free and 2 * len(pictures) * picture.nbytes > free:
-                raise UserError(f"{path}: its pictures need more than the {readable(free)} that are free; shorten it")
-    if not pictures:
+            if n == len(values):
+                n_expected = max(n_expected, n + n // 4 + 1)
+                needed = n_expected * picture.nbytes
+                if free and needed > free:
+                    raise UserError(
+                        f"{path}: its pictures need {readable(needed)}, {readable(free)} are free; shorten it, or make "
+                        "it smaller"
+                    )
+                shape = (n_expected, *picture.shape)
+                if n:  # more than were counted; in place
+                    values.resize(shape, refcheck=False)
+                else:  # takes memory as pictures fill it
+                    values = np.empty(shape, np.uint8)
+            values[n] = picture
+            n += 1
+            progress(min(n / n_expected, 1.0))
+    if not n:
         raise UserError(f"{path}: there are no pictures in it")
     fps = float(rate) if rate else DEFAULT_FPS
     known = {"low": 0.0, "high": 255.0, "fps": fps, "name": path.stem, "suffix": path.suffix.lower()}
-    return grid_signal(np.stack(pictures), str(path), **known)
+    return grid_signal(values[:n], str(path), **known)
+
+
+def count(path: Path, max_megapixels: float) -> int:
+    """Pictures in a video: its packets are counted, as what its head says may be missing or wrong.
+
+    Raises:
+        UserError: as `stream_of`.
+    """
+    with stream_of(path, max_megapixels) as (container, stream):
+        return sum(packet.size > 0 for packet in container.demux(stream))
 
 
 @contextmanager

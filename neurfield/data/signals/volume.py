@@ -10,6 +10,7 @@ from neurfield.data.signals.arrays import array_shape, open_array
 from neurfield.data.signals.grid import GridSignal, grid_signal
 from neurfield.errors import UserError, retold
 from neurfield.memory import available_bytes, readable
+from neurfield.progress import Progress, silent
 
 SUFFIXES = (".nii", ".nii.gz")
 MAX_CHANNELS = 4
@@ -28,7 +29,7 @@ def detect(path: Path) -> bool:
     return suffix_of(path) in SUFFIXES
 
 
-def read(path: Path, max_megapixels: float = 64.0) -> GridSignal:
+def read(path: Path, max_megapixels: float = 64.0, progress: Progress = silent) -> GridSignal:
     """Reads a volume `[x, y, z, channels]`; values as stored in a NIfTI file, its slope and intercept applied where
     there are any (then float32).
 

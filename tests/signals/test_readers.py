@@ -15,7 +15,7 @@ from PIL import Image
 
 from neurfield.data import signals
 from neurfield.data.capture import video
-from neurfield.data.signals import volume
+from neurfield.data.signals import image, volume
 from neurfield.data.signals import video as video_signals
 from neurfield.errors import UserError
 from neurfield.signal_kinds import KINDS
@@ -252,6 +252,19 @@ def test_a_video_larger_than_memory_is_refused_at_its_first_picture(tmp_path, mo
     monkeypatch.setattr(video_signals, "upright", lambda frame: (seen.append(1), upright(frame))[1])
     refused(path, r"its pictures need 0\.1 MiB, 0\.1 MiB are free; shorten it, or make it smaller")
     assert len(seen) == 1
+
+
+def test_of_large_pictures_only_a_part_is_looked_at_for_what_they_do_not_say(tmp_path):
+    """A comparison of all pixels would take as much memory as they do."""
+    values = np.zeros((6000, 8000, 3), np.uint8)
+    values[0, 0] = 1, 2, 3
+    tracemalloc.start()
+    try:
+        assert np.shares_memory(image._fewest_channels(values), values)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.6 * values.nbytes
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ, SMPTE ST 2084"), (18, "HLG, ARIB STD-B67"), (1, None)])

@@ -16,7 +16,7 @@ from neurfield.data.ffmpeg import opened
 from neurfield.data.image_files import check_megapixels, deep_pixels, read_header
 from neurfield.data.paths import IMAGE_SUFFIXES
 from neurfield.data.signals.arrays import array_shape, open_array
-from neurfield.data.signals.grid import GridSignal, grid_signal, value_range
+from neurfield.data.signals.grid import GridSignal, grid_signal, slabs, value_range
 from neurfield.errors import UserError, retold
 from neurfield.progress import Progress, silent
 
@@ -90,8 +90,9 @@ def _fewest_channels(pixels: np.ndarray) -> np.ndarray:
     """Grey (1), grey and alpha (2), RGB (3) or RGBA (4): as few as say the same."""
     color, alpha = pixels[..., :3], pixels[..., 3:]
     full = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-    if (color == color[..., :1]).all():
+    # part by part: of most pictures the first says it already
+    if all((part == part[..., :1]).all() for part in slabs(color)):
         color = color[..., :1]
-    if alpha.size and not (alpha == full).all():
+    if alpha.size and not all((part == full).all() for part in slabs(alpha)):
         color = np.concatenate([color, alpha], axis=-1)
     return np.ascontiguousarray(color)

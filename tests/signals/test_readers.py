@@ -167,6 +167,7 @@ def test_a_nifti_volume_keeps_values_and_affine(tmp_path):
         signal = signals.read(tmp_path / f"a{suffix}")
         assert np.array_equal(signal.values[..., 0], values) and signal.info.suffix == suffix
         assert np.array_equal(np.reshape(signal.info.affine, (4, 4)), affine) and signal.info.name == "a"
+        assert np.shares_memory(signal.rows(), signal.values)  # else each look at them is a copy
 
 
 def test_what_means_nothing_in_the_units_of_a_nifti_volume_is_left_out(tmp_path):

@@ -66,7 +66,8 @@ def _nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         values = np.asarray(stored, np.float32) if has_slope else np.asarray(stored.get_unscaled())
         if values.dtype.kind not in "iuf":
             raise UserError(f"{path}: expected whole numbers or floats, got {values.dtype}")
-        values = values.astype(values.dtype.newbyteorder("="))
+        # in the order of our arrays, so that its rows are a view: files have the other
+        values = values.astype(values.dtype.newbyteorder("="), order="C", copy=False)
         head = image.header
         return values, {
             "affine": tuple(float(v) for v in np.asarray(image.affine, np.float64).ravel()),

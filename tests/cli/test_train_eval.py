@@ -4,11 +4,13 @@
 import dataclasses
 import json
 import shlex
+import weakref
 
 import pytest
 
 from neurfield.cli import train
 from neurfield.cli.main import main
+from neurfield.data.load import decode
 from tests.scenes import ball_scene, write_synthetic
 from tests.training.test_trainer import SMALL
 
@@ -42,6 +44,27 @@ def test_training_leaves_a_run_and_says_what_it_did(data, tmp_path, capsys):
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000000005.safetensors"]
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 5 and last["test/psnr"] > 0
+
+
+def test_images_are_not_kept_beside_those_that_are_trained_on(data, tmp_path, monkeypatch):
+    """A scene as it was read is as large as what is trained on."""
+    scenes, alive = [], []
+
+    def kept(manifest):
+        scene = decode(manifest)
+        scenes.append(weakref.ref(scene.images[0]))
+        return scene
+
+    monkeypatch.setattr(train, "decode", kept)
+    begun = train.Session
+
+    def session(*arguments):
+        alive.append(scenes[0]() is not None)
+        return begun(*arguments)
+
+    monkeypatch.setattr(train, "Session", session)
+    words = ["train", str(data), "--output-dir", str(tmp_path), "--max-num-iterations", "1", "--set", *SMALL]
+    assert main(words) == 0 and alive == [False]
 
 
 def test_eval_prints_json_and_writes_it(trained, tmp_path, capsys):

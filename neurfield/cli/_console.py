@@ -4,6 +4,8 @@
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +133,17 @@ def resuming_training(data: str, run: Path, options: "TrainOptions | None" = Non
 def next_steps(run: Path) -> str:
     """What one may want to do with a run that is trained."""
     return f"look at it: neurfield view {shlex.quote(str(run))}"
+
+
+@contextmanager
+def measuring(run: Path, *words: str) -> Iterator[None]:
+    """Around the measuring that follows a training: who interrupts it is told that the run is kept, and which command,
+    `neurfield eval RUN` with these words, measures it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"not measured; the run is whole: {shlex.join(['neurfield', 'eval', str(run), *words])}")
+        raise
 
 
 def budget_text(trainer: "Trainer") -> str:

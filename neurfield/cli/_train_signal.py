@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurfield import auto_frequency
-from neurfield.cli._console import Progress, budget_text, check_begun, next_steps, resuming_training, say, say_steps
+from neurfield.cli._console import (
+    Progress,
+    budget_text,
+    check_begun,
+    measuring,
+    next_steps,
+    resuming_training,
+    say,
+    say_steps,
+)
 from neurfield.cli._signal_options import refuse_scene_options
 from neurfield.cli.view import watched
 from neurfield.data import signals
@@ -116,7 +125,7 @@ def train_signal(options: "TrainOptions", kind: str, start: float) -> int:
 
 
 def _measure(run: SignalRun, signal: Any, session: Session, live: "Live | None") -> None:
-    with Progress("measure") as progress:
+    with measuring(session.folder.path), Progress("measure") as progress:
 
         def on_part(part: float) -> None:
             progress.update(part)

@@ -20,6 +20,7 @@ from neurfield.cli._console import (
     budget_text,
     check_begun,
     figures,
+    measuring,
     next_steps,
     resuming_training,
     say,
@@ -55,6 +56,9 @@ from neurfield.viewer.options import ServeOptions
 
 if TYPE_CHECKING:
     from neurfield.viewer import Live
+
+
+_MANY_PIXELS = 40e6  # to be measured: two CPU cores draw some 0.1 to 1 million a second
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     test = _views_to_measure(options, manifest)
     train = manifest.only(("train",))
     say(describe(plan_training(train, test, config.method)))
+    if test and config.device == "cpu":
+        _warn_of_measuring(test, options.eval_split)
     scene, choice = decode(train), None
     if options.auto_frequency:
         with Progress("frequency") as progress:
@@ -257,6 +263,15 @@ def _views_to_measure(options: TrainOptions, manifest: Manifest) -> Manifest | N
     return test
 
 
+def _warn_of_measuring(test: Manifest, split: str) -> None:
+    n_pixels = sum(view.intrinsics.width * view.intrinsics.height for view in test.views)
+    if n_pixels > _MANY_PIXELS:
+        say(
+            f"note: the {len(test.views)} {split} views have {n_pixels / 1e6:.0f} megapixels, which may take longer to "
+            "measure than to train; --eval-split none leaves that out, Ctrl-C ends it and keeps the run"
+        )
+
+
 def _train(
     task: RadianceTask,
     trainer: Trainer,
@@ -319,8 +334,8 @@ def _evaluate(
     test: Manifest,
     live: "Live | None",
 ) -> None:
-    scene = task.placed(views).placed(decode(test), split)
-    with Progress(f"measure {split}") as progress:
+    with measuring(session.folder.path, "--split", split), Progress(f"measure {split}") as progress:
+        scene = task.placed(views).placed(decode(test), split)
         renderer = from_task(task, trainer, views).renderer
 
         def on_part(part: float) -> None:

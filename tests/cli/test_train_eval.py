@@ -46,6 +46,32 @@ def test_training_leaves_a_run_and_says_what_it_did(data, tmp_path, capsys):
     assert last["step"] == 5 and last["test/psnr"] > 0
 
 
+def interrupt(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+def test_who_interrupts_the_measuring_keeps_the_run_and_is_told_how_to_measure_it(data, tmp_path, monkeypatch, capsys):
+    words = ["train", str(data), "--output-dir", str(tmp_path), "--max-num-iterations", "3", "--timestamp", "t"]
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", interrupt)
+        assert main([*words, "--eval-split", "train", "--set", *SMALL]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not measured")]
+    command = shlex.split(line.partition(": neurfield ")[2])
+    assert command == ["eval", str(tmp_path / "ball/ngp-fast/t"), "--split", "train"]
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize(("limit", "is_warned"), [(2 * 32 * 32 - 1, True), (2 * 32 * 32, False)])
+def test_of_many_pixels_to_be_measured_the_user_is_warned_before_the_training(
+    limit, is_warned, data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "_MANY_PIXELS", limit)
+    words = ["train", str(data), "--output-dir", str(tmp_path), "--max-num-iterations", "1", "--set", *SMALL]
+    assert main(words) == 0
+    before, _, _ = capsys.readouterr().out.partition("files in")
+    assert ("note: the 2 test views have 0 megapixels, which may take longer to measure" in before) == is_warned
+
+
 def test_images_are_not_kept_beside_those_that_are_trained_on(data, tmp_path, monkeypatch):
     """A scene as it was read is as large as what is trained on."""
     scenes, alive = [], []

@@ -16,7 +16,7 @@ from neurfield.data import signals
 from neurfield.errors import UserError
 from neurfield.signal_kinds import SignalRender
 from neurfield.signal_run import train_signal
-from neurfield.training import checkpoint, device
+from neurfield.training import checkpoint, device, grid_evaluation
 from neurfield.training.method import signal_presets
 from neurfield.training.signal_method import load_signal_method
 from tests.meshes import icosphere
@@ -68,6 +68,20 @@ def test_an_image_is_learned_measured_and_drawn(tmp_path, capsys):
     assert Image.open(tmp_path / "l.webp").size == (100, 30)
     assert command("render", folder, "--output", tmp_path / "h.exr", "--scale", 0.5) == 0
     assert signals.read(tmp_path / "h.exr").info.sizes == (24, 32)
+
+
+def test_who_interrupts_the_measuring_keeps_the_run_and_is_told_how_to_measure_it(tmp_path, monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    path = write_picture(tmp_path / "p.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_evaluation, "sample_grid", interrupt)
+        words = ("train", path, "--output-dir", tmp_path, "--timestamp", "t", "--max-num-iterations", 2, "--set")
+        assert command(*words, *SMALL) == 1
+    folder = tmp_path / "p/image/t"
+    assert f"not measured; the run is whole: neurfield eval {folder}\n" in capsys.readouterr().out
+    assert command("eval", folder) == 0
 
 
 def test_16_bits_and_floats_come_back_as_they_were(tmp_path):

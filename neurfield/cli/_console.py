@@ -109,7 +109,8 @@ def check_begun(trainer: "Trainer") -> None:
     """Raises UserError when the budget of a new run is used up before its first step: nothing is written of it yet."""
     if trainer.step == 0 and trainer.progress >= 1:
         raise UserError(
-            "the budget was used up before the first step, nothing was learned or written; give a larger one"
+            f"the budget was used up before the first step: the data were ready after "
+            f"{duration(trainer.clock.seconds())}; nothing was learned or written; give a larger one, or smaller data"
         )
 
 

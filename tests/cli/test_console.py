@@ -88,7 +88,7 @@ def test_a_budget_without_a_step_leaves_no_run(tmp_path: Path, capsys: pytest.Ca
     for budget in too_little:
         assert main([*words, *budget.split()]) == 2
         error = capsys.readouterr().err
-        assert error.endswith("; give a larger one\n") and error.count("\n") == 1
+        assert "; give a larger one" in error and error.count("\n") == 1
         assert not (tmp_path / "out").exists()  # of which later commands would take the newest run
     assert main([*words, "--max-num-iterations", "1"]) == 0 and "PSNR" in capsys.readouterr().out
     assert main([*words[:2], *words[-2:], "--max-num-iterations", "0", "--resume", "--eval-split", "none"]) == 0

@@ -93,6 +93,13 @@ def test_images_are_not_kept_beside_those_that_are_trained_on(data, tmp_path, mo
     assert main(words) == 0 and alive == [False]
 
 
+def test_a_budget_of_less_than_reading_takes_is_refused_with_that_time(data, tmp_path, capsys):
+    words = ["train", str(data), "--output-dir", str(tmp_path), "--max-seconds", "1e-3", "--set", *SMALL]
+    assert main(words) == 2
+    assert "used up before the first step: the data were ready after" in one_line(capsys)
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_eval_prints_json_and_writes_it(trained, tmp_path, capsys):
     assert main(["eval", str(trained), "--output", str(tmp_path / "metrics.json")]) == 0
     capsys.readouterr()

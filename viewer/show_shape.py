@@ -30,9 +30,10 @@ def shape_run(run: SignalRun, signal: MeshSignal | None, version: Callable[[], i
 
 
 def shape_data(signal: MeshSignal) -> Shown:
-    """The mesh itself, before there is a field."""
-    frame = signal.info.normalization
-    return Shown(signal.info.name, Home.around(frame, _BACK, UP), frame, triangles=Triangles(lambda: signal))
+    """The mesh itself, before there is a field; raises UserError where it is more than a page draws."""
+    frame, triangles = signal.info.normalization, Triangles(lambda: signal)
+    triangles.check()  # a page would have nothing else to show
+    return Shown(signal.info.name, Home.around(frame, _BACK, UP), frame, triangles=triangles)
 
 
 def shown_shape(

@@ -33,6 +33,14 @@ class Triangles:
                 self._signal = self._read()
             return self._signal
 
+    def check(self) -> None:
+        """Raises UserError for more triangles than a page draws."""
+        if len(self.signal.faces) > MAX_TRIANGLES:
+            raise UserError(
+                f"{self.signal.source}: the mesh has {len(self.signal.faces)} triangles, more than the {MAX_TRIANGLES} "
+                "that a page draws; make it smaller with another program, or train a field of it, which has no limit"
+            )
+
     def distance(self, x: Tensor) -> Tensor:
         """Distance `[n]` of points `[n, 3]` of the unit cube to its surface, in units of the cube."""
         return ops.mesh_distance(self.signal.tree, x)
@@ -43,8 +51,7 @@ class Triangles:
         Raises:
             UserError: more triangles than a page draws.
         """
+        self.check()
         signal = self.signal
-        if len(signal.faces) > MAX_TRIANGLES:
-            raise UserError(f"the mesh has {len(signal.faces)} triangles, more than the {MAX_TRIANGLES} of a page")
         vertices = signal.info.normalization.to_world(signal.vertices.double()).float().numpy()
         return vertices, signal.faces.numpy().astype(np.uint32)

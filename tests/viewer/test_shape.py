@@ -153,8 +153,10 @@ def test_a_mesh_alone_has_triangles_and_no_field(signal_files, monkeypatch):
     assert vertices.shape[1] == 3 and np.linalg.norm(vertices, axis=1) == pytest.approx(1.0, abs=1e-5)
     assert faces.max() < len(vertices)
     monkeypatch.setattr(triangles_module, "MAX_TRIANGLES", 3)
-    with pytest.raises(UserError, match="more than the 3 of a page"):
+    with pytest.raises(UserError, match="more than the 3 that a page draws"):
         shown.triangles.in_world()
+    with pytest.raises(UserError, match=r"ball\.obj: the mesh has 512 triangles, .* or train a field of it"):
+        shown_data(signal_files["sdf"])  # instead of a page with nothing in it
 
 
 def test_a_shape_of_a_survey_is_shown_near_its_origin_where_its_files_are(tmp_path):

@@ -19,7 +19,7 @@ from neurfield.export.sampled_array import check_memory, sampled_array
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
-from neurfield.rendering.writers import write_exr
+from neurfield.rendering.writers import PNG_LEVEL, write_exr
 from neurfield.srgb import to_linear, to_srgb
 
 LOSSY_QUALITY = 95
@@ -67,7 +67,7 @@ def _png(path: Path, values: np.ndarray) -> None:
     if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
         path.write_bytes(_wide_png(pixels))
     else:
-        _pillow(path, pixels)
+        _pillow(path, pixels, compress_level=PNG_LEVEL)
 
 
 def _wide_png(pixels: np.ndarray) -> bytes:

@@ -12,6 +12,7 @@ from neurfield.cameras.cameras import Cameras
 from neurfield.rendering.outputs import depth_map, depth_range, picture
 from neurfield.rendering.writers import DEPTH_WRITERS, FolderWriter
 from tests.cases import uniform
+from tests.png import zlib_effort
 
 HEIGHT, WIDTH = 6, 8
 
@@ -67,6 +68,14 @@ def test_pictures_span_black_to_white() -> None:
     assert picture("accumulation", torch.tensor([[1.0]])).tolist() == [[[255, 255, 255]]]
     near, middle, far, empty = picture("depth", torch.tensor([[1.0, 2.0, 3.0, 0.0]]), 1, 3)[0].int().sum(dim=1).tolist()
     assert near > middle > far and empty == 3 * 255
+
+
+def test_pngs_are_not_packed_longer_than_is_worth_it(tmp_path: Path) -> None:
+    view = values()
+    writer = FolderWriter(tmp_path, list(view), "png", "z")
+    writer.add("a", view, camera())
+    files = list(tmp_path.rglob("*.png"))
+    assert len(files) == len(view) and all(zlib_effort(path) == "fast" for path in files)
 
 
 @pytest.mark.parametrize("depth_format", DEPTH_WRITERS)

@@ -25,6 +25,7 @@ from neurfield.export.video_file import write_video
 from neurfield.export.views import is_video
 from neurfield.export.volume_file import write_volume
 from neurfield.rendering.sphere_trace import picture
+from tests.png import zlib_effort
 
 
 class Colors(nn.Module):
@@ -101,6 +102,12 @@ def test_a_tiff_keeps_every_bit(dtype, n_channels, tmp_path):
     assert np.array_equal(skimage.io.imread(tmp_path / "a.tif"), others)
     signal = signals.read(tmp_path / "a.tif")
     assert signal.info.suffix == ".tif" and signal.info.dtype == dtype and np.array_equal(signal.values, values)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_a_png_is_not_packed_longer_than_is_worth_it(n_channels, tmp_path):
+    write_image(Colors(n_channels), info(24, 32, n_channels=n_channels), (24, 32), tmp_path / "a.png")
+    assert zlib_effort(tmp_path / "a.png") == "fast"
 
 
 def test_a_tiff_that_would_be_too_large_is_refused(monkeypatch, tmp_path):

@@ -83,7 +83,8 @@ def load_scene(path: str | Path, options: ReadOptions | None = None, **changes: 
     Args:
         path: a data folder, a `transforms.json`, an `.npz` archive, or a scene file (`.yaml`).
         options: ReadOptions, over what a scene file says; or LoadOptions, which leave little open to it.
-        **changes: single options of LoadOptions by name, which win: `load_scene("data/lego", splits=("train",))`.
+        **changes: single options of LoadOptions by name, which win: `load_scene("data/lego", splits=("train",))`. None
+            is no wish.
 
     Returns:
         The scene with the views of `options.splits`; images as stored (uint8 sRGB, or linear float32), all RGB or, if
@@ -98,7 +99,7 @@ def load_scene(path: str | Path, options: ReadOptions | None = None, **changes: 
 def read_manifest(path: str | Path, options: ReadOptions | None = None, **changes: Any) -> Manifest:
     """Looks at a data set without decoding images; arguments and errors as `load_scene`."""
     source, name, load = locate(path, options or ReadOptions())
-    load = replace(load, **changes)
+    load = replace(load, **{name: value for name, value in changes.items() if value is not None})
     manifest = near_origin(_format(source, load).read(source, load))
     return replace(manifest, name=name, source=str(source.absolute()), options=load)
 

@@ -38,6 +38,12 @@ def test_the_caller_wins(folder: Path) -> None:
     assert scene.name == "den" and scene.normalization.scale == 0.1 and scene.splits["test"] == [0, 5]
 
 
+def test_none_is_no_wish(folder: Path) -> None:
+    """What a run keeps of it would have no default otherwise, and could not be read again."""
+    scene = load_scene(write(folder, "path: capture\ntest_every: 5\n"), test_every=None, downscale_factor=None)
+    assert (scene.options.test_every, scene.options.downscale_factor) == (5, 1)
+
+
 def test_the_caller_wins_with_the_default_too(folder: Path) -> None:
     path = write(folder, "path: capture\ntest_every: 5\ndownscale_factor: 2\nallow_outside: true\n")
     scene = load_scene(path, ReadOptions(test_every=8), downscale_factor=1)

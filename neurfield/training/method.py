@@ -45,7 +45,7 @@ class LossConfig:
     distortion: NonNegative = 0.0
     opacity_entropy: NonNegative = 0.0
     depth: NonNegative = 0.002
-    points: NonNegative = 0.02
+    points: NonNegative = 0.01
     view_dependence: NonNegative = 0.0
 
 

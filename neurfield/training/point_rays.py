@@ -37,7 +37,7 @@ class PointRays:
         self, seen: SeenPoints, views: Sequence[int], pixels: PixelSampler, normalization: Normalization
     ) -> None:
         cameras = pixels.cameras
-        rows = torch.full((int(max(*seen.views.tolist(), *views)) + 1,), -1)
+        rows = torch.full((max(int(seen.views.max()), max(views)) + 1,), -1)
         rows[torch.tensor(views)] = torch.arange(len(views))
         positions = normalization.to_unit(seen.positions)
         low, high = positions.new_tensor(normalization.aabb).view(2, 3)

@@ -99,6 +99,7 @@ class RadianceTask:
             points = PointRays(scene.points, views, self.pixels, norm)
             self.points = points if len(points) else None
         if self.points is not None:
+            self.notes.append(f"{len(self.points)} distances to points of the data are learned from (loss.points)")
             self.points.to(self.device)
         self.pixels.to(self.device)
         self.field.to(self.device)

@@ -115,6 +115,8 @@ def test_one_of_sixteen_pixels_of_a_step_is_a_point(per_pixel: int) -> None:
     overrides = (f"sampler.rays_per_pixel={per_pixel}", "sampler.rays_per_pixel_start=0", "loss.points=0.5")
     depths = [ball_depth(scene.cameras[view]) for view in range(len(scene.cameras))]
     task = RadianceTask(dataclasses.replace(scene, depths=depths), configured(*overrides))
+    assert task.points is not None
+    assert f"{len(task.points)} distances to points of the data are learned from (loss.points)" in task.notes
     batch = task._batch(5, 0.5)
     assert batch.distances is not None and batch.distances.shape == (batch.n_rays, 2)
     of_pixels = batch.distances.view(batch.n_pixels, per_pixel, 2)

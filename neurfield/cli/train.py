@@ -152,7 +152,8 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
     say(describe(plan_training(train, test, config.method)))
     if test and config.device == "cpu":
         _warn_of_measuring(test, options.eval_split)
-    scene, choice = decode(train), None
+    with Progress("read") as progress:
+        scene, choice = decode(train, progress.update), None
     if options.auto_frequency:
         with Progress("frequency") as progress:
             method, choice = auto_frequency.for_scene(

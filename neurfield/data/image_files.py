@@ -28,6 +28,7 @@ from neurfield.data.orientation import turned
 from neurfield.data.pillow import colors_of
 from neurfield.errors import UserError, retold
 from neurfield.files import unreadable
+from neurfield.progress import Progress, silent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,11 +87,14 @@ def n_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def in_threads(function: Callable[[T], R], items: Iterable[T], progress: Progress = silent) -> list[R]:
     """Maps over files on one thread per core, results in order; Pillow and zlib leave Python's lock while they decode.
 
     All threads have ended when this returns or raises (a generator here could be collected, and joined, by its own
     worker).
+
+    Args:
+        progress: called here with the finished part, in the order of the items.
 
     Raises:
         UserError: that of the first file that cannot be used, with the names of all others of that sort, so that nobody
@@ -103,8 +107,11 @@ def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         except UserError as error:
             return error
 
+    items, found = list(items), []
     with _NO_LIMIT_OF_PILLOW, ThreadPoolExecutor(n_threads()) as pool:
-        found = list(pool.map(tried, items))
+        for result in pool.map(tried, items):
+            found.append(result)
+            progress(len(found) / len(items))
     refused = [str(result) for result in found if isinstance(result, UserError)]
     if refused:  # a mask may be that of many photos
         _, *others = dict.fromkeys(message.partition(": ")[0] for message in refused)

@@ -76,8 +76,8 @@ def test_images_are_not_kept_beside_those_that_are_trained_on(data, tmp_path, mo
     """A scene as it was read is as large as what is trained on."""
     scenes, alive = [], []
 
-    def kept(manifest):
-        scene = decode(manifest)
+    def kept(*arguments):
+        scene = decode(*arguments)
         scenes.append(weakref.ref(scene.images[0]))
         return scene
 
@@ -197,7 +197,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(words, message, data, tmp_pa
 
 
 def test_the_memory_plan_comes_before_any_image_is_decoded(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "decode", lambda manifest: pytest.fail("decoded"))
+    monkeypatch.setattr(train, "decode", lambda *arguments: pytest.fail("decoded"))
     with pytest.raises(pytest.fail.Exception):
         main(["train", str(data), "--output-dir", str(tmp_path), "--set", *SMALL])
     assert "memory: " in capsys.readouterr().out

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neurfield.data import decode, read_manifest
 from neurfield.data.image_files import in_threads, read_header, read_mask, read_pixels
 from neurfield.errors import UserError
-from tests.data.small import pixels
+from tests.data.small import pixels, transforms
 
 ORIENTATION = 0x0112
 
@@ -300,3 +301,10 @@ def test_memory_that_runs_out_is_not_called_a_broken_image(tmp_path: Path, monke
     monkeypatch.setattr(Image, "open", refused)
     with pytest.raises(OSError, match="Cannot allocate memory"):
         read(tmp_path / "a.png")
+
+
+def test_decoding_says_how_far_it_is(tmp_path: Path) -> None:
+    transforms(tmp_path, n=4)
+    told: list[float] = []
+    decode(read_manifest(tmp_path), told.append)
+    assert told == [0.25, 0.5, 0.75, 1.0]

@@ -23,7 +23,7 @@ bool fused_bf16_supported(const FusedNet& density, const FusedNet& color);
 // of
 //   L2 (huber_delta = inf): d^2;   Huber: d^2 up to |d| = delta, then delta (2 |d| - delta)
 // times loss_scale, plus per ray entropy_scale * (-O ln O), distortion_scale * distortion (math/composite.h) and, where
-// the distance is known, its weight * depth error (math/depth_error.h).
+// the distance is known, its weight * depth error (cpu/depth_error.h).
 struct FusedLoss {
   float huber_delta, loss_scale, entropy_scale, distortion_scale;
 };

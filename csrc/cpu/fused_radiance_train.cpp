@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/depth_error.h"
 #include "cpu/level_rows.h"
 #include "math/composite.h"
-#include "math/depth_error.h"
 #include "math/trunc_exp.h"
 
 namespace nf::cpu {

@@ -6,19 +6,16 @@
 // only where all light comes from the right place, and no outlier of the map weighs more than 1.
 #pragma once
 
-#include "core/macros.h"
-
-namespace nf {
+namespace nf::cpu {
 
 // With a wider one the loss, which is least where all light comes from one sample, takes detail from the colours; with
 // a narrower one the noise of depth cameras, some per cent, hides what they see. docs/training.md has the figures.
 constexpr float kDepthTolerance = 0.05f;
 
 // k of a sample at `ratio` times the known distance.
-template <typename T>
-NF_HD T depth_agreement(T ratio) {
-  const T error = (ratio < T(1) ? T(1) - ratio : ratio - T(1)) * T(1 / kDepthTolerance);
-  return error < T(1) ? T(1) - error : T(0);
+inline float depth_agreement(float ratio) {
+  const float error = (ratio < 1 ? 1 - ratio : ratio - 1) * (1 / kDepthTolerance);
+  return error < 1 ? 1 - error : 0;
 }
 
-}  // namespace nf
+}  // namespace nf::cpu

@@ -592,7 +592,7 @@ def test_two_that_begin_in_the_same_second_have_folders_of_their_own(data, tmp_p
 
 
 def test_what_is_interrupted_before_it_trains_leaves_no_folders(data, tmp_path, monkeypatch):
-    def interrupted(manifest):
+    def interrupted(*arguments):
         assert len(list((tmp_path / "data" / "kilonerf").iterdir())) == 1  # of this second it is taken
         raise KeyboardInterrupt
 

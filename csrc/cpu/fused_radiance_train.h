@@ -21,7 +21,7 @@ struct RayLoss {
   float dL_dacc;           // by the opacity, with the part that comes through the background
   float distortion;        // by the distortion
   float agreement;         // by the sum of weight * agreement
-  float inverse_distance;  // known distance of the ray, where `agreement` is not 0
+  float inverse_distance;  // 1 / the known distance of the ray, where `agreement` is not 0
 };
 
 // What one ray gives.

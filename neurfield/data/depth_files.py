@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of depth beside the photos of a scene: one number per pixel in PNG, TIFF, EXR or .npy files, 0 where unknown.
+"""Depth maps beside the photos of a scene: one number per pixel in PNG, TIFF, EXR or .npy files, 0 where unknown.
 
 A map may be coarser or finer than its photo, as those of phones are: every pixel takes the nearest number, since
 numbers on both sides of an edge have no mean that is anywhere.
@@ -8,9 +8,11 @@ numbers on both sides of an edge have no mean that is anywhere.
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from neurfield.data import exr
 from neurfield.data.image_files import check_megapixels, deep_pixels, read_header
+from neurfield.data.pillow import PNG_LEVEL
 from neurfield.data.signals.arrays import open_array
 from neurfield.errors import UserError
 
@@ -30,7 +32,7 @@ def read(path: Path, width: int, height: int, unit: float, max_megapixels: float
     values = _stored(path, max_megapixels)
     if abs(values.shape[1] * height - values.shape[0] * width) > max(values.shape) + max(width, height):
         raise UserError(
-            f"{path}: the map of depth has {values.shape[1]} x {values.shape[0]} pixels, other proportions than its "
+            f"{path}: the depth map has {values.shape[1]} x {values.shape[0]} pixels, other proportions than its "
             f"image of {width} x {height}"
         )
     rows, columns = (_nearest(n, m) for n, m in ((height, values.shape[0]), (width, values.shape[1])))
@@ -61,7 +63,7 @@ def _stored(path: Path, max_megapixels: float) -> np.ndarray:
     pixels = deep_pixels(path, header, with_gaps=True)
     if pixels.dtype == np.uint8:
         raise UserError(
-            f"{path}: expected a map of depth with 16 bits or floats, got 8 bits, as pictures in false colours have"
+            f"{path}: expected a depth map with 16 bits or floats, got 8 bits, as pictures in false colours have"
         )
     return np.asarray(pixels[:, :, 0])
 
@@ -74,3 +76,8 @@ def _array(path: Path, max_megapixels: float) -> np.ndarray:
         raise UserError(f"{path}: expected numbers of shape [height, width], got {values.dtype} {list(values.shape)}")
     check_megapixels(f"{path}: the map has", values.shape[1], values.shape[0], max_megapixels)
     return np.asarray(values)
+
+
+def write_thousandths(path: Path, depth: np.ndarray) -> None:
+    """Writes `[height, width]` as PNG of 16 bits, as phones do; 65.535 units and beyond share the largest number."""
+    Image.fromarray(np.clip(np.rint(depth * 1000), 0, 65535).astype(np.uint16)).save(path, compress_level=PNG_LEVEL)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from neurfield.data.pillow import PNG_LEVEL
 from neurfield.data.signals.grid import GridInfo
 from neurfield.data.tiff import SUFFIXES
 from neurfield.errors import UserError
@@ -19,7 +20,7 @@ from neurfield.export.sampled_array import check_memory, sampled_array
 from neurfield.files import atomic_path
 from neurfield.progress import Progress, silent
 from neurfield.registry import lookup
-from neurfield.rendering.writers import PNG_LEVEL, write_exr
+from neurfield.rendering.writers import write_exr
 from neurfield.srgb import to_linear, to_srgb
 
 LOSSY_QUALITY = 95

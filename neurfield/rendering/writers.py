@@ -20,13 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from neurfield.cameras.cameras import CAMERA_MODELS, Cameras
+from neurfield.data.depth_files import write_thousandths
+from neurfield.data.pillow import PNG_LEVEL
 from neurfield.errors import MachineError, UserError, is_out_of_memory
 from neurfield.files import save_array
 from neurfield.rendering.color import to_bytes
 from neurfield.rendering.outputs import DEPTH_KINDS, picture
 
 FRAMES_FILE = "frames.json"
-PNG_LEVEL = 4  # of zlib: files as small as of Pillow's 6, in a third of the time
 
 
 class FolderWriter:
@@ -98,8 +99,7 @@ def _exr(path: Path, depth: np.ndarray, kind: str) -> None:
 
 
 def _png_mm(path: Path, depth: np.ndarray, kind: str) -> None:
-    """Depths of 65.535 world units and beyond share the largest value."""
-    Image.fromarray(np.clip(np.rint(depth * 1000), 0, 65535).astype(np.uint16)).save(path, compress_level=PNG_LEVEL)
+    write_thousandths(path, depth)
 
 
 DEPTH_WRITERS: dict[str, Callable[[Path, np.ndarray, str], None]] = {"npy": _npy, "exr": _exr, "png": _png_mm}

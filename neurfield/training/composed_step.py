@@ -214,7 +214,7 @@ def _learning(
         for term, weight in regularizers:
             loss = loss + weight * _mean(term(rays), n_rays)
         if batch.distances is not None:
-            loss = loss + _depth_error(rays, samples, batch, batch.distances, n_rays)
+            loss = loss + _depth_error(rays, samples, batch.distances, n_rays)
         value = descend(loss, field, optimizer, method.loss.view_dependence, learning_rate)
         squared_error = _mean((rgb.detach() - batch.target).square(), n_pixels)
         return torch.stack([x.double() for x in (value, squared_error, n_rays, samples.counts[0])])
@@ -258,15 +258,15 @@ def _whole_pixels(batch: RayBatch, samples: PackedSamples) -> Tensor:
     return torch.where(n_dropped > 0, leading, torch.full_like(leading, batch.n_pixels))
 
 
-def _depth_error(rays: Composite, samples: PackedSamples, batch: RayBatch, distances: Tensor, n_rays: Tensor) -> Tensor:
+def _depth_error(rays: Composite, samples: PackedSamples, distances: Tensor, n_rays: Tensor) -> Tensor:
     """Weighted sum of losses.depth's over the first `n_rays` (int64 `[]`), as large as if it were over the batch.
 
     A sum over samples, not over rays first: such sums would have no order on CUDA.
     """
     distance, weight = distances.unbind(1)
-    weight = weight.where(torch.arange(batch.n_rays, device=weight.device) < n_rays, 0)
+    weight = weight.where(torch.arange(len(weight), device=weight.device) < n_rays, 0)
     agreed = losses.depth_agreement(samples.t_starts, distance[samples.ray_indices]) * weight[samples.ray_indices]
-    return (weight.sum() - (rays.weights * agreed).sum()) * (batch.n_rays / n_rays)
+    return (weight.sum() - (rays.weights * agreed).sum()) * (len(weight) / n_rays)
 
 
 def _mean(values: Tensor, n: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from neurfield.data import procedural
+from neurfield.data.depth_files import write_thousandths
+from neurfield.data.pillow import PNG_LEVEL
 from neurfield.data.procedural.imaging import Picture
 from neurfield.data.procedural.lighting import MOVING_RESOLUTION, Light, LightVolume
 from neurfield.data.procedural.model import Model
@@ -32,9 +34,8 @@ def main() -> None:
             save_array(truth / f"{frame['name']}_depth.npy", view.depth)
             save_array(truth / f"{frame['name']}_normal.npy", view.normal.astype(np.float16))
         if job["depths"]:
-            thousandths = np.rint(view.depth * 1000).clip(0, 65535).astype(np.uint16)
-            Image.fromarray(thousandths).save(folder / "depth" / frame["split"] / f"{frame['name']}.png")
-        Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=4)
+            write_thousandths(folder / "depth" / frame["split"] / f"{frame['name']}.png", view.depth)
+        Image.fromarray(view.rgba).save(folder / frame["split"] / f"{frame['name']}.png", compress_level=PNG_LEVEL)
 
 
 def _picture(name: str, time: float | None, folder: Path) -> Picture:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of depth: what learning from them gives, for few and for many views, from exact maps and from a phone's.
+"""Depth maps: what learning from them gives, for few and for many views, from exact maps and from a phone's.
 
     neurfield data make lighthouse --views 60 --resolution 400 --depth --output DATA
     python -m benchmarks.scenes.bench_depth DATA [--views 8 20 60] [--steps 600] [--name depth]
@@ -55,7 +55,7 @@ def with_maps(scene: Scene, n_views: int, change: Callable[[Tensor, torch.Genera
     """Trained on `n_views`, of which the maps are changed, None: taken away; those of the test views stay."""
     train, random = scene.splits["train"], torch.Generator().manual_seed(3)
     chosen = [train[i * (len(train) - 1) // max(n_views - 1, 1)] for i in range(n_views)]
-    assert scene.depths is not None, "the scene has no maps of depth: data make --depth"
+    assert scene.depths is not None, "the scene has no depth maps: data make --depth"
     depths = list(scene.depths)
     for view in chosen:
         depth = depths[view]
@@ -84,7 +84,7 @@ def main(argv: list[str]) -> int:
             note = f"error of the depth {100 * found['depth_abs_rel']:.3f} %"
             rows.append(Row(f"{n_views} views, maps: {kind}", found["psnr"], "dB", note=note))
             print(rows[-1], flush=True)
-    report(options.name, f"{scene.name}, with maps of depth, {options.steps} steps", rows)
+    report(options.name, f"{scene.name}, with depth maps, {options.steps} steps", rows)
     return 0
 
 

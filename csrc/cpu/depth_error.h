@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far the light of a ray comes from where a map of depth says that it does: 1 - sum w_s k(t_s / D), with the
+// How far the light of a ray comes from where a depth map says that it does: 1 - sum w_s k(t_s / D), with the
 // weights w_s of its samples at distances t_s, the known distance D and k(r) = max(0, 1 - |r - 1| / kDepthTolerance).
 // That is the mean, over where the light comes from, of the error of the distance relative to the known one, in units
 // of kDepthTolerance and at most 1; light from nowhere has the error 1. Unlike the error of the mean distance it is 0

@@ -50,7 +50,7 @@ class MakeOptions:
     mesh_resolution: int = 288
     """Cells of the ground-truth mesh along its longest side."""
     depth: bool = False
-    """Maps of depth beside the pictures, too, as depth cameras give them."""
+    """Depth maps beside the pictures, too, as depth cameras give them."""
     overwrite: bool = False
     """Replace a folder that this command has made."""
 

@@ -18,7 +18,7 @@ from neurfield.files import read_bytes
 # A frame takes about 1 kB: this is room for a quarter of a million views.
 MAX_JSON_BYTES = 256 << 20
 MAX_SHOWN = 200  # characters of a path that a message repeats
-# maps of depth of frames, nerfstudio's and instant-ngp's, and the key of the file that says their unit
+# depth maps of frames, nerfstudio's and instant-ngp's, and the key of the file that says their unit
 DEPTH_KEYS = {"depth_file_path": "depth_unit_scale_factor", "depth_path": "integer_depth_scale"}
 
 
@@ -106,13 +106,13 @@ def _frame(entry: Any, shared: Mapping[str, Any], where: str) -> Frame:
 
 
 def _depth(entry: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> tuple[str | None, float]:
-    """Name of the map of depth, and world units per unit of it, as nerfstudio and instant-ngp say them."""
+    """Name of the depth map, and world units per unit of it, as nerfstudio and instant-ngp say them."""
     for key, unit_key in DEPTH_KEYS.items():
         name, unit = entry.get(key), shared.get(unit_key, MILLIMETRE)
         if name is None or name == "" or (key == "depth_path" and shared.get("enable_depth_loading") is False):
             continue
         if not isinstance(name, str):
-            raise UserError(f"{where}: {key} must be the path of a map of depth, got {shown(name)}")
+            raise UserError(f"{where}: {key} must be the path of a depth map, got {shown(name)}")
         if not is_number(unit) or not unit > 0:
             raise UserError(f"{where}: {unit_key} must be a positive number, got {shown(unit)}")
         return name, float(unit)

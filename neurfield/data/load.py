@@ -156,7 +156,7 @@ class MemoryPlan:
     Attributes:
         n_views, n_pixels: after downscaling.
         images: bytes of all images as the Scene holds them.
-        masks, depths: bytes of all masks and maps of depth.
+        masks, depths: bytes of all masks and depth maps.
         decoding: extra bytes while images, or maps of their size, are decoded, at the worst.
     """
 

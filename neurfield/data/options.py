@@ -37,7 +37,7 @@ class ReadOptions:
     aabb_scale: int | None = None
     """Override the side of the field's box in unit space, a power of two from 1 to 128."""
     depth_unit_scale_factor: float | None = None
-    """World units per unit of the numbers in maps of depth. Default: what the data say, else 0.001."""
+    """World units per unit of the numbers in depth maps. Default: what the data say, else 0.001."""
 
     def __post_init__(self) -> None:
         for name in ("downscale_factor", "test_every"):

@@ -85,7 +85,7 @@ def _image_rows(manifest: Manifest, views: Sequence[View], images: Sequence[Imag
     units = {view.depth_unit for view in manifest.views if view.depth is not None}
     deep = sum(view.depth is not None for view in manifest.views)
     unit = f", {', '.join(f'{unit:g}' for unit in sorted(units))} world units per unit"
-    return [*rows, ("maps of depth", f"for {deep} of {len(manifest.views)} views{unit}")] if deep else rows
+    return [*rows, ("depth maps", f"for {deep} of {len(manifest.views)} views{unit}")] if deep else rows
 
 
 def _kind(view: View) -> str:

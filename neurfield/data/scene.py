@@ -181,5 +181,5 @@ def uses_pixels(mask: Tensor | None) -> bool:
 
 
 def is_known(depth: Tensor) -> Tensor:
-    """bool, where a map of depth says something."""
+    """bool, where a depth map says something."""
     return (depth > 0) & depth.isfinite()

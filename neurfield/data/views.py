@@ -36,7 +36,7 @@ class Frame:
         lens: may need the image's size.
         time: 0 ... 1.
         mask: name of a mask file, black = ignore, or None.
-        depth: name of a map of depth, or None; `depth_unit` are world units per unit of its numbers.
+        depth: name of a depth map, or None; `depth_unit` are world units per unit of its numbers.
     """
 
     name: str
@@ -63,7 +63,7 @@ class View:
         shrink: average over so many pixels squared after decoding.
         mask: file where black = ignore (nerfstudio), or None.
         ignore_mask: file where white = ignore (instant-ngp's `dynamic_mask_NAME.png` beside the image), or None.
-        depth: file of a map of depth, or None; `depth_unit` are world units per unit of its numbers.
+        depth: file of a depth map, or None; `depth_unit` are world units per unit of its numbers.
     """
 
     name: str
@@ -193,7 +193,7 @@ def inspect(frames: Sequence[Frame], root: Path, options: LoadOptions, source: s
     ]
     lost = [frame.depth for view, frame in zip(views, first.values(), strict=True) if frame.depth and not view.depth]
     if lost:
-        notes.append(f"{source}: the maps of depth of {len(lost)} images are missing ({few(lost)})")
+        notes.append(f"{source}: the depth maps of {len(lost)} images are missing ({few(lost)})")
     return views, notes + _conversions(views, source)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the light of a ray comes from where a map of depth says that it does (csrc/cpu/depth_error.h).
+"""How far the light of a ray comes from where a depth map says that it does (csrc/cpu/depth_error.h).
 
 The depth error of a ray is 1 - sum_s w_s k(t_s / D), with the weights w_s of its samples, which lie at distances t_s,
 the known distance D, and k(r) = max(0, 1 - |r - 1| / TOLERANCE). So it is the mean, over where the light comes from, of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of depth that a scene is learned from, unless they contradict the cameras."""
+"""Depth maps that a scene is learned from, unless they contradict the cameras."""
 
 from collections.abc import Iterator
 

@@ -39,7 +39,7 @@ def evaluate(
     Returns:
         The metrics' means over views by name, `per_image`, `seconds_per_view`, `rays_per_second` and the `protocol`,
         which says how each metric was measured, or why not. Where there are panoramas, these have a `ws_psnr`, too,
-        whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017). Where there are maps of depth,
+        whose mean is over them: pixels count by their solid angle (Sun, Lu and Yu 2017). Where there are depth maps,
         these views have a `depth_abs_rel`: the mean of |depth - known| / known (Eigen et al. 2014) over the pixels that
         they know and no mask ignores, where depth is 0 if nothing is seen.
 

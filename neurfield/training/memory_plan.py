@@ -29,7 +29,7 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
         ]
         if method.training.ema_decay > 0:
             state += Ema(field, method.training.ema_decay).tensors().values()
-    # packed, all views have a mask and a map of depth if any has
+    # packed, all views have a mask and a depth map if any has
     images = data.images + (data.n_pixels if data.masks else 0)
     images += 4 * data.n_pixels if data.depths and method.loss.depth > 0 else 0
     as_read = data.images + data.masks + data.depths

@@ -37,7 +37,7 @@ class LossConfig:
     """Loss on the composited colour (a block of the loss registry) and weights of the regularisers (0 = off).
 
     `depth` and `points` weigh the mean error of the distance, 0 ... 1 (losses.depth), of rays whose distance is known:
-    from maps of depth, or as they go through points of structure from motion, which are a sixteenth of the rays then.
+    from depth maps, or as they go through points of structure from motion, which are a sixteenth of the rays then.
     `view_dependence` weighs what a field says of its size (fields.RadianceModule), of what the step's rays have met.
     """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training rays through points whose distance is known, as structure from motion finds them in photos.
 
-Deng et al. 2022 (Depth-supervised NeRF) learn from such points; here by the loss of maps of depth, losses.depth.
+Deng et al. 2022 (Depth-supervised NeRF) learn from such points; here by the loss of depth maps, losses.depth.
 """
 
 from collections.abc import Sequence

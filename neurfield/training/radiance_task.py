@@ -91,9 +91,7 @@ class RadianceTask:
         self.pixels = PixelSampler(images, cameras, masks, depths)
         if reason := depth_maps.contradiction(self.pixels, norm.aabb, config.seed):
             self.pixels.depths = None
-            self.notes.append(
-                f"the maps of depth are not used: {reason}; is their unit right (depth_unit_scale_factor)?"
-            )
+            self.notes.append(f"the depth maps are not used: {reason}; is their unit right (depth_unit_scale_factor)?")
         self.points = None
         if scene.points is not None and method.loss.points > 0:
             points = PointRays(scene.points, views, self.pixels, norm)

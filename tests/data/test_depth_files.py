@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of depth beside photos: files and units, what is not known, what is no map, and data sets that have some."""
+"""Depth maps beside photos: files and units, what is not known, what is no map, and data sets that have some."""
 
 import json
 import tracemalloc
@@ -183,7 +183,7 @@ def test_maps_of_smaller_pictures_and_in_the_report(tmp_path: Path, monkeypatch:
     assert plan_memory(read_manifest(tmp_path)).decoding == depth_files.READING * WIDTH * HEIGHT
     depths = load_scene(tmp_path, downscale_factor=2).depths
     assert depths is not None and depths[2] is not None and depths[2].shape == (3, 4)
-    assert ("maps of depth", "for 1 of 9 views, 0.001 world units per unit") in describe(manifest).rows
+    assert ("depth maps", "for 1 of 9 views, 0.001 world units per unit") in describe(manifest).rows
 
 
 def test_a_folder_of_synthetic_pictures_may_have_some(tmp_path: Path) -> None:
@@ -200,14 +200,14 @@ def test_a_folder_of_synthetic_pictures_may_have_some(tmp_path: Path) -> None:
 def test_maps_that_are_not_there_are_told(tmp_path: Path) -> None:
     with_depths(tmp_path)
     (tmp_path / "depth/2.png").unlink()
-    assert any("the maps of depth of 1 images are missing (depth/2.png)" in n for n in read_manifest(tmp_path).notes)
+    assert any("the depth maps of 1 images are missing (depth/2.png)" in n for n in read_manifest(tmp_path).notes)
     assert load_scene(tmp_path).depths is None
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth_file_path": 7}, "depth_file_path must be the path of a map of depth, got 7"),
+        ({"depth_file_path": 7}, "depth_file_path must be the path of a depth map, got 7"),
         ({"depth_file_path": "../a.png"}, "outside"),
     ],
 )

@@ -269,7 +269,7 @@ def test_polycam(tmp_path: Path) -> None:
     assert [view.name for view in manifest.views][:2] == [f"keyframes/corrected_images/{i:03d}" for i in range(2)]
     assert manifest.splits["test"] == [0, 8] and manifest.name == tmp_path.name
     first, second = manifest.notes
-    assert "the maps of depth of 1 images are missing" in first and second == "every 8th view is for testing"
+    assert "the depth maps of 1 images are missing" in first and second == "every 8th view is for testing"
     depths = load_scene(tmp_path).depths
     assert depths is not None and depths[N - 1] is None
     for i, depth in enumerate(depths[: N - 1]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning from maps of depth: that it helps, that it is measured, and that maps of another unit do no harm."""
+"""Learning from depth maps: that it helps, that it is measured, and that maps of another unit do no harm."""
 
 import dataclasses
 
@@ -77,7 +77,7 @@ def test_the_error_is_that_of_the_depth_along_the_axis_and_of_what_no_mask_ignor
 def test_maps_of_another_unit_are_not_used_and_a_note_says_why(factor: float, reason: str) -> None:
     task = RadianceTask(scene_with_depths(factor=factor), configured())
     assert task.pixels.depths is None
-    (note,) = (note for note in task.notes if "maps of depth" in note)
+    (note,) = (note for note in task.notes if "depth maps" in note)
     assert reason in note and "depth_unit_scale_factor" in note
 
 
@@ -87,7 +87,7 @@ def test_what_is_behind_an_object_is_no_sign_of_another_unit() -> None:
     depths = [None if depth is None else depth.where((depth > 0) & gap, 40.0) for depth in scene.depths]
     assert 0.8 < torch.stack([depth == 40 for depth in depths if depth is not None]).float().mean() < 0.9
     task = RadianceTask(dataclasses.replace(scene, depths=depths), configured())
-    assert task.pixels.depths is not None and not any("maps of depth" in note for note in task.notes)
+    assert task.pixels.depths is not None and not any("depth maps" in note for note in task.notes)
 
 
 @pytest.mark.parametrize("nothing", [torch.inf, -torch.inf, torch.nan, -1.0])

@@ -75,7 +75,7 @@ def make(
         mesh_resolution: cells of the ground-truth mesh along the longest side.
         overwrite: replace an existing folder.
         progress: called with the fraction done and a text.
-        depths: maps of depth beside the pictures, as depth cameras give them.
+        depths: depth maps beside the pictures, as depth cameras give them.
 
     Raises:
         UserError: unknown name, numbers out of range, a folder that exists.

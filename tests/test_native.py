@@ -2,13 +2,16 @@
 """The choice of the native module: the best instruction set of the machine, or the one that NEURFIELD_ISA names."""
 
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from neurfield import _native
 
+CPUINFO = Path("/proc/cpuinfo")
 LANES = {"avx512": 16, "avx2": 8, "baseline": 4}  # floats per vector: what only the right module can say
 
 
@@ -21,6 +24,18 @@ def run(isa: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_named_module_is_loaded(isa):
     result = run(isa, "-c", "from neurfield._native import isa, lib; print(isa, lib.__name__, lib.simd_lanes)")
     assert result.stdout.split() == [isa, f"neurfield._native._{isa}", str(LANES[isa])], result.stderr
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not CPUINFO.exists(), reason="no /proc/cpuinfo of an x86-64")
+def test_what_the_machine_runs_is_what_the_kernel_says():
+    flags = set(next(line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")).split())
+    wanted = {
+        "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+        "avx2": {"avx2", "fma", "f16c", "bmi1", "bmi2"},
+        "baseline": set(),
+    }
+    assert _native.supported_isas() == [isa for isa, needed in wanted.items() if needed <= flags]
+    assert _native.lib.has_bf16_products == (_native.isa == "avx512" and "avx512_bf16" in flags)
 
 
 def test_roofs_are_of_what_the_module_has():

@@ -3,13 +3,10 @@
 // other bindings are compiled once for all of them: what depends on the instruction set is told here.
 #include "bindings/common.h"
 #include "core/buffer_pool.h"
+#include "core/cpu_features.h"
 #include "core/parallel.h"
 #include "core/simd.h"
 #include "cpu/mlp_tile.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 namespace nf {
 
@@ -41,27 +38,13 @@ void bind_adam(nb::module_& m);
 void bind_fused_radiance(nb::module_& m);
 void bind_fused_render(nb::module_& m);
 
-#if defined(__x86_64__)
-// Clang knows this feature, but not by name.
-static bool has_f16c() {
-  unsigned eax, ebx, ecx, edx;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-}
-#endif
-
 // Instruction sets of this machine among those that modules are built for, best first. What is asked for here is what
 // CMakeLists.txt compiles with.
 static nb::list supported_isas() {
   nb::list isas;
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    isas.append("avx512");
-  if (avx2) isas.append("avx2");
-#endif
+  const CpuFeatures cpu = cpu_features();
+  if (cpu.avx512) isas.append("avx512");
+  if (cpu.avx2) isas.append("avx2");
   isas.append("baseline");
   return isas;
 }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/cpu_features.h"
 #include "core/scalar.h"
 #include "core/simd.h"
 
@@ -47,7 +48,10 @@ constexpr int kWidth = kLanes * 4 / static_cast<int>(sizeof(T));
 // Whether this module may hold products of bf16 pairs; bf16_products() says whether the machine has them.
 #if defined(__AVX512F__)
 constexpr bool kBf16Products = true;
-inline bool bf16_products() { return __builtin_cpu_supports("avx512bf16"); }
+inline bool bf16_products() {
+  static const bool supported = cpu_features().avx512_bf16;
+  return supported;
+}
 #else
 constexpr bool kBf16Products = false;
 inline bool bf16_products() { return false; }

@@ -10,7 +10,7 @@ NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 # Two halves side by side: most tests keep little more than one core busy. A module stays whole, with what it has trained.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
-.PHONY: setup browser demo test test-isa check test-native test-packaging test-cuda-build test-cuda-host test-arm64 benchmark clean
+.PHONY: setup browser demo test test-isa check test-native wheel test-packaging test-cuda-build test-cuda-host test-arm64 benchmark clean
 
 setup: $(STAMP)
 
@@ -66,9 +66,20 @@ test-native: setup
 	$(BIN)/cmake --build build/native-tests --parallel $(JOBS)
 	$(BIN)/ctest --test-dir build/native-tests --parallel $(JOBS) --output-on-failure
 
-# A wheel and an sdist built in isolation, without torch, that import and run outside this folder.
-test-packaging: setup
-	$(BIN)/python tests/packaging.py
+# What is needed to build wheels that run on older systems than this one (csrc/manylinux.cmake).
+$(VENV)/.neurfield-wheel: $(STAMP) requirements-wheel.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-wheel.txt
+	@touch $@
+PORTABLE := PATH="$(abspath $(BIN)):$$PATH" CMAKE_TOOLCHAIN_FILE=$(abspath csrc/manylinux.cmake) NEURFIELD_CUDA=0
+
+# dist/: an sdist, and a wheel for the version of PYTHON that installs without a compiler on Linux with glibc 2.28 or newer.
+wheel: $(VENV)/.neurfield-wheel
+	@mkdir -p dist
+	$(PORTABLE) $(BIN)/python tests/packaging.py dist
+
+# The same, built quicker, as what optimisation makes of the sources the other checks see; nothing is kept.
+test-packaging: $(VENV)/.neurfield-wheel
+	$(PORTABLE) CMAKE_BUILD_TYPE=None CXXFLAGS=-O1 $(BIN)/python tests/packaging.py
 
 # Builds the CUDA module in build/cuda, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what
 # ptxas says with docs/cuda.md.

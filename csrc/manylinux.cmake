@@ -1,0 +1,6 @@
+# A toolchain for wheels that run wherever glibc is at least this old, as PyTorch's do (PEP 600): Clang with the headers and
+# symbols of that glibc, as Zig brings them, from the packages of requirements-wheel.txt. `make wheel` uses it.
+set(CMAKE_CXX_COMPILER python-zig c++ -target ${CMAKE_HOST_SYSTEM_PROCESSOR}-linux-gnu.2.28)
+set(CMAKE_CXX_FLAGS_INIT -Wno-macro-redefined)  # Python's headers ask the C library for more than Zig does
+# Zig's own support library has slow copies of memcpy and others, and functions like exp2f that round differently.
+set(CMAKE_MODULE_LINKER_FLAGS_INIT "-nostdlib -lc++ -lc -lm -lpthread")

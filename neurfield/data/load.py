@@ -206,7 +206,7 @@ def decode(manifest: Manifest, progress: Progress = silent) -> Scene:
     views = manifest.views
     if len({view.header.is_float for view in views}) > 1:
         raise UserError(f"{manifest.name}: linear (EXR, float TIFF) and sRGB images cannot be mixed in one data set")
-    images = _same_channels(in_threads(_image, views, progress))
+    images = _images(views, progress)
     has_masks = any(view.mask or view.ignore_mask for view in views)
     masks = in_threads(_mask, views) if has_masks else None
     has_depths = any(view.depth for view in views)
@@ -259,9 +259,41 @@ def cameras(views: list[View]) -> Cameras:
     )
 
 
-def _image(view: View) -> np.ndarray:
-    pixels = view.decoded()
-    return _shrunk(pixels, view.shrink) if view.shrink > 1 else pixels
+def _images(views: list[View], progress: Progress) -> list[Tensor]:
+    """All images, RGBA if any has transparent pixels, else RGB: alpha that is full everywhere says nothing.
+
+    They are parts of one block of memory, in their order, from which training draws without another copy
+    (sampling.PixelSampler).
+    """
+    sizes = [(view.intrinsics.height, view.intrinsics.width) for view in views]
+    ends = np.cumsum([height * width for height, width in sizes])
+    channels, is_float = max(view.header.channels for view in views), views[0].header.is_float
+    full = 1.0 if is_float else 255
+    block = np.empty(ends[-1] * channels, np.float32 if is_float else np.uint8)
+
+    def part(i: int, channels: int) -> np.ndarray:
+        height, width = sizes[i]
+        return block[channels * (ends[i] - height * width) : channels * ends[i]].reshape(height, width, channels)
+
+    def fill(i: int) -> bool:
+        """Whether the image has transparent pixels."""
+        pixels, place = views[i].decoded(), part(i, channels)
+        pixels = _shrunk(pixels, views[i].shrink) if views[i].shrink > 1 else pixels
+        place[..., : pixels.shape[2]] = pixels
+        place[..., pixels.shape[2] :] = full
+        return channels == 4 and bool((place[..., 3] < full).any())
+
+    transparent = in_threads(fill, range(len(views)), progress)
+    if channels == 4 and not any(transparent):
+        for i in range(len(views)):
+            part(i, 3)[...] = part(i, 4)[..., :3].copy()  # what is written lies before all that is not yet read
+        block.resize(ends[-1] * 3, refcheck=False)
+        channels = 3
+    pixels = torch.from_numpy(block).view(-1, channels)
+    return [
+        pixels[end - height * width : end].view(height, width, channels)
+        for end, (height, width) in zip(ends, sizes, strict=True)
+    ]
 
 
 def _shrunk(pixels: np.ndarray, factor: int) -> np.ndarray:
@@ -278,18 +310,6 @@ def _shrunk(pixels: np.ndarray, factor: int) -> np.ndarray:
     if channels == 4:
         mean[..., :3] = total[..., :3] / np.maximum(total[..., 3:], 1e-12)
     return np.rint(mean).astype(np.uint8) if pixels.dtype == np.uint8 else mean
-
-
-def _same_channels(images: list[np.ndarray]) -> list[Tensor]:
-    """All RGBA if any image has transparent pixels, else all RGB: alpha that is full everywhere says nothing."""
-    full = 1.0 if images[0].dtype == np.float32 else 255
-    has_alpha = any(image.shape[2] == 4 and (image[:, :, 3] < full).any() for image in images)
-    for i, image in enumerate(images):  # in place, so that no second copy of all images is alive
-        if has_alpha and image.shape[2] == 3:
-            images[i] = np.concatenate([image, np.full((*image.shape[:2], 1), full, image.dtype)], axis=2)
-        elif not has_alpha and image.shape[2] == 4:
-            images[i] = np.ascontiguousarray(image[:, :, :3])
-    return [torch.from_numpy(image) for image in images]
 
 
 def _depth(view: View, max_megapixels: float) -> Tensor | None:

@@ -19,8 +19,8 @@ class PixelSampler:
 
     Of panoramas uniformly over the view, not the picture (ops.sample_pixels).
 
-    Images are packed into one buffer once; uint8 stays uint8. Where images differ in channels they are brought to RGB
-    or, if any has alpha, RGBA.
+    Images are packed into one buffer once, unless they lie so already, as those of load_scene can; uint8 stays uint8.
+    Where images differ in channels they are brought to RGB or, if any has alpha, RGBA.
 
     Args:
         images: per view uint8 or float32 `[height, width]` or `[height, width, 1 ... 4]`: grey, grey and alpha, RGB,
@@ -172,7 +172,18 @@ def _pack(images: Sequence[Tensor]) -> Tensor:
     if len(channels) > 1:
         with_alpha = any(count % 2 == 0 for count in channels)
         flat = [_as_color(pixels, with_alpha) for pixels in flat]
-    return torch.cat(flat)
+    return _joined(flat)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Rows of all parts: where they already lie one behind the other, as data.load has them, the same memory."""
+    first = parts[0]
+    memory, end = first.untyped_storage().data_ptr(), first.data_ptr()
+    for part in parts:
+        if not part.is_contiguous() or (part.untyped_storage().data_ptr(), part.data_ptr()) != (memory, end):
+            return torch.cat(parts)
+        end += part.numel() * part.element_size()
+    return first.as_strided((sum(map(len, parts)), *first.shape[1:]), first.stride())
 
 
 def _as_color(pixels: Tensor, with_alpha: bool) -> Tensor:

@@ -17,5 +17,6 @@ def describe(plan: dict[str, int]) -> str:
     total = sum(plan.values())
     parts = ", ".join(f"{name} {readable(size)}" for name, size in plan.items())
     free = available_bytes()
-    short = f"; only {readable(free)} are free, use a smaller method or smaller images" if free and total > free else ""
+    way_out = "use a smaller method or --downscale-factor"
+    short = f"; only {readable(free)} are free: {way_out}" if free and total > free else ""
     return f"memory: {readable(total)} beside the libraries ({parts}){short}"

@@ -32,11 +32,12 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
     # packed, all views have a mask and a depth map if any has
     images = data.images + (data.n_pixels if data.masks else 0)
     images += 4 * data.n_pixels if data.depths and method.loss.depth > 0 else 0
-    as_read = data.images + data.masks + data.depths
+    # packing for training takes a copy of masks and depth maps, and of images that are linear, not yet sRGB
+    as_read = data.masks + data.depths + (data.images if train.views[0].header.is_float else 0)
     parameters, rest = n_bytes(field.parameters()), n_bytes(state)
     plan = {
         "images": images,
-        "reading them": max(data.decoding, as_read),  # packing them for training takes a copy
+        "reading them": max(data.decoding, as_read),
         "parameters": parameters,
         "optimiser and occupancy": rest,
         "last good state": parameters + rest,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from neurfield.data import load_scene, read_manifest
 from neurfield.errors import UserError
+from neurfield.sampling.pixels import PixelSampler
 from tests.data.small import HEIGHT, WIDTH, circle, frames, look_at, pixels, synthetic, turned, write_images, write_json
 
 
@@ -71,10 +72,24 @@ def test_full_alpha_is_dropped_and_mixed_channels_are_unified(tmp_path: Path) ->
     Image.fromarray(opaque).save(tmp_path / "train/001.png")
     scene = load_scene(tmp_path)
     assert not scene.has_alpha and all(image.shape[2] == 3 and image.is_contiguous() for image in scene.images)
+    for i, image in enumerate(scene.images):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(tmp_path / f"train/{i:03d}.png"))[:, :, :3])
     opaque[0, 0, 3] = 254
     Image.fromarray(opaque).save(tmp_path / "train/001.png")
     scene = load_scene(tmp_path)
     assert all(image.shape[2] == 4 for image in scene.images) and (scene.images[0][:, :, 3] == 255).all()
+
+
+def test_training_draws_from_the_images_as_they_were_read(tmp_path: Path) -> None:
+    synthetic(tmp_path)
+    scene = load_scene(tmp_path)
+    images, cameras = [scene.images[view] for view in scene.views("train")], scene.unit_cameras("train")
+    values = PixelSampler(images, cameras).values
+    assert values.data_ptr() == images[0].data_ptr()  # a copy would be as large as all of them
+    torch.testing.assert_close(values, torch.cat([image.flatten(0, 1) for image in images]))
+    assert PixelSampler([image.clone() for image in images], cameras).values.equal(values)
+    turned = PixelSampler(images[::-1], cameras).values
+    torch.testing.assert_close(turned, torch.cat([image.flatten(0, 1) for image in images[::-1]]))
 
 
 def test_missing_splits(tmp_path: Path) -> None:

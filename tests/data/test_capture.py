@@ -113,14 +113,29 @@ def test_it_is_said_why_a_photo_has_no_camera(made: tuple[Path, Any, list]) -> N
 def test_of_many_sizes_and_reasons_the_user_reads_a_few() -> None:
     cameras_ = [f"camera of size {i}" for i in range(9)]
     unplaced = {f"{i}.jpg": "shares nothing" for i in range(6)}
-    assert CaptureReport(9, ("a", "b"), unplaced, (2, 1), cameras_, 5, 0.5).text().splitlines() == [
+    left_out = {"day 2": 3, "day 2/late": 1}
+    assert CaptureReport(9, ("a", "b"), unplaced, (2, 1), cameras_, 5, 0.5, left_out).text().splitlines() == [
         "2 of 9 photos placed, 5 points, mean error 0.50 pixels",
         *(f"camera: camera of size {i}" for i in range(4)),
         "and 5 more cameras, as sizes differ",
         "not placed: 0.jpg, 1.jpg, 2.jpg, 3.jpg and 2 more: shares nothing",
         "note: parts of 2, 1 photos could not be joined; photos taken between them would do it. "
         "The largest is trained; another one if its folder is named, as OUTPUT/sparse/1",
+        "note: 4 more photos lie in folders below (day 2, day 2/late) and are not read: put all into one",
     ]
+
+
+def test_photos_in_folders_below_are_counted(tmp_path: Path) -> None:
+    files = ["1.jpg", "2.png", "day 2/3.jpg", "day 2/late/4.HEIC", "day 2/notes.txt", "masks/1.png", "empty/readme.md"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert photo_files.left_out(tmp_path) == {"day 2": 1, "day 2/late": 1}
+    for name in files[:2]:
+        (tmp_path / name).unlink()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/5.jpg").write_bytes(b"")
+    assert photo_files.left_out(tmp_path) == {}  # what lies beside images/ is of another kind, as smaller copies are
 
 
 def test_what_lies_in_the_folder(taken: tuple[Path, np.ndarray], made: tuple[Path, Any, list]) -> None:

@@ -3,7 +3,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from neurfield.data.capture import photos as photo_files
@@ -71,6 +71,8 @@ def process(
         seen_in = work / "masks"
         job = SfmJob(images, seen.write_masks(photos, images, masks, seen_in), seen_in, options.camera_model, work)
         report = find_cameras(job, progress)
+        if not is_video:
+            report = replace(report, left_out=photo_files.left_out(source))
         job.parts.rename(folder / "sparse")
         shutil.rmtree(work)
         for power in range(1, options.num_downscales + 1):

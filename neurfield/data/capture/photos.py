@@ -85,6 +85,14 @@ def find(folder: Path) -> tuple[Path, list[Path]]:
     )
 
 
+def left_out(folder: Path) -> dict[str, int]:
+    """How many photos lie in each folder below that of the photos, masks aside, which `prepare` does not read."""
+    place, _ = find(folder)
+    below = {path.relative_to(place): path for path in _folders_below(place)}
+    counts = {name: sum(map(_is_photo, path.iterdir())) for name, path in below.items() if "masks" not in name.parts}
+    return {name.as_posix(): n for name, n in counts.items() if n}
+
+
 def _folders_below(folder: Path) -> list[Path]:
     """Two levels of them, as of a camera's card (DCIM/100MEDIA), that may be read."""
     return sorted(

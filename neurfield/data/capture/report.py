@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neurfield.checks import few
 from neurfield.data.capture.photos import Photo
 
 _MANY = 4  # names, or cameras, in a line or in lines for the user
@@ -67,6 +68,7 @@ class CaptureReport:
         cameras: in words, one for each lens.
         n_points: of the sparse cloud.
         error_pixels: mean distance of the points' pictures from the features, in pixels of the photos.
+        left_out: photos in each folder below that of the photos, which were not read.
     """
 
     n_photos: int
@@ -76,6 +78,7 @@ class CaptureReport:
     cameras: Sequence[str] = ()
     n_points: int = 0
     error_pixels: float = 0.0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,8 +92,8 @@ class CaptureReport:
         lines = []
         for reason in dict.fromkeys(self.unplaced.values()):
             names = [name for name, why in self.unplaced.items() if why == reason]
-            few = ", ".join(names[:_MANY]) + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
-            lines.append(f"{few}: {reason}")
+            some = ", ".join(names[:_MANY]) + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
+            lines.append(f"{some}: {reason}")
         return lines
 
     def text(self) -> str:
@@ -108,4 +111,7 @@ class CaptureReport:
                 f"note: parts of {sizes} photos could not be joined; photos taken between them would do it. "
                 "The largest is trained; another one if its folder is named, as OUTPUT/sparse/1"
             )
+        if self.left_out:
+            n, where = sum(self.left_out.values()), few(list(self.left_out))
+            lines.append(f"note: {n} more photos lie in folders below ({where}) and are not read: put all into one")
         return "\n".join(lines)

@@ -23,7 +23,8 @@ NOTHING = 1e10  # Blender's depth of a pixel that shows nothing
 def read(path: Path, width: int, height: int, unit: float, max_megapixels: float) -> np.ndarray:
     """float32 `[height, width]`: the numbers of the file times `unit`, 0 where they are not known.
 
-    That is where they are not above 0, or from NOTHING on, or not finite.
+    That is where they are not above 0, or from NOTHING on, or not finite, or the largest of 16 bits, which stands for
+    all that is farther away (write_thousandths) or, with many cameras, for nothing.
 
     Raises:
         UserError: unreadable or broken, no map of numbers, larger than `max_megapixels`, of other proportions than
@@ -37,7 +38,8 @@ def read(path: Path, width: int, height: int, unit: float, max_megapixels: float
         )
     rows, columns = (_nearest(n, m) for n, m in ((height, values.shape[0]), (width, values.shape[1])))
     numbers = values[np.ix_(rows, columns)].astype(np.float64)
-    numbers[~((numbers > 0) & (numbers < NOTHING))] = 0
+    end = np.iinfo(np.uint16).max if values.dtype == np.uint16 else NOTHING
+    numbers[~((numbers > 0) & (numbers < end))] = 0
     numbers *= unit
     with np.errstate(over="ignore"):
         depth = numbers.astype(np.float32)

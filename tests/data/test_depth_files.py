@@ -64,6 +64,16 @@ def test_floats_of_a_tiff_have_gaps(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "a.tif"), values)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.npy"])
+def test_the_largest_of_16_bits_is_no_distance(tmp_path: Path, name: str) -> None:
+    values = np.full((HEIGHT, WIDTH), 65534, np.uint16)
+    values[0, 0] = 65535
+    np.save(tmp_path / name, values) if name == "a.npy" else Image.fromarray(values).save(tmp_path / name)
+    expected = values.astype(np.float32)
+    expected[0, 0] = 0
+    assert np.array_equal(read(tmp_path / name), expected)
+
+
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 1), (1, HEIGHT, WIDTH)])
 def test_arrays(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", DEPTHS.reshape(shape).astype(np.float16))

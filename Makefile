@@ -58,7 +58,7 @@ check: setup
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'tests/*.cpp' 'tests/*.h' 'tests/*.cu')
 	@rm -rf build/typing/neurfield
 	$(BIN)/python setup.py --quiet build_py --build-lib build/typing
-	cd build/typing && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml
+	cd build/typing && "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml"
 
 # The native tests under the address and undefined-behaviour sanitizers, once per instruction set of this machine.
 test-native: setup
@@ -67,10 +67,10 @@ test-native: setup
 	$(BIN)/ctest --test-dir build/native-tests --parallel $(JOBS) --output-on-failure
 
 # What is needed to build wheels that run on older systems than this one (csrc/manylinux.cmake).
-$(VENV)/.neurfield-wheel: $(STAMP) requirements-wheel.txt
+$(VENV)/.neurfield-wheel: $(VENV)/.neurfield-requirements requirements-wheel.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-wheel.txt
 	@touch $@
-PORTABLE := PATH="$(abspath $(BIN)):$$PATH" CMAKE_TOOLCHAIN_FILE=$(abspath csrc/manylinux.cmake) NEURFIELD_CUDA=0
+PORTABLE := PATH="$(abspath $(BIN)):$$PATH" CMAKE_TOOLCHAIN_FILE="$(abspath csrc/manylinux.cmake)" NEURFIELD_CUDA=0
 
 # dist/: an sdist, and a wheel for the version of PYTHON that installs without a compiler on Linux with glibc 2.28 or newer.
 wheel: $(VENV)/.neurfield-wheel

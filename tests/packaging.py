@@ -56,7 +56,7 @@ def main() -> None:
 def check(wheel: Path, folder: Path) -> None:
     """Installs a wheel in a new environment within a folder and runs every instruction set of this machine.
 
-    PyTorch is far too large for that environment: the operators are checked with the one that runs this script.
+    PyTorch is far too large for that environment: what needs it is left to the tests.
     """
     environment = folder / "clean"
     venv.create(environment, with_pip=True)

@@ -28,7 +28,7 @@ inline CpuFeatures cpu_features() {
   constexpr unsigned kSavesAvx = 0x6, kSavesAvx512 = 0xe6;                           // XCR0
   if (!__get_cpuid(1, &a, &b, &c, &d) || !bits(c, kFma | kOsxsave | kF16c)) return f;
   unsigned saved, high;
-  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
   const unsigned last_subleaf = a;
   f.avx2 = bits(saved, kSavesAvx) && bits(b, kBmi1 | kAvx2 | kBmi2);

@@ -162,7 +162,7 @@ def run(options: TrainOptions, is_last: bool = True) -> int:
         say(auto_frequency.describe(choice))
         config = dataclasses.replace(config, method=method)
     task = RadianceTask(scene, config)
-    del scene  # the task has the images in an order of its own
+    del scene  # the task has what it needs of it: masks, depth maps and linear images are in memory twice
     config = task.config
     for note in task.notes:
         say(f"note: {note}")

@@ -225,9 +225,10 @@ def read_mask(path: Path, max_megapixels: float) -> np.ndarray:
 def _stored(path: Path, header: ImageHeader, with_gaps: bool = False) -> np.ndarray:
     """The pixels as they lie in the file: uint8, uint16 if `header.is_16_bit`, or float32."""
     if header.is_float and not _is_tiff(path):
-        return exr.read(path)
-    with _told(path):
-        pixels = tiff.read(path, tiff.layout(path), with_gaps) if _is_tiff(path) else _by_pillow(path, header)
+        pixels = exr.read(path)
+    else:
+        with _told(path):
+            pixels = tiff.read(path, tiff.layout(path), with_gaps) if _is_tiff(path) else _by_pillow(path, header)
     if pixels.shape != (header.height, header.width, header.channels):
         raise UserError(f"{path}: the image changed while it was read")
     return pixels

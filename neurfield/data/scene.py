@@ -80,6 +80,7 @@ class Scene:
         name: of the data folder.
         cameras: all views, in the world frame of the input.
         images: one tensor per view, `[height, width, 3 or 4]`; uint8 sRGB with straight alpha, or float32 linear.
+            Those of load_scene share one block of memory, and so does a training on them: `clone()` one to change it.
         splits: view indices by "train", "val", "test".
         normalization: world to unit space.
         masks: per view uint8 `[height, width]`, 0 = ignore the pixel, or None.

@@ -19,7 +19,8 @@ class PixelSampler:
 
     Of panoramas uniformly over the view, not the picture (ops.sample_pixels).
 
-    Images are packed into one buffer once, unless they lie so already, as those of load_scene can; uint8 stays uint8.
+    Images are packed into one buffer once, unless they lie so already, as those of load_scene can: their memory is
+    shared then, and is not to be written to. uint8 stays uint8.
     Where images differ in channels they are brought to RGB or, if any has alpha, RGBA.
 
     Args:

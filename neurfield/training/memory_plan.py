@@ -32,8 +32,12 @@ def plan_training(train: Manifest, test: Manifest | None, method: MethodConfig) 
     # packed, all views have a mask and a depth map if any has
     images = data.images + (data.n_pixels if data.masks else 0)
     images += 4 * data.n_pixels if data.depths and method.loss.depth > 0 else 0
-    # packing for training takes a copy of masks and depth maps, and of images that are linear, not yet sRGB
-    as_read = data.masks + data.depths + (data.images if train.views[0].header.is_float else 0)
+    # packing for training copies masks and depth maps, images in another order than that of the views, and linear ones
+    # twice, as they become sRGB; views of an archive keep their pixels
+    in_order = train.splits["train"] == list(range(len(train.views)))
+    copies = 2 if train.views[0].header.is_float else 0 if in_order else 1
+    kept = sum(view.pixels.nbytes for view in train.views if view.pixels is not None)
+    as_read = data.masks + data.depths + copies * data.images + kept
     parameters, rest = n_bytes(field.parameters()), n_bytes(state)
     plan = {
         "images": images,

@@ -242,6 +242,14 @@ def test_exr_is_linear_float_with_straight_alpha(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(write_exr(tmp_path / "b.exr", color)), color)
 
 
+def test_an_image_that_is_another_since_it_was_looked_at(tmp_path: Path) -> None:
+    path = write_exr(tmp_path / "a.exr", np.ones((6, 8, 3), np.float32))
+    header = read_header(path, 1.0)
+    write_exr(path, np.ones((1, 8, 3), np.float32))
+    with pytest.raises(UserError, match=r"a\.exr: the image changed while it was read"):
+        read_pixels(path, header)
+
+
 def test_exr_data_window_is_placed_in_the_display_window(tmp_path: Path) -> None:
     data = np.arange(1, 13, dtype=np.float32).reshape(2, 2, 3)
     windows = {

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory plan counts what a training really holds, without holding it."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from neurfield.data import load
 from neurfield.data.load import decode, read_manifest
+from neurfield.data.views import View
 from neurfield.training.memory import n_bytes
 from neurfield.training.memory_plan import plan_training
 from neurfield.training.method import load_method
@@ -45,6 +49,24 @@ def test_one_map_of_depth_makes_room_for_those_of_all_views(weight: float, held:
     plan = plan_training(manifest, None, config.method)
     assert plan["images"] == n_bytes(parts) == 4 * 24 * 24 * 4 + held
     assert plan["reading them"] >= 24 * 24 * 4
+
+
+def test_what_is_held_beside_the_images_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "n_threads", lambda: 1)  # few images are decoded at once
+    manifest = read_manifest(write_synthetic(ball_scene(4, 0, 24), tmp_path / "ball"), splits=("train",))
+    method, images = small_config().method, 4 * 24 * 24 * 4
+
+    def planned(**changes: Any) -> int:
+        return plan_training(dataclasses.replace(manifest, **changes), None, method)["reading them"]
+
+    def each(**changes: Any) -> list[View]:
+        return [dataclasses.replace(view, **changes) for view in manifest.views]
+
+    assert planned() < images
+    assert planned(splits={"train": [1, 0, 2, 3]}) == images  # they are copied
+    linear = dataclasses.replace(manifest.views[0].header, is_float=True)
+    assert planned(views=each(header=linear)) == 2 * 4 * images
+    assert planned(views=each(path=None, pixels=np.zeros((24, 24, 4), np.uint8))) == images
 
 
 def test_every_kind_of_field_is_planned_without_being_made(tmp_path: Path) -> None:

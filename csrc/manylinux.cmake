@@ -4,5 +4,5 @@ set(CMAKE_CXX_COMPILER python-zig c++ -target ${CMAKE_HOST_SYSTEM_PROCESSOR}-lin
 # Python's headers ask the C library for more than Zig does; Debian's lie in part behind the path of the system, where
 # Zig does not look for another system.
 set(CMAKE_CXX_FLAGS_INIT "-Wno-macro-redefined -idirafter /usr/include")
-# Zig's own support library has slow copies of memcpy and others, and functions like exp2f that round differently.
+# Zig's own support library would take the place of the C library's memcpy, sinf and others; its exp2f rounds differently.
 set(CMAKE_MODULE_LINKER_FLAGS_INIT "-nostdlib -lc++ -lc -lm -lpthread")

@@ -76,7 +76,7 @@ def find(folder: Path) -> tuple[Path, list[Path]]:
             found = sorted(path for path in place.iterdir() if _is_photo(path))
             if found:
                 return place, found
-    deeper = {place: sum(map(_is_photo, place.iterdir())) for place in _folders_below(folder)}
+    deeper = _counts_below(folder)
     most = max(deeper, key=lambda place: deeper[place], default=folder)
     hint = f", as {most} with {deeper[most]}" if deeper.get(most) else ""
     raise UserError(
@@ -88,16 +88,14 @@ def find(folder: Path) -> tuple[Path, list[Path]]:
 def left_out(folder: Path) -> dict[str, int]:
     """How many photos lie in each folder below that of the photos, masks aside, which `prepare` does not read."""
     place, _ = find(folder)
-    below = {path.relative_to(place): path for path in _folders_below(place)}
-    counts = {name: sum(map(_is_photo, path.iterdir())) for name, path in below.items() if "masks" not in name.parts}
-    return {name.as_posix(): n for name, n in counts.items() if n}
+    counts = {path.relative_to(place): n for path, n in _counts_below(place).items() if n}
+    return {name.as_posix(): n for name, n in counts.items() if "masks" not in name.parts}
 
 
-def _folders_below(folder: Path) -> list[Path]:
-    """Two levels of them, as of a camera's card (DCIM/100MEDIA), that may be read."""
-    return sorted(
-        path for depth in ("*", "*/*") for path in folder.glob(depth) if path.is_dir() and os.access(path, os.R_OK)
-    )
+def _counts_below(folder: Path) -> dict[Path, int]:
+    """Photos in each folder, two levels of them, as of a camera's card (DCIM/100MEDIA), that may be read."""
+    below = sorted(path for depth in ("*", "*/*") for path in folder.glob(depth) if path.is_dir())
+    return {path: sum(map(_is_photo, path.iterdir())) for path in below if os.access(path, os.R_OK)}
 
 
 def _is_photo(path: Path) -> bool:

@@ -66,7 +66,7 @@ class Composite(Encoding):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
-        outputs = [encoding(x[:, columns]) for columns, encoding in zip(self.columns, self.nested, strict=True)]
+        outputs = [encoding(x[..., columns]) for columns, encoding in zip(self.columns, self.nested, strict=True)]
         if self.reduction == "Concatenation":
             return torch.cat(outputs, dim=1)
         stacked = torch.stack(outputs)
@@ -79,7 +79,7 @@ class Composite(Encoding):
     def after_step(self, x: Tensor, losses: Tensor, progress: float) -> None:
         for columns, module in zip(self.columns, self.nested, strict=True):
             encoding: Any = module
-            encoding.after_step(x[:, columns], losses, progress)
+            encoding.after_step(x[..., columns], losses, progress)
 
 
 def create_composite(

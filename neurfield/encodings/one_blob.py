@@ -38,7 +38,7 @@ class OneBlob(Encoding):
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
         n_bins = self.config.n_bins
-        radii = torch.arange(n_bins + 1, dtype=x.dtype, device=x.device) - n_bins * x[:, :, None]
+        radii = torch.arange(n_bins + 1, dtype=x.dtype, device=x.device) - n_bins * x.unsqueeze(2)
         # the blob and its copies one interval to the right and to the left
         below = _cdf(radii) + _cdf(radii - n_bins) + _cdf(radii + n_bins)
         return below.diff(dim=2).flatten(1)

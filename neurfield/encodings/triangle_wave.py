@@ -30,5 +30,5 @@ class TriangleWave(Encoding):
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
         k = torch.arange(self.config.n_frequencies, dtype=x.dtype, device=x.device)
-        v = x[:, :, None] * torch.exp2(k - 1) + k / 4
+        v = x.unsqueeze(2) * torch.exp2(k - 1) + k / 4
         return (4 * (v - v.floor() - 0.5).abs() - 1).flatten(1)

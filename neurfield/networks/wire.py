@@ -97,17 +97,16 @@ class Wire(nn.Module):
         if x.dim() != 2 or x.shape[1] != self.n_input_dims:
             raise ValueError(f"network WIRE: expected an input [n, {self.n_input_dims}], got {list(x.shape)}")
         c = self.config
-        weight, bias = self.weights[0], self.biases[0]
-        first, *hidden, last = self._products
-        weight, bias = (torch.cat([t[0], torch.zeros_like(t[0])]) for t in (weight, bias))
-        u = _linear(x, weight, bias, first)
+        # by number: torch 2.8 compiles neither slices nor iterators of a ParameterList
+        first, *hidden, last = [(self.weights[i], self.biases[i], product) for i, product in enumerate(self._products)]
+        weight, bias = (torch.cat([t[0], torch.zeros_like(t[0])]) for t in first[:2])
+        u = _linear(x, weight, bias, first[2])
         h = wavelet(u, c.omega if c.first_omega is None else c.first_omega, c.scale)
-        for weights, bias, product in zip(self.weights[1:-1], self.biases[1:-1], hidden, strict=True):
-            real, imaginary = weights
+        for (real, imaginary), bias, product in hidden:
             block = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
             h = wavelet(_linear(h, block, bias.flatten(), product), c.omega, c.scale)
-        real, imaginary = self.weights[-1]
-        return _linear(h, torch.cat([real, -imaginary], dim=1), self.biases[-1][0], last)
+        (real, imaginary), bias, product = last
+        return _linear(h, torch.cat([real, -imaginary], dim=1), bias[0], product)
 
     def extra_repr(self) -> str:
         c = self.config

@@ -3,6 +3,8 @@
 compiler at the first call: that takes a second, which every command would pay.
 """
 
+import inspect
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +26,7 @@ class Operator:
         self.name = f"neurfield::{name}"
         self._backward: Callable[..., Any] | None = None
         self._setup_context: Callable[..., Any] | None = None
-        schema = torch.library.infer_schema(kernel, mutates_args=mutated)
+        schema = torch.library.infer_schema(_in_known_words(kernel), mutates_args=mutated)
         _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
         self._op = getattr(torch.ops.neurfield, name).default
         arguments = [argument.name for argument in self._op._schema.arguments]
@@ -76,6 +78,26 @@ class Operator:
             forward = self.name.removesuffix("_backward")
             raise RuntimeError(f"{forward} has no {'derivative' if forward == self.name else 'second derivative'}")
         return self._backward(ctx, *grads)
+
+
+def _in_known_words(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Something with the signature of `kernel` whose sequences are those of typing: torch 2.6 reads no others.
+
+    Those that may be None are left as they are; no operator has any.
+    """
+    sequence: Any = typing.Sequence
+
+    def known(annotation: Any) -> Any:
+        is_sequence = typing.get_origin(annotation) in (Sequence, list)
+        return sequence[typing.get_args(annotation)] if is_sequence else annotation
+
+    def signed() -> None:
+        pass
+
+    signature = inspect.signature(kernel)
+    parameters = [p.replace(annotation=known(p.annotation)) for p in signature.parameters.values()]
+    signed.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return signed
 
 
 def _differentiable_calls(operator: Operator) -> tuple[Any, Any]:

@@ -89,7 +89,7 @@ class Native:
         """float32 `[n_params]`, network first; the same for the same seed, but not tiny-cuda-nn's own numbers."""
         with torch.device("cpu"):
             values = joined(ordered_parameters(*self._build(seed)))
-        return values.to(torch.get_default_device(), torch.float32)
+        return values.to(torch.empty(0).device, torch.float32)
 
     def n_input_dims(self) -> int:
         return self._n_input_dims

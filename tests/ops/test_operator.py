@@ -36,6 +36,7 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 """
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 11), reason="this torch itself imports sympy for tensors without values")
 def test_first_calls_and_plans_of_memory_import_no_compiler() -> None:
     run = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -94,11 +95,12 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "hash_grid": lambda x: ops.hash_grid(x, TABLE, GRID),
     "fused_mlp": lambda x: ops.fused_mlp(x, WEIGHTS, NETWORK),
 }
+NO_VMAP = pytest.mark.skipif(torch.__version__ < (2, 7), reason="no gradients through a vmap of it in this torch")
 SAME = 64 * EPS[torch.float32]  # of a row alone, which may be evaluated with other lanes, and of sums in another order
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=NO_VMAP) if n == "fused_mlp" else n for n in FUNCTIONS])
 def test_transformations_of_torch_func(name: str) -> None:
     function, x = FUNCTIONS[name], uniform(9, 3, low=0.1, high=0.9)
 
@@ -134,6 +136,7 @@ def test_a_transformed_composite() -> None:
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 
+@NO_VMAP
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_an_ensemble_of_networks() -> None:
     """Parameters that vmap has stacked do not say that they need a gradient."""

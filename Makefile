@@ -10,7 +10,7 @@ NATIVE := setup.py pyproject.toml $(shell find csrc -type f)
 # Two halves side by side: most tests keep little more than one core busy. A module stays whole, with what it has trained.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
-.PHONY: setup browser demo test test-isa check test-native wheel test-packaging test-cuda-build test-cuda-host test-arm64 benchmark clean
+.PHONY: setup browser demo test test-isa check test-native wheel test-packaging test-oldest test-cuda-build test-cuda-host test-arm64 benchmark clean
 
 setup: $(STAMP)
 
@@ -80,6 +80,20 @@ wheel: $(VENV)/.neurfield-wheel
 # The same, built quicker, as what optimisation makes of the sources the other checks see; nothing is kept.
 test-packaging: $(VENV)/.neurfield-wheel
 	$(PORTABLE) CMAKE_BUILD_TYPE=None CXXFLAGS=-O1 $(BIN)/python tests/packaging.py
+
+# The suite with the oldest packages that pyproject.toml allows at run time, all extras but lpips; what builds is the newest.
+# In a clone of what is committed, of 6 GB until `make clean`: the oldest torch comes with CUDA from PyPI.
+OLDEST := build/oldest
+test-oldest:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "the oldest packages are those of Python 3.11; $(PYTHON) is another: set PYTHON=python3.11" >&2; exit 2; }
+	rm -rf $(OLDEST)
+	git clone --quiet . $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)/.venv
+	cd $(OLDEST) && .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-oldest.txt
+	cd $(OLDEST) && NEURFIELD_CUDA=0 UV_CACHE_DIR=.venv/uv UV_LINK_MODE=hardlink .venv/bin/uv pip install --quiet \
+	  --python .venv/bin/python --resolution lowest-direct --editable '.[mesh,photos,volume,dev]'
+	data=$$(realpath -m "$${NEURFIELD_DATA:-../shared/data}") && cd $(OLDEST) && NEURFIELD_DATA="$$data" $(PYTEST)
 
 # Builds the CUDA module in build/cuda, and all of csrc/math as device code, for sm_90 where nvcc is found; compares what
 # ptxas says with docs/cuda.md.

@@ -5,6 +5,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def run(options: DoctorOptions) -> int:
     print("packages:")
     for name, use in PACKAGES.items():
         print(f"  {name:21}{_version(name):12}{use}")
+    if old := _too_old():
+        print("these are older than neurfield can use: pip install --upgrade " + " ".join(f"'{name}'" for name in old))
     start = time.perf_counter()
     failed = [name for name, test in SELF_TESTS.items() if not _passes(name, test)]
     print(f"self-test took {time.perf_counter() - start:.1f} s")
@@ -79,6 +82,28 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
+
+
+def _too_old() -> list[str]:
+    """Packages that are older than this installation asks for, each with the lowest version; `av>=17`."""
+    try:
+        wanted = importlib.metadata.requires("neurfield") or []
+    except importlib.metadata.PackageNotFoundError:  # it runs from its sources alone
+        return []
+    used = [line for line in wanted if 'extra == "dev"' not in line]  # the others are the tests'
+    lowest = {found[1].lower(): found[2] for line in used if (found := re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line))}
+    versions = {name: (_version(name), lowest[name.lower()]) for name in PACKAGES if name.lower() in lowest}
+    return [
+        f"{name}>={low}" for name, (has, low) in versions.items() if has[0].isdigit() and _release(has) < _release(low)
+    ]
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers before anything else, without zeros at the end: (2, 13) of 2.13.0+cpu."""
+    numbers = [int(number) for number in re.split(r"[^\d.]", version)[0].split(".") if number]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _passes(name: str, test: Callable[[], float]) -> bool:

@@ -2,6 +2,7 @@
 """train, eval and doctor as a user runs them: files, figures, exit codes, one-line errors, nothing half-written."""
 
 import dataclasses
+import importlib.metadata
 import json
 import shlex
 import weakref
@@ -276,6 +277,20 @@ def test_an_unknown_flag_is_wrong_use(flag, data):
     with pytest.raises(SystemExit) as stop:
         main(["train", str(data), flag, "3"])
     assert stop.value.code == 2
+
+
+def test_doctor_names_packages_that_are_too_old(capsys, monkeypatch):
+    versions = {"av": "14.4.0", "OpenEXR": "3.4.0", "torch": "2.13.0+cpu", "numpy": "2.4.0rc1", "trimesh": "4.6.13"}
+    versions |= {"nerfacc": "missing", "rich": "12.6"}
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name) or real(name))
+    wanted = ["torch>=2.6", "numpy>=1.26", "av>=17", "OpenEXR>=3.4", "xatlas"]
+    wanted += ["rich!=13.1,<15,>=13", 'trimesh>=4.7; extra == "mesh"', 'nerfacc>=9; extra == "none"']
+    wanted += ['tensorboard>=999; extra == "dev"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
+    assert main(["doctor"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "--upgrade" in line]
+    assert line == "these are older than neurfield can use: pip install --upgrade 'av>=17' 'rich>=13' 'trimesh>=4.7'"
 
 
 def test_doctor_says_what_is_used_and_tests_it(capsys):

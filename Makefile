@@ -1,5 +1,6 @@
 # make demo: the whole thing on the project's own scene.   make test: the whole test suite.
-# Both install what they need into .venv first (make setup). PYTHON chooses the interpreter, 3.11 or newer.
+# Both install what they need into .venv first (make setup), and as root with apt-get what the system has not: a compiler,
+# venv, Python's headers. PYTHON chooses the interpreter, 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,10 +18,19 @@ setup: $(STAMP)
 $(VENV)/.neurfield-requirements: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "neurfield needs Python 3.11 or newer; $(PYTHON) is older: set PYTHON=python3.x" >&2; exit 2; }
-	@command -v g++ >/dev/null || command -v c++ >/dev/null \
-	  || { echo "neurfield needs a C++17 compiler: install g++" >&2; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
-	  || { rm -rf $(VENV); echo "no venv module in $(PYTHON): install it (Debian, Ubuntu: python3-venv)" >&2; exit 2; }
+	@lacking() { \
+	  command -v g++ >/dev/null || command -v c++ >/dev/null || echo g++; \
+	  test -x $(BIN)/python || $(PYTHON) -c "$$no_venv" 2>/dev/null || echo $$python-venv; \
+	  $(PYTHON) -c "$$no_headers" || echo $$python-dev; \
+	}; \
+	no_venv='import ensurepip, venv'; \
+	no_headers='import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; \
+	python=$$($(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+	if [ -n "$$(lacking)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$(lacking) >/dev/null; \
+	fi; \
+	[ -z "$$(lacking)" ] || { echo "neurfield needs, by Debian's names:" $$(lacking) >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -25,6 +26,19 @@ def find_nvcc() -> str | None:
     """nvcc on the PATH, in CUDA_HOME or where NVIDIA's packages put it."""
     homes = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
     return shutil.which("nvcc") or next((n for home in homes if home and (n := shutil.which(f"{home}/bin/nvcc"))), None)
+
+
+def find_cmake() -> str:
+    """That of pip's package, which lies beside an interpreter whose folder may not be on the PATH, or another."""
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return shutil.which("cmake", path=folders) or sys.exit("CMake was not found: pip install cmake")
+
+
+def check_headers() -> None:
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.exists():
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        sys.exit(f"{header} was not found: install the headers of this Python (Debian, Ubuntu: {package})")
 
 
 def visible_archs() -> set[int]:
@@ -92,6 +106,7 @@ class CMakeBuild(build_ext):
     """Runs CMake once and puts the modules of all instruction sets, and of CUDA, into neurfield/_native."""
 
     def run(self) -> None:
+        check_headers()
         package = ROOT / "neurfield" if self.inplace else Path(self.build_lib).resolve() / "neurfield"
         output = package / "_native"
         output.mkdir(parents=True, exist_ok=True)
@@ -102,12 +117,12 @@ class CMakeBuild(build_ext):
             for stale in output.glob("_cuda.*"):
                 stale.unlink()
         configure = [
-            "cmake", "-S", str(ROOT / "csrc"), "-B", str(build),
+            find_cmake(), "-S", str(ROOT / "csrc"), "-B", str(build),
             f"-DPython_EXECUTABLE={sys.executable}", f"-DNF_OUTPUT_DIR={output}", *cuda,
         ]  # fmt: skip
         try:
             subprocess.run(configure, check=True)
-            subprocess.run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
+            subprocess.run([configure[0], "--build", str(build), "--parallel", str(os.cpu_count() or 1)], check=True)
         except subprocess.CalledProcessError as error:
             hint = "; NEURFIELD_CUDA=0 builds without CUDA" if "-DNF_CUDA=ON" in cuda else ""
             sys.exit(f"the native core was not built: {' '.join(error.cmd[:2])} failed, see above{hint}")

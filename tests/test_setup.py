@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which compute capabilities setup.py compiles for."""
+"""What setup.py looks for before it builds, and which compute capabilities it compiles for."""
 
 import importlib.util
 from pathlib import Path
@@ -58,3 +58,23 @@ def test_architectures_that_are_asked_for_are_not_left_out(setup_py, monkeypatch
 def test_a_report_is_kept_where_it_is_asked_for(setup_py, monkeypatch) -> None:
     monkeypatch.setenv("NEURFIELD_CUDA_REPORT", "build/report")
     assert f"-DNF_CUDA_REPORT={Path('build/report').resolve()}" in setup_py.cuda_options()
+
+
+def test_cmake_is_found_beside_an_interpreter_that_is_not_on_the_path(setup_py, monkeypatch, tmp_path) -> None:
+    """As in `make setup` on a system without a CMake of its own."""
+    cmake = tmp_path / "cmake"
+    cmake.write_text("")
+    cmake.chmod(0o755)
+    monkeypatch.setattr(setup_py.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert setup_py.find_cmake() == str(cmake)
+    cmake.unlink()
+    with pytest.raises(SystemExit, match="CMake was not found: pip install cmake"):
+        setup_py.find_cmake()
+
+
+def test_missing_headers_of_python_are_named_with_their_package(setup_py, monkeypatch, tmp_path) -> None:
+    setup_py.check_headers()
+    monkeypatch.setattr(setup_py.sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(SystemExit, match=r"Python.h was not found: install .* python3\.\d+-dev"):
+        setup_py.check_headers()

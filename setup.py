@@ -29,9 +29,13 @@ def find_nvcc() -> str | None:
 
 
 def find_cmake() -> str:
-    """That of pip's package, which lies beside an interpreter whose folder may not be on the PATH, or another."""
-    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return shutil.which("cmake", path=folders) or sys.exit("CMake was not found: pip install cmake")
+    """The one on the PATH, where pip puts what it builds with, or one beside an interpreter that is not on the PATH."""
+    beside = str(Path(sys.executable).parent)
+    return (
+        shutil.which("cmake")
+        or shutil.which("cmake", path=beside)
+        or sys.exit("CMake was not found: pip install cmake")
+    )
 
 
 def check_headers() -> None:

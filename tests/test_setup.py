@@ -61,12 +61,15 @@ def test_a_report_is_kept_where_it_is_asked_for(setup_py, monkeypatch) -> None:
 
 
 def test_cmake_is_found_beside_an_interpreter_that_is_not_on_the_path(setup_py, monkeypatch, tmp_path) -> None:
-    """As in `make setup` on a system without a CMake of its own."""
-    cmake = tmp_path / "cmake"
-    cmake.write_text("")
-    cmake.chmod(0o755)
+    cmake, on_path = tmp_path / "cmake", tmp_path / "path" / "cmake"
+    on_path.parent.mkdir()
+    for program in cmake, on_path:
+        program.write_text("")
+        program.chmod(0o755)
     monkeypatch.setattr(setup_py.sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert setup_py.find_cmake() == str(on_path)
+    on_path.unlink()
     assert setup_py.find_cmake() == str(cmake)
     cmake.unlink()
     with pytest.raises(SystemExit, match="CMake was not found: pip install cmake"):

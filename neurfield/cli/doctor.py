@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.torch_version import TorchVersion  # compares any versions as pip does
 
 from neurfield import __version__, _native
 from neurfield.cli._self_test import SELF_TESTS
@@ -41,6 +42,7 @@ PACKAGES = {
     "trimesh": "reading meshes (optional)",
     "xatlas": "meshes with textures (optional)",
 }
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return "missing"
+        return MISSING
 
 
 def _too_old() -> list[str]:
@@ -93,17 +95,7 @@ def _too_old() -> list[str]:
     used = [line for line in wanted if 'extra == "dev"' not in line]  # the others are the tests'
     lowest = {found[1].lower(): found[2] for line in used if (found := re.match(r"([\w.-]+)[^;]*?>=([\d.]+)", line))}
     versions = {name: (_version(name), lowest[name.lower()]) for name in PACKAGES if name.lower() in lowest}
-    return [
-        f"{name}>={low}" for name, (has, low) in versions.items() if has[0].isdigit() and _release(has) < _release(low)
-    ]
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers before anything else, without zeros at the end: (2, 13) of 2.13.0+cpu."""
-    numbers = [int(number) for number in re.split(r"[^\d.]", version)[0].split(".") if number]
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+    return [f"{name}>={low}" for name, (has, low) in versions.items() if has != MISSING and TorchVersion(has) < low]
 
 
 def _passes(name: str, test: Callable[[], float]) -> bool:
